@@ -1,0 +1,56 @@
+# Each target does what it needs first, in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+	--python-version 3.11
+
+.PHONY: help setup serve test check train lock clean
+
+help:
+	@echo "make serve   start the service with the shipped model"
+	@echo "make test    lint, check types, run the tests"
+	@echo "make train   train, evaluate and export a new version of the model"
+	@echo "make setup   install everything into $(VENV)"
+	@echo "make lock    renew requirements/ from pyproject.toml"
+
+setup: $(VENV)/.all
+
+serve: $(VENV)/.service
+	$(BIN)/python -m service
+
+test: check
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.all
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+train: $(VENV)/.all
+	$(BIN)/python -m training fit
+	$(BIN)/python -m training evaluate
+	$(BIN)/python -m training export
+
+lock: $(BIN)/python
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(COMPILE) --upgrade --all-extras pyproject.toml -o requirements/all.txt
+	$(COMPILE) -c requirements/all.txt pyproject.toml -o requirements/service.txt
+
+clean:
+	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/.service: requirements/service.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+$(VENV)/.all: requirements/all.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.13 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)

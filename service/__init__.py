@@ -1,0 +1,1 @@
+"""The online half: loads a SavedModel directory and classifies pictures over HTTP."""

@@ -1,0 +1,109 @@
+"""The OpenAPI description of a request body that carries pictures, with examples that work."""
+
+import base64
+from typing import Any
+
+from service.api.pictures import PICTURE_MEDIA_TYPES
+from service.images import read_image
+from service.schemas import ErrorResponse
+
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorResponse, "description": "Something is wrong with the request"},
+    503: {"model": ErrorResponse, "description": "The model is still being loaded"},
+}
+
+# The first test picture of Fashion-MNIST, an ankle boot, as a PNG.
+_EXAMPLE_PNG_BASE64 = (
+    "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAABUElEQVR42t3Su0rDYBgG4Pf78ydpDk0roQcVPAyl"
+    "aJFOoljciu7i4uCiixfgfQkOTl6Bo5Pgoqhoiya2aWqb/AcHQdA70G98H953+oB/fQYBNhoA+xETw/y+JzUwxd5v"
+    "hMJ25xgAqocJwH8OivWVXuMscu7D4PFXkwlvnwpFYtTKY/6NBEYwFE56L06hJ1WaWYH3hQQNpQ2Jg/rLqPzWz7kJ"
+    "5jW+UINxgsRR+yEsO8OiGueksQsOMGhSCpjbc259O8y0CzmVqeqAG1IBGpWl5mw2LAemrRbN91yxDyNpcYnaouc5"
+    "y24+YiVHuOOp9VxyY38mrYcc3TlRMaRI/DrZMfONdDSoArFybMF3jm+eE5YZlFiqSI4y67VViyF1J6M+v9pc60Ak"
+    "UTSwKGy6gW5f33VtDfE0LBIAf6O5VQk80iq6ubyYAOcLr0kipqd/65k+AWKCff9NOm1OAAAAAElFTkSuQmCC"
+)
+
+
+def picture_request_body() -> dict[str, Any]:
+    """Return what goes under `requestBody` of a route that reads pictures."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    return {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": _INSTANCES_SCHEMA,
+                "examples": {
+                    "b64": {
+                        "summary": "A picture file in base64",
+                        "value": {"instances": [{"b64": _EXAMPLE_PNG_BASE64}]},
+                    },
+                    "numbers": {
+                        "summary": "28 rows of 28 numbers in 0…255",
+                        "value": {"instances": [_example_rows()]},
+                    },
+                },
+            },
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "files": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "minItems": 1,
+                            "description": "Picture files; any field name will do.",
+                        }
+                    },
+                    "required": ["files"],
+                }
+            },
+            **dict.fromkeys(PICTURE_MEDIA_TYPES, binary),
+            "application/octet-stream": binary,
+        },
+    }
+
+
+def _example_rows() -> list[list[int]]:
+    data = base64.b64decode(_EXAMPLE_PNG_BASE64)
+    image = read_image(data, prepare="auto", shape=(28, 28), max_pixels=28 * 28)
+    rows: list[list[int]] = image.pixels.tolist()
+    return rows
+
+
+_PIXEL = {"type": "number", "minimum": 0, "maximum": 255}
+
+_INSTANCES_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "instances": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "anyOf": [
+                    {
+                        "title": "(28, 28)",
+                        "type": "array",
+                        "items": {"type": "array", "items": _PIXEL},
+                    },
+                    {
+                        "title": "(28, 28, 1)",
+                        "type": "array",
+                        "items": {
+                            "type": "array",
+                            "items": {"type": "array", "items": _PIXEL},
+                        },
+                    },
+                    {"title": "(784,)", "type": "array", "items": _PIXEL},
+                    {
+                        "title": "picture file",
+                        "type": "object",
+                        "properties": {"b64": {"type": "string", "format": "byte"}},
+                        "required": ["b64"],
+                        "additionalProperties": False,
+                    },
+                ]
+            },
+        }
+    },
+    "required": ["instances"],
+    "additionalProperties": False,
+}

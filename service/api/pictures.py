@@ -1,0 +1,83 @@
+"""A request's body, in any of its forms, to prepared pictures."""
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from service.api.body import read_body
+from service.api.multipart import read_files
+from service.classifier import Classifier
+from service.errors import RequestError, UnsupportedMediaType
+from service.images import Prepare, PreparedImage, read_image
+from service.instances import read_instances
+from service.settings import Settings
+
+PICTURE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
+
+# A file of unknown type, and no Content-Type at all, as `curl -T` sends it: the bytes tell.
+_UNTYPED = ("", "application/octet-stream")
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A body as it came over the wire, within the size limit and of a media type that is read."""
+
+    media_type: str
+    content_type: str
+    body: bytes
+
+
+async def receive(request: Request, settings: Settings) -> Upload:
+    """Receive the body of a request that carries pictures.
+
+    Raises:
+        UnsupportedMediaType: Its Content-Type is none of those the routes read.
+        RequestError: The body is refused by `read_body`.
+    """
+    content_type = request.headers.get("Content-Type", "")
+    media_type = content_type.split(";")[0].strip().lower()
+    if media_type not in (
+        *_UNTYPED,
+        *PICTURE_MEDIA_TYPES,
+        "application/json",
+        "multipart/form-data",
+    ):
+        raise UnsupportedMediaType(
+            f"Content-Type {media_type!r}: send a picture ({', '.join(PICTURE_MEDIA_TYPES)}), "
+            "multipart/form-data with files, or application/json"
+        )
+    body = await read_body(request, max_bytes=settings.max_body_bytes)
+    return Upload(media_type, content_type, body)
+
+
+def decode(
+    upload: Upload, *, prepare: Prepare, classifier: Classifier, settings: Settings
+) -> list[PreparedImage]:
+    """Return the pictures of an upload in the order sent, ready for the classifier.
+
+    Raises:
+        RequestError: One of them is refused; the message says which and why.
+    """
+    shape = classifier.manifest.input.size
+    if upload.media_type == "application/json":
+        return read_instances(
+            upload.body,
+            prepare=prepare,
+            shape=shape,
+            max_images=settings.max_images,
+            max_pixels=settings.max_pixels,
+        )
+    if upload.media_type != "multipart/form-data":
+        return [
+            read_image(upload.body, prepare=prepare, shape=shape, max_pixels=settings.max_pixels)
+        ]
+    images = []
+    files = read_files(upload.body, content_type=upload.content_type, max_files=settings.max_images)
+    for index, data in enumerate(files):
+        try:
+            images.append(
+                read_image(data, prepare=prepare, shape=shape, max_pixels=settings.max_pixels)
+            )
+        except RequestError as error:
+            raise error.at(f"files[{index}]") from error
+    return images

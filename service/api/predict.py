@@ -1,0 +1,105 @@
+"""`/predict`: classify one picture or many."""
+
+from typing import Annotated, Any
+
+import numpy as np
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from service.api.dependencies import LoadedClassifier, PrepareQuery, ServiceSettings
+from service.api.documentation import ERROR_RESPONSES, picture_request_body
+from service.api.pictures import Upload, decode, receive
+from service.arrays import Tensor
+from service.artifact import Manifest
+from service.classifier import Classifier
+from service.errors import InvalidParameter
+from service.images import Prepare, PreparedImage
+from service.schemas import PredictResponse
+from service.settings import Settings
+
+router = APIRouter(tags=["inference"])
+
+
+async def predict(
+    request: Request,
+    classifier: LoadedClassifier,
+    settings: ServiceSettings,
+    prepare: PrepareQuery = "auto",
+    top_k: Annotated[
+        int | None, Query(ge=1, description="Also list this many classes, best first.")
+    ] = None,
+) -> Response:
+    """Answer label, class id, confidence and all probabilities of each picture, in order.
+
+    A picture as it is, several files in a form, or JSON:
+
+        curl -T picture.png http://127.0.0.1:8000/predict
+        curl -F files=@one.png -F files=@two.jpg http://127.0.0.1:8000/predict
+        curl http://127.0.0.1:8000/predict -H 'Content-Type: image/png' --data-binary @picture.png
+        curl http://127.0.0.1:8000/predict --json '{"instances": [{"b64": "…"}]}'
+
+    JSON instances are `{"b64": …}` of a picture file, or 28×28, 28×28×1 or 784 numbers in 0…255.
+    """
+    classes = len(classifier.manifest.class_names)
+    if top_k is not None and top_k > classes:
+        raise InvalidParameter(f"top_k: {top_k}, the model has {classes} classes")
+    upload = await receive(request, settings)
+    body = await run_in_threadpool(_classify, upload, classifier, settings, prepare, top_k)
+    return Response(body, media_type="application/json")
+
+
+for _method in ("POST", "PUT"):  # PUT because that is what `curl -T picture.png` sends.
+    router.add_api_route(
+        "/predict",
+        predict,
+        methods=[_method],
+        operation_id=f"predict_{_method.lower()}",
+        summary="Classify pictures",
+        response_model=PredictResponse,
+        responses=ERROR_RESPONSES,
+        openapi_extra={"requestBody": picture_request_body()},
+    )
+
+
+def _classify(
+    upload: Upload, classifier: Classifier, settings: Settings, prepare: Prepare, top_k: int | None
+) -> bytes:
+    images = decode(upload, prepare=prepare, classifier=classifier, settings=settings)
+    probabilities = classifier.predict([image.pixels for image in images])
+    manifest = classifier.manifest
+    return orjson.dumps(
+        {
+            "model": {"name": manifest.name, "version": manifest.version},
+            "predictions": [
+                _prediction(row, image, manifest, top_k)
+                for row, image in zip(probabilities, images, strict=True)
+            ],
+        },
+        option=orjson.OPT_SERIALIZE_NUMPY,
+    )
+
+
+def _prediction(
+    probabilities: Tensor, image: PreparedImage, manifest: Manifest, top_k: int | None
+) -> dict[str, Any]:
+    """Return one prediction of `schemas.PredictResponse`; probabilities: (classes,) float32."""
+    best = int(probabilities.argmax())
+    prediction = {
+        "label": manifest.class_names[best],
+        "class_id": best,
+        "confidence": probabilities[best],
+        "probabilities": dict(zip(manifest.class_names, probabilities, strict=True)),
+        "preparation": image.preparation,
+    }
+    if top_k is not None:
+        ranking = np.argsort(-probabilities, kind="stable")[:top_k]
+        prediction["top_k"] = [
+            {
+                "label": manifest.class_names[class_id],
+                "class_id": class_id,
+                "probability": probabilities[class_id],
+            }
+            for class_id in ranking.tolist()
+        ]
+    return prediction

@@ -1,0 +1,188 @@
+"""Finds, verifies and describes a model directory: a SavedModel with the manifest beside it."""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from service.errors import ArtifactError
+
+logger = logging.getLogger(__name__)
+
+EXTRAS = PurePosixPath("assets.extra")
+"""TF Serving's place for the files that belong to a model and are not the SavedModel's own."""
+
+MANIFEST = EXTRAS / "manifest.json"
+FLATBUFFER = EXTRAS / "model.tflite"
+INT8_FLATBUFFER = EXTRAS / "model.int8.tflite"
+
+LayerShape = tuple[PositiveInt, ...]
+
+
+def _inside_the_directory(path: str) -> str:
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or str(pure) != path:
+        raise ValueError("must be a plain path relative to the model directory")
+    return path
+
+
+class _ManifestPart(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class InputSpec(_ManifestPart):
+    """The one input tensor: pixels in [0, `scale`] divided by `scale`."""
+
+    name: str
+    shape: tuple[PositiveInt, PositiveInt, Literal[1]]
+    dtype: Literal["float32"]
+    scale: float = Field(gt=0)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.shape[0], self.shape[1]
+
+
+class Layer(_ManifestPart):
+    """One layer of the network; `output_shape` is without the batch dimension."""
+
+    name: str
+    type: str
+    configuration: dict[str, Any]
+    output_shape: LayerShape
+    parameters: int = Field(ge=0)
+
+    @property
+    def gives_maps(self) -> bool:
+        """Whether the output is a stack of images: (height, width, channels)."""
+        return len(self.output_shape) == 3
+
+
+class Parameters(_ManifestPart):
+    """How many numbers the network learned."""
+
+    total: int = Field(ge=0)
+    trainable: int = Field(ge=0)
+    non_trainable: int = Field(ge=0)
+
+
+class Manifest(_ManifestPart):
+    """What the service needs to know of a model, as the training program wrote it down."""
+
+    format: Literal[1]
+    name: str = Field(min_length=1)
+    version: PositiveInt
+    created: str
+    class_names: tuple[str, ...] = Field(min_length=2)
+    input: InputSpec
+    layers: tuple[Layer, ...] = Field(min_length=1)
+    parameters: Parameters
+    summary: str
+    scores: dict[str, Any]
+    files: dict[
+        Annotated[str, AfterValidator(_inside_the_directory)],
+        Annotated[str, Field(pattern="^[0-9a-f]{64}$")],
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A verified model directory."""
+
+    directory: Path
+    manifest: Manifest
+
+    def file(self, path: PurePosixPath) -> Path | None:
+        """Return where a file of the artifact is, or None if the model came without it."""
+        return self.directory / path if str(path) in self.manifest.files else None
+
+
+def open_artifact(root: Path) -> Artifact:
+    """Verify the highest valid version below `root`.
+
+    A version that does not hold is logged and passed over for the next lower one, so that a bad
+    publication does not take down a service that has a good model.
+
+    Raises:
+        ArtifactError: There is no version, or none that holds.
+    """
+    if not root.is_dir():
+        raise ArtifactError(f"no model directory at {root}")
+    versions = sorted(
+        (int(path.name) for path in root.iterdir() if path.is_dir() and _is_version(path.name)),
+        reverse=True,
+    )
+    if not versions:
+        raise ArtifactError(f"no version directory (1, 2, …) in {root}")
+    failures: list[ArtifactError] = []
+    for version in versions:
+        try:
+            artifact = verify(root / str(version))
+        except ArtifactError as error:
+            failures.append(error)
+        else:
+            for failure in failures:
+                logger.error("a newer version is passed over: %s", failure)
+            return artifact
+    raise failures[0]
+
+
+def verify(directory: Path) -> Artifact:
+    """Read the manifest of one version and hold every file against its digest.
+
+    Raises:
+        ArtifactError: A file is missing, extra, altered or a link, or the manifest is no manifest.
+    """
+    manifest = _read_manifest(directory)
+    if str(manifest.version) != directory.name:
+        raise ArtifactError(
+            f"{directory} holds a manifest of version {manifest.version}: was it renamed?"
+        )
+    present = _files_in(directory) - {str(MANIFEST)}
+    listed = set(manifest.files)
+    if missing := sorted(listed - present):
+        raise ArtifactError(f"{directory / missing[0]} is listed in the manifest and missing")
+    if extra := sorted(present - listed):
+        raise ArtifactError(f"{directory / extra[0]} is not listed in the manifest")
+    for path, digest in manifest.files.items():
+        with (directory / path).open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        if actual != digest:
+            raise ArtifactError(
+                f"{directory / path} is not the file that was published: sha256 {actual}, "
+                f"the manifest says {digest}"
+            )
+    return Artifact(directory, manifest)
+
+
+def _is_version(name: str) -> bool:
+    # isdecimal alone would let "01" and "٣" name the same version as "1" and "3".
+    return name.isascii() and name.isdecimal() and not name.startswith("0")
+
+
+def _read_manifest(directory: Path) -> Manifest:
+    path = directory / MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} is missing: not a published model") from error
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise ArtifactError(f"{path} is not a manifest: {where}: {first['msg']}") from error
+
+
+def _files_in(directory: Path) -> set[str]:
+    files = set()
+    for path in directory.rglob("*"):
+        if path.is_symlink():
+            raise ArtifactError(f"{path} is a symbolic link; a published model has none")
+        if not path.is_dir():
+            files.add(path.relative_to(directory).as_posix())
+    return files

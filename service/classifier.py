@@ -1,0 +1,83 @@
+"""The transport-free core: pictures in, probabilities and feature maps out."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from service.arrays import Pixels, Tensor
+from service.artifact import Artifact, Layer, Manifest
+from service.engines import Engine
+from service.errors import ArtifactError
+
+
+class Classifier:
+    """One version of the model, loaded. Its methods may be called from several threads."""
+
+    def __init__(self, artifact: Artifact, engine: Engine) -> None:
+        self.manifest: Manifest = artifact.manifest
+        self.engine_name = engine.name
+        self._engine = engine
+
+    def predict(self, pixels: Sequence[Pixels]) -> Tensor:
+        """Classify pictures.
+
+        Args:
+            pixels: Of each picture, (height, width) numbers in [0, scale].
+
+        Returns:
+            (n, classes) float32 probabilities, in the order given.
+        """
+        return self._engine.predict(self._to_images(pixels))
+
+    def feature_maps(self, pixels: Pixels) -> Mapping[str, Tensor]:
+        """Return what each layer makes of one picture.
+
+        Args:
+            pixels: (height, width) numbers in [0, scale].
+
+        Returns:
+            By layer name, the layer's output without a batch dimension, float32.
+        """
+        outputs = self._engine.feature_maps(self._to_images([pixels]))
+        return {name: output[0] for name, output in outputs.items()}
+
+    @property
+    def layers_with_maps(self) -> list[Layer]:
+        """The layers whose output is a stack of images, in the order of the network."""
+        return [layer for layer in self.manifest.layers if layer.gives_maps]
+
+    def warm_up(self) -> None:
+        """Run both signatures once and hold what comes out against the manifest.
+
+        Raises:
+            ArtifactError: The network does not do what its manifest says.
+        """
+        black = np.zeros(self.manifest.input.size, np.uint8)
+        try:
+            probabilities = self.predict([black])
+            outputs = self.feature_maps(black)
+        except Exception as error:  # Engines share no base class for what they raise.
+            raise ArtifactError(f"the model failed its warm-up: {error}") from error
+        classes = len(self.manifest.class_names)
+        if probabilities.shape != (1, classes):
+            raise ArtifactError(
+                f"the model failed its warm-up: it gives {probabilities.shape[-1]} probabilities, "
+                f"the manifest names {classes} classes"
+            )
+        if not np.isclose(float(probabilities.sum()), 1, atol=1e-3):
+            raise ArtifactError(
+                "the model failed its warm-up: its probabilities do not add up to one"
+            )
+        for layer in self.manifest.layers:
+            if layer.name not in outputs or outputs[layer.name].shape != layer.output_shape:
+                raise ArtifactError(
+                    f"the model failed its warm-up: layer {layer.name} does not give the shape "
+                    f"{layer.output_shape} that the manifest states"
+                )
+
+    def _to_images(self, pixels: Sequence[Pixels]) -> Tensor:
+        """Reshape to (n, height, width, 1) and divide by the scale: float32 in [0, 1]."""
+        spec = self.manifest.input
+        images = np.stack(pixels).astype(np.float32).reshape(-1, *spec.shape)
+        images /= np.float32(spec.scale)
+        return images

@@ -1,0 +1,42 @@
+"""The network as TensorFlow loads it from the SavedModel: the reference."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+# Read when TensorFlow is imported: its banner of build options is no news to a user.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import tensorflow as tf
+
+from service.arrays import Tensor
+from service.artifact import Artifact
+from service.errors import ArtifactError
+
+
+class TensorFlowEngine:
+    """Both signatures of the SavedModel."""
+
+    name = "tensorflow"
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._input = artifact.manifest.input.name
+        try:
+            # A signature holds no reference to the variables of the model it belongs to.
+            self._model: Any = tf.saved_model.load(str(artifact.directory))
+            self._predict = self._model.signatures["serving_default"]
+            self._feature_maps = self._model.signatures["feature_maps"]
+        except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+            raise ArtifactError(
+                f"{artifact.directory} has no SavedModel with both signatures that TensorFlow "
+                f"can load: {error}"
+            ) from error
+
+    def predict(self, images: Tensor) -> Tensor:
+        outputs = self._predict(**{self._input: tf.constant(images)})
+        probabilities: Tensor = outputs["probabilities"].numpy()
+        return probabilities
+
+    def feature_maps(self, images: Tensor) -> Mapping[str, Tensor]:
+        outputs = self._feature_maps(**{self._input: tf.constant(images)})
+        return {name: output.numpy() for name, output in outputs.items()}

@@ -1,0 +1,107 @@
+"""Every error the service raises on purpose, in one tree."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+
+class ServiceError(Exception):
+    """Base of everything the service raises on purpose.
+
+    The message is one sentence written for the person who will read it: it says what is wrong
+    and where, and nothing about the inside of the process.
+    """
+
+
+class ArtifactError(ServiceError):
+    """A model directory that must not be served: missing, incomplete, altered, or unusable."""
+
+
+class RequestError(ServiceError):
+    """A request that cannot be answered; `status` and `code` are what the client sees."""
+
+    status: ClassVar[int] = 400
+    code: ClassVar[str] = "invalid_request"
+    headers: ClassVar[Mapping[str, str]] = {}
+
+    def at(self, place: str) -> Self:
+        """Return the same error with its message saying which part of the request it is about."""
+        return type(self)(f"{place}: {self}")
+
+
+class InvalidParameter(RequestError):
+    """A query parameter that is unknown to the model or out of its range."""
+
+    code = "invalid_parameter"
+
+
+class EmptyBody(RequestError):
+    """A request, file or part with nothing in it."""
+
+    code = "empty_body"
+
+
+class InvalidJSON(RequestError):
+    """A body that says it is JSON and is not, or nests too deeply."""
+
+    code = "invalid_json"
+
+
+class InvalidInstances(RequestError):
+    """JSON whose instances are not pictures: wrong shape, not numbers, or outside 0…255."""
+
+    code = "invalid_instances"
+
+
+class InvalidMultipart(RequestError):
+    """A form that breaks the multipart format or carries something other than files."""
+
+    code = "invalid_multipart"
+
+
+class InvalidImage(RequestError):
+    """Bytes that no accepted picture format can be decoded from."""
+
+    code = "invalid_image"
+
+
+class NotAcceptable(RequestError):
+    """An Accept header that allows none of the answers there are."""
+
+    status = 406
+    code = "not_acceptable"
+
+
+class BodyTooLarge(RequestError):
+    """A body of more bytes than `max_body_bytes`."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class ImageTooLarge(RequestError):
+    """A picture of more pixels than `max_pixels`."""
+
+    status = 413
+    code = "image_too_large"
+
+
+class TooManyImages(RequestError):
+    """More pictures in one request than `max_images`."""
+
+    status = 413
+    code = "too_many_images"
+
+
+class UnsupportedMediaType(RequestError):
+    """A Content-Type or Content-Encoding the route does not read."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class NotReady(RequestError):
+    """The model is still being loaded."""
+
+    status = 503
+    code = "not_ready"
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}

@@ -1,0 +1,124 @@
+"""Bytes of a picture to the pixels the network was made for. Knows nothing of HTTP."""
+
+import io
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from service.arrays import Pixels
+from service.errors import EmptyBody, ImageTooLarge, InvalidImage
+from service.preparation import WORKING_SIDE, prepare_photo
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+
+Prepare = Literal["auto", "photo", "plain"]
+Preparation = Literal["none", "photo", "plain"]
+
+# Pillow's own guard warns at one size and raises at twice that size. `read_image` refuses by the
+# declared size before anything is decoded, with the limit the caller gives.
+Image.MAX_IMAGE_PIXELS = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedImage:
+    """One picture as the network will see it.
+
+    Attributes:
+        pixels: (height, width) uint8 or float32 in [0, 255].
+        preparation: What was done to get there; `none` is bit for bit what was sent.
+    """
+
+    pixels: Pixels
+    preparation: Preparation
+
+
+def read_image(
+    data: bytes, *, prepare: Prepare, shape: tuple[int, int], max_pixels: int
+) -> PreparedImage:
+    """Decode a picture and prepare it for the network.
+
+    Args:
+        data: A PNG, JPEG, WebP, GIF or BMP file; of an animation the first frame counts.
+        prepare: `auto` takes a picture that already has `shape` as it is and prepares any other
+            as a photograph; `photo` always prepares; `plain` only turns it grey and resizes it.
+        shape: (height, width) of the network's input.
+        max_pixels: Largest width times height that is decoded.
+
+    Returns:
+        The (height, width) uint8 pixels and what was done to get them.
+
+    Raises:
+        EmptyBody: `data` is empty.
+        InvalidImage: `data` is no picture in an accepted format, or is truncated or damaged.
+        ImageTooLarge: The picture declares more than `max_pixels` pixels.
+    """
+    if not data:
+        raise EmptyBody("the picture is empty: 0 bytes")
+    image = _decode(data, max_pixels=max_pixels, may_shrink=prepare != "plain")
+    height, width = shape
+    if prepare == "auto" and image.size == (width, height):
+        return PreparedImage(np.asarray(_to_grey(image)), "none")
+    if prepare == "plain":
+        grey = _to_grey(image).resize((width, height), Image.Resampling.LANCZOS)
+        return PreparedImage(np.asarray(grey), "plain")
+    return PreparedImage(prepare_photo(_to_rgb(image), shape=shape), "photo")
+
+
+def _decode(data: bytes, *, max_pixels: int, may_shrink: bool) -> Image.Image:
+    """Return the first frame, upright, in whatever mode the file has."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Exception as error:  # Pillow's parsers raise almost anything on hostile headers.
+        raise InvalidImage(
+            f"not a picture in a format this service reads ({', '.join(FORMATS)})"
+        ) from error
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageTooLarge(
+            f"the picture has {width} × {height} = {width * height} pixels, "
+            f"the limit is {max_pixels}"
+        )
+    try:
+        if may_shrink:
+            # A JPEG decoder can halve the picture on the way out, many times cheaper than after.
+            image.draft(None, (WORKING_SIDE, WORKING_SIDE))
+        image.load()
+    except Exception as error:
+        raise InvalidImage(
+            f"the {image.format} picture cannot be decoded: it is truncated or damaged"
+        ) from error
+    return _upright(image)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a picture the way its EXIF orientation says; damaged EXIF data turns nothing."""
+    try:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+            return image
+        return ImageOps.exif_transpose(image)
+    except Exception:  # As above: the pixels were fine, the metadata need not be.
+        return image
+
+
+def _to_grey(image: Image.Image) -> Image.Image:
+    """Return the picture in 8-bit grey, transparency over white."""
+    return image if image.mode == "L" else _flatten(image).convert("L")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Return the picture in 8-bit RGB, transparency over white."""
+    return image if image.mode == "RGB" else _flatten(image).convert("RGB")
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Return an opaque picture of 8 bits a channel."""
+    if image.mode.startswith("I"):
+        # 16-bit grey: Pillow's own conversion would clip at 255 instead of scaling.
+        sixteen_bit = np.asarray(image).astype(np.float32).clip(0, 65535)
+        return Image.fromarray(np.rint(sixteen_bit / 257).astype(np.uint8))
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA"))
+    return image

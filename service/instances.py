@@ -1,0 +1,169 @@
+"""JSON `instances` to the pixels the network was made for. Knows nothing of HTTP.
+
+The numbers take the short way, one array conversion a picture. Only when that does not give an
+array of the right kind is the nested list walked, to say what is wrong and where.
+"""
+
+import base64
+import binascii
+import math
+from typing import Any
+
+import numpy as np
+from pydantic_core import from_json
+
+from service.arrays import Pixels
+from service.errors import InvalidInstances, InvalidJSON, RequestError, TooManyImages
+from service.images import Prepare, PreparedImage, read_image
+
+_LARGEST_PIXEL = 255
+
+
+def read_instances(
+    body: bytes, *, prepare: Prepare, shape: tuple[int, int], max_images: int, max_pixels: int
+) -> list[PreparedImage]:
+    """Read `{"instances": [...]}`.
+
+    Args:
+        body: JSON. Each instance is (height, width), (height, width, 1) or (height · width)
+            numbers in [0, 255], taken as they are, or `{"b64": "…"}` of a picture file.
+        prepare: How picture files are prepared; see `read_image`.
+        shape: (height, width) of the network's input.
+        max_images: Most instances allowed.
+        max_pixels: Most pixels of a picture file; see `read_image`.
+
+    Returns:
+        The pictures in the order sent; numbers as (height, width) float32.
+
+    Raises:
+        InvalidJSON: `body` is not JSON, or nests deeper than any valid request does.
+        InvalidInstances: An instance is not a picture; the message names it.
+        TooManyImages: There are more than `max_images`.
+        RequestError: A picture file is refused by `read_image`.
+    """
+    try:
+        # NaN is let through here so that it can be refused by name and place below.
+        document = from_json(body, allow_inf_nan=True, cache_strings=False)
+    except ValueError as error:
+        raise InvalidJSON(f"the body is not valid JSON: {error}") from error
+    if not isinstance(document, dict) or set(document) != {"instances"}:
+        raise InvalidInstances('the body must be an object with one key: {"instances": [...]}')
+    instances = document["instances"]
+    if not isinstance(instances, list) or not instances:
+        raise InvalidInstances("instances must be a list of at least one picture")
+    if len(instances) > max_images:
+        raise TooManyImages(f"instances has {len(instances)} pictures, the limit is {max_images}")
+    # numpy would take true for 1. The token can only be there if a walk is worth its time.
+    may_hold_booleans = b"true" in body or b"false" in body
+    images = []
+    for index, instance in enumerate(instances):
+        place = f"instances[{index}]"
+        if isinstance(instance, dict):
+            data = _from_base64(instance, place)
+            try:
+                image = read_image(data, prepare=prepare, shape=shape, max_pixels=max_pixels)
+            except RequestError as error:
+                raise error.at(place) from error
+        else:
+            image = _from_numbers(instance, place, shape, walk=may_hold_booleans)
+        images.append(image)
+    return images
+
+
+def _from_base64(instance: dict[str, Any], place: str) -> bytes:
+    if set(instance) != {"b64"} or not isinstance(instance["b64"], str):
+        raise InvalidInstances(f'{place}: an object must be {{"b64": "<picture file in base64>"}}')
+    try:
+        return base64.b64decode(instance["b64"], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInstances(f"{place}: b64 is not valid base64: {error}") from error
+
+
+def _from_numbers(
+    instance: object, place: str, shape: tuple[int, int], *, walk: bool
+) -> PreparedImage:
+    if not isinstance(instance, list):
+        raise InvalidInstances(f'{place}: {_kind(instance)}, expected a list of numbers or "b64"')
+    pixels = None if walk else _as_array(instance, shape)
+    if pixels is None:
+        _check_numbers(instance, place, shape)
+        pixels = np.array(instance)
+    return PreparedImage(pixels.astype(np.float32).reshape(shape), "none")
+
+
+def _as_array(instance: list[Any], shape: tuple[int, int]) -> Pixels | None:
+    """Return the numbers as an array, or None if they are not a picture."""
+    height, width = shape
+    try:
+        pixels = np.array(instance)
+    except ValueError:  # ragged
+        return None
+    if pixels.dtype.kind not in "iuf":
+        return None
+    if pixels.shape not in {(height, width), (height, width, 1), (height * width,)}:
+        return None
+    # Written so that NaN, which compares false with everything, is caught as well.
+    in_range = pixels.min() >= 0 and pixels.max() <= _LARGEST_PIXEL
+    return pixels if in_range else None
+
+
+def _check_numbers(instance: list[Any], place: str, shape: tuple[int, int]) -> None:
+    """Raise InvalidInstances for the first thing wrong with a list of numbers."""
+    height, width = shape
+    if not any(isinstance(row, list) for row in instance):
+        if len(instance) != height * width:
+            raise InvalidInstances(
+                f"{place}: {len(instance)} numbers, expected {height * width} "
+                f"or {height} rows of {width}"
+            )
+        for index, value in enumerate(instance):
+            _check_number(value, f"{place}[{index}]")
+        return
+    if len(instance) != height:
+        raise InvalidInstances(f"{place}: {len(instance)} rows, expected {height}")
+    for y, row in enumerate(instance):
+        if not isinstance(row, list):
+            raise InvalidInstances(f"{place}[{y}]: {_kind(row)}, expected a row of {width} numbers")
+        if len(row) != width:
+            raise InvalidInstances(f"{place}[{y}]: {len(row)} columns, expected {width}")
+        for x, value in enumerate(row):
+            _check_pixel(value, f"{place}[{y}][{x}]", has_channel=isinstance(instance[0][0], list))
+
+
+def _check_pixel(value: object, place: str, *, has_channel: bool) -> None:
+    if not has_channel:
+        _check_number(value, place)
+    elif not isinstance(value, list):
+        raise InvalidInstances(f"{place}: {_kind(value)}, expected a list of one number")
+    elif len(value) != 1:
+        raise InvalidInstances(f"{place}: {len(value)} channels, expected 1")
+    else:
+        _check_number(value[0], f"{place}[0]")
+
+
+def _check_number(value: object, place: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInstances(f"{place}: {_kind(value)}, expected a number")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidInstances(f"{place}: {value}, expected a finite number")
+    if not 0 <= value <= _LARGEST_PIXEL:
+        raise InvalidInstances(f"{place}: {_shortened(value)} is outside 0…{_LARGEST_PIXEL}")
+
+
+def _shortened(value: float) -> str:
+    text = str(value)
+    return text if len(text) <= 20 else f"{text[:20]}…"
+
+
+def _kind(value: object) -> str:
+    """Return what JSON calls the value."""
+    names: dict[type, str] = {
+        bool: "a boolean",
+        str: "a string",
+        type(None): "null",
+        dict: "an object",
+        list: "a list",
+        int: "a number",
+        float: "a number",
+    }
+    return names[type(value)]

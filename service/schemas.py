@@ -1,0 +1,118 @@
+"""The public JSON, as pydantic models."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.artifact import InputSpec, Layer, Parameters
+from service.images import Preparation
+
+
+class _Schema(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class ErrorDetail(_Schema):
+    """What went wrong."""
+
+    code: str
+    """For programs: stays the same when the message is reworded."""
+    message: str
+    """For people: what is wrong and where."""
+    request_id: str
+    """Also in the X-Request-ID header and in the service's log."""
+
+
+class ErrorResponse(_Schema):
+    """Every answer that is not a success."""
+
+    error: ErrorDetail
+
+
+class ModelVersion(_Schema):
+    """Which model answered."""
+
+    name: str
+    version: int
+
+
+class RankedClass(_Schema):
+    """A class and its probability."""
+
+    label: str
+    class_id: int
+    probability: float = Field(ge=0, le=1)
+
+
+class Prediction(_Schema):
+    """What the model says of one picture."""
+
+    label: str
+    class_id: int
+    confidence: float = Field(ge=0, le=1)
+    """Probability of `label`."""
+    probabilities: dict[str, float]
+    """Of every class, by name, in the order of the class ids."""
+    top_k: list[RankedClass] | None = None
+    """The most probable classes, best first; only if asked for."""
+    preparation: Preparation
+    """What was done to the picture: `none` is bit for bit what was sent."""
+
+
+class PredictResponse(_Schema):
+    """A prediction for each picture, in the order sent."""
+
+    model: ModelVersion
+    predictions: list[Prediction]
+
+
+class LayerMaps(_Schema):
+    """What one layer makes of a picture."""
+
+    name: str
+    type: str
+    shape: tuple[int, int, int]
+    """(height, width, channels) of the layer's whole output."""
+    channels: list[int]
+    """Which channels `maps` holds, in its order."""
+    maps: list[list[list[float]]]
+    """(channels, height, width)."""
+
+
+class FeatureMapsResponse(_Schema):
+    """The maps of the convolution and pooling layers, in the order of the network."""
+
+    model: ModelVersion
+    preparation: Preparation
+    image: list[list[float]]
+    """The picture as the network saw it: (height, width) in 0…255."""
+    layers: list[LayerMaps]
+
+
+class ModelSummary(_Schema):
+    """The model that is being served."""
+
+    name: str
+    version: int
+    created: str
+    engine: str
+    class_names: list[str]
+    input: InputSpec
+    layers: list[Layer]
+    parameters: Parameters
+    scores: dict[str, Any]
+    """Measured when the model was exported: accuracy, per class, calibration, engine parity."""
+
+
+class Liveness(_Schema):
+    """The process runs."""
+
+    status: Literal["live"]
+
+
+class Readiness(_Schema):
+    """The model is loaded."""
+
+    status: Literal["ready"]
+    model: ModelVersion
+    engine: str
