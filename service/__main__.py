@@ -1,5 +1,6 @@
 """`python -m service`: settings in, server up."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -44,7 +45,9 @@ def main(arguments: Sequence[str]) -> int:
         ws="none",
     )
     if settings.workers == 1:
-        uvicorn.Server(config).run()
+        # Ctrl-C reaches the caller again after the server has drained.
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run()
         return 0
     supervisor = Multiprocess(config, sockets=[config.bind_socket()])
     supervisor.run()

@@ -86,10 +86,15 @@ def _decode(data: bytes, *, max_pixels: int, may_shrink: bool) -> Image.Image:
             image.draft(None, (WORKING_SIDE, WORKING_SIDE))
         image.load()
     except Exception as error:
-        raise InvalidImage(
-            f"the {image.format} picture cannot be decoded: it is truncated or damaged"
-        ) from error
+        raise _damaged(image) from error
+    # Pillow forgives a PNG that stops short as long as the pixels came out.
+    if image.format == "PNG" and b"IEND" not in data:
+        raise _damaged(image)
     return _upright(image)
+
+
+def _damaged(image: Image.Image) -> InvalidImage:
+    return InvalidImage(f"the {image.format} picture cannot be decoded: it is truncated or damaged")
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -1,0 +1,36 @@
+"""What the tests of both halves use: real pictures of the data set."""
+
+import gzip
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+DATA = Path(__file__).parent / "data"
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def test_slice() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The first 1,000 test pictures, (1000, 28, 28) uint8, and their labels, (1000,) uint8."""
+    images = gzip.decompress((DATA / "test-1000-images-idx3-ubyte.gz").read_bytes())
+    labels = gzip.decompress((DATA / "test-1000-labels-idx1-ubyte.gz").read_bytes())
+    return (
+        np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28),
+        np.frombuffer(labels, np.uint8, offset=8),
+    )
+
+
+@pytest.fixture(scope="session")
+def boot_png() -> bytes:
+    """The first test picture, an ankle boot."""
+    return (DATA / "png" / "0000-ankle-boot.png").read_bytes()
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port

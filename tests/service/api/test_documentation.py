@@ -1,0 +1,48 @@
+"""The OpenAPI document tells the truth, and its examples work as they stand."""
+
+import json
+
+import httpx
+import pytest
+
+from tests.service.api.test_predict import answer_of
+
+
+def test_every_route_and_verb_is_documented_with_its_errors(strict_client: httpx.Client) -> None:
+    paths = strict_client.get("/openapi.json").json()["paths"]
+    assert {(verb, path) for path, verbs in paths.items() for verb in verbs} == {
+        ("post", "/predict"),
+        ("put", "/predict"),
+        ("post", "/feature-maps"),
+        ("put", "/feature-maps"),
+        ("get", "/model/summary"),
+        ("get", "/livez"),
+        ("get", "/readyz"),
+    }
+    for path in ("/predict", "/feature-maps"):
+        for operation in paths[path].values():
+            assert {"200", "4XX", "503"} <= set(operation["responses"])
+            assert "422" not in operation["responses"]
+
+
+@pytest.mark.parametrize("example", ["b64", "numbers"])
+def test_the_json_examples_work_as_pasted(client: httpx.Client, example: str) -> None:
+    document = client.get("/openapi.json").json()
+    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    body = json.dumps(content["application/json"]["examples"][example]["value"])
+    response = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert answer_of(response).predictions[0].label == "Ankle boot"
+
+
+def test_every_documented_picture_type_is_read(strict_client: httpx.Client) -> None:
+    document = strict_client.get("/openapi.json").json()
+    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    for media_type in content:
+        response = strict_client.post("/predict", content=b"", headers={"Content-Type": media_type})
+        assert response.json()["error"]["code"] == "empty_body", media_type
+
+
+def test_the_root_leads_to_the_documentation(strict_client: httpx.Client) -> None:
+    response = strict_client.get("/", follow_redirects=True)
+    assert response.status_code == 200
+    assert "swagger" in response.text.lower()

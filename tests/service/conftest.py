@@ -1,0 +1,159 @@
+"""The real application, with the shipped model, behind a real server on loopback."""
+
+import io
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from numpy.typing import ArrayLike
+from PIL import Image
+
+from service.app import create_app
+from service.artifact import Artifact, open_artifact
+from service.classifier import Classifier
+from service.engines import load_engine
+from service.settings import EngineChoice, Settings
+from tests.conftest import ROOT
+
+ARTIFACTS = ROOT / "artifacts" / "fashion_mnist"
+ENGINES: list[EngineChoice] = ["litert", "tensorflow"]
+STARTUP_SECONDS = 60
+
+
+@pytest.fixture(scope="session")
+def artifact() -> Artifact:
+    return open_artifact(ARTIFACTS)
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def engine_choice(request: pytest.FixtureRequest) -> EngineChoice:
+    choice: EngineChoice = request.param
+    return choice
+
+
+@pytest.fixture(scope="session")
+def classifier(artifact: Artifact, engine_choice: EngineChoice) -> Classifier:
+    return Classifier(artifact, load_engine(artifact, engine_choice))
+
+
+@pytest.fixture(scope="session")
+def client(engine_choice: EngineChoice) -> Iterator[httpx.Client]:
+    """A client of a server with default limits, once with each engine."""
+    with serve(Settings(artifacts=ARTIFACTS, engine=engine_choice)) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def strict_client() -> Iterator[httpx.Client]:
+    """A client of a server with limits small enough to reach."""
+    settings = Settings(
+        artifacts=ARTIFACTS,
+        engine="litert",
+        max_body_bytes=200_000,
+        max_pixels=10_000,
+        max_images=3,
+    )
+    with serve(settings) as client:
+        yield client
+
+
+@contextmanager
+def serve(settings: Settings, *, wait: bool = True) -> Iterator[httpx.Client]:
+    """Serve in a thread of this process, where coverage sees it, until the block ends."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, ws="none"))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30
+        ) as client:
+            if wait:
+                wait_until_ready(client)
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def wait_until_ready(client: httpx.Client) -> None:
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if client.get("/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    pytest.fail(f"not ready within {STARTUP_SECONDS} seconds")
+
+
+@contextmanager
+def serve_process(*arguments: str, port: int) -> Iterator[subprocess.Popen[str]]:
+    """Run `python -m service` as users do; it is told to stop when the block ends."""
+    process = subprocess.Popen(
+        service_command(*arguments, "--port", str(port)),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=STARTUP_SECONDS)
+
+
+def run_service(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m service` until it ends by itself."""
+    return subprocess.run(
+        service_command(*arguments),
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=STARTUP_SECONDS,
+        check=False,
+    )
+
+
+def service_command(*arguments: str) -> Sequence[str]:
+    return [sys.executable, "-m", "service", *arguments]
+
+
+@pytest.fixture
+def copied_artifacts(tmp_path: Path) -> Path:
+    """A copy of the shipped model that a test may damage."""
+    copy = tmp_path / "fashion_mnist"
+    shutil.copytree(ARTIFACTS, copy)
+    return copy
+
+
+Encode = Callable[..., bytes]
+
+
+@pytest.fixture(scope="session")
+def encode() -> Encode:
+    """A picture file from an array or a Pillow image, with Pillow's own options."""
+
+    def encode_picture(
+        picture: ArrayLike | Image.Image, file_format: str = "PNG", **options: object
+    ) -> bytes:
+        image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)  # type: ignore[arg-type]  # Pillow's own annotation asks for less than it checks
+        buffer = io.BytesIO()
+        image.save(buffer, file_format, **options)
+        return buffer.getvalue()
+
+    return encode_picture

@@ -1,0 +1,119 @@
+"""Both engines load the same directory and give the same answers."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.artifact import FLATBUFFER, INT8_FLATBUFFER, Artifact, verify
+from service.engines import load_engine
+from service.errors import ArtifactError
+from tests.service.test_artifact import edit_manifest
+
+Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+@pytest.fixture(scope="module")
+def images(test_slice: Slice) -> NDArray[np.float32]:
+    return test_slice[0].reshape(-1, 28, 28, 1).astype(np.float32) / np.float32(255)
+
+
+def without(artifact: Artifact, *paths: object) -> Artifact:
+    """Return the artifact as if it had been published without some of its files."""
+    files = {
+        path: digest
+        for path, digest in artifact.manifest.files.items()
+        if path not in map(str, paths)
+    }
+    manifest = artifact.manifest.model_copy(update={"files": files})
+    return Artifact(artifact.directory, manifest)
+
+
+def test_float32_probabilities_agree_within_1e_5(
+    artifact: Artifact, images: NDArray[np.float32]
+) -> None:
+    litert = load_engine(without(artifact, INT8_FLATBUFFER), "litert")
+    tensorflow = load_engine(artifact, "tensorflow")
+    np.testing.assert_allclose(litert.predict(images), tensorflow.predict(images), atol=1e-5)
+
+
+def test_labels_of_what_is_shipped_agree_on_nearly_every_picture(
+    artifact: Artifact, test_slice: Slice, images: NDArray[np.float32]
+) -> None:
+    litert = load_engine(artifact, "litert").predict(images).argmax(axis=1)
+    tensorflow = load_engine(artifact, "tensorflow").predict(images).argmax(axis=1)
+    assert (litert == tensorflow).mean() >= 0.995
+
+
+def test_feature_maps_agree_within_1e_4(artifact: Artifact, images: NDArray[np.float32]) -> None:
+    litert = load_engine(artifact, "litert").feature_maps(images[:8])
+    tensorflow = load_engine(artifact, "tensorflow").feature_maps(images[:8])
+    assert set(litert) == set(tensorflow) == {layer.name for layer in artifact.manifest.layers}
+    for name, output in litert.items():
+        np.testing.assert_allclose(output, tensorflow[name], atol=1e-4)
+
+
+def test_auto_takes_litert_where_there_is_a_flatbuffer_and_says_why(
+    artifact: Artifact, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "service")
+    assert load_engine(artifact, "auto").name == "litert"
+    assert "engine litert (there is a model.tflite)" in caplog.text
+
+
+def test_auto_takes_tensorflow_where_there_is_none(
+    artifact: Artifact, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "service")
+    bare = without(artifact, FLATBUFFER, INT8_FLATBUFFER)
+    assert load_engine(bare, "auto").name == "tensorflow"
+    assert "engine tensorflow (there is no model.tflite)" in caplog.text
+
+
+def test_litert_without_a_flatbuffer_is_refused(artifact: Artifact) -> None:
+    with pytest.raises(ArtifactError, match=r"has no assets.extra/model.tflite"):
+        load_engine(without(artifact, FLATBUFFER), "litert")
+
+
+def test_tensorflow_that_is_not_installed_is_a_sentence(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ArtifactError, match="needs TensorFlow, which is not installed"):
+        load_engine(artifact, "tensorflow")
+
+
+def republish(version: Path) -> Artifact:
+    """Make the manifest agree with whatever the files now are."""
+    import hashlib  # noqa: PLC0415
+
+    def renew(manifest: dict[str, dict[str, str]]) -> None:
+        manifest["files"] = {
+            path: hashlib.sha256((version / path).read_bytes()).hexdigest()
+            for path in manifest["files"]
+        }
+
+    edit_manifest(version, renew)
+    return verify(version)
+
+
+@pytest.mark.parametrize(
+    ("path", "engine"), [(str(FLATBUFFER), "litert"), ("saved_model.pb", "tensorflow")]
+)
+def test_a_file_the_engine_cannot_load_is_a_sentence(
+    copied_artifacts: Path, path: str, engine: str
+) -> None:
+    version = copied_artifacts / "1"
+    (version / path).write_bytes(b"\0" * 1000)
+    with pytest.raises(ArtifactError, match=r"that (LiteRT|TensorFlow) can load"):
+        load_engine(republish(version), engine)  # type: ignore[arg-type]  # a parameter is a str
+
+
+def test_a_flatbuffer_without_the_signature_is_a_sentence(copied_artifacts: Path) -> None:
+    version = copied_artifacts / "1"
+    shutil.copy(version / INT8_FLATBUFFER, version / FLATBUFFER)
+    with pytest.raises(ArtifactError, match="no signature 'feature_maps' that LiteRT can load"):
+        load_engine(republish(version), "litert")

@@ -1,0 +1,73 @@
+"""A photograph of a known garment on a known ground must come out like the data set's own."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from service.preparation import prepare_photo
+
+SHAPE = (28, 28)
+
+
+def photo(
+    size: tuple[int, int], ground: str, garment: str, box: tuple[int, int, int, int]
+) -> Image.Image:
+    picture = Image.new("RGB", size, ground)
+    ImageDraw.Draw(picture).rectangle(box, garment)
+    return picture
+
+
+def extent(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """Return top, bottom, left, right of what is light."""
+    rows = np.flatnonzero((pixels > 127).any(axis=1))
+    columns = np.flatnonzero((pixels > 127).any(axis=0))
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+@pytest.mark.parametrize(
+    ("ground", "garment"),
+    [("white", "black"), ("black", "white"), ("#ddd", "#247"), ("#225", "#fc8")],
+)
+def test_the_garment_is_light_on_black_fills_the_longest_side_and_is_centred(
+    ground: str, garment: str
+) -> None:
+    pixels = prepare_photo(photo((300, 400), ground, garment, (20, 50, 119, 249)), shape=SHAPE)
+    assert pixels.dtype == np.uint8
+    assert extent(pixels) == (0, 28, 7, 21)
+    assert (pixels[:, :7] == 0).all()
+    assert (pixels[:, 21:] == 0).all()
+
+
+def test_a_wide_garment_fills_the_width() -> None:
+    pixels = prepare_photo(photo((800, 600), "white", "navy", (100, 200, 699, 349)), shape=SHAPE)
+    top, bottom, left, right = extent(pixels)
+    assert (left, right) == (0, 28)
+    assert bottom - top == 7
+    assert abs(top - (28 - bottom)) <= 1
+
+
+def test_a_speck_does_not_stop_the_trimming() -> None:
+    picture = photo((300, 300), "white", "black", (100, 100, 199, 199))
+    picture.putpixel((5, 5), (0, 0, 0))
+    assert extent(prepare_photo(picture, shape=SHAPE)) == (0, 28, 0, 28)
+
+
+def test_the_same_photo_at_another_size_gives_nearly_the_same_pixels() -> None:
+    small = photo((90, 120), "white", "#305070", (15, 15, 74, 104))
+    large = small.resize((1800, 2400), Image.Resampling.NEAREST)
+    difference = np.abs(
+        prepare_photo(small, shape=SHAPE).astype(int) - prepare_photo(large, shape=SHAPE)
+    )
+    assert difference.mean() < 8
+
+
+@pytest.mark.parametrize("colour", ["white", "black", "#888"])
+def test_a_photo_of_nothing_is_black(colour: str) -> None:
+    assert not prepare_photo(Image.new("RGB", (64, 48), colour), shape=SHAPE).any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 2)])
+def test_a_photo_of_any_proportions_is_prepared(size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    assert prepare_photo(Image.fromarray(noise), shape=SHAPE).shape == SHAPE

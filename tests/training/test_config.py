@@ -1,0 +1,153 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training.__main__ import EXIT_USAGE, main
+from training.config import (
+    ConfigurationError,
+    EvaluateSettings,
+    ExportSettings,
+    FitSettings,
+    read_settings,
+)
+
+THREE_BLOCKS = '[{}, {"kernel_size": 5}, {"kernel_size": 9, "padding": "valid"}]'
+
+
+def fit_settings(*arguments: str) -> FitSettings:
+    return read_settings(FitSettings, arguments, program="fit")
+
+
+def test_the_defaults_are_the_documented_network_and_training() -> None:
+    settings = fit_settings()
+    filters = [(block.filters, block.kernel_size) for block in settings.network.blocks]
+    assert filters == [(32, 3), (64, 3)]
+    assert (settings.network.dense_units, settings.network.dropout) == (100, 0.4)
+    assert (settings.fit.batch_size, settings.fit.epochs, settings.fit.patience) == (32, 20, 2)
+    assert (settings.fit.seed, settings.fit.validation_fraction) == (42, 0.2)
+    assert (settings.fit.learning_rate, settings.fit.stratify) == (0.001, False)
+
+
+def test_command_line_beats_environment_beats_file_beats_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "training.toml"
+    file.write_text("[fit]\nepochs = 5\npatience = 5\nseed = 5\n[[network.blocks]]\nfilters = 5\n")
+    monkeypatch.setenv("FASHION_TRAINING_FIT__PATIENCE", "6")
+    monkeypatch.setenv("FASHION_TRAINING_FIT__SEED", "6")
+    settings = fit_settings("--config", str(file), "--fit.seed", "7")
+    assert (settings.fit.seed, settings.fit.patience, settings.fit.epochs) == (7, 6, 5)
+    assert settings.fit.batch_size == 32
+    assert [block.filters for block in settings.network.blocks] == [5]
+
+
+def test_one_file_serves_every_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "training.toml"
+    file.write_text('run_dir = "here"\nartifacts = "there"\nfresh = true\n[fit]\nepochs = 5\n')
+    monkeypatch.setenv("FASHION_TRAINING_CONFIG", str(file))
+    assert fit_settings().fresh
+    assert read_settings(EvaluateSettings, [], program="evaluate").run_dir == Path("here")
+    assert read_settings(ExportSettings, [], program="export").artifacts == Path("there")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--fit.epoch=3"], "--fit.epoch=3"),
+        (["--fit.epochs=many"], "fit.epochs: Input should be a valid integer"),
+        (["--fit.epochs=0"], "fit.epochs"),
+        (["--fit.learning-rate=inf"], "fit.learning_rate"),
+        (["--fit.validation-fraction=1"], "fit.validation_fraction"),
+        (["--network.dropout=1"], "network.dropout"),
+        (["--network.blocks=[]"], "network.blocks"),
+        (["--network.blocks=[{"], "network.blocks"),
+        (['--network.blocks=[{"filter": 3}]'], "network.blocks.0.filter: Extra inputs"),
+        (["--network.dense-activation=rely"], "network.dense_activation"),
+        (["--config=no-such.toml"], "no-such.toml cannot be read as TOML"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_sentence(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", *arguments]) == EXIT_USAGE
+    captured = capsys.readouterr()
+    assert complaint in captured.err
+    assert captured.err.count("\n") == 1
+    assert not captured.out
+
+
+@pytest.mark.parametrize("content", ["[ft]\nepochs = 1", "epochs = 1", "[fit\n", "\xff"])
+def test_a_file_with_an_unknown_key_or_no_toml_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "training.toml"
+    file.write_bytes(content.encode("latin-1"))
+    with pytest.raises(ConfigurationError, match=r"training\.toml"):
+        fit_settings("--config", str(file))
+
+
+@pytest.mark.parametrize("name", ["FIT__EPOCH", "FITS__EPOCHS", "RUNDIR"])
+def test_an_unknown_environment_variable_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"FASHION_TRAINING_{name}", "1")
+    with pytest.raises(ConfigurationError, match=name.split("__")[-1].lower()):
+        fit_settings()
+
+
+@pytest.mark.parametrize(
+    ("blocks", "arithmetic"),
+    [
+        (
+            THREE_BLOCKS,
+            "block 2: max pooling 2x2 valid, stride 2: floor((14-2)/2)+1 = 7; "
+            "block 3: conv 9x9 valid, stride 1: floor((7-9)/1)+1 = -1",
+        ),
+        (
+            '[{"strides": 5, "pooling": "average", "pool_size": 7}]',
+            "block 1: conv 3x3 same, stride 5: ceil(28/5) = 6; "
+            "block 1: average pooling 7x7 valid, stride 7: floor((6-7)/7)+1 = 0",
+        ),
+    ],
+)
+def test_maps_that_shrink_to_nothing_are_refused_with_the_arithmetic(
+    blocks: str, arithmetic: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        fit_settings("--network.blocks", blocks)
+    assert str(refusal.value).endswith(arithmetic)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["fit", "--network.blocks", THREE_BLOCKS], EXIT_USAGE),
+        (["--help"], 0),
+        (["fit", "--help"], 0),
+    ],
+)
+def test_help_and_refusal_import_neither_tensorflow_nor_numpy(
+    arguments: list[str], status: int
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "training", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert "pydantic" in imported
+    assert not imported & {"tensorflow", "keras", "numpy", "sklearn"}
+    assert "Traceback" not in done.stderr
+
+
+def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for option in ("--fit.epochs", "--network.blocks", "--data-dir", "--fresh"):
+        assert option in text
+    assert "Epochs without a lower validation loss before training stops. (default: 2)" in text

@@ -1,0 +1,198 @@
+import gzip
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.conftest import IDX_FOLDER
+from training import data
+from training.data import DEBIAN_FOLDER, DIGESTS, load_fashion_mnist, parse_idx, to_inputs
+from training.errors import DataError
+
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the small set, to be damaged."""
+    return Path(shutil.copytree(IDX_FOLDER, tmp_path / "idx"))
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """The Debian folder and Keras' cache, both empty, and no network."""
+    debian, keras_home = tmp_path / "debian", tmp_path / "keras"
+    monkeypatch.setattr(data, "DEBIAN_FOLDER", debian)
+    monkeypatch.setenv("KERAS_HOME", str(keras_home))
+    for scheme in ("http", "https"):
+        monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
+    return debian, keras_home / "datasets" / "fashion-mnist"
+
+
+def rewrite(folder: Path, name: str, content: bytes) -> Path:
+    path = folder / f"{name}.gz"
+    path.write_bytes(gzip.compress(content))
+    return path
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        load_fashion_mnist(folder, allow_other_data=True)
+    return str(caught.value)
+
+
+@pytest.mark.skipif(not DEBIAN_FOLDER.exists(), reason="needs the package dataset-fashion-mnist")
+def test_the_debian_package_holds_fashion_mnist() -> None:
+    fashion_mnist = load_fashion_mnist(DEBIAN_FOLDER)
+    assert fashion_mnist.name == "Fashion-MNIST"
+    assert fashion_mnist.digests == DIGESTS
+    assert fashion_mnist.train_images.shape == (60_000, 28, 28)
+    assert fashion_mnist.test_images.shape == (10_000, 28, 28)
+    assert np.bincount(fashion_mnist.train_labels).tolist() == [6_000] * 10
+    assert np.bincount(fashion_mnist.test_labels).tolist() == [1_000] * 10
+
+
+def test_plain_and_compressed_files_read_the_same(folder: Path) -> None:
+    compressed = load_fashion_mnist(folder, allow_other_data=True)
+    for name in DIGESTS:
+        path = folder / f"{name}.gz"
+        (folder / name).write_bytes(gzip.decompress(path.read_bytes()))
+        path.unlink()
+    plain = load_fashion_mnist(folder, allow_other_data=True)
+    assert plain.digests == compressed.digests
+    np.testing.assert_array_equal(plain.train_images, compressed.train_images)
+    np.testing.assert_array_equal(plain.test_labels, compressed.test_labels)
+
+
+def test_the_digest_is_that_of_the_decompressed_content(folder: Path) -> None:
+    loaded = load_fashion_mnist(folder, allow_other_data=True)
+    content = gzip.decompress((folder / f"{IMAGES}.gz").read_bytes())
+    assert loaded.digests[IMAGES] == hashlib.sha256(content).hexdigest()
+    assert loaded.name != "Fashion-MNIST"
+
+
+def test_other_data_is_refused_unless_allowed(folder: Path) -> None:
+    with pytest.raises(DataError, match=rf"{IMAGES}\.gz is not Fashion-MNIST's.*sha256"):
+        load_fashion_mnist(folder)
+
+
+def test_only_the_named_folder_is_looked_in(folder: Path) -> None:
+    (folder / f"{LABELS}.gz").unlink()
+    assert refusal(folder) == f"{folder} has no {LABELS}.gz and no {LABELS}"
+
+
+def test_the_debian_folder_goes_before_the_cache_of_keras(places: tuple[Path, Path]) -> None:
+    debian, cache = places
+    shutil.copytree(IDX_FOLDER, cache)
+    assert load_fashion_mnist(allow_other_data=True).folder == cache
+    shutil.copytree(IDX_FOLDER, debian)
+    assert load_fashion_mnist(allow_other_data=True).folder == debian
+    (debian / f"{LABELS}.gz").unlink()
+    assert load_fashion_mnist(allow_other_data=True).folder == cache
+
+
+def test_a_download_that_fails_is_one_sentence_with_the_remedy(places: tuple[Path, Path]) -> None:
+    debian, _ = places
+    with pytest.raises(DataError, match=r"dataset-fashion-mnist.*--data-dir") as caught:
+        load_fashion_mnist()
+    assert str(debian) in str(caught.value)
+
+
+def test_a_truncated_archive_names_the_file(folder: Path) -> None:
+    path = folder / f"{IMAGES}.gz"
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert refusal(folder).startswith(f"{path} cannot be read: ")
+
+
+def test_a_damaged_archive_names_the_file(folder: Path) -> None:
+    path = folder / f"{IMAGES}.gz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    assert refusal(folder).startswith(f"{path} cannot be read: ")
+
+
+def test_a_file_that_is_no_archive_names_the_file(folder: Path) -> None:
+    path = folder / f"{IMAGES}.gz"
+    path.write_bytes(b"<html>not found</html>")
+    assert refusal(folder).startswith(f"{path} cannot be read: ")
+
+
+def test_missing_pixels_are_counted(folder: Path) -> None:
+    content = gzip.decompress((folder / f"{IMAGES}.gz").read_bytes())
+    path = rewrite(folder, IMAGES, content[:-1])
+    assert refusal(folder) == (
+        f"{path} is truncated or not what its header says: 200703 bytes after the header, "
+        "expected 256 × 28 × 28"
+    )
+
+
+def test_a_file_that_ends_in_its_header_is_truncated(folder: Path) -> None:
+    path = rewrite(folder, LABELS, bytes([0, 0, 8, 1, 0]))
+    assert refusal(folder) == f"{path} is truncated: it ends inside its header"
+
+
+def test_labels_in_the_place_of_images_are_found_by_the_magic_number(folder: Path) -> None:
+    path = folder / f"{IMAGES}.gz"
+    shutil.copy(folder / f"{LABELS}.gz", path)
+    assert refusal(folder) == (
+        f"{path} is not an IDX file of 3 dimensions: its magic number is 00000801, "
+        "expected 00000803"
+    )
+
+
+def test_images_of_another_size_are_refused(folder: Path) -> None:
+    header = bytes([0, 0, 8, 3]) + np.array([256, 14, 14], ">u4").tobytes()
+    rewrite(folder, IMAGES, header + bytes(256 * 14 * 14))
+    assert "(14, 14) pixels, expected (28, 28)" in refusal(folder)
+
+
+def test_images_and_labels_must_be_as_many(folder: Path) -> None:
+    shutil.copy(folder / "t10k-labels-idx1-ubyte.gz", folder / f"{LABELS}.gz")
+    assert refusal(folder) == f"{folder}: 256 images with 64 labels"
+
+
+def test_a_label_beyond_the_ten_classes_is_refused(folder: Path) -> None:
+    content = bytearray(gzip.decompress((folder / f"{LABELS}.gz").read_bytes()))
+    content[-1] = 10
+    rewrite(folder, LABELS, bytes(content))
+    assert "labels must be there and lie in 0…9" in refusal(folder)
+
+
+def test_an_empty_set_is_refused(folder: Path) -> None:
+    rewrite(folder, IMAGES, bytes([0, 0, 8, 3]) + np.array([0, 28, 28], ">u4").tobytes())
+    rewrite(folder, LABELS, bytes([0, 0, 8, 1, 0, 0, 0, 0]))
+    assert "labels must be there" in refusal(folder)
+
+
+def test_idx_is_read_in_row_order() -> None:
+    content = bytes([0, 0, 8, 3]) + np.array([2, 1, 3], ">u4").tobytes() + bytes(range(6))
+    assert parse_idx(content, Path("x"), 3).tolist() == [[[0, 1, 2]], [[3, 4, 5]]]
+
+
+def test_inputs_are_divided_by_255_and_get_a_channel() -> None:
+    images = np.full((2, 28, 28), 51, np.uint8)
+    inputs = to_inputs(images)
+    assert inputs.shape == (2, 28, 28, 1)
+    assert inputs.dtype == np.float32
+    assert (inputs == np.float32(51) / np.float32(255)).all()
+
+
+def test_the_split_is_that_of_scikit_learn_and_stratified_only_if_asked() -> None:
+    loaded = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
+    training, validation = loaded.split(0.2, seed=42, stratify=False)
+    assert (len(training.labels), len(validation.labels)) == (204, 52)
+    again, _ = loaded.split(0.2, seed=42, stratify=False)
+    np.testing.assert_array_equal(training.images, again.images)
+    stratified = loaded.split(0.25, seed=42, stratify=True)[1]
+    wanted = np.bincount(loaded.train_labels) / 4
+    assert np.abs(np.bincount(stratified.labels) - wanted).max() < 1
+    assert np.abs(np.bincount(validation.labels) - wanted * 0.8).max() > 1
+
+
+def test_a_split_that_leaves_a_part_empty_is_one_sentence() -> None:
+    loaded = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
+    with pytest.raises(DataError, match="cannot be split"):
+        loaded.split(0.001, seed=42, stratify=True)

@@ -1,0 +1,81 @@
+"""`python -m training fit | evaluate | export`."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from training.config import (
+    ConfigurationError,
+    EvaluateSettings,
+    ExportSettings,
+    FitSettings,
+    Settings,
+    read_settings,
+)
+from training.errors import TrainingError
+from training.quiet import native_noise_hidden
+
+PROGRAM = "python -m training"
+COMMANDS: dict[str, type[Settings]] = {
+    "fit": FitSettings,
+    "evaluate": EvaluateSettings,
+    "export": ExportSettings,
+}
+DESCRIPTION = "\n".join(
+    ["Train the Fashion-MNIST network offline and publish it for the service.", ""]
+    + [f"  {name:10}{settings.__doc__}" for name, settings in COMMANDS.items()]
+    + ["", f"`{PROGRAM} COMMAND --help` lists the settings of a command."]
+)
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the command line without the program; that of the process if None.
+
+    Returns:
+        The exit status: 0 done, 1 failed, 2 wrong settings, 130 interrupted.
+    """
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=" | ".join(COMMANDS))
+    parser.add_argument("settings", nargs=argparse.REMAINDER, metavar="...", help="its settings")
+    options = parser.parse_args(arguments)
+    try:
+        settings = read_settings(
+            COMMANDS[options.command], options.settings, program=f"{PROGRAM} {options.command}"
+        )
+        _run(options.command, settings)
+    except (ConfigurationError, TrainingError) as error:
+        print(f"{PROGRAM} {options.command}: {error}", file=sys.stderr)
+        return EXIT_USAGE if isinstance(error, ConfigurationError) else EXIT_FAILED
+    except KeyboardInterrupt:
+        hint = "; the same command goes on after the last whole epoch"
+        print(
+            f"\n{PROGRAM} {options.command}: interrupted{hint if options.command == 'fit' else ''}",
+            file=sys.stderr,
+        )
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _run(command: str, settings: Settings) -> None:
+    # TensorFlow is imported only here: seconds of it would precede every --help and every typo.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with native_noise_hidden():
+        module = importlib.import_module(f"training.{command}")
+    module.run(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

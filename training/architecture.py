@@ -1,0 +1,57 @@
+"""The network that a configuration describes."""
+
+from typing import Any
+
+import keras
+
+from training.config import IMAGE_SIDE, Block, Network
+from training.data import CLASS_NAMES
+
+INPUT_NAME = "images"
+INPUT_SHAPE = (IMAGE_SIDE, IMAGE_SIDE, 1)
+MODEL_NAME = "fashion_mnist"
+
+_POOLING = {
+    "max": ("max_pooling2d", keras.layers.MaxPooling2D),
+    "average": ("average_pooling2d", keras.layers.AveragePooling2D),
+}
+
+
+def build_network(network: Network) -> keras.Sequential:
+    """Build the network.
+
+    Every layer has a name of its own, numbered by its block, because names are what a feature map
+    is asked for by.
+
+    Returns:
+        An uncompiled model from images, (n, 28, 28, 1) float32 in [0, 1], to probabilities,
+        (n, 10) float32.
+    """
+    model = keras.Sequential([keras.Input(INPUT_SHAPE, name=INPUT_NAME)], name=MODEL_NAME)
+    for number, block in enumerate(network.blocks, start=1):
+        for layer in _block_layers(block, number):
+            model.add(layer)
+    model.add(keras.layers.Flatten(name="flatten"))
+    model.add(
+        keras.layers.Dense(network.dense_units, activation=network.dense_activation, name="dense_1")
+    )
+    model.add(keras.layers.Dropout(network.dropout, name="dropout"))
+    model.add(keras.layers.Dense(len(CLASS_NAMES), activation="softmax", name="dense_2"))
+    return model
+
+
+def _block_layers(block: Block, number: int) -> list[Any]:
+    layers = [
+        keras.layers.Conv2D(
+            block.filters,
+            block.kernel_size,
+            strides=block.strides,
+            padding=block.padding,
+            activation=block.activation,
+            name=f"conv2d_{number}",
+        )
+    ]
+    if block.pooling != "none":
+        name, pooling = _POOLING[block.pooling]
+        layers.append(pooling(block.pool_size, name=f"{name}_{number}"))
+    return layers

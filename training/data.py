@@ -1,0 +1,225 @@
+"""Fashion-MNIST: found, checked, read and split."""
+
+import gzip
+import hashlib
+import math
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import train_test_split
+
+from training.config import IMAGE_SIDE
+from training.errors import DataError
+
+CLASS_NAMES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+GREY_LEVELS = 255
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+
+# Of the decompressed files: the packagings differ, what they hold does not.
+DIGESTS = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.uint8]
+Inputs = npt.NDArray[np.float32]
+
+
+class Labelled(NamedTuple):
+    """Images as the network takes them, (n, 28, 28, 1) float32 in [0, 1], and labels (n,) uint8."""
+
+    images: Inputs
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class FashionMnist:
+    """The data set as its files hold it: images (n, 28, 28) uint8, labels (n,) uint8 in 0…9."""
+
+    train_images: Images
+    train_labels: Labels
+    test_images: Images
+    test_labels: Labels
+    digests: dict[str, str]
+    """sha256 of each decompressed file, by its name."""
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the data set: "Fashion-MNIST" only where every digest is that of the original."""
+        return "Fashion-MNIST" if self.digests == DIGESTS else "other data in Fashion-MNIST's form"
+
+    def test(self) -> Labelled:
+        """Return the test images as the network takes them."""
+        return Labelled(to_inputs(self.test_images), self.test_labels)
+
+    def split(
+        self, validation_fraction: float, seed: int, stratify: bool
+    ) -> tuple[Labelled, Labelled]:
+        """Split the training images.
+
+        Returns:
+            The training part and the validation part.
+
+        Raises:
+            DataError: a part, or a class within a stratified part, would be empty.
+        """
+        try:
+            train_images, validation_images, train_labels, validation_labels = train_test_split(
+                to_inputs(self.train_images),
+                self.train_labels,
+                test_size=validation_fraction,
+                random_state=seed,
+                stratify=self.train_labels if stratify else None,
+            )
+        except ValueError as error:
+            raise DataError(f"{self.folder}: the images cannot be split: {error}") from error
+        return Labelled(train_images, train_labels), Labelled(validation_images, validation_labels)
+
+
+def to_inputs(images: Images) -> Inputs:
+    """Turn (n, 28, 28) uint8 into (n, 28, 28, 1) float32 in [0, 1]."""
+    return images.reshape(-1, IMAGE_SIDE, IMAGE_SIDE, 1).astype(np.float32) / np.float32(
+        GREY_LEVELS
+    )
+
+
+def load_fashion_mnist(
+    data_dir: Path | None = None, allow_other_data: bool = False
+) -> FashionMnist:
+    """Find, check and read the four files.
+
+    Args:
+        data_dir: the only folder to look in; where None, the Debian package's folder, Keras'
+            cache and a download into that cache are tried in this order.
+        allow_other_data: take any files of this form, not only those of Fashion-MNIST.
+
+    Raises:
+        DataError: a file is missing, damaged or another one; the message names it.
+    """
+    folder = data_dir or _find()
+    contents = {name: _read(_path_in(folder, name)) for name in DIGESTS}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    arrays: dict[str, Any] = {}
+    for name, content in contents.items():
+        path = _path_in(folder, name)
+        arrays[name] = parse_idx(content, path, dimensions=3 if "images" in name else 1)
+        if not allow_other_data and digests[name] != DIGESTS[name]:
+            raise DataError(
+                f"{path} is not Fashion-MNIST's {name}: the sha256 of its content is "
+                f"{digests[name]} (--allow-other-data reads other data of this form)"
+            )
+    for part in ("train", "t10k"):
+        _check_pair(
+            arrays[f"{part}-images-idx3-ubyte"], arrays[f"{part}-labels-idx1-ubyte"], folder
+        )
+    return FashionMnist(
+        train_images=arrays["train-images-idx3-ubyte"],
+        train_labels=arrays["train-labels-idx1-ubyte"],
+        test_images=arrays["t10k-images-idx3-ubyte"],
+        test_labels=arrays["t10k-labels-idx1-ubyte"],
+        digests=digests,
+        folder=folder,
+    )
+
+
+def parse_idx(content: bytes, path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
+    """Read an IDX file of unsigned bytes.
+
+    Args:
+        content: the decompressed file.
+        path: where it came from, for the message.
+        dimensions: 3 for images, 1 for labels.
+
+    Returns:
+        An array of the shape that the header gives.
+
+    Raises:
+        DataError: the magic number is another one, or the length is not what the header says.
+    """
+    # Two zero bytes, 8 for unsigned bytes, the number of dimensions; then each as big-endian int32.
+    magic = bytes([0, 0, 8, dimensions])
+    header_bytes = len(magic) + 4 * dimensions
+    if content[: len(magic)] != magic:
+        raise DataError(
+            f"{path} is not an IDX file of {dimensions} dimensions: its magic number is "
+            f"{content[:4].hex()}, expected {magic.hex()}"
+        )
+    if len(content) < header_bytes:
+        raise DataError(f"{path} is truncated: it ends inside its header")
+    shape = struct.unpack_from(f">{dimensions}I", content, offset=len(magic))
+    if len(content) != header_bytes + math.prod(shape):
+        raise DataError(
+            f"{path} is truncated or not what its header says: {len(content) - header_bytes} bytes "
+            f"after the header, expected {' × '.join(map(str, shape))}"
+        )
+    return np.frombuffer(content, np.uint8, offset=header_bytes).reshape(shape)
+
+
+def _check_pair(images: Images, labels: Labels, folder: Path) -> None:
+    if images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE):
+        raise DataError(f"{folder}: images of {images.shape[1:]} pixels, expected (28, 28)")
+    if len(images) != len(labels):
+        raise DataError(f"{folder}: {len(images)} images with {len(labels)} labels")
+    if not len(labels) or labels.max() >= len(CLASS_NAMES):
+        raise DataError(f"{folder}: labels must be there and lie in 0…{len(CLASS_NAMES) - 1}")
+
+
+def _path_in(folder: Path, name: str) -> Path:
+    for path in (folder / f"{name}.gz", folder / name):
+        if path.is_file():
+            return path
+    raise DataError(f"{folder} has no {name}.gz and no {name}")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _has_all(folder: Path) -> bool:
+    return all((folder / f"{name}.gz").is_file() or (folder / name).is_file() for name in DIGESTS)
+
+
+def _find() -> Path:
+    keras_home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    cache = keras_home / "datasets" / "fashion-mnist"
+    for folder in (DEBIAN_FOLDER, cache):
+        if _has_all(folder):
+            return folder
+    _download()
+    return cache
+
+
+def _download() -> None:
+    import keras  # noqa: PLC0415 - seconds of import that no other way to the data needs
+
+    try:
+        keras.datasets.fashion_mnist.load_data()
+    except Exception as error:  # Keras raises whatever the network or the disk made of it
+        raise DataError(
+            f"Fashion-MNIST is in neither {DEBIAN_FOLDER} nor Keras' cache and cannot be "
+            f"downloaded ({error}): install the Debian package dataset-fashion-mnist, or name "
+            "the folder of the four files with --data-dir"
+        ) from error

@@ -1,0 +1,17 @@
+"""What can go wrong in training, each with one sentence for people."""
+
+
+class TrainingError(Exception):
+    """The command cannot do its work; the message says why and what to do."""
+
+
+class DataError(TrainingError):
+    """The data set is missing, damaged or not the one expected."""
+
+
+class RunError(TrainingError):
+    """The run folder does not hold what the command needs."""
+
+
+class ExportError(TrainingError):
+    """The artifact cannot be published."""

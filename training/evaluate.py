@@ -1,0 +1,102 @@
+"""Measure the best checkpoint of a run on the test images."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from training.config import EvaluateSettings
+from training.data import CLASS_NAMES, Labels, load_fashion_mnist
+from training.report import draw_report
+from training.run import Run
+
+CALIBRATION_BINS = 15
+PREDICT_BATCH = 500
+
+Probabilities = npt.NDArray[np.float32]
+
+
+def run(settings: EvaluateSettings) -> None:
+    """Score the run in `settings.run_dir`: numbers into evaluation.json, pictures into report/.
+
+    Raises:
+        DataError: the data set is missing or damaged.
+        RunError: there is no finished run, or it was trained with other data.
+    """
+    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data)
+    finished_run = Run(settings.run_dir)
+    finished_run.require_finished(data)
+    model = keras.models.load_model(finished_run.checkpoint, compile=False)
+    test = data.test()
+    print(f"Evaluating on {len(test.labels):,} test images from {data.folder}")
+    probabilities = model.predict(test.images, batch_size=PREDICT_BATCH, verbose=0)
+    scores = score(probabilities, test.labels)
+    finished_run.write_evaluation(scores)
+    draw_report(finished_run.report, model, test, probabilities, finished_run.read_history())
+    print(
+        f"Test accuracy {scores['test']['accuracy']:.4f}, loss {scores['test']['loss']:.4f}; "
+        f"pictures in {finished_run.report}. Next: python -m training export"
+    )
+
+
+def score(probabilities: Probabilities, labels: Labels) -> dict[str, Any]:
+    """Compute every score of the manifest but the engines' parity.
+
+    Args:
+        probabilities: (n, 10) float32, rows that sum to 1.
+        labels: (n,) uint8 in 0…9.
+    """
+    predicted = probabilities.argmax(axis=1)
+    classes = list(range(len(CLASS_NAMES)))
+    columns = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
+    return {
+        "test": {
+            "images": len(labels),
+            "accuracy": float(np.mean(predicted == labels)),
+            "loss": cross_entropy(probabilities, labels),
+        },
+        "classes": {
+            name: {
+                "precision": float(precision),
+                "recall": float(recall),
+                "f1": float(f1),
+                "support": int(support),
+            }
+            for name, precision, recall, f1, support in zip(CLASS_NAMES, *columns, strict=True)
+        },
+        "confusion_matrix": confusion_matrix(labels, predicted, labels=classes).tolist(),
+        "calibration": {
+            "bins": CALIBRATION_BINS,
+            "expected_calibration_error": expected_calibration_error(probabilities, labels),
+        },
+    }
+
+
+def cross_entropy(probabilities: Probabilities, labels: Labels) -> float:
+    """Compute the mean of −log p(true class), with p kept off 0 as Keras keeps it."""
+    of_true_class = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.maximum(of_true_class, keras.config.epsilon())).mean())
+
+
+def expected_calibration_error(
+    probabilities: Probabilities, labels: Labels, bins: int = CALIBRATION_BINS
+) -> float:
+    """Compute how far confidence is from accuracy, on average over the images.
+
+    Args:
+        probabilities: (n, 10) float32.
+        labels: (n,) uint8 in 0…9.
+        bins: number of equally wide bins of confidence, each open below and closed above.
+
+    Returns:
+        Σ over the bins of (its share of the images) · |its accuracy − its mean confidence|.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    correct = probabilities.argmax(axis=1) == labels
+    inner_edges = np.linspace(0, 1, bins + 1)[1:-1]
+    gaps = np.bincount(
+        np.digitize(confidence, inner_edges, right=True), weights=correct - confidence
+    )
+    return float(np.abs(gaps).sum() / len(labels))

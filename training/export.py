@@ -1,0 +1,146 @@
+"""Publish an evaluated run as a version of the artifact: all of it or nothing."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from training import flatbuffers
+from training.architecture import INPUT_NAME, INPUT_SHAPE
+from training.config import ExportSettings
+from training.data import FashionMnist, load_fashion_mnist
+from training.errors import ExportError
+from training.manifest import MANIFEST, describe, file_digests
+from training.model_card import write_model_card
+from training.run import Run
+
+FLATBUFFER = Path("assets.extra") / "model.tflite"
+INT8_FLATBUFFER = Path("assets.extra") / "model.int8.tflite"
+MODEL_CARD = Path("assets.extra") / "MODEL_CARD.md"
+REPORT = Path("assets.extra") / "report"
+
+
+def run(settings: ExportSettings) -> None:
+    """Publish the run in `settings.run_dir` below `settings.artifacts`.
+
+    Raises:
+        DataError: the data set is missing or damaged.
+        RunError: there is no finished and evaluated run, or it was trained with other data.
+        ExportError: the version exists, or the flatbuffer does not hold parity.
+    """
+    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data)
+    evaluated_run = Run(settings.run_dir)
+    evaluated_run.require_finished(data)
+    scores = evaluated_run.read_evaluation()
+    version = settings.version or next_version(settings.artifacts)
+    with published(settings.artifacts / str(version)) as folder:
+        write_version(folder, version, evaluated_run, scores, data)
+    print(f"Published {settings.artifacts / str(version)}")
+    print(f"Serve it: python -m service --artifacts {settings.artifacts}")
+
+
+def next_version(artifacts: Path) -> int:
+    """Return one more than the highest version in the folder; 1 where there is none."""
+    names = [path.name for path in artifacts.glob("[1-9]*")]
+    return max((int(name) for name in names if name.isdecimal()), default=0) + 1
+
+
+@contextmanager
+def published(target: Path) -> Iterator[Path]:
+    """Give a folder to fill that becomes `target` in one step, or vanishes if the block fails.
+
+    Raises:
+        ExportError: the target exists.
+    """
+    refusal = ExportError(f"{target} exists, and a published version is never changed")
+    if target.exists():
+        raise refusal
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # A sibling, because only within one file system is a rename one step; hidden, because no
+    # reader may take it for a version.
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.tmp-", dir=target.parent))
+    try:
+        yield folder
+        folder.chmod(0o755)  # mkdtemp's own mode would hide it from the service's user
+        try:
+            folder.rename(target)
+        except OSError as error:  # another export published this version meanwhile
+            raise refusal from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_version(
+    folder: Path, version: int, evaluated_run: Run, scores: dict[str, Any], data: FashionMnist
+) -> None:
+    """Write the whole content of a version into an empty folder.
+
+    Raises:
+        ExportError: the float32 flatbuffer does not hold parity.
+    """
+    model = keras.models.load_model(evaluated_run.checkpoint, compile=False)
+    print("Writing the SavedModel")
+    write_saved_model(model, folder)
+    print("Compiling for LiteRT and comparing it with Keras on the test images")
+    parity = write_flatbuffers(folder, model, data)
+    manifest = describe(model, evaluated_run, version, {**scores, "parity": parity})
+    shutil.copytree(evaluated_run.report, folder / REPORT)
+    write_model_card(folder / MODEL_CARD, manifest)
+    manifest["files"] = file_digests(folder)
+    (folder / MANIFEST).write_text(
+        json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+
+
+def write_saved_model(model: Any, folder: Path) -> None:
+    """Write a SavedModel of two signatures.
+
+    `serving_default` gives the probabilities, `feature_maps` the output of every layer by its
+    name; both take `images`, (n, 28, 28, 1) float32 in [0, 1].
+    """
+    layers = keras.Model(model.inputs[0], {layer.name: layer.output for layer in model.layers})
+    images = tf.TensorSpec((None, *INPUT_SHAPE), tf.float32, name=INPUT_NAME)
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        flatbuffers.PREDICTION_SIGNATURE,
+        lambda images: {flatbuffers.PROBABILITIES: model(images, training=False)},
+        input_signature=[images],
+    )
+    archive.add_endpoint(
+        flatbuffers.FEATURE_MAPS_SIGNATURE,
+        lambda images: layers(images, training=False),
+        input_signature=[images],
+    )
+    archive.write_out(str(folder), verbose=False)
+    shutil.rmtree(folder / "assets")  # TensorFlow makes it even where a model has none
+
+
+def write_flatbuffers(folder: Path, model: Any, data: FashionMnist) -> dict[str, Any]:
+    """Write the flatbuffers that hold parity, and return what was measured of both.
+
+    Raises:
+        ExportError: the float32 one does not.
+    """
+    test = data.test()
+    signatures = [flatbuffers.PREDICTION_SIGNATURE, flatbuffers.FEATURE_MAPS_SIGNATURE]
+    float32 = flatbuffers.convert(folder, signatures, int8_weights=False)
+    int8 = flatbuffers.convert(folder, signatures[:1], int8_weights=True)
+    float32_parity = flatbuffers.measure_float32(float32, model, test)
+    int8_parity = flatbuffers.measure_int8(int8, model, test)
+    (folder / FLATBUFFER).parent.mkdir()
+    (folder / FLATBUFFER).write_bytes(float32)
+    if int8_parity.shipped:
+        (folder / INT8_FLATBUFFER).write_bytes(int8)
+    return {
+        "images": len(test.labels),
+        "float32": asdict(float32_parity),
+        "int8": asdict(int8_parity),
+    }

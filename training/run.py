@@ -1,0 +1,163 @@
+"""The folder of one training run: what is in it, and how far the run has come."""
+
+import csv
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.config import Fit, FitSettings, Network
+from training.data import FashionMnist
+from training.errors import RunError
+
+Row = dict[str, float]
+"""One epoch of the history: loss, accuracy, val_loss, val_accuracy."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run in its folder."""
+
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """The model of the epoch with the lowest validation loss."""
+        return self.folder / "best.keras"
+
+    @property
+    def backup(self) -> Path:
+        """What an interrupted run goes on from."""
+        return self.folder / "backup"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The TensorBoard log."""
+        return self.folder / "tensorboard"
+
+    @property
+    def report(self) -> Path:
+        """The pictures of the evaluation."""
+        return self.folder / "report"
+
+    @property
+    def _about(self) -> Path:
+        return self.folder / "run.json"
+
+    @property
+    def _history(self) -> Path:
+        return self.folder / "history.csv"
+
+    @property
+    def _evaluation(self) -> Path:
+        return self.folder / "evaluation.json"
+
+    def begin(self, settings: FitSettings, data: FashionMnist) -> None:
+        """Write down what the run is made of, or check that an existing run is made of the same.
+
+        Raises:
+            RunError: the folder holds a run of another configuration or other data.
+        """
+        about = {
+            "configuration": settings.model_dump(mode="json", include={"network", "fit"}),
+            "data_set": {"name": data.name, "sha256": data.digests},
+        }
+        if self._about.exists():
+            if self._read_json(self._about) != about:
+                raise RunError(
+                    f"{self.folder} holds a run of another configuration or of other data: name "
+                    "another folder with --run-dir, or start again with --fresh"
+                )
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write_whole(self._about, json.dumps(about, indent=2) + "\n")
+
+    def discard(self) -> None:
+        """Remove the run, and nothing else that the folder may hold."""
+        for folder in (self.backup, self.tensorboard, self.report):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (self.checkpoint, self._about, self._history, self._evaluation):
+            file.unlink(missing_ok=True)
+
+    def read_about(self) -> tuple[Network, Fit, dict[str, Any]]:
+        """Read the network, the fit settings and the data set of the run.
+
+        Raises:
+            RunError: there is no run in the folder.
+        """
+        if not self._about.exists():
+            raise RunError(f"{self.folder} holds no run: `python -m training fit` makes one")
+        about = self._read_json(self._about)
+        settings = about["configuration"]
+        return Network(**settings["network"]), Fit(**settings["fit"]), about["data_set"]
+
+    def require_finished(self, data: FashionMnist) -> None:
+        """Check that the run is complete and that this is the data it was trained with.
+
+        Raises:
+            RunError: one of the two does not hold.
+        """
+        _, fit, data_set = self.read_about()
+        if not is_finished(self.read_history(), fit) or not self.checkpoint.exists():
+            raise RunError(
+                f"{self.folder} is not finished: `python -m training fit` goes on with it"
+            )
+        if data_set["sha256"] != data.digests:
+            raise RunError(f"{self.folder} was trained with other data than that in {data.folder}")
+
+    def read_history(self) -> list[Row]:
+        """Read the epochs so far."""
+        if not self._history.exists():
+            return []
+        with self._history.open(newline="", encoding="utf-8") as file:
+            rows = [{key: float(row[key]) for key in row} for row in csv.DictReader(file)]
+        return [{key: row[key] for key in row if key != "epoch"} for row in rows]
+
+    def write_history(self, rows: list[Row]) -> None:
+        """Write the epochs so far, numbered from 1."""
+        lines = [["epoch", *rows[0]]]
+        lines += [[str(number), *map(repr, row.values())] for number, row in enumerate(rows, 1)]
+        _write_whole(self._history, "".join(",".join(line) + "\n" for line in lines))
+
+    def read_evaluation(self) -> dict[str, Any]:
+        """Read the scores.
+
+        Raises:
+            RunError: the run has not been evaluated.
+        """
+        if not self._evaluation.exists():
+            raise RunError(
+                f"{self.folder} is not evaluated: run `python -m training evaluate` first"
+            )
+        return self._read_json(self._evaluation)
+
+    def write_evaluation(self, scores: dict[str, Any]) -> None:
+        """Write the scores."""
+        _write_whole(self._evaluation, json.dumps(scores, indent=2) + "\n")
+
+    def _read_json(self, path: Path) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return content
+
+
+def best_epoch(rows: list[Row]) -> int:
+    """Find the first epoch of the lowest validation loss, counted from 0."""
+    return min(range(len(rows)), key=lambda epoch: rows[epoch]["val_loss"])
+
+
+def epochs_waited(rows: list[Row]) -> int:
+    """Count the epochs since the best one."""
+    return len(rows) - 1 - best_epoch(rows)
+
+
+def is_finished(rows: list[Row], fit: Fit) -> bool:
+    """Say whether the epochs, or the patience, are used up."""
+    return bool(rows) and (len(rows) >= fit.epochs or epochs_waited(rows) >= fit.patience)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    # By rename, because a run may be killed at any moment and must read its own files after it.
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
