@@ -51,22 +51,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=" | ".join(COMMANDS))
     parser.add_argument("settings", nargs=argparse.REMAINDER, metavar="...", help="its settings")
     options = parser.parse_args(arguments)
+    program = f"{PROGRAM} {options.command}"
+    status = 0
     try:
-        settings = read_settings(
-            COMMANDS[options.command], options.settings, program=f"{PROGRAM} {options.command}"
-        )
-        _run(options.command, settings)
-    except (ConfigurationError, TrainingError) as error:
-        print(f"{PROGRAM} {options.command}: {error}", file=sys.stderr)
-        return EXIT_USAGE if isinstance(error, ConfigurationError) else EXIT_FAILED
+        _run(options.command, read_settings(COMMANDS[options.command], options.settings, program))
+    except ConfigurationError as error:
+        status, message = EXIT_USAGE, str(error)
+    except (TrainingError, OSError) as error:  # the system says itself what it has no room for
+        status, message = EXIT_FAILED, str(error)
     except KeyboardInterrupt:
-        hint = "; the same command goes on after the last whole epoch"
-        print(
-            f"\n{PROGRAM} {options.command}: interrupted{hint if options.command == 'fit' else ''}",
-            file=sys.stderr,
-        )
-        return EXIT_INTERRUPTED
-    return 0
+        status, message = EXIT_INTERRUPTED, "interrupted"
+        if options.command == "fit":
+            message += "; the same command goes on after the last whole epoch"
+    if status:
+        print(f"{program}: {message}", file=sys.stderr)
+    return status
 
 
 def _run(command: str, settings: Settings) -> None:

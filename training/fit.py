@@ -66,6 +66,7 @@ def train(
     )
     model.fit(
         batches,
+        shuffle=False,  # by Keras, whose generator a resumed run would not find where it was
         epochs=fit.epochs,
         validation_data=tf.data.Dataset.from_tensor_slices(tuple(validation)).batch(fit.batch_size),
         # The bar is redrawn in place, which only a terminal can show.

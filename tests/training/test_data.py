@@ -26,6 +26,10 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
     debian, keras_home = tmp_path / "debian", tmp_path / "keras"
     monkeypatch.setattr(data, "DEBIAN_FOLDER", debian)
     monkeypatch.setenv("KERAS_HOME", str(keras_home))
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(keras_home))
+    # Port 9 answers nobody; an opener that was built before would not have heard of it.
+    monkeypatch.setattr("urllib.request._opener", None)
+    monkeypatch.delenv("no_proxy", raising=False)
     for scheme in ("http", "https"):
         monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
     return debian, keras_home / "datasets" / "fashion-mnist"

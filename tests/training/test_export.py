@@ -1,0 +1,252 @@
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from tests.training.conftest import IDX_FOLDER, TINY_DATA, Published
+from training import export, flatbuffers
+from training.__main__ import EXIT_FAILED, EXIT_INTERRUPTED, main
+from training.data import Labelled, load_fashion_mnist
+from training.errors import ExportError
+from training.export import next_version, published
+from training.run import Run
+
+LAYERS = [
+    "conv2d_1",
+    "max_pooling2d_1",
+    "conv2d_2",
+    "average_pooling2d_2",
+    "flatten",
+    "dense_1",
+    "dropout",
+    "dense_2",
+]
+
+
+@pytest.fixture(scope="module")
+def model(tiny: Published) -> Any:
+    return keras.models.load_model(Run(tiny.run_dir).checkpoint, compile=False)
+
+
+@pytest.fixture(scope="module")
+def test_images() -> Labelled:
+    return load_fashion_mnist(IDX_FOLDER, allow_other_data=True).test()
+
+
+@pytest.fixture(scope="module")
+def manifest(tiny: Published) -> dict[str, Any]:
+    path = tiny.version_dir / "assets.extra" / "manifest.json"
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def export_tiny(tiny: Published, artifacts: Path, *arguments: str) -> int:
+    where = [f"--run-dir={tiny.run_dir}", f"--artifacts={artifacts}"]
+    return main(["export", *TINY_DATA, *where, *arguments])
+
+
+def test_the_saved_model_has_both_signatures_and_answers_as_keras_does(
+    tiny: Published, model: Any, test_images: Labelled
+) -> None:
+    loaded = tf.saved_model.load(str(tiny.version_dir))
+    assert set(loaded.signatures) == {"serving_default", "feature_maps"}
+    images = tf.constant(test_images.images)
+    answer = loaded.signatures["serving_default"](images=images)
+    assert list(answer) == ["probabilities"]
+    expected = model.predict(test_images.images, verbose=0)
+    np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-6)
+    maps = loaded.signatures["feature_maps"](images=images)
+    assert sorted(maps) == sorted(LAYERS)
+    np.testing.assert_allclose(maps["dense_2"], expected, atol=1e-6)
+    assert maps["conv2d_1"].shape == (64, 28, 28, 4)
+    for loaded_signature in loaded.signatures.values():
+        (images_spec,) = loaded_signature.structured_input_signature[1].values()
+        assert (images_spec.name, images_spec.shape.as_list()) == ("images", [None, 28, 28, 1])
+        assert images_spec.dtype == tf.float32
+
+
+@pytest.mark.parametrize(
+    ("name", "signatures"),
+    [
+        ("model.tflite", ["feature_maps", "serving_default"]),
+        ("model.int8.tflite", ["serving_default"]),
+    ],
+)
+def test_the_flatbuffers_answer_as_keras_does(
+    tiny: Published, model: Any, test_images: Labelled, name: str, signatures: list[str]
+) -> None:
+    interpreter = Interpreter(model_path=str(tiny.version_dir / "assets.extra" / name))
+    assert sorted(interpreter.get_signature_list()) == signatures
+    answer = interpreter.get_signature_runner("serving_default")(images=test_images.images)
+    expected = model.predict(test_images.images, verbose=0)
+    tolerance = 0.05 if "int8" in name else 1e-5
+    np.testing.assert_allclose(answer["probabilities"], expected, atol=tolerance)
+
+
+def test_the_manifest_lists_every_file_with_its_digest(
+    tiny: Published, manifest: dict[str, Any]
+) -> None:
+    files = {
+        path.relative_to(tiny.version_dir).as_posix(): path
+        for path in tiny.version_dir.rglob("*")
+        if path.is_file()
+    }
+    del files["assets.extra/manifest.json"]
+    assert manifest["files"] == {
+        name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()
+    }
+    assert {
+        "saved_model.pb",
+        "fingerprint.pb",
+        "variables/variables.index",
+        "variables/variables.data-00000-of-00001",
+        "assets.extra/model.tflite",
+        "assets.extra/MODEL_CARD.md",
+        "assets.extra/report/feature_maps.png",
+    } <= set(files)
+    assert not (tiny.version_dir / "assets").exists()
+
+
+def test_the_manifest_says_what_the_run_was(
+    tiny: Published, manifest: dict[str, Any], model: Any
+) -> None:
+    assert (manifest["format"], manifest["name"], manifest["version"]) == (1, "fashion_mnist", 1)
+    history = Run(tiny.run_dir).read_history()
+    training = manifest["training"]
+    best = training["best_epoch"] - 1
+    assert training["epochs"] == len(history) == 3
+    assert history[best]["val_loss"] == min(row["val_loss"] for row in history)
+    assert training["validation_accuracy"] == history[best]["val_accuracy"]
+    assert training["configuration"]["network"]["dense_units"] == 16
+    assert training["configuration"]["fit"]["epochs"] == 3
+    evaluation = Run(tiny.run_dir).read_evaluation()
+    assert {key: manifest["scores"][key] for key in evaluation} == evaluation
+    parity = manifest["scores"]["parity"]
+    assert parity["images"] == 64
+    assert parity["float32"]["max_probability_difference"] <= 1e-5
+    assert parity["float32"]["max_feature_map_difference"] <= 1e-4
+    assert parity["float32"]["shipped"] is parity["int8"]["shipped"] is True
+    assert manifest["parameters"]["total"] == model.count_params()
+
+
+def test_no_absolute_path_of_the_machine_is_published(tiny: Published) -> None:
+    for path in tiny.version_dir.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            for place in (tiny.run_dir, tiny.artifacts, IDX_FOLDER, Path(keras.__file__).parent):
+                assert str(place).encode() not in content, path
+
+
+def test_the_next_version_follows_the_highest_valid_one(tmp_path: Path) -> None:
+    assert next_version(tmp_path / "none yet") == 1
+    for name in ("1", "9", "10", ".11.tmp-x", "12a", "latest", "013"):
+        (tmp_path / name).mkdir()
+    assert next_version(tmp_path) == 11
+
+
+def test_a_version_can_be_named_and_is_never_overwritten(
+    tiny: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "kept").touch()
+    assert export_tiny(tiny, tmp_path, "--version=7") == EXIT_FAILED
+    assert f"{tmp_path / '7'} exists" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["7", "kept"]
+
+
+def test_a_version_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    with published(tmp_path / "artifacts" / "2") as folder:
+        (folder / "file").touch()
+        assert folder.parent == tmp_path / "artifacts"
+        assert folder.name.startswith(".2.tmp-")
+        assert not (tmp_path / "artifacts" / "2").exists()
+    assert [path.name for path in (tmp_path / "artifacts").iterdir()] == ["2"]
+    assert (tmp_path / "artifacts" / "2").stat().st_mode & 0o777 == 0o755
+
+
+def test_two_exports_of_one_version_leave_the_first(tmp_path: Path) -> None:
+    target = tmp_path / "1"
+
+    def publish_while_another_does() -> None:
+        with published(target) as folder:
+            (folder / "mine").touch()
+            (target / "theirs").mkdir(parents=True)
+
+    with pytest.raises(ExportError, match="exists"):
+        publish_while_another_does()
+    assert [path.name for path in tmp_path.rglob("*")] == ["1", "theirs"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [(KeyboardInterrupt(), EXIT_INTERRUPTED), (ExportError("no"), EXIT_FAILED)],
+    ids=["ctrl-c", "error"],
+)
+def test_an_export_that_stops_at_the_last_step_leaves_nothing_behind(
+    tiny: Published,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: BaseException,
+    status: int,
+) -> None:
+    def fail(_: Path) -> None:
+        raise failure
+
+    monkeypatch.setattr(export, "file_digests", fail)
+    assert export_tiny(tiny, tmp_path) == status
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_flatbuffer_that_differs_from_keras_fails_the_export(
+    tiny: Published,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(flatbuffers, "MAX_PROBABILITY_DIFFERENCE", -1.0)
+    assert export_tiny(tiny, tmp_path) == EXIT_FAILED
+    message = capsys.readouterr().err
+    assert "the float32 flatbuffer differs from Keras" in message
+    assert message.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_int8_flatbuffer_that_does_not_hold_parity_is_measured_but_not_shipped(
+    tiny: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flatbuffers, "MIN_LABEL_AGREEMENT", 1.1)
+    assert export_tiny(tiny, tmp_path, "--version=3") == 0
+    extra = tmp_path / "3" / "assets.extra"
+    assert not (extra / "model.int8.tflite").exists()
+    parity = json.loads((extra / "manifest.json").read_text())["scores"]["parity"]
+    assert parity["int8"]["shipped"] is False
+    assert parity["int8"]["accuracy"] > 0
+    assert "model.int8.tflite" not in (extra / "MODEL_CARD.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("agreement", "accuracy_difference", "shipped"),
+    [(1.0, 0.0, True), (0.995, 0.001, True), (0.9949, 0.0, False), (1.0, 0.0011, False)],
+)
+def test_parity_needs_both_the_labels_and_the_accuracy(
+    agreement: float, accuracy_difference: float, shipped: bool
+) -> None:
+    assert flatbuffers._agrees_enough(agreement, accuracy_difference) is shipped
+
+
+def test_export_asks_for_an_evaluation_first(
+    tiny: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = Path(shutil.copytree(tiny.run_dir, tmp_path / "run"))
+    (run_dir / "evaluation.json").unlink()
+    arguments = [f"--run-dir={run_dir}", f"--artifacts={tmp_path / 'artifacts'}"]
+    assert main(["export", *TINY_DATA, *arguments]) == EXIT_FAILED
+    assert "run `python -m training evaluate` first" in capsys.readouterr().err
+    assert not (tmp_path / "artifacts").exists()

@@ -1,0 +1,194 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tests.training.conftest import TINY_DATA, TINY_NETWORK
+from training.__main__ import EXIT_FAILED, EXIT_INTERRUPTED, main
+from training.fit import History, ShuffledBatches, WholeBackup
+from training.run import Run, best_epoch
+
+# A learning rate high enough to overshoot, so that some epochs are worse than the ones before and
+# patience ends the run: an interruption must not change when.
+FIT = [*TINY_DATA, *TINY_NETWORK, "--fit.learning-rate=0.02", "--fit.batch-size=16"]
+
+
+def fit(run_dir: Path, *arguments: str) -> int:
+    return main(["fit", *FIT, f"--run-dir={run_dir}", *arguments])
+
+
+def weights(run_dir: Path) -> list[Any]:
+    model = keras.models.load_model(Run(run_dir).checkpoint)
+    optimizer_state = [np.asarray(variable) for variable in model.optimizer.variables]
+    return [*model.get_weights(), *optimizer_state]
+
+
+def assert_same_run(run_dir: Path, reference: Path) -> None:
+    histories = [(folder / "history.csv").read_text() for folder in (run_dir, reference)]
+    assert histories[0] == histories[1]
+    for mine, theirs in zip(weights(run_dir), weights(reference), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing interrupted."""
+    run_dir = tmp_path_factory.mktemp("reference") / "run"
+    assert fit(run_dir) == 0
+    return run_dir
+
+
+def test_training_stops_after_the_patience_and_keeps_the_best_weights(reference: Path) -> None:
+    run = Run(reference)
+    history = run.read_history()
+    best = best_epoch(history)
+    assert 2 <= best == len(history) - 3 < 17, "the run must overshoot for these tests to bite"
+    model = keras.models.load_model(run.checkpoint)
+    assert int(model.optimizer.iterations.numpy()) == (best + 1) * 13
+    assert (run.tensorboard / "train").is_dir()
+    assert (reference / "run.json").exists()
+    assert not run.backup.exists()
+
+
+def test_the_same_seed_gives_the_same_weights(reference: Path, tmp_path: Path) -> None:
+    assert fit(tmp_path) == 0
+    assert_same_run(tmp_path, reference)
+
+
+def test_another_seed_gives_other_weights(reference: Path, tmp_path: Path) -> None:
+    assert fit(tmp_path, "--fit.seed=43", "--fit.epochs=1") == 0
+    assert not np.array_equal(weights(tmp_path)[0], weights(reference)[0])
+
+
+@pytest.mark.parametrize("callback", [WholeBackup, History], ids=["backed up", "not backed up"])
+@pytest.mark.parametrize("epochs_after_best", [0, 1, 2])
+def test_a_run_stopped_after_an_epoch_goes_on_as_if_it_had_not_been(
+    reference: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    callback: Any,
+    epochs_after_best: int,
+) -> None:
+    last = best_epoch(Run(reference).read_history()) + epochs_after_best
+    on_epoch_end = callback.on_epoch_end
+
+    def stop_after(self: Any, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        on_epoch_end(self, epoch, logs)
+        if epoch == last:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callback, "on_epoch_end", stop_after)
+        assert fit(tmp_path) == EXIT_INTERRUPTED
+    assert len(Run(tmp_path).read_history()) == last + 1
+    assert fit(tmp_path) == 0
+    assert_same_run(tmp_path, reference)
+
+
+def wait_for_epochs(run_dir: Path, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(Run(run_dir).read_history()) < count:
+        assert time.monotonic() < deadline, "the training does not come forward"
+        time.sleep(0.005)
+
+
+def test_a_killed_process_goes_on_as_if_it_had_not_been(reference: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training", "fit", *FIT, f"--run-dir={tmp_path}"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        wait_for_epochs(tmp_path, 2)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert len(Run(tmp_path).read_history()) < len(Run(reference).read_history())
+    assert fit(tmp_path) == 0
+    assert_same_run(tmp_path, reference)
+
+
+def test_ctrl_c_ends_with_one_sentence_on_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def press_ctrl_c() -> None:
+        wait_for_epochs(tmp_path, 1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    presser = threading.Thread(target=press_ctrl_c)
+    presser.start()
+    assert fit(tmp_path, "--fit.epochs=500", "--fit.patience=500") == EXIT_INTERRUPTED
+    presser.join()
+    message = capsys.readouterr().err.strip()
+    assert message.endswith("interrupted; the same command goes on after the last whole epoch")
+    assert "Traceback" not in message
+
+
+def test_a_half_written_backup_is_not_gone_on_from(reference: Path, tmp_path: Path) -> None:
+    unfinished = tmp_path / "backup" / "unfinished"
+    unfinished.mkdir(parents=True)
+    (unfinished / "latest.weights.h5").write_bytes(b"half")
+    (unfinished / "training_metadata.json").write_text("")
+    assert fit(tmp_path) == 0
+    assert_same_run(tmp_path, reference)
+
+
+def test_another_configuration_in_the_same_folder_is_refused(
+    reference: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (reference / "history.csv").read_bytes()
+    assert fit(reference, "--fit.batch-size=8") == EXIT_FAILED
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "--run-dir" in message
+    assert "--fresh" in message
+    assert (reference / "history.csv").read_bytes() == before
+
+
+def test_a_complete_run_is_left_as_it_is(
+    reference: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in reference.rglob("*")}
+    assert fit(reference) == 0
+    assert "is complete; --fresh starts it again" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in reference.rglob("*")} == before
+
+
+def test_fresh_starts_again_and_spares_what_is_not_of_the_run(tmp_path: Path) -> None:
+    assert fit(tmp_path, "--fit.epochs=2") == 0
+    (tmp_path / "evaluation.json").write_text("{}")
+    (tmp_path / "notes.txt").write_text("mine")
+    assert fit(tmp_path, "--fit.epochs=1", "--fresh") == 0
+    assert len(Run(tmp_path).read_history()) == 1
+    assert not (tmp_path / "evaluation.json").exists()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_training_that_diverges_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(tmp_path, "--fit.learning-rate=1e38") == EXIT_FAILED
+    message = capsys.readouterr().err
+    assert "the training diverged in epoch" in message
+    assert message.count("\n") == 1
+
+
+def test_the_order_of_an_epoch_depends_on_the_seed_and_the_epoch_alone() -> None:
+    images = np.arange(10, dtype=np.float32).reshape(-1, 1, 1, 1)
+    labels = np.arange(10, dtype=np.uint8)
+
+    def order(epoch: int, seed: int = 1) -> list[int]:
+        batches = ShuffledBatches(images, labels, batch_size=4, seed=seed)
+        batches.shuffle(epoch)
+        assert len(batches) == 3
+        for some_images, some_labels in batches:
+            np.testing.assert_array_equal(some_images.ravel(), some_labels)
+        return [int(label) for _, some_labels in batches for label in some_labels]
+
+    assert sorted(order(3)) == list(range(10))
+    assert order(3) == order(3)
+    assert order(3) != order(4)
+    assert order(3) != order(3, seed=2)

@@ -1,0 +1,77 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.training.conftest import TINY_DATA, TINY_NETWORK
+from training.__main__ import EXIT_FAILED, main
+from training.quiet import native_noise_hidden
+
+
+def test_the_three_commands_in_a_row_say_what_comes_next_and_nothing_else(tmp_path: Path) -> None:
+    run_dir, artifacts = f"--run-dir={tmp_path / 'run'}", f"--artifacts={tmp_path / 'artifacts'}"
+    commands = [
+        ["fit", run_dir, *TINY_DATA, *TINY_NETWORK, "--fit.epochs=1"],
+        ["evaluate", run_dir, *TINY_DATA],
+        ["export", run_dir, *TINY_DATA, artifacts],
+    ]
+    said = []
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", "training", *command],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        said.append(done.stdout.splitlines())
+    assert said[0][-1].endswith("Next: python -m training evaluate")
+    assert said[1][-1].endswith("Next: python -m training export")
+    assert said[2][-2:] == [
+        f"Published {tmp_path / 'artifacts' / '1'}",
+        f"Serve it: python -m service --artifacts {tmp_path / 'artifacts'}",
+    ]
+
+
+def test_a_missing_data_set_is_one_sentence_and_not_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", f"--data-dir={tmp_path}", f"--run-dir={tmp_path / 'run'}"]) == EXIT_FAILED
+    message = capsys.readouterr().err
+    assert message.startswith(f"python -m training fit: {tmp_path} has no ")
+    assert message.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_that_cannot_be_made_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    assert main(["fit", *TINY_DATA, f"--run-dir={in_the_way / 'run'}"]) == EXIT_FAILED
+    message = capsys.readouterr().err
+    assert str(in_the_way) in message
+    assert message.count("\n") == 1
+
+
+def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["tune"])
+    assert "choose from" in capsys.readouterr().err
+
+
+def test_native_noise_is_hidden_unless_the_block_fails(capfd: pytest.CaptureFixture[str]) -> None:
+    with native_noise_hidden():
+        os.write(2, b"chatter")
+    assert not capfd.readouterr().err
+
+    def fail() -> None:
+        with native_noise_hidden():
+            os.write(2, b"the reason")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert capfd.readouterr().err == "the reason"

@@ -1,0 +1,55 @@
+import re
+
+from training.architecture import build_network
+from training.config import Block, Network
+from training.manifest import count_parameters, describe_layer, summarise
+
+
+def test_a_layer_is_described_by_what_makes_it_what_it_is() -> None:
+    model = build_network(Network())
+    assert [describe_layer(model.get_layer(name)) for name in ("conv2d_1", "max_pooling2d_1")] == [
+        {
+            "name": "conv2d_1",
+            "type": "Conv2D",
+            "configuration": {
+                "filters": 32,
+                "kernel_size": (3, 3),
+                "strides": (1, 1),
+                "padding": "same",
+                "activation": "relu",
+            },
+            "output_shape": [28, 28, 32],
+            "parameters": 320,
+        },
+        {
+            "name": "max_pooling2d_1",
+            "type": "MaxPooling2D",
+            "configuration": {"pool_size": (2, 2), "strides": (2, 2), "padding": "valid"},
+            "output_shape": [14, 14, 32],
+            "parameters": 0,
+        },
+    ]
+    rest = {
+        name: describe_layer(model.get_layer(name))["configuration"]
+        for name in ("flatten", "dense_1", "dropout", "dense_2")
+    }
+    assert rest == {
+        "flatten": {},
+        "dense_1": {"units": 100, "activation": "relu"},
+        "dropout": {"rate": 0.4},
+        "dense_2": {"units": 10, "activation": "softmax"},
+    }
+
+
+def test_parameters_are_counted_without_the_state_of_the_dropout() -> None:
+    counts = count_parameters(build_network(Network()))
+    assert counts == {"total": 333_526, "trainable": 333_526, "non_trainable": 0}
+
+
+def test_the_summary_is_plain_text_of_at_most_80_columns() -> None:
+    blocks = tuple(Block(filters=1000, pooling="none") for _ in range(5))
+    text = summarise(build_network(Network(blocks=blocks)))
+    assert max(map(len, text.splitlines())) <= 80
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", text)
+    assert "conv2d_5 (Conv2D)" in text
+    assert "Total params" in text

@@ -1,0 +1,54 @@
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.training.conftest import Published
+
+
+@pytest.fixture
+def card(tiny: Published) -> str:
+    return (tiny.version_dir / "assets.extra" / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def manifest(tiny: Published) -> dict[str, Any]:
+    path = tiny.version_dir / "assets.extra" / "manifest.json"
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def test_the_front_matter_is_what_hugging_face_reads(card: str, manifest: dict[str, Any]) -> None:
+    _, front_matter, _ = card.split("---\n", 2)
+    for line in ("license: mit", "library_name: keras", "- fashion_mnist", "model-index:"):
+        assert line in front_matter.splitlines()
+    assert f"value: {manifest['scores']['test']['accuracy']:.4f}" in front_matter
+
+
+def test_every_figure_is_that_of_the_manifest(card: str, manifest: dict[str, Any]) -> None:
+    scores = manifest["scores"]
+    for name, row in scores["classes"].items():
+        assert f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} |" in card
+    assert f"{manifest['parameters']['total']:,} parameters" in card
+    assert f"loss {scores['test']['loss']:.4f}" in card
+    assert f"the weights of epoch {manifest['training']['best_epoch']} were kept" in card
+    for name, version in manifest["libraries"].items():
+        assert f"- {name} {version}" in card
+
+
+def test_every_section_and_every_picture_is_there(tiny: Published, card: str) -> None:
+    sections = re.findall(r"^## (.+)$", card, flags=re.MULTILINE)
+    assert sections == [
+        "Model description",
+        "Intended uses and limits",
+        "How to use",
+        "Training data",
+        "Training procedure",
+        "Evaluation",
+        "Environment",
+    ]
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", card)
+    assert len(pictures) == 4
+    for picture in pictures:
+        assert (tiny.version_dir / "assets.extra" / picture).is_file()
