@@ -1,6 +1,8 @@
 # Each target does what it needs first, in .venv.
 
 PYTHON ?= python3
+# A file of training/recipes: photo is what is shipped, quick is the plain network of the lesson.
+RECIPE ?= photo
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
@@ -30,9 +32,9 @@ check: $(VENV)/.all
 	$(BIN)/mypy
 
 train: $(VENV)/.all
-	$(BIN)/python -m training fit
-	$(BIN)/python -m training evaluate
-	$(BIN)/python -m training export
+	$(BIN)/python -m training fit --config training/recipes/$(RECIPE).toml --run-dir runs/$(RECIPE)
+	$(BIN)/python -m training evaluate --run-dir runs/$(RECIPE)
+	$(BIN)/python -m training export --run-dir runs/$(RECIPE)
 
 lock: $(BIN)/python
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)

@@ -9,16 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.garment import garment_mask
+from service.palette import Floats
+from service.regions import Mask
+
 WORKING_SIDE = 224
+"""Pixels of the longest side from which the garment's tones are taken."""
+
+_MASK_SIDE = 96
 """Pixels of the longest side at which the garment is looked for: enough to see it, cheap."""
 
-_FOREGROUND_DISTANCE = 32
-"""How far, of 255, a pixel's colour lies from the ground's before it counts as the garment."""
+# A garment of the data set keeps some light everywhere (a white shirt is dim, never gone) and some
+# tone at the top. The negative's median goes into this range; its spread is kept, or widened a bit.
+_DARKEST, _LOWEST_MEDIAN, _HIGHEST_MEDIAN = 30, 110, 210
+_SPREAD = 190
+_LEAST_GAIN, _MOST_GAIN = 0.6, 2.0
 
-_FOREGROUND_LINE_SHARE = 0.02
-"""Share of a row or column that must be foreground, so that a speck does not stop the trimming."""
+_BLACK = 8
+"""Of 255. Darker than a dark sheet on any photograph."""
 
-_MIDDLE_GREY = 127.5
+_MIDDLE_GREY = 127
 
 
 def prepare_photo(photo: Image.Image, *, shape: tuple[int, int]) -> NDArray[np.uint8]:
@@ -29,66 +39,58 @@ def prepare_photo(photo: Image.Image, *, shape: tuple[int, int]) -> NDArray[np.u
         shape: (height, width) of the network's input.
 
     Returns:
-        (height, width) uint8 pixels.
+        (height, width) uint8 pixels, zero outside the garment.
     """
-    pixels = np.asarray(_at_working_size(photo), np.float32)
-    ground = _ground_colour(pixels)
-    distance = np.abs(pixels - ground).max(axis=2)
-    top, bottom, left, right = _bounding_box(distance > _FOREGROUND_DISTANCE)
-    garment = _light_on_black(pixels, ground)[top:bottom, left:right]
-    return _centre(garment, shape)
+    working = _scaled_to(photo, min(WORKING_SIDE, max(photo.size)))
+    grey = np.asarray(working.convert("L"), np.float32)
+    if _is_on_black(grey):
+        return _centre(grey, _or_everywhere(grey >= _BLACK), shape)
+    coarse = Image.fromarray(garment_mask(_scaled_to(working, _MASK_SIDE)))
+    smooth = coarse.convert("L").resize(working.size, Image.Resampling.BILINEAR)
+    mask = _or_everywhere(np.asarray(smooth) > _MIDDLE_GREY)
+    return _centre(_light_on_black(grey, mask), mask, shape)
 
 
-def _at_working_size(photo: Image.Image) -> Image.Image:
-    """Return the photograph with no side longer than `WORKING_SIDE`."""
-    scale = WORKING_SIDE / max(photo.size)
-    if scale >= 1:
+def _scaled_to(photo: Image.Image, longest_side: int) -> Image.Image:
+    scale = longest_side / max(photo.size)
+    if scale == 1:
         return photo
-    width, height = photo.size
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return photo.resize(size, Image.Resampling.BOX)
+    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+    return photo.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR)
 
 
-def _ground_colour(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the median colour of the outermost pixels: (3,) float32."""
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    colour: NDArray[np.float32] = np.median(border, axis=0)
-    return colour
+def _or_everywhere(mask: Mask) -> Mask:
+    """Return the mask, or a full one if it is empty."""
+    return mask if mask.any() else np.ones_like(mask)
 
 
-def _bounding_box(foreground: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Return top, bottom, left, right around the foreground; the whole picture if there is none."""
-    height, width = foreground.shape
-    rows = np.flatnonzero(foreground.mean(axis=1) > _FOREGROUND_LINE_SHARE)
-    columns = np.flatnonzero(foreground.mean(axis=0) > _FOREGROUND_LINE_SHARE)
-    if rows.size == 0 or columns.size == 0:
-        return 0, height, 0, width
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+def _light_on_black(grey: Floats, mask: Mask) -> Floats:
+    """Return the negative of the garment on black, its tones placed as the data set's are."""
+    negative = 255 - grey
+    low, median, high = (float(value) for value in np.percentile(negative[mask], [3, 50, 97]))
+    gain = min(max(_SPREAD / max(high - low, 1.0), _LEAST_GAIN), _MOST_GAIN)
+    level = min(max(median, _LOWEST_MEDIAN), _HIGHEST_MEDIAN)
+    toned = ((negative - median) * gain + level).clip(_DARKEST, 255)
+    return np.where(mask, toned, 0).astype(np.float32)
 
 
-def _light_on_black(
-    pixels: NDArray[np.float32], ground: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return brightness above the ground's, in [0, 255], the brightest part at 255."""
-    luminance_weights = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-    luminance = pixels @ luminance_weights
-    ground_luminance = float(ground @ luminance_weights)
-    if ground_luminance > _MIDDLE_GREY:
-        luminance, ground_luminance = 255 - luminance, 255 - ground_luminance
-    above: NDArray[np.float32] = np.clip(luminance - ground_luminance, 0, None)
-    peak = float(above.max())
-    return above * (255 / peak) if peak > 0 else above
+def _is_on_black(grey: Floats) -> bool:
+    """Whether this is no photograph but, enlarged, a picture in the data set's own form."""
+    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    return float(np.percentile(edge, 90)) < _BLACK
 
 
-def _centre(garment: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Scale the longest side to the frame and paste the garment in the middle of it."""
+def _centre(garment: Floats, mask: Mask, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Trim to the mask, scale the longest side to the frame, paste in the middle."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    trimmed = garment[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     frame_height, frame_width = shape
-    height, width = garment.shape
+    height, width = trimmed.shape
     scale = min(frame_height / height, frame_width / width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = Image.fromarray(garment).resize(size, Image.Resampling.LANCZOS)
+    small = Image.fromarray(trimmed).resize(size, Image.Resampling.BOX)
     frame = np.zeros(shape, np.uint8)
     left, top = (frame_width - size[0]) // 2, (frame_height - size[1]) // 2
-    values = np.rint(np.asarray(small)).clip(0, 255).astype(np.uint8)
-    frame[top : top + size[1], left : left + size[0]] = values
+    pixels = np.rint(np.asarray(small)).clip(0, 255).astype(np.uint8)
+    frame[top : top + size[1], left : left + size[0]] = pixels
     return frame

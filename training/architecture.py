@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 
-from training.config import IMAGE_SIDE, Block, Network
 from training.data import CLASS_NAMES
+from training.recipe import IMAGE_SIDE, Block, Network
 
 INPUT_NAME = "images"
 INPUT_SHAPE = (IMAGE_SIDE, IMAGE_SIDE, 1)

@@ -7,9 +7,9 @@ import os
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -19,96 +19,13 @@ from pydantic_settings import (
 )
 
 from training.errors import TrainingError
-from training.shapes import Padding, Step, step
+from training.recipe import Augmentation, Count, Fit, Network, Recipe
 
-IMAGE_SIDE = 28
 ENVIRONMENT_PREFIX = "FASHION_TRAINING_"
-
-Activation = Literal[
-    "elu", "gelu", "leaky_relu", "linear", "relu", "selu", "sigmoid", "silu", "softplus", "tanh"
-]
-Count = Annotated[int, Field(ge=1)]
 
 
 class ConfigurationError(TrainingError):
     """A setting is unknown, out of range or impossible; the message is one sentence for people."""
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class Block(_Group):
-    """One convolution and the pooling after it."""
-
-    filters: Count = 32
-    """Number of filters, and so of feature maps."""
-    kernel_size: Count = 3
-    """Side of the square kernel."""
-    activation: Activation = "relu"
-    """Activation of the convolution."""
-    padding: Padding = "same"
-    """Padding of the convolution: same adds a border, valid adds none."""
-    strides: Count = 1
-    """Stride of the convolution along both axes."""
-    pooling: Literal["max", "average", "none"] = "max"
-    """Pooling after the convolution."""
-    pool_size: Count = 2
-    """Side of the square pooling window, and its stride."""
-
-    def steps(self, side: int) -> Iterator[Step]:
-        """Yield what the convolution, then the pooling, makes of a square map of this side."""
-        conv = step("conv", side, self.kernel_size, self.strides, self.padding)
-        yield conv
-        if self.pooling != "none":
-            kind = f"{self.pooling} pooling"
-            yield step(kind, conv.output, self.pool_size, self.pool_size, "valid")
-
-
-class Network(_Group):
-    """The network: convolution blocks, then one dense layer, dropout and the softmax."""
-
-    blocks: Annotated[tuple[Block, ...], Field(min_length=1)] = (Block(), Block(filters=64))
-    """The convolution blocks in order, as JSON: [{"filters": 32}, {"filters": 64,
-    "kernel_size": 5, "activation": "relu", "padding": "valid", "strides": 1, "pooling": "average",
-    "pool_size": 2}]. A block may leave anything out; its defaults are filters 32, kernel_size 3,
-    activation relu, padding same, strides 1, pooling max (or average, or none), pool_size 2."""
-    dense_units: Count = 100
-    """Units of the dense layer after the blocks."""
-    dense_activation: Activation = "relu"
-    """Activation of that dense layer."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
-    """Share of the dense layer's outputs dropped while training."""
-
-    @model_validator(mode="after")
-    def _maps_keep_a_size(self) -> "Network":
-        side, trail = IMAGE_SIDE, []
-        for number, block in enumerate(self.blocks, start=1):
-            for layer, output, arithmetic in block.steps(side):
-                trail.append(f"block {number}: {layer}: {arithmetic}")
-                if output < 1:
-                    raise ValueError(f"the maps shrink to nothing: {'; '.join(trail)}")
-                side = output
-        return self
-
-
-class Fit(_Group):
-    """The training."""
-
-    batch_size: Count = 32
-    """Images a step."""
-    epochs: Count = 20
-    """Most passes over the training images; early stopping usually ends sooner."""
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.001
-    """Step size of Adam."""
-    patience: Count = 2
-    """Epochs without a lower validation loss before training stops."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
-    """Seed of the split, the first weights, the order of the images and the dropout."""
-    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Share of the training images held out for validation."""
-    stratify: bool = False
-    """Keep the share of each class equal in the training and the validation images."""
 
 
 class _TomlFile(PydanticBaseSettingsSource):
@@ -169,8 +86,14 @@ class FitSettings(Settings):
 
     network: Network = Network()
     fit: Fit = Fit()
+    augmentation: Augmentation = Augmentation()
     fresh: bool = False
     """Discard what the run folder holds and start again."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """The settings that decide the weights."""
+        return Recipe(network=self.network, fit=self.fit, augmentation=self.augmentation)
 
 
 class EvaluateSettings(Settings):

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
-from training.config import IMAGE_SIDE
 from training.errors import DataError
+from training.recipe import IMAGE_SIDE
 
 CLASS_NAMES = (
     "T-shirt/top",

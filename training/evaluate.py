@@ -7,8 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from training.calibration import find_temperature, fold_temperature
 from training.config import EvaluateSettings
-from training.data import CLASS_NAMES, Labels, load_fashion_mnist
+from training.data import CLASS_NAMES, FashionMnist, Labels, load_fashion_mnist
+from training.recipe import Fit
 from training.report import draw_report
 from training.run import Run
 
@@ -28,17 +30,31 @@ def run(settings: EvaluateSettings) -> None:
     data = load_fashion_mnist(settings.data_dir, settings.allow_other_data)
     finished_run = Run(settings.run_dir)
     finished_run.require_finished(data)
+    recipe, _ = finished_run.read_about()
     model = keras.models.load_model(finished_run.checkpoint, compile=False)
+    temperature = calibrate(model, data, recipe.fit) if recipe.fit.calibrate else 1.0
+    model.save(finished_run.model)
     test = data.test()
     print(f"Evaluating on {len(test.labels):,} test images from {data.folder}")
     probabilities = model.predict(test.images, batch_size=PREDICT_BATCH, verbose=0)
     scores = score(probabilities, test.labels)
+    scores["calibration"]["temperature"] = temperature
     finished_run.write_evaluation(scores)
     draw_report(finished_run.report, model, test, probabilities, finished_run.read_history())
     print(
         f"Test accuracy {scores['test']['accuracy']:.4f}, loss {scores['test']['loss']:.4f}; "
         f"pictures in {finished_run.report}. Next: python -m training export"
     )
+
+
+def calibrate(model: Any, data: FashionMnist, fit: Fit) -> float:
+    """Fold into the model the temperature that suits the validation images, and return it."""
+    _, validation = data.split(fit.validation_fraction, fit.seed, fit.stratify)
+    probabilities = model.predict(validation.images, batch_size=PREDICT_BATCH, verbose=0)
+    temperature = find_temperature(probabilities, validation.labels)
+    fold_temperature(model, temperature)
+    print(f"Temperature {temperature:.3f} from {len(validation.labels):,} validation images")
+    return temperature
 
 
 def score(probabilities: Probabilities, labels: Labels) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def write_version(
     Raises:
         ExportError: the float32 flatbuffer does not hold parity.
     """
-    model = keras.models.load_model(evaluated_run.checkpoint, compile=False)
+    model = keras.models.load_model(evaluated_run.model, compile=False)
     print("Writing the SavedModel")
     write_saved_model(model, folder)
     print("Compiling for LiteRT and comparing it with Keras on the test images")

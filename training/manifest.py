@@ -38,7 +38,7 @@ def describe(model: Any, finished_run: Run, version: int, scores: dict[str, Any]
         version: the version to be published.
         scores: what evaluation and parity measured.
     """
-    network, fit, data_set = finished_run.read_about()
+    recipe, data_set = finished_run.read_about()
     history = finished_run.read_history()
     best = best_epoch(history)
     return {
@@ -58,11 +58,8 @@ def describe(model: Any, finished_run: Run, version: int, scores: dict[str, Any]
         "summary": summarise(model),
         "scores": scores,
         "training": {
-            "configuration": {
-                "network": network.model_dump(mode="json"),
-                "fit": fit.model_dump(mode="json"),
-            },
-            "seed": fit.seed,
+            "configuration": recipe.model_dump(mode="json"),
+            "seed": recipe.fit.seed,
             "epochs": len(history),
             "best_epoch": best + 1,
             "validation_accuracy": history[best]["val_accuracy"],

@@ -48,10 +48,10 @@ shows: {classes}. {total:,} parameters.
 For teaching, for trying out model servers, and as a baseline on Fashion-MNIST.
 
 It was trained on product pictures only: one piece of clothing, centred, light on a dark \
-background, 28×28 pixels, without colour. It has not seen photographs, people, several things in \
-one picture, or anything outside its ten classes, and it has no answer "none of these": it names \
-one of the ten for whatever it is given. Its confidence on such pictures means nothing. It must \
-not be used to decide about people.
+background, 28×28 pixels, without colour{photo_note}. It has not seen photographs, people, several \
+things in one picture, or anything outside its ten classes, and it has no answer "none of these": \
+it names one of the ten for whatever it is given. Its confidence on such pictures means little. It \
+must not be used to decide about people.
 
 ## How to use
 
@@ -77,24 +77,25 @@ signatures for LiteRT{int8_note}.
 
 ## Training procedure
 
-Adam (learning rate {learning_rate}), sparse categorical cross-entropy, {batch_size} images a \
-step. {validation:.0%} of the training images are held out for validation \
-({stratified}, seed {seed}). Training stops after {patience} epochs without a lower validation \
-loss, at most {most_epochs}; it took {epochs}, and the weights of epoch {best_epoch} were kept \
-(validation accuracy {validation_accuracy:.4f}).
+{optimisation}, {batch_size} images a step. {augmentation} {validation:.0%} of the training images \
+are held out for validation ({stratified}, seed {seed}). Training stops after {patience} epochs \
+without a lower validation loss, at most {most_epochs}; it took {epochs}, and the weights of epoch \
+{best_epoch} were kept (validation accuracy {validation_accuracy:.4f}).
 
 ![Training curves](report/training_curves.png)
 
 ## Evaluation
 
 On {images:,} test images: accuracy {accuracy:.4f}, loss {loss:.4f}, expected calibration error \
-{calibration:.4f} ({bins} bins).
+{calibration:.4f} ({bins} bins{calibrated}).
 
 | class | precision | recall | F1 | images |
 | --- | --- | --- | --- | --- |
 {table}
 
 ![Confusion matrix](report/confusion_matrix.png)
+
+![Reliability](report/reliability.png)
 
 ![The surest mistakes](report/surest_mistakes.png)
 
@@ -110,6 +111,9 @@ The flatbuffers beside Keras, on the same images:
 """
 
 
+PHOTO_NOTE = """, and on the same pictures changed to look like photographs after preparation"""
+
+
 def write_model_card(path: Path, manifest: dict[str, Any]) -> None:
     """Write the card of a version from its manifest."""
     path.write_text(render(manifest), encoding="utf-8")
@@ -119,6 +123,8 @@ def render(manifest: dict[str, Any]) -> str:
     """Return the card as Markdown behind the YAML front matter that Hugging Face reads."""
     scores, training = manifest["scores"], manifest["training"]
     fit = training["configuration"]["fit"]
+    augmentation = training["configuration"]["augmentation"]
+    temperature = scores["calibration"]["temperature"]
     int8_note = ", `model.int8.tflite` the first of them with int8 weights"
     return TEMPLATE.format(
         name=manifest["name"],
@@ -133,7 +139,10 @@ def render(manifest: dict[str, Any]) -> str:
         digests="\n".join(
             f"- `{name}`: `{digest}`" for name, digest in manifest["data_set"]["sha256"].items()
         ),
-        learning_rate=fit["learning_rate"],
+        photo_note=PHOTO_NOTE if augmentation["photo_share"] else "",
+        optimisation=_optimisation(fit),
+        augmentation=_augmentation(augmentation),
+        calibrated=f", calibrated with temperature {temperature:.3f}" if fit["calibrate"] else "",
         batch_size=fit["batch_size"],
         validation=fit["validation_fraction"],
         stratified="stratified by class" if fit["stratify"] else "not stratified",
@@ -152,6 +161,35 @@ def render(manifest: dict[str, Any]) -> str:
         parity="\n".join(_parity_row(name, scores["parity"][name]) for name in ("float32", "int8")),
         libraries="\n".join(f"- {name} {value}" for name, value in manifest["libraries"].items()),
     )
+
+
+def _optimisation(fit: dict[str, Any]) -> str:
+    """Return what the weights were fitted with."""
+    optimizer = f"AdamW (weight decay {fit['weight_decay']})" if fit["weight_decay"] else "Adam"
+    rate = f"learning rate {fit['learning_rate']}"
+    if fit["schedule"] == "cosine":
+        rate = f"{rate} at its highest, cosine schedule"
+    smoothing = fit["label_smoothing"]
+    loss = f"cross-entropy with label smoothing {smoothing}" if smoothing else "cross-entropy"
+    return f"{optimizer}, {rate}, {loss}"
+
+
+def _augmentation(augmentation: dict[str, Any]) -> str:
+    """Return what was done to the training images, a sentence or nothing."""
+    changes = []
+    if augmentation["flip"]:
+        changes.append("flipped")
+    if augmentation["shift"]:
+        changes.append(f"shifted by up to {augmentation['shift']} pixels")
+    if augmentation["erase"]:
+        changes.append(f"partly erased ({augmentation['erase']:.0%} of them)")
+    sentence = f"Images are {', '.join(changes)} at random." if changes else ""
+    if share := augmentation["photo_share"]:
+        sentence += (
+            f" {share:.0%} of each batch are instead warped, shaded and creased as photographs are "
+            "after the service's preparation; no photograph was used."
+        )
+    return sentence.strip()
 
 
 def _class_row(name: str, row: dict[str, Any]) -> str:

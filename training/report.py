@@ -13,6 +13,7 @@ from training.data import CLASS_NAMES, Inputs, Labelled, Labels
 from training.run import Row, best_epoch
 
 MISTAKES_SHOWN = 24
+RELIABILITY_BINS = 15
 MISTAKES_A_ROW = 6
 MAPS_A_ROW = 16
 MAP_PIXELS = 56
@@ -59,12 +60,32 @@ def draw_report(
     with mpl.rc_context(STYLE):
         figures = {
             "confusion_matrix": draw_confusion_matrix(labels, probabilities.argmax(axis=1)),
+            "reliability": draw_reliability(labels, probabilities),
             "training_curves": draw_training_curves(history),
             "surest_mistakes": draw_surest_mistakes(images, labels, probabilities),
             "feature_maps": draw_feature_maps(model, images[:1], CLASS_NAMES[labels[0]]),
         }
         for name, figure in figures.items():
             figure.savefig(folder / f"{name}.png", dpi=PIXELS_AN_INCH, metadata={"Software": None})
+
+
+def draw_reliability(labels: Labels, probabilities: Floats) -> Figure:
+    """Draw, for each range of confidence, how often the network was right."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    edges = np.linspace(0, 1, RELIABILITY_BINS + 1)
+    place = np.digitize(confidence, edges[1:-1], right=True)
+    count = np.bincount(place, minlength=RELIABILITY_BINS)
+    accuracy = np.bincount(place, correct, RELIABILITY_BINS) / np.maximum(count, 1)
+    figure = Figure(figsize=(5.2, 5.2), layout="constrained")
+    above, below = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
+    above.bar(edges[:-1], accuracy, width=np.diff(edges), align="edge", color=ACCENT, ec="white")
+    above.plot([0, 1], [0, 1], color=WARM, linestyle="--", label="as sure as right")
+    above.set(title="Reliability on the test images", ylabel="share that is right", ylim=(0, 1))
+    above.legend(frameon=False)
+    below.bar(edges[:-1], count, width=np.diff(edges), align="edge", color=INK, ec="white")
+    below.set(xlabel="confidence", ylabel="images", yscale="log", xlim=(0, 1))
+    return figure
 
 
 def draw_confusion_matrix(labels: Labels, predicted: npt.NDArray[np.int64]) -> Figure:

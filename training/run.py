@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.config import Fit, FitSettings, Network
+from training.config import FitSettings
 from training.data import FashionMnist
 from training.errors import RunError
+from training.recipe import Fit, Recipe
 
 Row = dict[str, float]
 """One epoch of the history: loss, accuracy, val_loss, val_accuracy."""
@@ -25,6 +26,11 @@ class Run:
     def checkpoint(self) -> Path:
         """The model of the epoch with the lowest validation loss."""
         return self.folder / "best.keras"
+
+    @property
+    def model(self) -> Path:
+        """The model that was evaluated and is to be published: the checkpoint, calibrated."""
+        return self.folder / "model.keras"
 
     @property
     def backup(self) -> Path:
@@ -60,7 +66,7 @@ class Run:
             RunError: the folder holds a run of another configuration or other data.
         """
         about = {
-            "configuration": settings.model_dump(mode="json", include={"network", "fit"}),
+            "configuration": settings.recipe.model_dump(mode="json"),
             "data_set": {"name": data.name, "sha256": data.digests},
         }
         if self._about.exists():
@@ -77,11 +83,11 @@ class Run:
         """Remove the run, and nothing else that the folder may hold."""
         for folder in (self.backup, self.tensorboard, self.report):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.checkpoint, self._about, self._history, self._evaluation):
+        for file in (self.checkpoint, self.model, self._about, self._history, self._evaluation):
             file.unlink(missing_ok=True)
 
-    def read_about(self) -> tuple[Network, Fit, dict[str, Any]]:
-        """Read the network, the fit settings and the data set of the run.
+    def read_about(self) -> tuple[Recipe, dict[str, Any]]:
+        """Read the recipe and the data set of the run.
 
         Raises:
             RunError: there is no run in the folder.
@@ -89,8 +95,7 @@ class Run:
         if not self._about.exists():
             raise RunError(f"{self.folder} holds no run: `python -m training fit` makes one")
         about = self._read_json(self._about)
-        settings = about["configuration"]
-        return Network(**settings["network"]), Fit(**settings["fit"]), about["data_set"]
+        return Recipe(**about["configuration"]), about["data_set"]
 
     def require_finished(self, data: FashionMnist) -> None:
         """Check that the run is complete and that this is the data it was trained with.
@@ -98,8 +103,8 @@ class Run:
         Raises:
             RunError: one of the two does not hold.
         """
-        _, fit, data_set = self.read_about()
-        if not is_finished(self.read_history(), fit) or not self.checkpoint.exists():
+        recipe, data_set = self.read_about()
+        if not is_finished(self.read_history(), recipe.fit) or not self.checkpoint.exists():
             raise RunError(
                 f"{self.folder} is not finished: `python -m training fit` goes on with it"
             )

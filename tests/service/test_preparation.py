@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from service.garment import garment_mask
 from service.preparation import prepare_photo
 
 SHAPE = (28, 28)
@@ -19,9 +20,9 @@ def photo(
 
 
 def extent(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """Return top, bottom, left, right of what is light."""
-    rows = np.flatnonzero((pixels > 127).any(axis=1))
-    columns = np.flatnonzero((pixels > 127).any(axis=0))
+    """Return top, bottom, left, right of what is not black."""
+    rows = np.flatnonzero((pixels > 60).any(axis=1))
+    columns = np.flatnonzero((pixels > 60).any(axis=0))
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
@@ -63,8 +64,41 @@ def test_the_same_photo_at_another_size_gives_nearly_the_same_pixels() -> None:
 
 
 @pytest.mark.parametrize("colour", ["white", "black", "#888"])
-def test_a_photo_of_nothing_is_black(colour: str) -> None:
-    assert not prepare_photo(Image.new("RGB", (64, 48), colour), shape=SHAPE).any()
+def test_a_photo_of_nothing_is_flat(colour: str) -> None:
+    pixels = prepare_photo(Image.new("RGB", (64, 48), colour), shape=SHAPE)
+    assert np.unique(pixels).size <= 3, "the tone, black around it, the edge between"
+
+
+def test_a_picture_of_the_data_set_enlarged_comes_out_as_it_was(
+    test_slice: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+) -> None:
+    boot = test_slice[0][0]
+    enlarged = Image.fromarray(boot).convert("RGB").resize((280, 280), Image.Resampling.BICUBIC)
+    pixels = prepare_photo(enlarged, shape=SHAPE).astype(float)
+    assert np.corrcoef(pixels.ravel(), boot.ravel())[0, 1] > 0.9
+
+
+def test_dark_and_light_stay_apart_in_the_negative() -> None:
+    picture = photo((300, 300), "#7a9", "white", (80, 60, 219, 239))
+    ImageDraw.Draw(picture).rectangle((110, 100, 189, 199), "black")
+    pixels = prepare_photo(picture, shape=SHAPE)
+    assert int(pixels[14, 14]) > int(pixels[14, 6]) + 60
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_garment_is_found_on_a_patterned_ground(seed: int) -> None:
+    """Where the true mask is known: a shirt-like shape on coarse noise of another hue."""
+    rng = np.random.default_rng(seed)
+    ground = Image.fromarray(rng.integers(90, 190, (12, 10, 3), np.uint8))
+    picture = ground.resize((300, 360), Image.Resampling.BICUBIC)
+    truth = Image.new("1", picture.size)
+    shirt = [(90, 80), (210, 80), (270, 170), (230, 200), (205, 160), (205, 300), (95, 300)]
+    shirt += [(95, 160), (70, 200), (30, 170)]
+    ImageDraw.Draw(truth).polygon(shirt, 1)
+    picture.paste((200, 30, 60), mask=truth)
+    small = picture.resize((80, 96), Image.Resampling.BOX)
+    found, true = garment_mask(small), np.asarray(truth.resize((80, 96)))
+    assert (found & true).sum() / (found | true).sum() > 0.85
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 2)])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from training.architecture import build_network
-from training.config import Block, Network
+from training.recipe import Block, Network
 
 
 def test_the_default_network_is_the_documented_one() -> None:

@@ -32,7 +32,7 @@ LAYERS = [
 
 @pytest.fixture(scope="module")
 def model(tiny: Published) -> Any:
-    return keras.models.load_model(Run(tiny.run_dir).checkpoint, compile=False)
+    return keras.models.load_model(Run(tiny.run_dir).model, compile=False)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 import re
 
 from training.architecture import build_network
-from training.config import Block, Network
 from training.manifest import count_parameters, describe_layer, summarise
+from training.recipe import Block, Network
 
 
 def test_a_layer_is_described_by_what_makes_it_what_it_is() -> None:

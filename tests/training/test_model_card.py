@@ -1,3 +1,4 @@
+import copy
 import json
 import re
 from typing import Any
@@ -5,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.training.conftest import Published
+from training.model_card import render
 
 
 @pytest.fixture
@@ -49,6 +51,29 @@ def test_every_section_and_every_picture_is_there(tiny: Published, card: str) ->
         "Environment",
     ]
     pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", card)
-    assert len(pictures) == 4
+    assert len(pictures) == 5
     for picture in pictures:
         assert (tiny.version_dir / "assets.extra" / picture).is_file()
+
+
+def test_the_procedure_names_every_ingredient_that_was_used(
+    manifest: dict[str, Any], card: str
+) -> None:
+    assert "Adam, learning rate 0.001, cross-entropy, 32 images a step." in card
+    changed = copy.deepcopy(manifest)
+    recipe = changed["training"]["configuration"]
+    recipe["fit"] |= {"weight_decay": 0.02, "schedule": "cosine", "label_smoothing": 0.05}
+    recipe["fit"]["calibrate"] = True
+    recipe["augmentation"] = {"flip": True, "shift": 1, "erase": 0.3, "photo_share": 0.4}
+    changed["scores"]["calibration"]["temperature"] = 0.75
+    rendered = render(changed)
+    for phrase in (
+        "AdamW (weight decay 0.02)",
+        "learning rate 0.001 at its highest, cosine schedule",
+        "label smoothing 0.05",
+        "flipped, shifted by up to 1 pixels, partly erased (30% of them)",
+        "40% of each batch are instead warped",
+        "calibrated with temperature 0.750",
+        "look like photographs after preparation",
+    ):
+        assert phrase in rendered

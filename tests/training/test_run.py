@@ -5,8 +5,8 @@ import pytest
 
 from tests.training.conftest import IDX_FOLDER, TINY_DATA, Published
 from training.__main__ import EXIT_FAILED, main
-from training.config import Fit
 from training.errors import RunError
+from training.recipe import Fit
 from training.run import Run, best_epoch, epochs_waited, is_finished
 
 ROWS = [{"loss": 1.0, "val_loss": value} for value in (0.9, 0.3, 0.1 + 0.2, 0.3, 0.5)]

@@ -19,7 +19,7 @@ def test_the_service_answers_for_a_model_just_trained_as_keras_does(
     tiny: Published, engine: EngineChoice
 ) -> None:
     pictures = load_fashion_mnist(IDX_FOLDER, allow_other_data=True).test_images[:8]
-    model: Any = keras.models.load_model(Run(tiny.run_dir).checkpoint, compile=False)
+    model: Any = keras.models.load_model(Run(tiny.run_dir).model, compile=False)
     first_map = keras.Model(model.inputs[0], model.layers[0].output)
     with serve(Settings(artifacts=tiny.artifacts, engine=engine)) as client:
         answer = client.post("/predict", json={"instances": pictures.tolist()})

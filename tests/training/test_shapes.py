@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from training.architecture import build_network
-from training.config import Network
+from training.recipe import Network
 from training.shapes import Padding, output_size
 
 

@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tests.training.conftest import IDX_FOLDER, TINY_DATA, TINY_NETWORK
+from training.__main__ import main
+from training.calibration import find_temperature, fold_temperature
+from training.data import load_fashion_mnist
+from training.run import Run
+
+Floats = npt.NDArray[np.float64]
+
+
+def softmax(logits: Floats) -> npt.NDArray[np.float32]:
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities.astype(np.float32)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_by_which_logits_are_off_is_found(temperature: float) -> None:
+    rng = np.random.default_rng(0)
+    true_logits = rng.normal(0, 2, (20_000, 10))
+    labels = (true_logits + rng.gumbel(size=true_logits.shape)).argmax(axis=1).astype(np.uint8)
+    found = find_temperature(softmax(true_logits * temperature), labels)
+    assert found == pytest.approx(temperature, rel=0.05)
+
+
+def test_probabilities_of_nothing_do_not_matter() -> None:
+    probabilities = np.eye(10, dtype=np.float32)
+    assert np.isfinite(find_temperature(probabilities, np.arange(10, dtype=np.uint8)))
+
+
+def test_folding_divides_the_logits_and_moves_no_label() -> None:
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
+    inputs = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    before = np.log(model.predict(inputs, verbose=0))
+    fold_temperature(model, 2.0)
+    after = np.log(model.predict(inputs, verbose=0))
+    np.testing.assert_allclose(np.diff(after), np.diff(before) / 2, atol=1e-5)
+
+
+def test_a_calibrated_run_publishes_the_checkpoint_with_its_last_layer_scaled(
+    tmp_path: Path,
+) -> None:
+    where = [*TINY_DATA, f"--run-dir={tmp_path}"]
+    assert main(["fit", *where, *TINY_NETWORK, "--fit.epochs=15", "--fit.calibrate"]) == 0
+    assert main(["evaluate", *where]) == 0
+    run = Run(tmp_path)
+    temperature = run.read_evaluation()["calibration"]["temperature"]
+    assert 0.2 < temperature < 5
+    assert temperature != 1
+    checkpoint = keras.models.load_model(run.checkpoint).get_weights()
+    model = keras.models.load_model(run.model).get_weights()
+    for mine, original in zip(model[:-2], checkpoint[:-2], strict=True):
+        np.testing.assert_array_equal(mine, original)
+    for mine, original in zip(model[-2:], checkpoint[-2:], strict=True):
+        np.testing.assert_allclose(mine, original / temperature, rtol=1e-5)
+    data = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
+    _, validation = data.split(0.2, 42, stratify=False)
+    probabilities = keras.models.load_model(run.model).predict(validation.images, verbose=0)
+    assert find_temperature(probabilities, validation.labels) == pytest.approx(1, abs=0.01)

@@ -1,0 +1,102 @@
+"""What happens around the epochs, so that an interrupted run can go on as if it had not been."""
+
+import math
+import shutil
+from typing import Any
+
+import keras
+import numpy as np
+
+from training.batches import ShuffledBatches
+from training.errors import RunError
+from training.run import Row, Run, best_epoch, epochs_waited
+
+
+class EpochSeeds(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """Makes the order of the images and the dropout of an epoch depend on its number alone."""
+
+    def __init__(self, batches: ShuffledBatches, seed: int) -> None:
+        super().__init__()
+        self._batches = batches
+        self._seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Shuffle the images and seed every random layer."""
+        del logs
+        self._batches.shuffle(epoch)
+        for number, layer in enumerate(self.model.layers, start=1):
+            if generator := getattr(layer, "seed_generator", None):
+                seeds = np.random.default_rng((self._seed, epoch, number))
+                generator.state.assign(seeds.integers(2**32, size=2, dtype=np.uint32))
+
+
+class History(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """Writes history.csv, and gives back what the other callbacks knew before an interruption."""
+
+    def __init__(self, training_run: Run, early_stopping: Any, checkpoint: Any) -> None:
+        super().__init__()
+        self._run = training_run
+        self._early_stopping = early_stopping
+        self._checkpoint = checkpoint
+        self._rows: list[Row] | None = None
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """On the first epoch of this process, restore what the epochs before it led to."""
+        del logs
+        if self._rows is not None:
+            return
+        # An epoch may be in the history without a backup of it: it is about to be repeated.
+        self._rows = self._run.read_history()[:epoch]
+        if self._rows:
+            best = best_epoch(self._rows)
+            lowest_loss = self._rows[best]["val_loss"]
+            self._early_stopping.best = self._checkpoint.best = lowest_loss
+            self._early_stopping.best_epoch = best
+            self._early_stopping.wait = epochs_waited(self._rows)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add the epoch to the history.
+
+        Raises:
+            RunError: the loss is no longer a number.
+        """
+        row = {name: float(value) for name, value in (logs or {}).items()}
+        if not math.isfinite(row["loss"] + row["val_loss"]):
+            raise RunError(
+                f"the training diverged in epoch {epoch + 1} (loss {row['loss']}): "
+                "try a smaller --fit.learning-rate with --fresh"
+            )
+        self._rows = [*(self._rows or []), row]
+        self._run.write_history(self._rows)
+
+
+class WholeBackup(keras.callbacks.BackupAndRestore):  # type: ignore[misc]  # Keras ships no types
+    """BackupAndRestore whose backup is the whole of one epoch, whenever the process dies.
+
+    Keras overwrites the weights, then the epoch's number: between the two, one belongs to another
+    epoch than the other. Here an epoch's backup gets its name only when it is complete.
+    """
+
+    def __init__(self, training_run: Run) -> None:
+        self._epochs = training_run.backup
+        super().__init__(str(training_run.backup / "unfinished"))
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Restore the newest whole backup."""
+        shutil.rmtree(self.backup_dir, ignore_errors=True)
+        if whole := sorted(self._epochs.glob("epoch-*")):
+            shutil.copytree(whole[-1], self.backup_dir)
+        super().on_train_begin(logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Back the epoch up, then remove the backups before it."""
+        earlier = list(self._epochs.glob("epoch-*"))
+        super().on_epoch_end(epoch, logs)
+        shutil.move(self.backup_dir, self._epochs / f"epoch-{epoch:06}")
+        for folder in earlier:
+            shutil.rmtree(folder)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Remove the backups: a finished run needs none."""
+        super().on_train_end(logs)
+        shutil.rmtree(self._epochs, ignore_errors=True)

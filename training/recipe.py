@@ -1,0 +1,126 @@
+"""What is trained and how: the settings that decide the weights."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from training.shapes import Padding, Step, step
+
+IMAGE_SIDE = 28
+
+Activation = Literal[
+    "elu", "gelu", "leaky_relu", "linear", "relu", "selu", "sigmoid", "silu", "softplus", "tanh"
+]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Block(_Group):
+    """One convolution and the pooling after it."""
+
+    filters: Count = 32
+    """Number of filters, and so of feature maps."""
+    kernel_size: Count = 3
+    """Side of the square kernel."""
+    activation: Activation = "relu"
+    """Activation of the convolution."""
+    padding: Padding = "same"
+    """Padding of the convolution: same adds a border, valid adds none."""
+    strides: Count = 1
+    """Stride of the convolution along both axes."""
+    pooling: Literal["max", "average", "none"] = "max"
+    """Pooling after the convolution."""
+    pool_size: Count = 2
+    """Side of the square pooling window, and its stride."""
+
+    def steps(self, side: int) -> Iterator[Step]:
+        """Yield what the convolution, then the pooling, makes of a square map of this side."""
+        conv = step("conv", side, self.kernel_size, self.strides, self.padding)
+        yield conv
+        if self.pooling != "none":
+            kind = f"{self.pooling} pooling"
+            yield step(kind, conv.output, self.pool_size, self.pool_size, "valid")
+
+
+class Network(_Group):
+    """The network: convolution blocks, then one dense layer, dropout and the softmax."""
+
+    blocks: Annotated[tuple[Block, ...], Field(min_length=1)] = (Block(), Block(filters=64))
+    """The convolution blocks in order, as JSON: [{"filters": 32}, {"filters": 64,
+    "kernel_size": 5, "activation": "relu", "padding": "valid", "strides": 1, "pooling": "average",
+    "pool_size": 2}]. A block may leave anything out; its defaults are filters 32, kernel_size 3,
+    activation relu, padding same, strides 1, pooling max (or average, or none), pool_size 2."""
+    dense_units: Count = 100
+    """Units of the dense layer after the blocks."""
+    dense_activation: Activation = "relu"
+    """Activation of that dense layer."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    """Share of the dense layer's outputs dropped while training."""
+
+    @model_validator(mode="after")
+    def _maps_keep_a_size(self) -> "Network":
+        side, trail = IMAGE_SIDE, []
+        for number, block in enumerate(self.blocks, start=1):
+            for layer, output, arithmetic in block.steps(side):
+                trail.append(f"block {number}: {layer}: {arithmetic}")
+                if output < 1:
+                    raise ValueError(f"the maps shrink to nothing: {'; '.join(trail)}")
+                side = output
+        return self
+
+
+class Fit(_Group):
+    """The training."""
+
+    batch_size: Count = 32
+    """Images a step."""
+    epochs: Count = 20
+    """Most passes over the training images; early stopping usually ends sooner."""
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.001
+    """Step size of Adam, or the highest one of a schedule."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """How the step size changes: cosine rises over the first tenth and falls to nothing."""
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Weight decay, decoupled as in AdamW, of kernels and dense weights."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each label that is spread over all classes."""
+    patience: Count = 2
+    """Epochs without a lower validation loss before training stops."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    """Seed of the split, the first weights, the order of the images and the dropout."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the training images held out for validation."""
+    calibrate: bool = False
+    """Scale the last layer by a temperature, so that confidences are those of the validation."""
+    stratify: bool = False
+    """Keep the share of each class equal in the training and the validation images."""
+
+
+class Augmentation(_Group):
+    """What is done to the training images of each batch, drawn anew every epoch."""
+
+    flip: bool = False
+    """Mirror half of the images."""
+    shift: Annotated[int, Field(ge=0, lt=IMAGE_SIDE)] = 0
+    """Most pixels an image is shifted by along each axis."""
+    erase: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the images of which a rectangle is filled with noise."""
+    photo_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of each batch made to look like prepared photographs, instead of the above."""
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is done at all."""
+        return self.flip or self.shift > 0 or self.erase > 0 or self.photo_share > 0
+
+
+class Recipe(_Group):
+    """Everything that, with the data, decides the weights."""
+
+    network: Network = Network()
+    fit: Fit = Fit()
+    augmentation: Augmentation = Augmentation()
