@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.artifact import open_artifact
 from service.settings import Settings
 from tests.conftest import ROOT
 from tests.service.conftest import ARTIFACTS, serve, wait_until_ready
@@ -111,3 +112,13 @@ def test_every_relative_link_leads_somewhere() -> None:
 def test_every_setting_of_the_service_is_in_the_table() -> None:
     for name in Settings.model_fields:
         assert f"`--{name.replace('_', '-')}`" in README, name
+
+
+def test_the_published_figures_are_those_of_the_shipped_model() -> None:
+    scores = open_artifact(ARTIFACTS).manifest.scores
+    text = " ".join(README.split())
+    assert f"right on {scores['test']['accuracy']:.2%}".replace("%", " %") in text
+    assert f"calibration error of {scores['calibration']['expected_calibration_error']:.3f}" in text
+    photographs = json.loads((ROOT / "benchmarks/results/photographs.json").read_text())
+    assert f"On {photographs['photographs']} photographs" in text
+    assert f"it is right on {photographs['macro_average']:.0%}".replace("%", " %") in text
