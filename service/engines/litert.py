@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from service.arrays import Tensor
@@ -24,10 +25,13 @@ class LiteRTEngine:
         self._input = artifact.manifest.input.name
         smallest = INT8_FLATBUFFER if artifact.file(INT8_FLATBUFFER) else FLATBUFFER
         self._predictors = _RunnerPool(artifact, smallest, "serving_default")
+        self._exact_predictors = _RunnerPool(artifact, FLATBUFFER, "serving_default")
         self._mappers = _RunnerPool(artifact, FLATBUFFER, "feature_maps")
 
     def predict(self, images: Tensor) -> Tensor:
-        with self._predictors.borrow() as runner:
+        # Quantising turns NaN and infinity into some number, and the answer into a plausible lie.
+        predictors = self._predictors if np.isfinite(images).all() else self._exact_predictors
+        with predictors.borrow() as runner:
             outputs: Mapping[str, Tensor] = runner(**{self._input: images})
         return outputs["probabilities"]
 
@@ -46,6 +50,9 @@ class _RunnerPool:
 
     def __init__(self, artifact: Artifact, flatbuffer: PurePosixPath, signature: str) -> None:
         self._path: Path = artifact.directory / flatbuffer
+        # A later runner must come from the same bytes, whatever happens to the directory: requests
+        # go on with this version while it is being replaced or removed.
+        self._content = self._path.read_bytes()
         self._signature = signature
         self._idle: list[SignatureRunner] = [self._create()]
 
@@ -61,7 +68,7 @@ class _RunnerPool:
 
     def _create(self) -> SignatureRunner:
         try:
-            interpreter = Interpreter(str(self._path), num_threads=1)
+            interpreter = Interpreter(model_content=self._content, num_threads=1)
             return interpreter.get_signature_runner(self._signature)
         except (ValueError, RuntimeError) as error:
             raise ArtifactError(

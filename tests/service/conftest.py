@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from service.app import create_app
-from service.artifact import Artifact, open_artifact
+from service.artifact import Artifact, published_versions, verify
 from service.classifier import Classifier
 from service.engines import load_engine
 from service.settings import EngineChoice, Settings
@@ -32,7 +32,7 @@ STARTUP_SECONDS = 60
 
 @pytest.fixture(scope="session")
 def artifact() -> Artifact:
-    return open_artifact(ARTIFACTS)
+    return verify(ARTIFACTS / str(published_versions(ARTIFACTS)[0]))
 
 
 @pytest.fixture(scope="session", params=ENGINES)

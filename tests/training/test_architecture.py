@@ -7,7 +7,9 @@ from training.config import Block, Network
 
 def test_the_default_network_is_the_documented_one() -> None:
     model = build_network(Network())
-    assert [(layer.name, layer.output.shape[1:], layer.count_params()) for layer in model.layers] == [
+    assert [
+        (layer.name, layer.output.shape[1:], layer.count_params()) for layer in model.layers
+    ] == [
         ("conv2d_1", (28, 28, 32), 320),
         ("max_pooling2d_1", (14, 14, 32), 0),
         ("conv2d_2", (14, 14, 64), 18_496),

@@ -43,9 +43,7 @@ def test_command_line_beats_environment_beats_file_beats_default(
     assert [block.filters for block in settings.network.blocks] == [5]
 
 
-def test_one_file_serves_every_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_file_serves_every_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "training.toml"
     file.write_text('run_dir = "here"\nartifacts = "there"\nfresh = true\n[fit]\nepochs = 5\n')
     monkeypatch.setenv("FASHION_TRAINING_CONFIG", str(file))
@@ -93,7 +91,7 @@ def test_an_unknown_environment_variable_is_refused(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"FASHION_TRAINING_{name}", "1")
-    with pytest.raises(ConfigurationError, match=name.split("__")[-1].lower()):
+    with pytest.raises(ConfigurationError, match=name.rsplit("__", maxsplit=1)[-1].lower()):
         fit_settings()
 
 
