@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.arrays import Pixels, Tensor
 from service.artifact import Artifact, Layer, Manifest, verify
@@ -52,9 +53,13 @@ class Classifier:
             images: (n, height, width, 1) float32, in [0, 1] if they are pictures.
 
         Returns:
-            (n, classes) float32 probabilities, in the order given.
+            (n, classes) float32 probabilities, in the order given; NaN for an image that has a
+            NaN or an infinity in it.
         """
-        return self._engine.predict(images)
+        broken = _not_finite(images)
+        if not broken.any():
+            return self._engine.predict(images)
+        return _with_nan(self._engine.predict(_without(images, broken)), broken)
 
     def layer_outputs(self, images: Tensor) -> Mapping[str, Tensor]:
         """Return what each layer makes of a batch in the network's own units.
@@ -63,9 +68,13 @@ class Classifier:
             images: (n, height, width, 1) float32, in [0, 1] if they are pictures.
 
         Returns:
-            By layer name, the layer's output: (n, …) float32.
+            By layer name, the layer's output: (n, …) float32; NaN as in `predict_images`.
         """
-        return self._engine.feature_maps(images)
+        broken = _not_finite(images)
+        if not broken.any():
+            return self._engine.feature_maps(images)
+        outputs = self._engine.feature_maps(_without(images, broken))
+        return {name: _with_nan(output, broken) for name, output in outputs.items()}
 
     def to_images(self, pixels: Sequence[Pixels]) -> Tensor:
         """Reshape to (n, height, width, 1) and divide by the scale: float32 in [0, 1]."""
@@ -107,6 +116,30 @@ class Classifier:
                     f"the model failed its warm-up: layer {layer.name} does not give the shape "
                     f"{layer.output_shape} that the manifest states"
                 )
+
+
+# A rectifier may turn NaN into zero, and quantising turns it into some number: each engine would
+# make another plausible answer of it.
+
+
+def _not_finite(images: Tensor) -> NDArray[np.bool_]:
+    """Return which images have a NaN or an infinity in them: (n,) bool."""
+    broken: NDArray[np.bool_] = ~np.isfinite(images).all(axis=(1, 2, 3))
+    return broken
+
+
+def _without(images: Tensor, broken: NDArray[np.bool_]) -> Tensor:
+    """Return the images with black ones in place of the broken."""
+    images = images.copy()
+    images[broken] = 0
+    return images
+
+
+def _with_nan(output: Tensor, broken: NDArray[np.bool_]) -> Tensor:
+    """Return the output with the rows of the broken images unknown."""
+    output = output.copy()
+    output[broken] = np.nan
+    return output
 
 
 def load_classifier(directory: Path, engine: EngineChoice) -> Classifier:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from service.api.body import read_body
 from service.api.dependencies import ModelRepository, ServiceSettings
@@ -15,6 +16,13 @@ from service.errors import InvalidInference, UnknownModel, UnknownVersion
 from service.protocols import tf_serving
 from service.repository import Repository
 from service.settings import Settings
+
+
+class _ModelName(StringConvertor):
+    regex = "[^/:]+"  # What follows a colon is a method.
+
+
+register_url_convertor("model", _ModelName())
 
 router = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"], responses=PROTOCOL_ERRORS)
 
@@ -76,16 +84,14 @@ async def status(
     repository: ModelRepository, name: str, version: str | None = None, label: str | None = None
 ) -> dict[str, object]:
     """Answer where in its life each version is: START, LOADING, AVAILABLE, UNLOADING or END."""
-    if ":" in name:  # A method, which is asked for with POST.
-        raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
     if label is not None:
         number: int | None = _find(repository, name, None, label).manifest.version
     else:
         number = _number(version)
     statuses = [s for s in repository.statuses if number in (None, s.number)]
     if name != repository.name or not statuses:
-        wanted = f"model {name}" if number is None else f"version {number} of model {name}"
-        raise UnknownModel(f"Could not find any versions of {wanted}")
+        wanted = "any versions" if number is None else f"version {number}"
+        raise UnknownModel(f"Could not find {wanted} of model {name}")
     return tf_serving.status(statuses)
 
 
@@ -97,7 +103,11 @@ def _number(version: str | None) -> int | None:
     return int(version)
 
 
-for _path in ("/{name}", "/{name}/versions/{version}", "/{name}/labels/{label}"):
+for _path in (
+    "/{name:model}",
+    "/{name:model}/versions/{version:model}",
+    "/{name:model}/labels/{label:model}",
+):
     router.add_api_route(
         f"{_path}:predict",
         predict,

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from service.arrays import Tensor
@@ -25,13 +24,10 @@ class LiteRTEngine:
         self._input = artifact.manifest.input.name
         smallest = INT8_FLATBUFFER if artifact.file(INT8_FLATBUFFER) else FLATBUFFER
         self._predictors = _RunnerPool(artifact, smallest, "serving_default")
-        self._exact_predictors = _RunnerPool(artifact, FLATBUFFER, "serving_default")
         self._mappers = _RunnerPool(artifact, FLATBUFFER, "feature_maps")
 
     def predict(self, images: Tensor) -> Tensor:
-        # Quantising turns NaN and infinity into some number, and the answer into a plausible lie.
-        predictors = self._predictors if np.isfinite(images).all() else self._exact_predictors
-        with predictors.borrow() as runner:
+        with self._predictors.borrow() as runner:
             outputs: Mapping[str, Tensor] = runner(**{self._input: images})
         return outputs["probabilities"]
 

@@ -12,7 +12,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from service.classifier import Classifier
-from service.errors import RequestError, StartError, UnknownVersion
+from service.errors import NotReady, RequestError, StartError, UnknownModel, UnknownVersion
 from service.grpc import open_inference_pb2 as pb
 from service.grpc.messages import read_request, write_response
 from service.protocols.inference import infer
@@ -101,7 +101,10 @@ class _Service:
         return pb.ServerReadyResponse(ready=self._repository.is_ready)
 
     async def _model_ready(self, request: pb.ModelReadyRequest) -> Message:
-        self._find(request.name, request.version)
+        try:
+            self._find(request.name, request.version)
+        except (NotReady, UnknownModel, UnknownVersion):
+            return pb.ModelReadyResponse(ready=False)
         return pb.ModelReadyResponse(ready=True)
 
     async def _server_metadata(self, _: pb.ServerMetadataRequest) -> Message:

@@ -41,13 +41,13 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, max_images: i
         datatypes = ", ".join(sorted(PIXEL_DATATYPES | UNIT_DATATYPES))
         raise InvalidTensor(f"{tensor.name}: {tensor.datatype}, expected one of {datatypes}")
     spec = classifier.manifest.input
-    check_count(tensor.name, tensor.shape, max_images)
     height, width = spec.size
     if tensor.shape[1:] not in {spec.shape, (height, width), (height * width,)}:
         raise InvalidTensor(
             f"{tensor.name}: shape {list(tensor.shape)}, expected [n, {height}, {width}, 1], "
             f"[n, {height}, {width}] or [n, {height * width}]"
         )
+    check_count(tensor.name, tensor.shape, max_images)
     if tensor.datatype in UNIT_DATATYPES:
         with np.errstate(over="ignore"):  # A number too large for float32 becomes infinite.
             images: Tensor = values.astype(np.float32, copy=False)

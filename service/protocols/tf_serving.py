@@ -210,8 +210,8 @@ def _to_images(field: str, value: object, classifier: Classifier, settings: Sett
         flat, shape, kinds = flatten(value)
     except InvalidTensor as error:
         raise error.at(field) from error
-    check_count(field, shape, settings.max_images)
     if kinds == {dict} and len(shape) == 1:
+        check_count(field, shape, settings.max_images)
         files = [_from_base64(item, f"{field}[{index}]") for index, item in enumerate(flat)]
         return pictures_to_images(field, files, "auto", classifier, settings)
     if not kinds <= {int, float}:
