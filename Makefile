@@ -9,13 +9,14 @@ UV_VERSION := 0.13.9
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
 	--python-version 3.11
 
-.PHONY: help setup serve test check train lock clean
+.PHONY: help setup serve test check train bench lock proto clean
 
 help:
 	@echo "make serve   start the service with the shipped model"
 	@echo "make test    lint, check types, run the tests"
 	@echo "make train   train, evaluate and export a new version of the model"
 	@echo "make setup   install everything into $(VENV)"
+	@echo "make bench   measure what README and benchmarks/ say"
 	@echo "make lock    renew requirements/ from pyproject.toml"
 
 setup: $(VENV)/.all
@@ -35,6 +36,13 @@ train: $(VENV)/.all
 	$(BIN)/python -m training fit --config training/recipes/$(RECIPE).toml --run-dir runs/$(RECIPE)
 	$(BIN)/python -m training evaluate --run-dir runs/$(RECIPE)
 	$(BIN)/python -m training export --run-dir runs/$(RECIPE)
+
+bench: $(VENV)/.all
+	$(BIN)/python -m benchmarks.tensor_overhead
+
+# Renew the generated module after a change to the .proto.
+proto: $(VENV)/.all
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. service/grpc/open_inference.proto
 
 lock: $(BIN)/python
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)

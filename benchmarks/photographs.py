@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from service.app import load_classifier
-from service.classifier import Classifier
+from service.artifact import published_versions
+from service.classifier import Classifier, load_classifier
 from service.images import Prepare, read_image
 from service.settings import Settings
 
@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--prepare", choices=["auto", "plain"], default="auto")
     options = parser.parse_args(arguments)
-    classifier = load_classifier(Settings(engine="litert"))
+    root = Settings().artifacts
+    classifier = load_classifier(root / str(published_versions(root)[0]), "litert")
     answers = {
         name: _classify(classifier, sorted((options.folder / name).glob("*.jpg")), options.prepare)
         for name in tqdm(CLASSES, desc="photographs", unit="class")

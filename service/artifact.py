@@ -1,7 +1,6 @@
 """Finds, verifies and describes a model directory: a SavedModel with the manifest beside it."""
 
 import hashlib
-import logging
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -9,8 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from service.errors import ArtifactError
-
-logger = logging.getLogger(__name__)
 
 EXTRAS = PurePosixPath("assets.extra")
 """TF Serving's place for the files that belong to a model and are not the SavedModel's own."""
@@ -20,6 +17,9 @@ FLATBUFFER = EXTRAS / "model.tflite"
 INT8_FLATBUFFER = EXTRAS / "model.int8.tflite"
 
 LayerShape = tuple[PositiveInt, ...]
+
+Fingerprint = frozenset[tuple[str, int, int, int]]
+"""Of each file: path, inode, bytes, time of change in ns."""
 
 
 def _inside_the_directory(path: str) -> str:
@@ -101,34 +101,31 @@ class Artifact:
         return self.directory / path if str(path) in self.manifest.files else None
 
 
-def open_artifact(root: Path) -> Artifact:
-    """Verify the highest valid version below `root`.
-
-    A version that does not hold is logged and passed over for the next lower one, so that a bad
-    publication does not take down a service that has a good model.
+def published_versions(root: Path) -> list[int]:
+    """Return the version numbers that have a directory below `root`, the highest first.
 
     Raises:
-        ArtifactError: There is no version, or none that holds.
+        ArtifactError: `root` is no directory, or cannot be read.
     """
     if not root.is_dir():
         raise ArtifactError(f"no model directory at {root}")
-    versions = sorted(
-        (int(path.name) for path in root.iterdir() if path.is_dir() and _is_version(path.name)),
-        reverse=True,
-    )
-    if not versions:
-        raise ArtifactError(f"no version directory (1, 2, …) in {root}")
-    failures: list[ArtifactError] = []
-    for version in versions:
+    try:
+        names = [path.name for path in root.iterdir() if path.is_dir()]
+    except OSError as error:
+        raise ArtifactError(f"{root} cannot be read: {error.strerror}") from error
+    return sorted((int(name) for name in names if _is_version(name)), reverse=True)
+
+
+def fingerprint_of(directory: Path) -> Fingerprint:
+    """Return what tells, without reading the files, whether a directory is as it was."""
+    entries = set()
+    for path in directory.rglob("*"):
         try:
-            artifact = verify(root / str(version))
-        except ArtifactError as error:
-            failures.append(error)
-        else:
-            for failure in failures:
-                logger.error("a newer version is passed over: %s", failure)
-            return artifact
-    raise failures[0]
+            stat = path.lstat()
+        except OSError:
+            continue  # Removed meanwhile, which the next look will see.
+        entries.add((str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return frozenset(entries)
 
 
 def verify(directory: Path) -> Artifact:
@@ -149,8 +146,11 @@ def verify(directory: Path) -> Artifact:
     if extra := sorted(present - listed):
         raise ArtifactError(f"{directory / extra[0]} is not listed in the manifest")
     for path, digest in manifest.files.items():
-        with (directory / path).open("rb") as file:
-            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            with (directory / path).open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ArtifactError(f"{directory / path} cannot be read: {error.strerror}") from error
         if actual != digest:
             raise ArtifactError(
                 f"{directory / path} is not the file that was published: sha256 {actual}, "

@@ -1,13 +1,17 @@
 """The transport-free core: pictures in, probabilities and feature maps out."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.arrays import Pixels, Tensor
-from service.artifact import Artifact, Layer, Manifest
-from service.engines import Engine
+from service.artifact import Artifact, Layer, Manifest, verify
+from service.engines import Engine, load_engine
 from service.errors import ArtifactError
+from service.settings import EngineChoice
+from service.statistics import Statistics
 
 
 class Classifier:
@@ -16,6 +20,7 @@ class Classifier:
     def __init__(self, artifact: Artifact, engine: Engine) -> None:
         self.manifest: Manifest = artifact.manifest
         self.engine_name = engine.name
+        self.statistics = Statistics()
         self._engine = engine
 
     def predict(self, pixels: Sequence[Pixels]) -> Tensor:
@@ -27,7 +32,7 @@ class Classifier:
         Returns:
             (n, classes) float32 probabilities, in the order given.
         """
-        return self._engine.predict(self._to_images(pixels))
+        return self._engine.predict(self.to_images(pixels))
 
     def feature_maps(self, pixels: Pixels) -> Mapping[str, Tensor]:
         """Return what each layer makes of one picture.
@@ -38,8 +43,45 @@ class Classifier:
         Returns:
             By layer name, the layer's output without a batch dimension, float32.
         """
-        outputs = self._engine.feature_maps(self._to_images([pixels]))
+        outputs = self._engine.feature_maps(self.to_images([pixels]))
         return {name: output[0] for name, output in outputs.items()}
+
+    def predict_images(self, images: Tensor) -> Tensor:
+        """Classify what is already in the network's own units.
+
+        Args:
+            images: (n, height, width, 1) float32, in [0, 1] if they are pictures.
+
+        Returns:
+            (n, classes) float32 probabilities, in the order given; NaN for an image that has a
+            NaN or an infinity in it.
+        """
+        broken = _not_finite(images)
+        if not broken.any():
+            return self._engine.predict(images)
+        return _with_nan(self._engine.predict(_without(images, broken)), broken)
+
+    def layer_outputs(self, images: Tensor) -> Mapping[str, Tensor]:
+        """Return what each layer makes of a batch in the network's own units.
+
+        Args:
+            images: (n, height, width, 1) float32, in [0, 1] if they are pictures.
+
+        Returns:
+            By layer name, the layer's output: (n, …) float32; NaN as in `predict_images`.
+        """
+        broken = _not_finite(images)
+        if not broken.any():
+            return self._engine.feature_maps(images)
+        outputs = self._engine.feature_maps(_without(images, broken))
+        return {name: _with_nan(output, broken) for name, output in outputs.items()}
+
+    def to_images(self, pixels: Sequence[Pixels]) -> Tensor:
+        """Reshape to (n, height, width, 1) and divide by the scale: float32 in [0, 1]."""
+        spec = self.manifest.input
+        images = np.stack(pixels).astype(np.float32).reshape(-1, *spec.shape)
+        images /= np.float32(spec.scale)
+        return images
 
     @property
     def layers_with_maps(self) -> list[Layer]:
@@ -75,9 +117,37 @@ class Classifier:
                     f"{layer.output_shape} that the manifest states"
                 )
 
-    def _to_images(self, pixels: Sequence[Pixels]) -> Tensor:
-        """Reshape to (n, height, width, 1) and divide by the scale: float32 in [0, 1]."""
-        spec = self.manifest.input
-        images = np.stack(pixels).astype(np.float32).reshape(-1, *spec.shape)
-        images /= np.float32(spec.scale)
-        return images
+
+# A rectifier may turn NaN into zero, and quantising turns it into some number: each engine would
+# make another plausible answer of it.
+
+
+def _not_finite(images: Tensor) -> NDArray[np.bool_]:
+    """Return which images have a NaN or an infinity in them: (n,) bool."""
+    return np.asarray(~np.isfinite(images).all(axis=(1, 2, 3)))
+
+
+def _without(images: Tensor, broken: NDArray[np.bool_]) -> Tensor:
+    """Return the images with black ones in place of the broken."""
+    images = images.copy()
+    images[broken] = 0
+    return images
+
+
+def _with_nan(output: Tensor, broken: NDArray[np.bool_]) -> Tensor:
+    """Return the output with the rows of the broken images unknown."""
+    output = output.copy()
+    output[broken] = np.nan
+    return output
+
+
+def load_classifier(directory: Path, engine: EngineChoice) -> Classifier:
+    """Verify, load and warm up one version.
+
+    Raises:
+        ArtifactError: One of these steps failed; the message is a sentence for the operator.
+    """
+    artifact = verify(directory)
+    classifier = Classifier(artifact, load_engine(artifact, engine))
+    classifier.warm_up()
+    return classifier

@@ -16,6 +16,10 @@ class ArtifactError(ServiceError):
     """A model directory that must not be served: missing, incomplete, altered, or unusable."""
 
 
+class StartError(ServiceError):
+    """Something other than the model keeps the process from serving."""
+
+
 class RequestError(ServiceError):
     """A request that cannot be answered; `status` and `code` are what the client sees."""
 
@@ -64,6 +68,32 @@ class InvalidImage(RequestError):
     code = "invalid_image"
 
 
+class InvalidTensor(RequestError):
+    """A tensor whose name, datatype, shape, byte count or values the model cannot take."""
+
+    code = "invalid_tensor"
+
+
+class InvalidInference(RequestError):
+    """A request of an inference protocol that breaks the protocol's form."""
+
+    code = "invalid_inference"
+
+
+class UnknownModel(RequestError):
+    """A model that is not the one being served."""
+
+    status = 404
+    code = "unknown_model"
+
+
+class UnknownVersion(RequestError):
+    """A version or label that is not being served."""
+
+    status = 404
+    code = "unknown_version"
+
+
 class NotAcceptable(RequestError):
     """An Accept header that allows none of the answers there are."""
 
@@ -100,7 +130,7 @@ class UnsupportedMediaType(RequestError):
 
 
 class NotReady(RequestError):
-    """The model is still being loaded."""
+    """No version of the model is being served: it is still being loaded, or was unloaded."""
 
     status = 503
     code = "not_ready"

@@ -29,6 +29,12 @@ class ErrorResponse(_Schema):
     error: ErrorDetail
 
 
+class ProtocolError(_Schema):
+    """An answer that is not a success, as both inference protocols have it."""
+
+    error: str
+
+
 class ModelVersion(_Schema):
     """Which model answered."""
 

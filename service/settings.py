@@ -1,14 +1,54 @@
 """Every knob of the service, from the command line, the environment, or its default."""
 
+import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 EngineChoice = Literal["auto", "litert", "tensorflow"]
 
 ENVIRONMENT_PREFIX = "FASHION_"
+
+
+def _read_policy(value: object) -> object:
+    if not isinstance(value, str) or value in ("latest", "all"):
+        return value
+    numbers = [part.strip() for part in value.split(",")]
+    if not all(number.isascii() and number.isdecimal() for number in numbers):
+        raise ValueError(f"{value!r} is neither latest, all, nor version numbers such as 1,3")
+    return tuple(int(number) for number in numbers)
+
+
+def _write_policy(policy: str | tuple[int, ...]) -> str:
+    return policy if isinstance(policy, str) else ",".join(map(str, policy))
+
+
+def _read_labels(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value.startswith("{"):
+        return json.loads(value)
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    if not all(label.strip() and equals for label, equals, _ in pairs):
+        raise ValueError(f"{value!r} is not of the form stable=1,canary=2")
+    return {label.strip(): number.strip() for label, _, number in pairs}
+
+
+VersionPolicy = Annotated[
+    Literal["latest", "all"] | tuple[PositiveInt, ...],
+    NoDecode,  # By hand, so that a list need not be JSON.
+    BeforeValidator(_read_policy),
+    PlainSerializer(_write_policy, when_used="json"),
+]
+
+VersionLabels = Annotated[
+    dict[str, PositiveInt],
+    NoDecode,
+    BeforeValidator(_read_labels),
+    PlainSerializer(json.dumps, when_used="json"),
+]
 
 
 class Settings(BaseSettings):
@@ -38,7 +78,22 @@ class Settings(BaseSettings):
     reference, `auto` takes litert where the model directory has a flatbuffer."""
 
     artifacts: Path = Path("artifacts/fashion_mnist")
-    """Directory of the model's versions; the highest valid one is served."""
+    """Directory of the model's versions."""
+
+    version_policy: VersionPolicy = "latest"
+    """Which versions are served: `latest`, `all`, or a list such as `1,3`. A request that names
+    none gets the highest."""
+
+    version_labels: VersionLabels = {}
+    """Names for versions that requests may use, such as `stable=1,canary=2`, or the same as a
+    JSON object. A label answers while its version is served."""
+
+    poll_seconds: float = Field(default=5, ge=0)
+    """Seconds between two looks for new and removed versions; 0 looks only at the start."""
+
+    grpc_port: int = Field(default=0, ge=0, le=65535)
+    """TCP port of the Open Inference Protocol over gRPC; 0 leaves it off. Needs the extra
+    `grpc`."""
 
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
     """Bytes a request body may have; a longer one is answered 413 before it is read whole."""

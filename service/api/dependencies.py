@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 
 from service.classifier import Classifier
-from service.errors import NotReady
 from service.images import Prepare
+from service.repository import Repository
 from service.settings import Settings
 
 
@@ -15,15 +15,36 @@ async def _settings(request: Request) -> Settings:
     return settings
 
 
-async def _classifier(request: Request) -> Classifier:
-    classifier: Classifier | None = request.app.state.classifier
-    if classifier is None:
-        raise NotReady("the model is still being loaded")
-    return classifier
+async def _repository(request: Request) -> Repository:
+    repository: Repository = request.app.state.repository
+    return repository
 
 
 ServiceSettings = Annotated[Settings, Depends(_settings)]
+ModelRepository = Annotated[Repository, Depends(_repository)]
+
+
+async def _classifier(
+    repository: ModelRepository,
+    version: Annotated[
+        int | None, Query(description="Version of the model; the highest by default.")
+    ] = None,
+    version_label: Annotated[
+        str | None, Query(description="Label of a version, instead of its number.")
+    ] = None,
+) -> Classifier:
+    return repository.classifier(version, version_label)
+
+
+async def _default_classifier(repository: ModelRepository) -> Classifier:
+    return repository.classifier()
+
+
 LoadedClassifier = Annotated[Classifier, Depends(_classifier)]
+"""The version that the query asks for."""
+
+DefaultClassifier = Annotated[Classifier, Depends(_default_classifier)]
+"""The version that is served to who asks for none."""
 
 PrepareQuery = Annotated[
     Prepare,

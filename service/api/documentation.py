@@ -13,7 +13,7 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 # The first test picture of Fashion-MNIST, an ankle boot, as a PNG.
-_EXAMPLE_PNG_BASE64 = (
+EXAMPLE_PNG_BASE64 = (
     "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAABUElEQVR42t3Su0rDYBgG4Pf78ydpDk0roQcVPAyl"
     "aJFOoljciu7i4uCiixfgfQkOTl6Bo5Pgoqhoiya2aWqb/AcHQdA70G98H953+oB/fQYBNhoA+xETw/y+JzUwxd5v"
     "hMJ25xgAqocJwH8OivWVXuMscu7D4PFXkwlvnwpFYtTKY/6NBEYwFE56L06hJ1WaWYH3hQQNpQ2Jg/rLqPzWz7kJ"
@@ -34,7 +34,7 @@ def picture_request_body() -> dict[str, Any]:
                 "examples": {
                     "b64": {
                         "summary": "A picture file in base64",
-                        "value": {"instances": [{"b64": _EXAMPLE_PNG_BASE64}]},
+                        "value": {"instances": [{"b64": EXAMPLE_PNG_BASE64}]},
                     },
                     "numbers": {
                         "summary": "28 rows of 28 numbers in 0…255",
@@ -63,7 +63,7 @@ def picture_request_body() -> dict[str, Any]:
 
 
 def _example_rows() -> list[list[int]]:
-    data = base64.b64decode(_EXAMPLE_PNG_BASE64)
+    data = base64.b64decode(EXAMPLE_PNG_BASE64)
     image = read_image(data, prepare="auto", shape=(28, 28), max_pixels=28 * 28)
     rows: list[list[int]] = image.pixels.tolist()
     return rows

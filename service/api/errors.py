@@ -16,11 +16,14 @@ from service.errors import InvalidParameter, RequestError
 
 logger = logging.getLogger(__name__)
 
+_PROTOCOLS = ("/v1/", "/v2/")
+"""Paths whose clients expect `{"error": "…"}`, which is all their protocols define."""
+
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Have every error of `app` answered in the one shape of `schemas.ErrorResponse`."""
+    """Have every error of `app` answered as `schemas.ErrorResponse`, or as its protocol has it."""
     app.add_exception_handler(RequestError, _request_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -36,7 +39,11 @@ def _respond(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     request_id = request.state.request_id
-    body = {"error": {"code": code, "message": message, "request_id": request_id}}
+    body: dict[str, object]
+    if f"{request.url.path}/".startswith(_PROTOCOLS):
+        body = {"error": message}
+    else:
+        body = {"error": {"code": code, "message": message, "request_id": request_id}}
     return Response(
         orjson.dumps(body),
         status,

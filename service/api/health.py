@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from service.api.dependencies import LoadedClassifier
+from service.api.dependencies import DefaultClassifier
 from service.schemas import ErrorResponse, Liveness, ModelVersion, Readiness
 
 router = APIRouter(tags=["operation"])
@@ -19,7 +19,7 @@ async def livez() -> Liveness:
     summary="The model is loaded",
     responses={503: {"model": ErrorResponse, "description": "Still loading"}},
 )
-async def readyz(classifier: LoadedClassifier) -> Readiness:
+async def readyz(classifier: DefaultClassifier) -> Readiness:
     """Answer 200 once the model is loaded, verified and warmed up, 503 before."""
     manifest = classifier.manifest
     return Readiness(

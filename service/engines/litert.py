@@ -46,6 +46,9 @@ class _RunnerPool:
 
     def __init__(self, artifact: Artifact, flatbuffer: PurePosixPath, signature: str) -> None:
         self._path: Path = artifact.directory / flatbuffer
+        # A later runner must come from the same bytes, whatever happens to the directory: requests
+        # go on with this version while it is being replaced or removed.
+        self._content = self._path.read_bytes()
         self._signature = signature
         self._idle: list[SignatureRunner] = [self._create()]
 
@@ -61,7 +64,7 @@ class _RunnerPool:
 
     def _create(self) -> SignatureRunner:
         try:
-            interpreter = Interpreter(str(self._path), num_threads=1)
+            interpreter = Interpreter(model_content=self._content, num_threads=1)
             return interpreter.get_signature_runner(self._signature)
         except (ValueError, RuntimeError) as error:
             raise ArtifactError(

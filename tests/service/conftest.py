@@ -1,6 +1,7 @@
 """The real application, with the shipped model, behind a real server on loopback."""
 
 import io
+import json
 import os
 import shutil
 import socket
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from service.app import create_app
-from service.artifact import Artifact, open_artifact
+from service.artifact import FLATBUFFER, MANIFEST, Artifact, published_versions, verify
 from service.classifier import Classifier
 from service.engines import load_engine
 from service.settings import EngineChoice, Settings
@@ -32,7 +33,7 @@ STARTUP_SECONDS = 60
 
 @pytest.fixture(scope="session")
 def artifact() -> Artifact:
-    return open_artifact(ARTIFACTS)
+    return verify(ARTIFACTS / str(published_versions(ARTIFACTS)[0]))
 
 
 @pytest.fixture(scope="session", params=ENGINES)
@@ -139,6 +140,36 @@ def copied_artifacts(tmp_path: Path) -> Path:
     copy = tmp_path / "fashion_mnist"
     shutil.copytree(ARTIFACTS, copy)
     return copy
+
+
+def publish(root: Path, version: int, *, good: bool = True) -> None:
+    """Publish a copy of the lowest version as training does: written aside, then renamed.
+
+    A bad one has a file that is not what its manifest says.
+    """
+    source = root / str(published_versions(root)[-1])
+    aside = root / f".{version}.tmp"
+    shutil.copytree(source, aside)
+    manifest = json.loads((aside / MANIFEST).read_text())
+    manifest["version"] = version
+    (aside / MANIFEST).write_text(json.dumps(manifest))
+    if not good:
+        (aside / FLATBUFFER).write_bytes(b"")
+    aside.rename(root / str(version))
+
+
+def withdraw(root: Path, version: int) -> None:
+    """Take a version away as it came: in one step."""
+    aside = root / f".{version}.old"
+    (root / str(version)).rename(aside)
+    shutil.rmtree(aside)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.02)
 
 
 Encode = Callable[..., bytes]

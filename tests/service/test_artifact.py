@@ -1,15 +1,21 @@
 """A directory is served only if it is exactly what was published."""
 
+import hashlib
 import json
-import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from service.artifact import FLATBUFFER, MANIFEST, open_artifact, verify
+from service.artifact import (
+    FLATBUFFER,
+    MANIFEST,
+    Artifact,
+    fingerprint_of,
+    published_versions,
+    verify,
+)
 from service.errors import ArtifactError
 from tests.service.conftest import ARTIFACTS
 
@@ -26,8 +32,7 @@ def append_a_byte(version: Path) -> None:
     path.write_bytes(path.read_bytes() + b"x")
 
 
-def test_the_shipped_model_holds() -> None:
-    artifact = open_artifact(ARTIFACTS)
+def test_the_shipped_model_holds(artifact: Artifact) -> None:
     assert artifact.manifest.name == "fashion_mnist"
     assert artifact.directory == ARTIFACTS / str(artifact.manifest.version)
     flatbuffer = artifact.file(FLATBUFFER)
@@ -35,24 +40,11 @@ def test_the_shipped_model_holds() -> None:
     assert flatbuffer.is_file()
 
 
-def test_the_highest_version_is_served_and_numbers_are_compared_as_numbers(
-    copied_artifacts: Path,
-) -> None:
-    for version in (2, 10):
-        shutil.copytree(copied_artifacts / "1", copied_artifacts / str(version))
-        edit_manifest(copied_artifacts / str(version), partial(dict.update, version=version))
-    (copied_artifacts / ".11.tmp").mkdir()
-    (copied_artifacts / "012").mkdir()
-    assert open_artifact(copied_artifacts).manifest.version == 10
-
-
-def test_a_damaged_newer_version_is_passed_over_and_logged(
-    copied_artifacts: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (copied_artifacts / "2").mkdir()
-    assert open_artifact(copied_artifacts).manifest.version == 1
-    assert "a newer version is passed over" in caplog.text
-    assert "manifest.json is missing" in caplog.text
+def test_versions_are_numbers_the_highest_first(tmp_path: Path) -> None:
+    for name in ("1", "2", "10", ".11.tmp", "012", "٣", "latest"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "20").touch()
+    assert published_versions(tmp_path) == [10, 2, 1]
 
 
 @pytest.mark.parametrize(
@@ -86,8 +78,6 @@ def test_a_directory_that_does_not_hold_is_refused_with_the_reason(
     damage(copied_artifacts / "1")
     with pytest.raises(ArtifactError, match=reason):
         verify(copied_artifacts / "1")
-    with pytest.raises(ArtifactError, match=reason):
-        open_artifact(copied_artifacts)
 
 
 def test_a_manifest_that_cannot_be_read_is_refused(copied_artifacts: Path) -> None:
@@ -98,8 +88,34 @@ def test_a_manifest_that_cannot_be_read_is_refused(copied_artifacts: Path) -> No
         verify(copied_artifacts / "1")
 
 
-def test_no_directory_and_no_version_are_said_so(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_refused(
+    copied_artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vanished(*_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(hashlib, "file_digest", vanished)
+    with pytest.raises(ArtifactError, match="cannot be read: No such file"):
+        verify(copied_artifacts / "1")
+
+
+def test_a_directory_that_does_not_exist_or_cannot_be_listed_is_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ArtifactError, match="no model directory at"):
-        open_artifact(tmp_path / "absent")
-    with pytest.raises(ArtifactError, match="no version directory"):
-        open_artifact(tmp_path)
+        published_versions(tmp_path / "absent")
+
+    def denied(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(ArtifactError, match="cannot be read: Permission denied"):
+        published_versions(tmp_path)
+
+
+def test_a_fingerprint_changes_with_any_file(copied_artifacts: Path) -> None:
+    version = copied_artifacts / "1"
+    before = fingerprint_of(version)
+    assert fingerprint_of(version) == before
+    append_a_byte(version)
+    assert fingerprint_of(version) != before

@@ -25,9 +25,9 @@ def test_it_serves_until_told_to_stop(workers: int, free_port: int, boot_png: by
     assert "Traceback" not in log
 
 
-def test_no_tensorflow_is_loaded_by_the_default_engine() -> None:
-    code = "import sys, service.app; from service.app import load_classifier, Settings;"
-    code += "load_classifier(Settings()); assert 'tensorflow' not in sys.modules"
+def test_neither_tensorflow_nor_grpc_is_loaded_by_default() -> None:
+    code = "import sys; from service.app import create_app; app = create_app();"
+    code += "app.state.repository.open(); assert not {'tensorflow', 'grpc'} & sys.modules.keys()"
     import subprocess  # noqa: PLC0415
     import sys  # noqa: PLC0415
 

@@ -18,11 +18,55 @@ def test_every_route_and_verb_is_documented_with_its_errors(strict_client: httpx
         ("get", "/model/summary"),
         ("get", "/livez"),
         ("get", "/readyz"),
+        ("get", "/v2"),
+        ("get", "/v2/health/live"),
+        ("get", "/v2/health/ready"),
+        ("get", "/v2/models"),
+        ("get", "/v2/models/stats"),
+        ("post", "/v2/repository/index"),
+        ("post", "/v2/repository/models/{name}/load"),
+        ("post", "/v2/repository/models/{name}/unload"),
+        *(
+            (verb, f"/v2/models/{{name}}{version}{suffix}")
+            for version in ("", "/versions/{version}")
+            for verb, suffix in (
+                ("get", ""),
+                ("get", "/ready"),
+                ("get", "/stats"),
+                ("post", "/infer"),
+            )
+        ),
+        *(
+            (verb, f"/v1/models/{{name}}{version}{suffix}")
+            for version in ("", "/versions/{version}", "/labels/{label}")
+            for verb, suffix in (("get", ""), ("get", "/metadata"), ("post", ":predict"))
+        ),
     }
-    for path in ("/predict", "/feature-maps"):
-        for operation in paths[path].values():
-            assert {"200", "4XX", "503"} <= set(operation["responses"])
-            assert "422" not in operation["responses"]
+    for path, operations in paths.items():
+        for operation in operations.values():
+            assert "422" not in operation["responses"], path
+            if path in ("/predict", "/feature-maps") or path.startswith(("/v1", "/v2")):
+                assert {"200", "4XX", "503"} <= set(operation["responses"]), path
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v2/models/{name}/infer", "picture"),
+        ("/v2/models/{name}/infer", "pixels"),
+        ("/v1/models/{name}:predict", "rows"),
+        ("/v1/models/{name}:predict", "columns"),
+    ],
+)
+def test_the_examples_of_the_protocols_work_as_pasted(
+    client: httpx.Client, path: str, name: str
+) -> None:
+    document = client.get("/openapi.json").json()
+    content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    response = client.post(
+        path.replace("{name}", "fashion_mnist"), json=content["examples"][name]["value"]
+    )
+    assert response.status_code == 200, response.text
 
 
 @pytest.mark.parametrize("example", ["b64", "numbers"])

@@ -1,11 +1,11 @@
 import threading
+from pathlib import Path
 
 import httpx
 import pytest
 
-from service import app as app_module
-from service.app import load_classifier
-from service.classifier import Classifier
+from service import repository as repository_module
+from service.classifier import Classifier, load_classifier
 from service.settings import EngineChoice, Settings
 from tests.service.api.test_predict import error_of
 from tests.service.conftest import ARTIFACTS, serve, wait_until_ready
@@ -28,11 +28,11 @@ def test_until_the_model_is_loaded_it_is_live_and_not_ready(
 ) -> None:
     may_load = threading.Event()
 
-    def load_when_told(settings: Settings) -> Classifier:
+    def load_when_told(directory: Path, engine: EngineChoice) -> Classifier:
         may_load.wait(timeout=30)
-        return load_classifier(settings)
+        return load_classifier(directory, engine)
 
-    monkeypatch.setattr(app_module, "load_classifier", load_when_told)
+    monkeypatch.setattr(repository_module, "load_classifier", load_when_told)
     with serve(Settings(artifacts=ARTIFACTS, engine="litert"), wait=False) as client:
         try:
             assert client.get("/livez").status_code == 200

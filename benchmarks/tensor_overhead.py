@@ -1,0 +1,124 @@
+"""How much of a large binary request is spent outside the network.
+
+    python -m benchmarks.tensor_overhead
+
+A client on loopback sends binary UINT8 tensors of 256 pictures to `python -m service`, one after
+the other, and asks for binary probabilities. What is outside the engine is all that the client
+waits for less the time the service's own statistics attribute to the network: the client's side,
+the kernel, HTTP, JSON, both tensors.
+"""
+
+import http.client
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+IMAGES = 256
+PIXELS = 784
+ROUNDS = 15
+REQUESTS_A_ROUND = 20
+GOAL = 0.2
+STARTUP_SECONDS = 60
+
+INFER = "/v2/models/fashion_mnist/infer"
+STATS = "/v2/models/fashion_mnist/stats"
+JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
+
+
+def main() -> int:
+    """Print the share of time outside the engine; return 1 if it misses the goal."""
+    head, body = binary_request()
+    headers = {JSON_LENGTH_HEADER: str(head), "Content-Type": "application/octet-stream"}
+    with service() as connection:
+        for _ in range(REQUESTS_A_ROUND):
+            ask(connection, body, headers)
+        shares, milliseconds = [], []
+        for _ in range(ROUNDS):
+            before = engine_seconds(connection)
+            start = time.perf_counter()
+            for _ in range(REQUESTS_A_ROUND):
+                ask(connection, body, headers)
+            elapsed = time.perf_counter() - start
+            engine = engine_seconds(connection) - before
+            shares.append(1 - engine / elapsed)
+            milliseconds.append(1000 * elapsed / REQUESTS_A_ROUND)
+    share = statistics.median(shares)
+    low, _, high = statistics.quantiles(shares, n=4)
+    print(f"{ROUNDS} rounds of {REQUESTS_A_ROUND} requests, each {IMAGES} pictures as UINT8")
+    print(f"one request           {statistics.median(milliseconds):.2f} ms (median)")
+    print(f"outside the engine    {share:.1%} (median; half of the rounds {low:.1%} to {high:.1%})")
+    print(f"goal                  at most {GOAL:.0%}: {'met' if share <= GOAL else 'missed'}")
+    return int(share > GOAL)
+
+
+def binary_request() -> tuple[int, bytes]:
+    """Return the bytes of a request's JSON, and its whole body."""
+    pictures = bytes(range(256)) * (IMAGES * PIXELS // 256)
+    tensor = {
+        "name": "images",
+        "shape": [IMAGES, PIXELS],
+        "datatype": "UINT8",
+        "parameters": {"binary_data_size": len(pictures)},
+    }
+    output = {"name": "probabilities", "parameters": {"binary_data": True}}
+    head = json.dumps({"inputs": [tensor], "outputs": [output]}).encode()
+    return len(head), head + pictures
+
+
+@contextmanager
+def service() -> Iterator[http.client.HTTPConnection]:
+    """Run the service with default settings and connect to it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    command = [sys.executable, "-m", "service", f"--port={port}", "--log-level=error"]
+    process = subprocess.Popen(command)
+    try:
+        wait_until_ready(port)
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        yield connection
+        connection.close()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_until_ready(port: int) -> None:
+    """Return once the service says so."""
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        try:
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == http.client.OK:
+                return
+        except OSError:
+            time.sleep(0.05)
+        finally:
+            connection.close()
+    raise TimeoutError(f"the service is not ready after {STARTUP_SECONDS} s")
+
+
+def ask(connection: http.client.HTTPConnection, body: bytes, headers: dict[str, str]) -> None:
+    """Send one request and read its whole answer."""
+    connection.request("POST", INFER, body, headers)
+    response = connection.getresponse()
+    answer = response.read()
+    if response.status != http.client.OK:
+        raise RuntimeError(answer.decode())
+
+
+def engine_seconds(connection: http.client.HTTPConnection) -> float:
+    """Return the time spent in the network so far."""
+    connection.request("GET", STATS)
+    [model] = json.load(connection.getresponse())["model_stats"]
+    nanoseconds: int = model["inference_stats"]["compute_infer"]["ns"]
+    return nanoseconds / 1e9
+
+
+if __name__ == "__main__":
+    sys.exit(main())

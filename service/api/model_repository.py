@@ -1,0 +1,100 @@
+"""`/v2/repository` and statistics: the operator's side of the Open Inference Protocol."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic_core import from_json
+from starlette.concurrency import run_in_threadpool
+
+from service.api.body import read_body
+from service.api.dependencies import ModelRepository, ServiceSettings
+from service.api.open_inference import NamedVersion
+from service.api.protocol_documentation import PROTOCOL_ERRORS
+from service.errors import ArtifactError, EmptyBody, InvalidInference, InvalidJSON
+from service.protocols.model_repository import repository_index, statistics
+from service.repository import Repository
+from service.settings import Settings
+
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=PROTOCOL_ERRORS)
+
+Body = dict[str, Any]
+
+
+async def _read_parameters(request: Request, settings: ServiceSettings) -> Body:
+    """Return the JSON object a client may send along; no body is an empty one."""
+    try:
+        body = await read_body(request, max_bytes=settings.max_body_bytes)
+    except EmptyBody:
+        return {}
+    try:
+        document = from_json(body, cache_strings=False)
+    except ValueError as error:
+        raise InvalidJSON(f"the request is not valid JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidInference("the request must be a JSON object")
+    return document
+
+
+Parameters = Annotated[Body, Depends(_read_parameters)]
+
+
+@router.post("/repository/index", summary="Every version and whether it is served")
+async def index(repository: ModelRepository, parameters: Parameters) -> list[dict[str, str]]:
+    """Answer the versions that were taken up; with `{"ready": true}`, those that are served."""
+    return repository_index(repository, only_ready=parameters.get("ready") is True)
+
+
+@router.post("/repository/models/{name}/load", summary="Serve the model")
+async def load(
+    name: str, repository: ModelRepository, settings: ServiceSettings, parameters: Parameters
+) -> dict[str, object]:
+    """Look for versions now rather than at the next poll, and serve again after an unload."""
+    _check_control(repository, name, settings)
+    given = parameters.get("parameters")
+    if isinstance(given, dict) and any(key == "config" or "file:" in key for key in given):
+        raise InvalidInference("a model is loaded as it was published: no config, no files")
+    try:
+        await run_in_threadpool(repository.load)
+    except ArtifactError as error:
+        # Where the model lies on this machine is for the log.
+        raise InvalidInference("no version can be loaded; the repository index says why") from error
+    return {"name": name, "load": True}
+
+
+@router.post("/repository/models/{name}/unload", summary="Stop serving the model")
+async def unload(
+    name: str, repository: ModelRepository, settings: ServiceSettings, _: Parameters
+) -> dict[str, object]:
+    """Serve nothing until it is loaded again; requests under way are answered."""
+    _check_control(repository, name, settings)
+    await run_in_threadpool(repository.unload)
+    return {"name": name, "unload": True}
+
+
+def _check_control(repository: Repository, name: str, settings: Settings) -> None:
+    repository.check_name(name)
+    if settings.workers > 1:
+        # It would reach the one worker that took the request, and the others would go on.
+        raise InvalidInference(
+            f"load and unload need one worker, there are {settings.workers}: publish a version or "
+            "remove its directory, which every worker follows"
+        )
+
+
+@router.get("/models/stats", summary="Statistics of every version")
+async def all_statistics(repository: ModelRepository) -> dict[str, object]:
+    """Answer what was counted since each version was loaded."""
+    return statistics(repository.serving)
+
+
+@router.get("/models/{name}/stats", summary="Statistics of every version of a model")
+async def model_statistics(name: str, repository: ModelRepository) -> dict[str, object]:
+    """Answer what was counted since each version was loaded."""
+    repository.check_name(name)
+    return statistics(repository.serving)
+
+
+@router.get("/models/{name}/versions/{version}/stats", summary="Statistics of one version")
+async def version_statistics(classifier: NamedVersion) -> dict[str, object]:
+    """Answer requests of both protocols, REST and gRPC: how many, and where their time went."""
+    return statistics({classifier.manifest.version: classifier})

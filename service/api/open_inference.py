@@ -1,0 +1,134 @@
+"""`/v2`: the Open Inference Protocol."""
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from service.api.body import read_body
+from service.api.dependencies import ModelRepository, ServiceSettings
+from service.api.protocol_documentation import PROTOCOL_ERRORS, inference_request_body
+from service.classifier import Classifier
+from service.errors import InvalidInference, UnknownVersion
+from service.protocols.inference import infer
+from service.protocols.open_inference import (
+    model_metadata,
+    read_message,
+    server_metadata,
+    write_message,
+)
+from service.settings import Settings
+
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=PROTOCOL_ERRORS)
+
+JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
+
+
+async def _version(
+    repository: ModelRepository, name: str, version: str | None = None
+) -> Classifier:
+    """Return the version that the path names."""
+    repository.check_name(name)
+    if version is None:
+        return repository.classifier()
+    if not (version.isascii() and version.isdecimal() and len(version) < 20):
+        raise UnknownVersion(f"no version {version!r}: versions are numbers")
+    return repository.classifier(int(version))
+
+
+NamedVersion = Annotated[Classifier, Depends(_version)]
+
+
+@router.get("", summary="What this server is")
+async def server(request: Request) -> dict[str, object]:
+    """Answer name, version and the extensions of the protocol."""
+    return server_metadata(request.app.version)
+
+
+@router.get("/health/live", summary="The process runs")
+async def live() -> dict[str, bool]:
+    """Answer 200 for as long as the process can answer at all."""
+    return {"live": True}
+
+
+@router.get("/health/ready", summary="A version of the model is served")
+async def ready(repository: ModelRepository) -> Response:
+    """Answer 200 once a version is served, 503 before."""
+    return JSONResponse({"ready": repository.is_ready}, 200 if repository.is_ready else 503)
+
+
+@router.get("/models", summary="The models")
+async def models(repository: ModelRepository) -> dict[str, list[str]]:
+    """Answer the name of the one model, or none while no version is served."""
+    return {"models": [repository.classifier().manifest.name] if repository.is_ready else []}
+
+
+async def metadata(classifier: NamedVersion, repository: ModelRepository) -> dict[str, object]:
+    """Answer the tensors that can be sent and asked for.
+
+    Either of the inputs is enough: `images` takes numbers, `image` takes picture files.
+    """
+    return model_metadata(classifier.manifest, list(repository.serving))
+
+
+async def model_ready(classifier: NamedVersion) -> dict[str, object]:
+    """Answer 200 if this version is served."""
+    return {"name": classifier.manifest.name, "ready": True}
+
+
+async def inference(
+    request: Request,
+    classifier: NamedVersion,
+    settings: ServiceSettings,
+    json_length: Annotated[str | None, Header(alias=JSON_LENGTH_HEADER)] = None,
+) -> Response:
+    """Classify pictures, and answer whichever outputs are asked for.
+
+    The input is `images`: UINT8, INT32 or INT64 in 0…255, or FP32 or FP64 in 0…1, of shape
+    [n, 28, 28, 1], [n, 28, 28] or [n, 784]; or `image`: BYTES, picture files, in JSON as base64.
+    Tensors come as JSON or as bytes, and go out as each output's `binary_data` says.
+    """
+    length = _read_length(json_length)
+    body = await read_body(request, max_bytes=settings.max_body_bytes)
+    received_ns = time.perf_counter_ns()
+    content, head_length = await run_in_threadpool(
+        _infer, body, length, classifier, settings, received_ns
+    )
+    if head_length is None:
+        return Response(content, media_type="application/json")
+    headers = {JSON_LENGTH_HEADER: str(head_length)}
+    return Response(content, headers=headers, media_type="application/octet-stream")
+
+
+for _path in ("/models/{name}", "/models/{name}/versions/{version}"):
+    router.add_api_route(_path, metadata, summary="The model's inputs and outputs")
+    router.add_api_route(f"{_path}/ready", model_ready, summary="The model is served")
+    router.add_api_route(
+        f"{_path}/infer",
+        inference,
+        methods=["POST"],
+        summary="Run the model",
+        response_model=None,
+        openapi_extra={"requestBody": inference_request_body()},
+    )
+
+
+def _read_length(header: str | None) -> int | None:
+    if header is None:
+        return None
+    if not (header.isascii() and header.isdecimal() and len(header) < 20):
+        raise InvalidInference(f"{JSON_LENGTH_HEADER}: {header[:20]!r} is not a number of bytes")
+    return int(header)
+
+
+def _infer(
+    body: bytes, json_length: int | None, classifier: Classifier, settings: Settings, received: int
+) -> tuple[bytes, int | None]:
+    with classifier.statistics.request(received) as watch:
+        message = read_message(body, json_length, classifier.manifest)
+        outputs = infer(message.request, classifier, settings, watch)
+        answer = write_message(outputs, message, classifier.manifest)
+        watch.finish("compute_output")
+    return answer

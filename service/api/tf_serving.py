@@ -1,0 +1,123 @@
+"""`/v1`: TensorFlow Serving's REST API."""
+
+import time
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.convertors import StringConvertor, register_url_convertor
+
+from service.api.body import read_body
+from service.api.dependencies import ModelRepository, ServiceSettings
+from service.api.protocol_documentation import PROTOCOL_ERRORS, predict_request_body
+from service.classifier import Classifier
+from service.errors import InvalidInference, UnknownModel, UnknownVersion
+from service.protocols import tf_serving
+from service.repository import Repository
+from service.settings import Settings
+
+
+class _ModelName(StringConvertor):
+    regex = "[^/:]+"  # What follows a colon is a method.
+
+
+register_url_convertor("model", _ModelName())
+
+router = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"], responses=PROTOCOL_ERRORS)
+
+
+def _find(repository: Repository, name: str, version: int | None, label: str | None) -> Classifier:
+    """Return a version, or say that there is none in TensorFlow Serving's words."""
+    try:
+        repository.check_name(name)
+        return repository.classifier(version, label)
+    except (UnknownModel, UnknownVersion) as error:
+        if label is not None and isinstance(error, UnknownVersion):
+            raise
+        wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+        raise type(error)(f"Servable not found for request: {wanted}") from error
+
+
+async def _version(
+    repository: ModelRepository, name: str, version: str | None = None, label: str | None = None
+) -> Classifier:
+    """Return the version that the path names."""
+    return _find(repository, name, _number(version), label)
+
+
+NamedVersion = Annotated[Classifier, Depends(_version)]
+
+
+async def predict(
+    request: Request, classifier: NamedVersion, settings: ServiceSettings
+) -> Response:
+    """Run a signature: `serving_default` for probabilities, `feature_maps` for every layer.
+
+    `instances` is a list of pictures, `inputs` one tensor; numbers are the network's own units,
+    0…1. A picture file may stand for numbers, as `{"b64": "…"}`.
+    """
+    body = await read_body(request, max_bytes=settings.max_body_bytes)
+    received_ns = time.perf_counter_ns()
+    answer = await run_in_threadpool(_predict, body, classifier, settings, received_ns)
+    return Response(answer, media_type="application/json")
+
+
+def _predict(body: bytes, classifier: Classifier, settings: Settings, received_ns: int) -> bytes:
+    with classifier.statistics.request(received_ns) as watch:
+        return tf_serving.predict(body, classifier, settings, watch)
+
+
+async def other_method(_: NamedVersion, method: str) -> Response:
+    """Refuse what the model has no signature for."""
+    if method in ("classify", "regress"):
+        raise InvalidInference(f"the model has no signature for {method}; it has predict")
+    raise HTTPException(HTTPStatus.NOT_FOUND)
+
+
+async def metadata(classifier: NamedVersion) -> dict[str, object]:
+    """Answer the signatures of the SavedModel: names, types and shapes."""
+    return tf_serving.metadata(classifier.manifest)
+
+
+async def status(
+    repository: ModelRepository, name: str, version: str | None = None, label: str | None = None
+) -> dict[str, object]:
+    """Answer where in its life each version is: START, LOADING, AVAILABLE, UNLOADING or END."""
+    if label is not None:
+        number: int | None = _find(repository, name, None, label).manifest.version
+    else:
+        number = _number(version)
+    statuses = [s for s in repository.statuses if number in (None, s.number)]
+    if name != repository.name or not statuses:
+        wanted = "any versions" if number is None else f"version {number}"
+        raise UnknownModel(f"Could not find {wanted} of model {name}")
+    return tf_serving.status(statuses)
+
+
+def _number(version: str | None) -> int | None:
+    if version is None:
+        return None
+    if not (version.isascii() and version.isdecimal() and len(version) < 20):
+        raise UnknownVersion(f"no version {version!r}: versions are numbers")
+    return int(version)
+
+
+for _path in (
+    "/{name:model}",
+    "/{name:model}/versions/{version:model}",
+    "/{name:model}/labels/{label:model}",
+):
+    router.add_api_route(
+        f"{_path}:predict",
+        predict,
+        methods=["POST"],
+        summary="Run a signature",
+        response_model=None,
+        openapi_extra={"requestBody": predict_request_body()},
+    )
+    router.add_api_route(
+        f"{_path}:{{method}}", other_method, methods=["POST"], include_in_schema=False
+    )
+    router.add_api_route(f"{_path}/metadata", metadata, summary="The signatures")
+    router.add_api_route(_path, status, summary="The state of versions")

@@ -1,0 +1,153 @@
+"""The Open Inference Protocol's GRPCInferenceService, over the same core as its REST routes."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from service.classifier import Classifier
+from service.errors import NotReady, RequestError, StartError, UnknownModel, UnknownVersion
+from service.grpc import open_inference_pb2 as pb
+from service.grpc.messages import read_request, write_response
+from service.protocols.inference import infer
+from service.protocols.open_inference import model_metadata, server_metadata
+from service.repository import Repository
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_CODES = {
+    404: grpc.StatusCode.NOT_FOUND,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+@asynccontextmanager
+async def serve(repository: Repository, settings: Settings, version: str) -> AsyncIterator[None]:
+    """Answer on `settings.grpc_port` for as long as the block runs, then drain.
+
+    Args:
+        repository: The versions of the model.
+        settings: Limits, address and port.
+        version: Of the service.
+
+    Raises:
+        StartError: The port cannot be listened on.
+    """
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", settings.max_body_bytes),
+            ("grpc.max_send_message_length", -1),
+            # Workers share the port; a lone one wants to know if somebody else has it.
+            ("grpc.so_reuseport", int(settings.workers > 1)),
+        ]
+    )
+    server.add_generic_rpc_handlers((_Service(repository, settings, version).handlers(),))
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"{host}:{settings.grpc_port}"
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise StartError(f"gRPC cannot listen on {address}") from error
+    await server.start()
+    logger.info("gRPC on %s", address)
+    try:
+        yield
+    finally:
+        await server.stop(settings.drain_seconds)
+
+
+_Method = Callable[[Any], Awaitable[Message]]
+
+
+class _Service:
+    def __init__(self, repository: Repository, settings: Settings, version: str) -> None:
+        self._repository = repository
+        self._settings = settings
+        self._version = version
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        methods: list[tuple[_Method, type[Message]]] = [
+            (self._server_live, pb.ServerLiveRequest),
+            (self._server_ready, pb.ServerReadyRequest),
+            (self._model_ready, pb.ModelReadyRequest),
+            (self._server_metadata, pb.ServerMetadataRequest),
+            (self._model_metadata, pb.ModelMetadataRequest),
+            (self._model_infer, pb.ModelInferRequest),
+        ]
+        return grpc.method_handlers_generic_handler(
+            "inference.GRPCInferenceService",
+            {
+                request.__name__.removesuffix("Request"): grpc.unary_unary_rpc_method_handler(
+                    _answering_errors(method),
+                    request_deserializer=request.FromString,
+                    response_serializer=lambda response: response.SerializeToString(),
+                )
+                for method, request in methods
+            },
+        )
+
+    async def _server_live(self, _: pb.ServerLiveRequest) -> Message:
+        return pb.ServerLiveResponse(live=True)
+
+    async def _server_ready(self, _: pb.ServerReadyRequest) -> Message:
+        return pb.ServerReadyResponse(ready=self._repository.is_ready)
+
+    async def _model_ready(self, request: pb.ModelReadyRequest) -> Message:
+        try:
+            self._find(request.name, request.version)
+        except (NotReady, UnknownModel, UnknownVersion):
+            return pb.ModelReadyResponse(ready=False)
+        return pb.ModelReadyResponse(ready=True)
+
+    async def _server_metadata(self, _: pb.ServerMetadataRequest) -> Message:
+        return pb.ServerMetadataResponse(**server_metadata(self._version))
+
+    async def _model_metadata(self, request: pb.ModelMetadataRequest) -> Message:
+        manifest = self._find(request.name, request.version).manifest
+        return pb.ModelMetadataResponse(**model_metadata(manifest, list(self._repository.serving)))
+
+    async def _model_infer(self, request: pb.ModelInferRequest) -> Message:
+        received_ns = time.perf_counter_ns()
+        classifier = self._find(request.model_name, request.model_version)
+        return await asyncio.to_thread(self._infer, request, classifier, received_ns)
+
+    def _infer(
+        self, request: pb.ModelInferRequest, classifier: Classifier, received_ns: int
+    ) -> pb.ModelInferResponse:
+        with classifier.statistics.request(received_ns) as watch:
+            outputs = infer(read_request(request), classifier, self._settings, watch)
+            response = write_response(outputs, request.id, classifier.manifest)
+            watch.finish("compute_output")
+        return response
+
+    def _find(self, name: str, version: str) -> Classifier:
+        self._repository.check_name(name)
+        if not version:
+            return self._repository.classifier()
+        if not (version.isascii() and version.isdecimal() and len(version) < 20):
+            raise UnknownVersion(f"no version {version!r}: versions are numbers")
+        return self._repository.classifier(int(version))
+
+
+def _answering_errors(
+    method: _Method,
+) -> Callable[[Any, grpc.aio.ServicerContext], Awaitable[Message]]:
+    async def answer(request: Message, context: grpc.aio.ServicerContext) -> Message:
+        try:
+            return await method(request)
+        except RequestError as error:
+            code, reason = _CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT), str(error)
+        except Exception:  # gRPC would send the client what it says.
+            logger.exception("a gRPC request failed")
+            code, reason = grpc.StatusCode.INTERNAL, "an error on our side; the log has its details"
+        return await context.abort(code, reason)
+
+    return answer

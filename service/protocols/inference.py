@@ -1,0 +1,167 @@
+"""Tensors in, tensors out: what the protocols have in common, over whatever transport."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from service.arrays import Tensor
+from service.artifact import Manifest
+from service.classifier import Classifier
+from service.errors import InvalidTensor
+from service.protocols.inputs import check_count, numbers_to_images, pictures_to_images
+from service.protocols.tensors import BYTES, NamedTensor
+from service.settings import Settings
+from service.statistics import Request
+
+PICTURE_INPUT = "image"
+"""A BYTES tensor of picture files; numbers come under the name the model gives its input."""
+
+PROBABILITIES, CLASS_ID, LABEL = "probabilities", "class_id", "label"
+
+DEFAULT_OUTPUTS = (PROBABILITIES, CLASS_ID, LABEL)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """What a client may send or ask for: `shape` with −1 for the number of pictures."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedOutput:
+    """An output by name; with `classification`, as that many classes, best first."""
+
+    name: str
+    classification: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """What a client wants of one version.
+
+    Attributes:
+        inputs: One tensor of numbers or of picture files.
+        outputs: In the order of the answer; none asks for `DEFAULT_OUTPUTS`.
+        prepare: How picture files are prepared; see `read_image`.
+    """
+
+    inputs: Sequence[NamedTensor]
+    outputs: Sequence[RequestedOutput] = field(default=())
+    prepare: str = "auto"
+
+
+def input_specs(manifest: Manifest) -> list[TensorSpec]:
+    """Return the inputs; a request carries one of them."""
+    return [
+        TensorSpec(manifest.input.name, "FP32", (-1, *manifest.input.shape)),
+        TensorSpec(PICTURE_INPUT, BYTES, (-1,)),
+    ]
+
+
+def output_specs(manifest: Manifest) -> list[TensorSpec]:
+    """Return the outputs: what the model says of a picture, then every layer's."""
+    return [
+        TensorSpec(PROBABILITIES, "FP32", (-1, len(manifest.class_names))),
+        TensorSpec(CLASS_ID, "INT64", (-1,)),
+        TensorSpec(LABEL, BYTES, (-1,)),
+        *(TensorSpec(layer.name, "FP32", (-1, *layer.output_shape)) for layer in manifest.layers),
+    ]
+
+
+def infer(
+    request: InferenceRequest, classifier: Classifier, settings: Settings, watch: Request
+) -> list[NamedTensor]:
+    """Run the network and return what was asked for, rows in the order of the input's.
+
+    Raises:
+        InvalidTensor: An input or output is none the model has, or cannot be taken.
+        RequestError: There are too many pictures, or one is refused by `read_image`.
+    """
+    manifest = classifier.manifest
+    outputs = request.outputs or [RequestedOutput(name) for name in DEFAULT_OUTPUTS]
+    _check_outputs(outputs, manifest)
+    images = _to_images(request, classifier, settings)
+    watch.finish("compute_input")
+    probabilities, layers = run_network(classifier, images, {o.name for o in outputs}, watch)
+    return [_output(output, probabilities, layers, manifest) for output in outputs]
+
+
+def run_network(
+    classifier: Classifier, images: Tensor, wanted: set[str], watch: Request
+) -> tuple[Tensor | None, Mapping[str, Tensor]]:
+    """Run what it takes for the outputs wanted: probabilities, layers by name, or both."""
+    of_classes = wanted & set(DEFAULT_OUTPUTS)
+    probabilities = classifier.predict_images(images) if of_classes else None
+    layers = classifier.layer_outputs(images) if wanted - of_classes else {}
+    watch.finish("compute_infer")
+    watch.images += len(images)
+    watch.executions += bool(of_classes) + bool(wanted - of_classes)
+    return probabilities, layers
+
+
+def _to_images(request: InferenceRequest, classifier: Classifier, settings: Settings) -> Tensor:
+    own_name = classifier.manifest.input.name
+    if len(request.inputs) != 1:
+        raise InvalidTensor(
+            f"{len(request.inputs)} inputs, expected one: {own_name} or {PICTURE_INPUT}"
+        )
+    [tensor] = request.inputs
+    if tensor.name == own_name:
+        return numbers_to_images(tensor, classifier, settings.max_images)
+    if tensor.name != PICTURE_INPUT:
+        raise InvalidTensor(f"no input {tensor.name!r}; there is {own_name} and {PICTURE_INPUT}")
+    if not isinstance(tensor.values, list):
+        raise InvalidTensor(f"{tensor.name}: {tensor.datatype}, expected {BYTES}")
+    check_count(tensor.name, tensor.shape, settings.max_images)
+    if tensor.shape not in {(len(tensor.values),), (len(tensor.values), 1)}:
+        raise InvalidTensor(f"{tensor.name}: shape {list(tensor.shape)}, expected [n] or [n, 1]")
+    return pictures_to_images(tensor.name, tensor.values, request.prepare, classifier, settings)
+
+
+def _check_outputs(outputs: Sequence[RequestedOutput], manifest: Manifest) -> None:
+    known = [spec.name for spec in output_specs(manifest)]
+    for output in outputs:
+        if output.name not in known:
+            raise InvalidTensor(f"no output {output.name!r}; there is {', '.join(known)}")
+        if output.classification and output.name != PROBABILITIES:
+            raise InvalidTensor(f"{output.name}: only {PROBABILITIES} can be classified")
+        if output.classification < 0:
+            raise InvalidTensor(f"{output.name}: classification must not be negative")
+    if len({output.name for output in outputs}) < len(outputs):
+        raise InvalidTensor("an output is asked for twice")
+
+
+def _output(
+    output: RequestedOutput,
+    probabilities: Tensor | None,
+    layers: Mapping[str, Tensor],
+    manifest: Manifest,
+) -> NamedTensor:
+    if probabilities is None or output.name not in DEFAULT_OUTPUTS:
+        values = layers[output.name]
+        return NamedTensor(output.name, "FP32", values.shape, values)
+    if output.classification:
+        count = min(output.classification, probabilities.shape[1])
+        ranked = _ranked(probabilities, count, manifest.class_names)
+        return NamedTensor(output.name, BYTES, (len(probabilities), count), ranked)
+    if output.name == PROBABILITIES:
+        return NamedTensor(output.name, "FP32", probabilities.shape, probabilities)
+    best = probabilities.argmax(axis=1).astype(np.int64)
+    if output.name == CLASS_ID:
+        return NamedTensor(output.name, "INT64", best.shape, best)
+    labels = [manifest.class_names[class_id].encode() for class_id in best.tolist()]
+    return NamedTensor(output.name, BYTES, best.shape, labels)
+
+
+def _ranked(probabilities: Tensor, count: int, class_names: Sequence[str]) -> list[bytes]:
+    """Return `value:index:label` of the best classes of each row, row by row."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
+    return [
+        f"{row[class_id]:f}:{class_id}:{class_names[class_id]}".encode()
+        for row, best in zip(probabilities.tolist(), order.tolist(), strict=True)
+        for class_id in best
+    ]

@@ -1,0 +1,189 @@
+"""Tensors as JSON and as raw bytes (Open Inference Protocol, “Tensor Data” and its extensions)."""
+
+import base64
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import InvalidTensor
+
+Values = NDArray[Any] | list[bytes]
+"""Numbers in the shape of their tensor, or the elements of a BYTES tensor in row-major order."""
+
+BYTES = "BYTES"
+
+# Little-endian whatever this machine is, as the protocol has it.
+DTYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype("?"),
+    "UINT8": np.dtype("<u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype("<i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+}
+
+_LENGTH = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTensor:
+    """One input or output of a request.
+
+    Attributes:
+        name: What the model calls it.
+        datatype: One of `DTYPES`, or BYTES.
+        shape: With the batch dimension.
+        values: An array of `shape`, or for BYTES as many elements as `shape` has.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    values: Values
+
+
+def check_datatype(datatype: str) -> None:
+    """Raise InvalidTensor unless the protocol knows the datatype."""
+    if datatype not in DTYPES and datatype != BYTES:
+        raise InvalidTensor(f"datatype {datatype!r} is none of {', '.join(DTYPES)}, {BYTES}")
+
+
+def from_raw(raw: bytes | memoryview, datatype: str, shape: Sequence[int]) -> Values:
+    """Take a tensor from its bytes, without copying numbers.
+
+    Args:
+        raw: Little-endian and row-major without padding; an element of BYTES is its length in
+            four bytes, and itself.
+        datatype: One of `DTYPES`, or BYTES.
+        shape: Its dimensions.
+
+    Raises:
+        InvalidTensor: There are too few or too many bytes.
+    """
+    view = memoryview(raw)
+    check_datatype(datatype)
+    if datatype == BYTES:
+        return _elements(view, prod(shape))
+    dtype = DTYPES[datatype]
+    expected = prod(shape) * dtype.itemsize
+    if len(view) != expected:
+        raise InvalidTensor(
+            f"{len(view)} bytes, {datatype} of shape {list(shape)} has {expected} bytes"
+        )
+    return _in_shape(np.frombuffer(view, dtype), shape)
+
+
+def _elements(view: memoryview, count: int) -> list[bytes]:
+    elements: list[bytes] = []
+    start = 0
+    while start < len(view):
+        if start + _LENGTH.size > len(view):
+            raise InvalidTensor(f"the bytes end inside the length of element {len(elements)}")
+        [length] = _LENGTH.unpack_from(view, start)
+        start += _LENGTH.size
+        if start + length > len(view):
+            raise InvalidTensor(
+                f"element {len(elements)} has {len(view) - start} bytes, its length says {length}"
+            )
+        elements.append(bytes(view[start : start + length]))
+        start += length
+    if len(elements) != count:
+        raise InvalidTensor(f"{len(elements)} elements, the shape has {count}")
+    return elements
+
+
+def to_raw(tensor: NamedTensor) -> bytes | memoryview:
+    """Return the bytes of a tensor, the reverse of `from_raw`; numbers are not copied."""
+    if isinstance(tensor.values, list):
+        return b"".join(
+            part for element in tensor.values for part in (_LENGTH.pack(len(element)), element)
+        )
+    values = np.ascontiguousarray(tensor.values, DTYPES[tensor.datatype])
+    return values.reshape(-1).view(np.uint8).data
+
+
+def from_json(data: object, datatype: str, shape: Sequence[int]) -> Values:
+    """Take a tensor from JSON.
+
+    Args:
+        data: A list of values, flat or nested as the shape is.
+        datatype: One of `DTYPES` but FP16, which has no form in JSON, or BYTES, whose elements
+            are strings in base64: JSON has no bytes.
+        shape: Its dimensions.
+
+    Raises:
+        InvalidTensor: The values are of another kind, out of range, too few or too many.
+    """
+    check_datatype(datatype)
+    flat, nested, kinds = flatten(data)
+    if nested != tuple(shape) and nested != (prod(shape),):
+        raise InvalidTensor(f"data of shape {list(nested)}, the tensor has shape {list(shape)}")
+    if datatype == BYTES:
+        if not kinds <= {str}:
+            raise InvalidTensor("data of BYTES must be strings in base64")
+        return [_decode(element, index) for index, element in enumerate(flat)]
+    if datatype == "FP16":
+        raise InvalidTensor("FP16 has no form in JSON; send it as bytes")
+    dtype = DTYPES[datatype]
+    by_kind: dict[str, set[type]] = {"b": {bool}, "f": {int, float}}
+    if not kinds <= by_kind.get(dtype.kind, {int}):
+        raise InvalidTensor(f"data is not all {datatype}")
+    return _in_shape(_to_array(flat, dtype, datatype), shape)
+
+
+def _decode(element: str, index: int) -> bytes:
+    try:
+        return base64.b64decode(element, validate=True)
+    except ValueError as error:
+        raise InvalidTensor(f"element {index} of data is not valid base64: {error}") from error
+
+
+def _to_array(flat: list[Any], dtype: np.dtype[Any], datatype: str) -> NDArray[Any]:
+    try:
+        with np.errstate(over="ignore"):  # Too large for FP32 is infinity, as everywhere.
+            return np.array(flat, dtype)
+    except OverflowError as error:
+        raise InvalidTensor(f"a number in data is out of the range of {datatype}") from error
+
+
+def _in_shape(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    try:
+        return values.reshape(shape)
+    except ValueError as error:  # More dimensions, or larger ones, than an array can have.
+        raise InvalidTensor(f"no tensor can have the shape {list(shape)}") from error
+
+
+def flatten(data: object) -> tuple[list[Any], tuple[int, ...], set[type]]:
+    """Take nested lists apart.
+
+    Returns:
+        The innermost values in row-major order, the shape of the nesting, and which types occur.
+
+    Raises:
+        InvalidTensor: `data` is no list, or its lists differ in length or depth.
+    """
+    if not isinstance(data, list):
+        raise InvalidTensor("data must be a list")
+    shape = [len(data)]
+    # Types and lengths a whole level at a time: no Python code runs for a single value.
+    while list in (kinds := set(map(type, data))):
+        if len(kinds) > 1:
+            raise InvalidTensor("data mixes lists and values")
+        lengths = set(map(len, data))
+        if len(lengths) > 1:
+            raise InvalidTensor(f"data is ragged: lists of {min(lengths)} and {max(lengths)}")
+        shape.append(lengths.pop())
+        data = list(chain.from_iterable(data))
+    return data, tuple(shape), kinds

@@ -1,0 +1,235 @@
+"""The messages of TensorFlow Serving's REST API."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+from pydantic_core import from_json
+
+from service.arrays import Tensor
+from service.artifact import Manifest
+from service.classifier import Classifier
+from service.errors import InvalidInference, InvalidJSON, InvalidTensor
+from service.protocols.inference import PROBABILITIES, run_network
+from service.protocols.inputs import check_count, numbers_to_images, pictures_to_images
+from service.protocols.tensors import NamedTensor, flatten
+from service.repository import VersionStatus
+from service.settings import Settings
+from service.statistics import Request
+
+Signature = Literal["serving_default", "feature_maps"]
+
+_FIELDS = {"signature_name", "instances", "inputs"}
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """A request for one of the model's signatures.
+
+    Attributes:
+        signature: Probabilities, or every layer's output.
+        by_row: Whether the answer is a list of pictures or a table of columns.
+        images: (n, height, width, 1) float32.
+    """
+
+    signature: Signature
+    by_row: bool
+    images: Tensor
+
+
+def predict(body: bytes, classifier: Classifier, settings: Settings, watch: Request) -> bytes:
+    """Answer a predict request.
+
+    Raises:
+        RequestError: The request is refused by `read_request`.
+    """
+    request = read_request(body, classifier, settings)
+    watch.finish("compute_input")
+    wanted = {PROBABILITIES} if request.signature == "serving_default" else {"layers"}
+    probabilities, layers = run_network(classifier, request.images, wanted, watch)
+    answer = write_answer(request, layers if probabilities is None else probabilities)
+    watch.finish("compute_output")
+    return answer
+
+
+def read_request(body: bytes, classifier: Classifier, settings: Settings) -> PredictRequest:
+    """Read a predict request: `instances`, a picture an item, or `inputs`, one tensor.
+
+    Numbers are the network's own units. A picture file may stand for numbers, as `{"b64": "…"}`.
+
+    Raises:
+        InvalidJSON: `body` is not JSON, or nests deeper than any valid request does.
+        InvalidInference: The request does not have the form, or no such signature.
+        InvalidTensor: The values are not pictures.
+        RequestError: There are too many pictures, or one is refused by `read_image`.
+    """
+    try:
+        document = from_json(body, allow_inf_nan=True, cache_strings=False)
+    except ValueError as error:
+        raise InvalidJSON(f"JSON parse error: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidInference("the request must be a JSON object")
+    if unknown := sorted(document.keys() - _FIELDS):
+        raise InvalidInference(
+            f"unknown field {unknown[0]!r}; there is {', '.join(sorted(_FIELDS))}"
+        )
+    by_row = "instances" in document
+    if by_row == ("inputs" in document):
+        raise InvalidInference("exactly one of 'instances' and 'inputs' must be given")
+    signature = _signature(document.get("signature_name"))
+    if by_row:
+        field, value = "instances", _rows(document["instances"], classifier.manifest.input.name)
+    else:
+        field, value = "inputs", _columns(document["inputs"], classifier.manifest.input.name)
+    return PredictRequest(signature, by_row, _to_images(field, value, classifier, settings))
+
+
+def write_answer(request: PredictRequest, outputs: Tensor | Mapping[str, Tensor]) -> bytes:
+    """Return the answer in the form of the request; a single output goes without its name."""
+    if not request.by_row:
+        answer: dict[str, Any] = {"outputs": outputs}
+    elif isinstance(outputs, Mapping):
+        answer = {
+            "predictions": [
+                {name: output[row] for name, output in outputs.items()}
+                for row in range(len(request.images))
+            ]
+        }
+    else:
+        answer = {"predictions": outputs}
+    tensors = outputs.values() if isinstance(outputs, Mapping) else [outputs]
+    if all(np.isfinite(tensor).all() for tensor in tensors):
+        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    # Not JSON, but what TensorFlow Serving writes: NaN, Infinity and -Infinity.
+    return json.dumps(answer, default=np.ndarray.tolist).encode()
+
+
+def status(statuses: Sequence[VersionStatus]) -> dict[str, object]:
+    """Return where in their life versions are."""
+    return {
+        "model_version_status": [
+            {
+                "version": str(version.number),
+                "state": version.state,
+                "status": {
+                    "error_code": "FAILED_PRECONDITION" if version.error else "OK",
+                    "error_message": version.error,
+                },
+            }
+            for version in statuses
+        ]
+    }
+
+
+def metadata(manifest: Manifest) -> dict[str, object]:
+    """Return the signatures of one version, as its SavedModel has them."""
+    images = {manifest.input.name: manifest.input.shape}
+    layers = {layer.name: layer.output_shape for layer in manifest.layers}
+    probabilities = {PROBABILITIES: (len(manifest.class_names),)}
+    return {
+        "model_spec": {
+            "name": manifest.name,
+            "signature_name": "",
+            "version": str(manifest.version),
+        },
+        "metadata": {
+            "signature_def": {
+                "signature_def": {
+                    # Keras exports the maps first, and TensorFlow numbers the calls as they come.
+                    "serving_default": _signature_def(
+                        "serving_default", images, probabilities, call="StatefulPartitionedCall_1"
+                    ),
+                    "feature_maps": _signature_def(
+                        "feature_maps", images, layers, call="StatefulPartitionedCall"
+                    ),
+                }
+            }
+        },
+    }
+
+
+_Shapes = Mapping[str, tuple[int, ...]]
+
+
+def _signature_def(signature: str, inputs: _Shapes, outputs: _Shapes, *, call: str) -> object:
+    return {
+        "inputs": {
+            name: _tensor_info(shape, f"{signature}_{name}:0") for name, shape in inputs.items()
+        },
+        "outputs": {
+            name: _tensor_info(outputs[name], f"{call}:{index}")
+            for index, name in enumerate(sorted(outputs))
+        },
+        "method_name": "tensorflow/serving/predict",
+    }
+
+
+def _tensor_info(shape: tuple[int, ...], name: str) -> object:
+    return {
+        "dtype": "DT_FLOAT",
+        "tensor_shape": {
+            "dim": [{"size": str(size), "name": ""} for size in (-1, *shape)],
+            "unknown_rank": False,
+        },
+        "name": name,
+    }
+
+
+def _signature(name: object) -> Signature:
+    if name in (None, "", "serving_default"):
+        return "serving_default"
+    if name == "feature_maps":
+        return "feature_maps"
+    raise InvalidInference(
+        f"serving signature name: {json.dumps(name)[:80]} not found in signature def"
+    )
+
+
+def _rows(instances: object, input_name: str) -> object:
+    """Return the values of `instances`, whose items may name the one input."""
+    if isinstance(instances, list) and all(
+        isinstance(item, dict) and item.keys() == {input_name} for item in instances
+    ):
+        return [item[input_name] for item in instances]
+    return instances
+
+
+def _columns(inputs: object, input_name: str) -> object:
+    """Return the value of `inputs`, which may name the one input."""
+    if isinstance(inputs, dict) and inputs.keys() == {input_name}:
+        inputs = inputs[input_name]
+    return [inputs] if isinstance(inputs, dict) else inputs
+
+
+def _to_images(field: str, value: object, classifier: Classifier, settings: Settings) -> Tensor:
+    try:
+        flat, shape, kinds = flatten(value)
+    except InvalidTensor as error:
+        raise error.at(field) from error
+    if kinds == {dict} and len(shape) == 1:
+        check_count(field, shape, settings.max_images)
+        files = [_from_base64(item, f"{field}[{index}]") for index, item in enumerate(flat)]
+        return pictures_to_images(field, files, "auto", classifier, settings)
+    if not kinds <= {int, float}:
+        raise InvalidTensor(f"{field}: expected numbers, or an object with b64 for each picture")
+    try:
+        with np.errstate(over="ignore"):  # Too large for FP32 is infinity, as everywhere.
+            values = np.array(flat, np.float32).reshape(shape)
+    except (OverflowError, ValueError) as error:
+        raise InvalidTensor(f"{field}: not a tensor of FP32: {error}") from error
+    tensor = NamedTensor(field, "FP32", shape, values)
+    return numbers_to_images(tensor, classifier, settings.max_images)
+
+
+def _from_base64(item: dict[str, object], place: str) -> bytes:
+    encoded = item.get("b64")
+    if item.keys() != {"b64"} or not isinstance(encoded, str):
+        raise InvalidTensor(f'{place}: an object must be {{"b64": "<picture file in base64>"}}')
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except ValueError as error:
+        raise InvalidTensor(f"{place}: b64 is not valid base64: {error}") from error

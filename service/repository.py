@@ -1,0 +1,248 @@
+"""The versions of the model: which are published, which are served, and why one is not."""
+
+import logging
+import threading
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from service.artifact import Fingerprint, fingerprint_of, published_versions
+from service.classifier import Classifier, load_classifier
+from service.errors import ArtifactError, InvalidParameter, NotReady, UnknownModel, UnknownVersion
+from service.settings import EngineChoice, VersionPolicy
+
+logger = logging.getLogger(__name__)
+
+State = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
+"""The life of a version, in TensorFlow Serving's words."""
+
+
+@dataclass(slots=True)
+class VersionStatus:
+    """How far a version got.
+
+    Attributes:
+        number: The version.
+        state: Where in its life it is.
+        error: Why it is not served, or why what is now on the disk is not; empty if all is well.
+    """
+
+    number: int
+    state: State = "START"
+    error: str = ""
+
+
+class Repository:
+    """Loads versions as they appear and lets go of them as they disappear.
+
+    A request asks once for a `Classifier` and keeps it: whatever happens to that version
+    meanwhile, the request is answered by it. `refresh`, `load` and `unload` take their time and
+    belong in a thread; everything else only reads and may be called from anywhere.
+
+    Attributes:
+        refused: How often a version was found that must not be served.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        engine: EngineChoice = "auto",
+        policy: VersionPolicy = "latest",
+        labels: Mapping[str, int] | None = None,
+    ) -> None:
+        self.refused = 0
+        self._root = root
+        self._engine: EngineChoice = engine
+        self._policy: VersionPolicy = policy
+        self._labels = labels or {}
+        self._name = ""
+        self._serving: Mapping[int, Classifier] = {}  # Replaced as a whole, never changed.
+        self._statuses: dict[int, VersionStatus] = {}
+        self._tried: dict[int, Fingerprint] = {}
+        self._problem = ""
+        self._unloaded = False
+        self._changing = threading.Lock()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether at least one version is served."""
+        return bool(self._serving)
+
+    @property
+    def name(self) -> str:
+        """What the model is called; empty before a version was loaded."""
+        return self._name
+
+    @property
+    def serving(self) -> Mapping[int, Classifier]:
+        """The versions being served, by number."""
+        return self._serving
+
+    @property
+    def statuses(self) -> list[VersionStatus]:
+        """Every version that was ever taken up, the highest first."""
+        return sorted(self._statuses.copy().values(), key=lambda s: s.number, reverse=True)
+
+    def check_name(self, name: str) -> None:
+        """Raise unless `name` is the model's.
+
+        Raises:
+            NotReady: No version was loaded so far, so that the name is not known.
+            UnknownModel: The model has another name.
+        """
+        if not self._name:
+            raise NotReady("the model is still being loaded")
+        if name != self._name:
+            raise UnknownModel(f"no model {name!r}; there is {self._name}")
+
+    def classifier(self, version: int | None = None, label: str | None = None) -> Classifier:
+        """Return one version: by number, by label, or the highest.
+
+        Raises:
+            InvalidParameter: Both a version and a label are given.
+            UnknownVersion: It is not served, or there is no such label.
+            NotReady: Nothing is served.
+        """
+        serving = self._serving
+        if version is not None and label is not None:
+            raise InvalidParameter("version and version_label: give one of the two")
+        if not serving:
+            raise NotReady("the model is still being loaded, or was unloaded")
+        if label is not None:
+            if label not in self._labels:
+                raise UnknownVersion(f"no version is labelled {label!r}")
+            version = self._labels[label]
+        if version is None:
+            return serving[max(serving)]
+        if version not in serving:
+            raise UnknownVersion(
+                f"version {version} is not served; there is {', '.join(map(str, sorted(serving)))}"
+            )
+        return serving[version]
+
+    def open(self) -> None:
+        """Look for the first time.
+
+        Raises:
+            ArtifactError: There is nothing to serve.
+        """
+        self.refresh()
+        if not self.is_ready:
+            raise ArtifactError(self._problem or self.statuses[0].error)
+
+    def refresh(self) -> None:
+        """Look at the directory and serve what the policy says. What is wrong is logged, once."""
+        with self._changing:
+            if not self._unloaded:
+                self._refresh()
+
+    def load(self) -> None:
+        """Serve again after `unload`, or look at the directory without waiting for the next time.
+
+        Raises:
+            ArtifactError: There is nothing to serve.
+        """
+        with self._changing:
+            self._unloaded = False
+        self.open()
+
+    def unload(self) -> None:
+        """Serve nothing until `load`; requests that have their classifier are answered."""
+        with self._changing:
+            self._unloaded = True
+            for number in self._serving:
+                self._let_go(number)
+
+    def _refresh(self) -> None:
+        try:
+            published, problem = published_versions(self._root), ""
+        except ArtifactError as error:
+            published, problem = [], str(error)
+        wanted = self._wanted(published)
+        if not wanted:
+            # What is being served goes on: a mount that comes and goes must not end the service.
+            problem = problem or self._nothing_wanted()
+            if problem != self._problem:
+                logger.error("nothing to serve: %s", problem)
+        self._problem = problem
+        if problem:
+            return
+        for number in self._tried.keys() - set(published):
+            del self._tried[number]  # If it comes back, it is new.
+        for number in self._statuses.keys() - set(published):
+            if self._statuses[number].state == "END":
+                del self._statuses[number]
+        keep = set()
+        for number in wanted:
+            if self._take_up(number):
+                keep.add(number)
+                if self._policy == "latest":
+                    break
+        if keep:
+            for number in self._serving.keys() - keep:
+                self._let_go(number)
+
+    def _wanted(self, published: list[int]) -> list[int]:
+        if isinstance(self._policy, str):
+            return published
+        return [number for number in published if number in self._policy]
+
+    def _nothing_wanted(self) -> str:
+        if isinstance(self._policy, str):
+            return f"no version directory (1, 2, …) in {self._root}"
+        numbers = ", ".join(map(str, self._policy))
+        return f"no version of the policy ({numbers}) in {self._root}"
+
+    def _take_up(self, number: int) -> bool:
+        """Load a version unless that was tried with the same files; return if it is served."""
+        directory = self._root / str(number)
+        fingerprint = fingerprint_of(directory)
+        if self._tried.get(number) == fingerprint:
+            return number in self._serving
+        self._tried[number] = fingerprint
+        replaces = number in self._serving
+        status = self._statuses[number] if replaces else VersionStatus(number)
+        self._statuses[number] = status
+        if not replaces:
+            status.state = "LOADING"
+        try:
+            classifier = load_classifier(directory, self._engine)
+            self._check_same_model(classifier)
+        except Exception as error:  # Whatever a version does, the others go on.
+            self._refuse(status, error)
+            return replaces
+        self._name = classifier.manifest.name
+        self._statuses[number] = VersionStatus(number, "AVAILABLE")
+        self._serving = {**self._serving, number: classifier}
+        logger.info("version %d is served", number)
+        return True
+
+    def _check_same_model(self, classifier: Classifier) -> None:
+        name = classifier.manifest.name
+        if self._name not in ("", name):
+            raise ArtifactError(f"it is a version of another model, {name}, not {self._name}")
+
+    def _refuse(self, status: VersionStatus, error: Exception) -> None:
+        self.refused += 1
+        expected = isinstance(error, ArtifactError)
+        # For clients, who need not know where on the machine the model lies.
+        reason = str(error).replace(f"{self._root}/", "")
+        status.error = reason if expected else f"it failed to load: {type(error).__name__}"
+        if status.state == "LOADING":
+            status.state = "END"
+        logger.error(
+            "version %d is refused: %s", status.number, error, exc_info=None if expected else error
+        )
+
+    def _let_go(self, number: int) -> None:
+        """Take a version out of service; its memory is free when the last request lets go."""
+        classifier = self._serving[number]
+        status = self._statuses[number]
+        status.state = "UNLOADING"
+        self._tried.pop(number, None)
+        self._serving = {n: c for n, c in self._serving.items() if n != number}
+        weakref.finalize(classifier, setattr, status, "state", "END").atexit = False
+        logger.info("version %d is no longer served", number)

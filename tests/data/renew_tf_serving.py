@@ -1,0 +1,27 @@
+"""Ask each question in tf_serving/ again and write the answers down: after a new model was shipped.
+
+    python -m tests.data.renew_tf_serving
+
+What changes but for numbers is a change of the protocol, to be held against its documents by hand.
+"""
+
+import json
+
+from service.settings import Settings
+from tests.conftest import DATA
+from tests.service.conftest import ARTIFACTS, serve
+
+
+def main() -> None:
+    with serve(Settings(artifacts=ARTIFACTS, engine="tensorflow")) as client:
+        for path in sorted((DATA / "tf_serving").glob("*.json")):
+            case = json.loads(path.read_text())
+            content = json.dumps(case["request"]) if "request" in case else None
+            response = client.request(case["method"], case["path"], content=content)
+            case |= {"status": response.status_code, "answer": response.json()}
+            lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in case.items()]
+            path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+"""`tritonclient[grpc]` as published, pointed at this service.
+
+The service runs in a process of its own: it and the client both register the protocol's messages,
+which a process can do only once.
+"""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from numpy.typing import NDArray
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+from tritonclient.utils import InferenceServerException
+
+from service.settings import EngineChoice
+from tests.conftest import ROOT
+from tests.service.conftest import (
+    ARTIFACTS,
+    Encode,
+    run_service,
+    serve_process,
+    wait_for,
+    wait_until_ready,
+)
+
+Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+MODEL = "fashion_mnist"
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def address(engine_choice: EngineChoice) -> Iterator[str]:
+    port, grpc_port = unused_port(), unused_port()
+    arguments = (f"--grpc-port={grpc_port}", f"--engine={engine_choice}", "--max-images=20")
+    with (
+        serve_process(*arguments, port=port),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        wait_until_ready(client)
+        yield f"127.0.0.1:{grpc_port}"
+
+
+@pytest.fixture(scope="module")
+def server(address: str) -> Iterator[Any]:
+    with triton.InferenceServerClient(address) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stub(address: str) -> Iterator[Any]:
+    with grpc.insecure_channel(address) as channel:
+        yield GRPCInferenceServiceStub(channel)
+
+
+def tensor(name: str, values: NDArray[Any], datatype: str) -> Any:
+    given = triton.InferInput(name, values.shape, datatype)
+    given.set_data_from_numpy(values)
+    return given
+
+
+def test_health_and_metadata(server: Any) -> None:
+    assert server.is_server_live()
+    assert server.is_server_ready()
+    assert server.is_model_ready(MODEL)
+    assert server.is_model_ready(MODEL, "1")
+    assert not server.is_model_ready(MODEL, "7")
+    assert not server.is_model_ready("other")
+    assert "classification" in server.get_server_metadata().extensions
+    model = server.get_model_metadata(MODEL, "1")
+    assert (model.platform, list(model.versions)) == ("tensorflow_savedmodel", ["1"])
+    assert [(o.name, list(o.shape)) for o in model.outputs][:2] == [
+        ("probabilities", [-1, 10]),
+        ("class_id", [-1]),
+    ]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "float32", "float64"])
+def test_infer_with_raw_contents(server: Any, test_slice: Slice, dtype: str) -> None:
+    pictures = test_slice[0][:6].astype(dtype)
+    if pictures.dtype.kind == "f":
+        pictures /= pictures.dtype.type(255)
+    datatype = {"float32": "FP32", "float64": "FP64"}.get(dtype, dtype.upper())
+    answer = server.infer(MODEL, [tensor("images", pictures, datatype)], request_id="7")
+    assert answer.get_response().id == "7"
+    assert answer.get_response().model_version == "1"
+    assert answer.as_numpy("class_id").tolist() == [9, 2, 1, 1, 6, 1]
+    assert answer.as_numpy("probabilities").argmax(axis=1).tolist() == [9, 2, 1, 1, 6, 1]
+    assert answer.as_numpy("label").tolist()[:2] == [b"Ankle boot", b"Pullover"]
+
+
+def test_layers_and_classification(server: Any, test_slice: Slice) -> None:
+    wanted = [
+        triton.InferRequestedOutput("conv2d_1"),
+        triton.InferRequestedOutput("probabilities", class_count=2),
+    ]
+    given = tensor("images", test_slice[0][:3], "UINT8")
+    answer = server.infer(MODEL, [given], outputs=wanted)
+    assert answer.as_numpy("conv2d_1").shape == (3, 28, 28, 32)
+    assert answer.as_numpy("probabilities").shape == (3, 2)
+    assert answer.as_numpy("probabilities")[0, 0].endswith(b":9:Ankle boot")
+
+
+def test_encoded_pictures_and_their_preparation(
+    server: Any, test_slice: Slice, encode: Encode
+) -> None:
+    files = np.array([encode(test_slice[0][i]) for i in (1, 0)], np.object_)
+    given = tensor("image", files, "BYTES")
+    answer = server.infer(MODEL, [given], parameters={"prepare": "plain"})
+    assert answer.as_numpy("label").tolist() == [b"Pullover", b"Ankle boot"]
+    with pytest.raises(InferenceServerException, match="prepare: 'magic'"):
+        server.infer(MODEL, [given], parameters={"prepare": "magic"})
+    with pytest.raises(InferenceServerException, match="7 is not of type str"):
+        server.infer(MODEL, [given], parameters={"prepare": 7})
+
+
+@pytest.mark.parametrize(
+    ("datatype", "field", "scale"),
+    [
+        ("UINT8", "uint_contents", 1),
+        ("INT32", "int_contents", 1),
+        ("INT64", "int64_contents", 1),
+        ("FP32", "fp32_contents", 255),
+        ("FP64", "fp64_contents", 255),
+    ],
+)
+def test_infer_with_typed_contents(
+    stub: Any, test_slice: Slice, datatype: str, field: str, scale: int
+) -> None:
+    pixels: list[int] = test_slice[0][:2].reshape(-1).tolist()
+    values = pixels if scale == 1 else [pixel / scale for pixel in pixels]
+    request = request_of("images", datatype, [2, 784], **{field: values})
+    response = stub.ModelInfer(request)
+    assert np.frombuffer(response.raw_output_contents[1], "<i8").tolist() == [9, 2]
+
+
+def test_pictures_in_typed_contents(stub: Any, boot_png: bytes) -> None:
+    response = stub.ModelInfer(request_of("image", "BYTES", [1], bytes_contents=[boot_png]))
+    assert response.raw_output_contents[2] == b"\x0a\0\0\0Ankle boot"
+
+
+def request_of(name: str, datatype: str, shape: list[int], **contents: Any) -> Any:
+    return pb.ModelInferRequest(
+        model_name=MODEL,
+        inputs=[
+            pb.ModelInferRequest.InferInputTensor(
+                name=name,
+                datatype=datatype,
+                shape=shape,
+                contents=pb.InferTensorContents(**contents),
+            )
+        ],
+    )
+
+
+def with_raw(request: Any, *raw: bytes) -> Any:
+    request.raw_input_contents.extend(raw)
+    return request
+
+
+INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "reason"),
+    [
+        (request_of("pixels", "UINT8", [0]), INVALID, "no input 'pixels'"),
+        (request_of("images", "FLOAT", [1, 784]), INVALID, "datatype 'FLOAT' is none of"),
+        (request_of("images", "FP16", [1, 784]), INVALID, "FP16 has no typed contents"),
+        (request_of("images", "UINT8", [1, 784]), INVALID, "0 values in uint_contents"),
+        (request_of("images", "UINT8", [-1, 784]), INVALID, "negative dimension"),
+        (request_of("images", "UINT8", [0, 784]), INVALID, "has no picture"),
+        (
+            request_of("images", "UINT8", [1, 1], uint_contents=[300]),
+            INVALID,
+            "not a tensor of UINT8",
+        ),
+        (
+            request_of("images", "INT32", [1, 784], int_contents=[300] * 784),
+            INVALID,
+            "images: 300 is outside 0…255",
+        ),
+        (with_raw(request_of("images", "UINT8", [1, 784]), b"\0"), INVALID, "1 bytes, UINT8 of"),
+        (with_raw(request_of("images", "UINT8", [1, 784]), b"", b""), INVALID, "1 inputs, 2 raw"),
+        (
+            with_raw(request_of("images", "UINT8", [21, 784]), b"\0" * 21 * 784),
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "21 pictures, the limit is 20",
+        ),
+        (pb.ModelInferRequest(model_name=MODEL), INVALID, "0 inputs, expected one"),
+        (pb.ModelInferRequest(model_name="other"), NOT_FOUND, "no model 'other'"),
+        (
+            pb.ModelInferRequest(model_name=MODEL, model_version="7"),
+            NOT_FOUND,
+            "version 7 is not served",
+        ),
+        (
+            pb.ModelInferRequest(model_name=MODEL, model_version="x"),
+            NOT_FOUND,
+            "versions are numbers",
+        ),
+    ],
+)
+def test_a_wrong_request_has_its_status_and_its_reason(
+    stub: Any, request_: Any, code: grpc.StatusCode, reason: str
+) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.ModelInfer(request_)
+    assert caught.value.code() is code
+    assert reason in caught.value.details()
+
+
+def test_workers_share_the_port(free_port: int, test_slice: Slice) -> None:
+    grpc_port = unused_port()
+    with serve_process("--workers=2", f"--grpc-port={grpc_port}", port=free_port):
+        options = [("grpc.use_local_subchannel_pool", 1)]
+
+        def ready() -> bool:
+            # A connection stays with its worker, so that each question opens another.
+            for _ in range(10):
+                try:
+                    with triton.InferenceServerClient(
+                        f"127.0.0.1:{grpc_port}", channel_args=options
+                    ) as server:
+                        if not server.is_server_ready():
+                            return False
+                except InferenceServerException:
+                    return False
+            return True
+
+        wait_for(ready)
+        with triton.InferenceServerClient(f"127.0.0.1:{grpc_port}") as server:
+            answer = server.infer(MODEL, [tensor("images", test_slice[0][:1], "UINT8")])
+        assert answer.as_numpy("class_id").tolist() == [9]
+
+
+def test_a_port_that_is_taken_is_a_sentence(free_port: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = run_service(f"--port={free_port}", f"--grpc-port={port}")
+    assert ended.returncode == 3
+    assert f"cannot serve: gRPC cannot listen on 127.0.0.1:{port}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_grpc_that_is_not_installed_is_a_sentence() -> None:
+    code = (
+        "import asyncio, importlib.util; from service.app import create_app;"
+        "from service.settings import Settings; find = importlib.util.find_spec;"
+        "importlib.util.find_spec = lambda n, *a: None if n == 'grpc' else find(n, *a)\n"
+        f"app = create_app(Settings(artifacts='{ARTIFACTS}', grpc_port=1))\n"
+        "async def start():\n"
+        "    async with app.router.lifespan_context(app): pass\n"
+        "asyncio.run(start())"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 3
+    assert "it comes with the extra `grpc`" in ended.stderr
