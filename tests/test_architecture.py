@@ -47,7 +47,7 @@ def test_a_module_is_one_thing(module: Path) -> None:
 
 
 SERVICE = [module for module in MODULES if name_of(module).startswith("service/")]
-CORE = [module for module in SERVICE if module.parent.name in {"service", "engines"}]
+CORE = [m for m in SERVICE if m.parent.name in {"service", "engines", "protocols"}]
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,9 @@ def test_each_model_runtime_stays_inside_its_engine(module: Path) -> None:
 @pytest.mark.parametrize("module", sorted((ROOT / "service/api").glob("*.py")), ids=name_of)
 def test_routes_reach_an_engine_only_through_the_classifier(module: Path) -> None:
     assert not {name for name in imports(module) if name.startswith("service.engines")}
+
+
+@pytest.mark.parametrize("module", SERVICE, ids=name_of)
+def test_only_the_second_port_knows_of_grpc(module: Path) -> None:
+    if module.parent.name != "grpc":
+        assert not packages(module) & {"grpc", "google"}
