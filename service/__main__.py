@@ -2,15 +2,18 @@
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from copy import deepcopy
+from math import ceil
 
 import uvicorn
 from pydantic import ValidationError
 from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from service.api.connection import BoundedHeadProtocol
 from service.settings import ENVIRONMENT_PREFIX, Settings
 
 USAGE_ERROR = 2
@@ -41,11 +44,13 @@ def main(arguments: Sequence[str]) -> int:
         workers=settings.workers,
         log_config=_log_config(settings),
         server_header=False,
-        timeout_graceful_shutdown=settings.drain_seconds,
+        timeout_graceful_shutdown=max(0, settings.drain_seconds - ceil(settings.notice_seconds)),
+        http=BoundedHeadProtocol,
         ws="none",
     )
     if settings.workers == 1:
-        # Ctrl-C reaches the caller again after the server has drained.
+        # The server raises the signal that stopped it again once it has drained.
+        signal.signal(signal.SIGTERM, lambda _, __: sys.exit(0))
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run()
         return 0

@@ -5,7 +5,7 @@ import importlib.util
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NoReturn
 
 from fastapi import FastAPI
@@ -13,6 +13,7 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 from uvicorn.config import STARTUP_FAILURE
 
+from service.admission import Admission
 from service.api import (
     feature_maps,
     health,
@@ -24,7 +25,9 @@ from service.api import (
 )
 from service.api.errors import add_error_handlers
 from service.api.request_id import RequestIdMiddleware
+from service.drain import drain_on_sigterm
 from service.errors import ArtifactError, StartError
+from service.lanes import Lanes, available_processors
 from service.repository import Repository
 from service.settings import Settings
 
@@ -40,19 +43,28 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load the model behind the open port, so that liveness answers and readiness tells."""
     settings: Settings = app.state.settings
     repository: Repository = app.state.repository
-    loading = asyncio.create_task(_serve_versions(repository, settings))
-    loading.add_done_callback(_exit_if_failed)
-    if settings.grpc_port == 0:
+    lanes: Lanes = app.state.lanes
+    loaded = asyncio.Event()
+    serving = asyncio.create_task(_serve_versions(repository, settings, loaded))
+    serving.add_done_callback(_exit_if_failed)
+    if settings.workers > 1:
+        # The port is open in any case, and whoever comes now is better off with another worker.
+        await loaded.wait()
+    async with AsyncExitStack() as stack:
+        stack.callback(lanes.close)
+        stack.enter_context(drain_on_sigterm(app.state.admission, settings.notice_seconds))
+        if settings.grpc_port != 0:
+            await stack.enter_async_context(_grpc_server(app, settings))
         yield
-    else:
-        async with _grpc_server(app, repository, settings):
-            yield
-    loading.cancel()
+    serving.cancel()
 
 
-async def _serve_versions(repository: Repository, settings: Settings) -> None:
+async def _serve_versions(
+    repository: Repository, settings: Settings, loaded: asyncio.Event
+) -> None:
     """Load what there is, then keep looking for as long as the process serves."""
     await run_in_threadpool(repository.open)
+    loaded.set()
     manifest = repository.classifier().manifest
     logger.info(
         "%s version %d is ready on http://%s:%d (API: /docs)",
@@ -70,15 +82,15 @@ async def _serve_versions(repository: Repository, settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def _grpc_server(
-    app: FastAPI, repository: Repository, settings: Settings
-) -> AsyncIterator[None]:
+async def _grpc_server(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     if importlib.util.find_spec("grpc") is None:
         _exit("grpc_port needs gRPC, which is not installed: it comes with the extra `grpc`")
-    from service.grpc.server import serve
+    from service.grpc.server import Core, serve
 
     try:
-        async with serve(repository, settings, app.version):
+        state = app.state
+        core = Core(settings, state.repository, state.admission, state.lanes)
+        async with serve(core, app.version):
             yield
     except StartError as error:
         _exit(str(error))
@@ -102,6 +114,10 @@ def _exit(reason: str) -> NoReturn:
     os._exit(STARTUP_FAILURE)
 
 
+def _share_of_processors(workers: int) -> int:
+    return max(1, available_processors() // workers)
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the application; without `settings`, they come from the environment."""
     app = FastAPI(
@@ -118,6 +134,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         policy=settings.version_policy,
         labels=settings.version_labels,
     )
+    app.state.admission = Admission(
+        max_images=settings.max_images_in_flight, max_bytes=settings.max_bytes_in_flight
+    )
+    app.state.lanes = Lanes(settings.threads or _share_of_processors(settings.workers))
     app.add_middleware(RequestIdMiddleware)
     add_error_handlers(app)
     for family in (

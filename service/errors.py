@@ -44,6 +44,12 @@ class EmptyBody(RequestError):
     code = "empty_body"
 
 
+class InvalidEncoding(RequestError):
+    """A body that is not compressed the way it says."""
+
+    code = "invalid_encoding"
+
+
 class InvalidJSON(RequestError):
     """A body that says it is JSON and is not, or nests too deeply."""
 
@@ -101,8 +107,16 @@ class NotAcceptable(RequestError):
     code = "not_acceptable"
 
 
+class RequestTimeout(RequestError):
+    """A body that takes longer than `receive_seconds` to arrive."""
+
+    status = 408
+    code = "request_timeout"
+    headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
+
+
 class BodyTooLarge(RequestError):
-    """A body of more bytes than `max_body_bytes`."""
+    """A body of more bytes than `max_body_bytes`, or in more pieces than `max_chunks`."""
 
     status = 413
     code = "body_too_large"
@@ -135,3 +149,26 @@ class NotReady(RequestError):
     status = 503
     code = "not_ready"
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
+class Overloaded(RequestError):
+    """More in flight than the service takes on at a time."""
+
+    status = 503
+    code = "overloaded"
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
+class Draining(RequestError):
+    """A request that comes when the process is about to end."""
+
+    status = 503
+    code = "draining"
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1", "Connection": "close"}
+
+
+class DeadlineExceeded(RequestError):
+    """An answer that was not ready in time."""
+
+    status = 504
+    code = "deadline_exceeded"

@@ -1,11 +1,12 @@
 """Bytes of a picture to the pixels the network was made for. Knows nothing of HTTP."""
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from service.arrays import Pixels
 from service.errors import EmptyBody, ImageTooLarge, InvalidImage
@@ -35,7 +36,12 @@ class PreparedImage:
 
 
 def read_image(
-    data: bytes, *, prepare: Prepare, shape: tuple[int, int], max_pixels: int
+    data: bytes,
+    *,
+    prepare: Prepare,
+    shape: tuple[int, int],
+    max_pixels: int,
+    weigh: Callable[[int], None] | None = None,
 ) -> PreparedImage:
     """Decode a picture and prepare it for the network.
 
@@ -45,6 +51,7 @@ def read_image(
             as a photograph; `photo` always prepares; `plain` only turns it grey and resizes it.
         shape: (height, width) of the network's input.
         max_pixels: Largest width times height that is decoded.
+        weigh: Is told width times height before anything is decoded; what it raises passes.
 
     Returns:
         The (height, width) uint8 pixels and what was done to get them.
@@ -56,7 +63,13 @@ def read_image(
     """
     if not data:
         raise EmptyBody("the picture is empty: 0 bytes")
-    image = _decode(data, max_pixels=max_pixels, may_shrink=prepare != "plain")
+    image = _open(data, max_pixels=max_pixels)
+    if weigh is not None:
+        weigh(image.width * image.height)
+    return _prepare(_decode(image, data, may_shrink=prepare != "plain"), prepare, shape)
+
+
+def _prepare(image: Image.Image, prepare: Prepare, shape: tuple[int, int]) -> PreparedImage:
     height, width = shape
     if prepare == "auto" and image.size == (width, height):
         return PreparedImage(np.asarray(_to_grey(image)), "none")
@@ -66,8 +79,8 @@ def read_image(
     return PreparedImage(prepare_photo(_to_rgb(image), shape=shape), "photo")
 
 
-def _decode(data: bytes, *, max_pixels: int, may_shrink: bool) -> Image.Image:
-    """Return the first frame, upright, in whatever mode the file has."""
+def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
+    """Return the picture with its header read and nothing decoded."""
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception as error:  # Pillow's parsers raise almost anything on hostile headers.
@@ -80,6 +93,11 @@ def _decode(data: bytes, *, max_pixels: int, may_shrink: bool) -> Image.Image:
             f"the picture has {width} × {height} = {width * height} pixels, "
             f"the limit is {max_pixels}"
         )
+    return image
+
+
+def _decode(image: ImageFile.ImageFile, data: bytes, *, may_shrink: bool) -> Image.Image:
+    """Return the first frame, upright, in whatever mode the file has."""
     try:
         if may_shrink:
             # A JPEG decoder can halve the picture on the way out, many times cheaper than after.
@@ -93,7 +111,7 @@ def _decode(data: bytes, *, max_pixels: int, may_shrink: bool) -> Image.Image:
     return _upright(image)
 
 
-def _damaged(image: Image.Image) -> InvalidImage:
+def _damaged(image: ImageFile.ImageFile) -> InvalidImage:
     return InvalidImage(f"the {image.format} picture cannot be decoded: it is truncated or damaged")
 
 

@@ -10,17 +10,19 @@ import math
 from typing import Any
 
 import numpy as np
-from pydantic_core import from_json
 
+from service.admission import Ticket
 from service.arrays import Pixels
-from service.errors import InvalidInstances, InvalidJSON, RequestError, TooManyImages
+from service.documents import parse_json
+from service.errors import InvalidInstances, RequestError, TooManyImages
 from service.images import Prepare, PreparedImage, read_image
+from service.settings import Settings
 
 _LARGEST_PIXEL = 255
 
 
 def read_instances(
-    body: bytes, *, prepare: Prepare, shape: tuple[int, int], max_images: int, max_pixels: int
+    body: bytes, *, prepare: Prepare, shape: tuple[int, int], settings: Settings, ticket: Ticket
 ) -> list[PreparedImage]:
     """Read `{"instances": [...]}`.
 
@@ -29,30 +31,31 @@ def read_instances(
             numbers in [0, 255], taken as they are, or `{"b64": "…"}` of a picture file.
         prepare: How picture files are prepared; see `read_image`.
         shape: (height, width) of the network's input.
-        max_images: Most instances allowed.
-        max_pixels: Most pixels of a picture file; see `read_image`.
+        settings: The limits.
+        ticket: Of the request.
 
     Returns:
         The pictures in the order sent; numbers as (height, width) float32.
 
     Raises:
-        InvalidJSON: `body` is not JSON, or nests deeper than any valid request does.
+        InvalidJSON: `body` is not JSON, or nests deeper than `max_json_depth`.
         InvalidInstances: An instance is not a picture; the message names it.
         TooManyImages: There are more than `max_images`.
+        Overloaded: There is no place for so many.
         RequestError: A picture file is refused by `read_image`.
     """
-    try:
-        # NaN is let through here so that it can be refused by name and place below.
-        document = from_json(body, allow_inf_nan=True, cache_strings=False)
-    except ValueError as error:
-        raise InvalidJSON(f"the body is not valid JSON: {error}") from error
+    # NaN is let through here so that it can be refused by name and place below.
+    document = parse_json(body, max_depth=settings.max_json_depth)
     if not isinstance(document, dict) or set(document) != {"instances"}:
         raise InvalidInstances('the body must be an object with one key: {"instances": [...]}')
     instances = document["instances"]
     if not isinstance(instances, list) or not instances:
         raise InvalidInstances("instances must be a list of at least one picture")
-    if len(instances) > max_images:
-        raise TooManyImages(f"instances has {len(instances)} pictures, the limit is {max_images}")
+    if len(instances) > settings.max_images:
+        raise TooManyImages(
+            f"instances has {len(instances)} pictures, the limit is {settings.max_images}"
+        )
+    ticket.hold_images(len(instances))
     # numpy would take true for 1. The token can only be there if a walk is worth its time.
     may_hold_booleans = b"true" in body or b"false" in body
     images = []
@@ -61,7 +64,13 @@ def read_instances(
         if isinstance(instance, dict):
             data = _from_base64(instance, place)
             try:
-                image = read_image(data, prepare=prepare, shape=shape, max_pixels=max_pixels)
+                image = read_image(
+                    data,
+                    prepare=prepare,
+                    shape=shape,
+                    max_pixels=settings.max_pixels,
+                    weigh=ticket.weigh,
+                )
             except RequestError as error:
                 raise error.at(place) from error
         else:

@@ -2,9 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt
+from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 EngineChoice = Literal["auto", "litert", "tensorflow"]
@@ -102,10 +102,53 @@ class Settings(BaseSettings):
     """Width times height a picture may have; a larger one is answered 413 before decoding."""
 
     max_images: int = Field(default=256, ge=1)
-    """Pictures one request may carry; more are answered 413."""
+    """Pictures one request may carry, as instances, files or parts of a form; more are answered
+    413."""
+
+    max_chunks: int = Field(default=65536, ge=1)
+    """Pieces a request body may arrive in; more are answered 413."""
+
+    max_json_depth: int = Field(default=16, ge=1)
+    """Arrays and objects of a JSON body that may lie within one another; more are answered 400."""
+
+    receive_seconds: float = Field(default=30, gt=0)
+    """Seconds a client has to send a request body; a slower one is answered 408."""
+
+    deadline_seconds: float = Field(default=10, gt=0)
+    """Seconds the answer may take once the body has arrived; a later one is answered 504. The
+    header X-Request-Timeout may ask for fewer."""
+
+    max_images_in_flight: int = Field(default=512, ge=1)
+    """Images a worker takes on at a time, waiting ones included; past it requests are answered
+    503."""
+
+    max_bytes_in_flight: int = Field(default=256 * 1024 * 1024, ge=1)
+    """Bytes of request bodies a worker holds at a time; past it requests are answered 503."""
+
+    threads: int = Field(default=0, ge=0, le=256)
+    """Threads of a worker for short jobs, and as many for long ones; 0 takes its share of the
+    processors."""
 
     drain_seconds: int = Field(default=30, ge=0)
     """Seconds that accepted requests have to finish after the process is told to stop."""
 
+    drain_notice_seconds: float = Field(default=1, ge=0)
+    """Seconds of these during which the port stays open, with readiness at 503 and new requests
+    refused, so that load balancers look away first."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is written to the log."""
+
+    @property
+    def notice_seconds(self) -> float:
+        """The part of `drain_seconds` that passes before connections are refused."""
+        return min(self.drain_notice_seconds, self.drain_seconds)
+
+    @model_validator(mode="after")
+    def _one_request_fits(self) -> Self:
+        if self.max_images > self.max_images_in_flight:
+            raise ValueError("max_images must not be more than max_images_in_flight")
+        if 2 * self.max_body_bytes > self.max_bytes_in_flight:
+            # Packed and unpacked, a compressed body is in memory twice.
+            raise ValueError("max_body_bytes must not be more than half of max_bytes_in_flight")
+        return self

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
+from service.admission import Admission
 from service.classifier import Classifier
 from service.images import Prepare
 from service.repository import Repository
@@ -20,8 +21,17 @@ async def _repository(request: Request) -> Repository:
     return repository
 
 
+async def _is_ready(request: Request) -> bool:
+    repository: Repository = request.app.state.repository
+    admission: Admission = request.app.state.admission
+    return repository.is_ready and admission.is_open
+
+
 ServiceSettings = Annotated[Settings, Depends(_settings)]
 ModelRepository = Annotated[Repository, Depends(_repository)]
+
+Ready = Annotated[bool, Depends(_is_ready)]
+"""Whether a version is served and new requests are taken."""
 
 
 async def _classifier(

@@ -3,13 +3,15 @@
 import base64
 from typing import Any
 
+from service.api.admission import DEADLINE_HEADER
 from service.api.pictures import PICTURE_MEDIA_TYPES
 from service.images import read_image
 from service.schemas import ErrorResponse
 
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorResponse, "description": "Something is wrong with the request"},
-    503: {"model": ErrorResponse, "description": "The model is still being loaded"},
+    503: {"model": ErrorResponse, "description": "Not ready, overloaded, or about to stop"},
+    504: {"model": ErrorResponse, "description": "The answer was not ready in time"},
 }
 
 # The first test picture of Fashion-MNIST, an ankle boot, as a PNG.
@@ -23,8 +25,22 @@ EXAMPLE_PNG_BASE64 = (
 )
 
 
-def picture_request_body() -> dict[str, Any]:
-    """Return what goes under `requestBody` of a route that reads pictures."""
+DEADLINE_PARAMETER: dict[str, Any] = {
+    "name": DEADLINE_HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "number", "exclusiveMinimum": 0},
+    "description": "Seconds the answer may take once the body has arrived; only fewer than the "
+    "service allows are of use. A later one is answered 504.",
+}
+
+
+def picture_request() -> dict[str, Any]:
+    """Return what a route that reads pictures takes beside its query."""
+    return {"parameters": [DEADLINE_PARAMETER], "requestBody": _picture_request_body()}
+
+
+def _picture_request_body() -> dict[str, Any]:
     binary = {"schema": {"type": "string", "format": "binary"}}
     return {
         "required": True,

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 import numpy as np
 import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 
+from service.admission import Ticket
+from service.api.admission import admit, run
 from service.api.dependencies import LoadedClassifier, PrepareQuery, ServiceSettings
-from service.api.documentation import ERROR_RESPONSES, picture_request_body
+from service.api.documentation import ERROR_RESPONSES, picture_request
 from service.api.negotiation import preferred
 from service.api.pictures import Upload, decode, receive
 from service.arrays import Tensor
@@ -57,11 +58,16 @@ async def feature_maps(
     else:
         media_type = _MEDIA_TYPES[map_format]
     selection = _select(classifier.layers_with_maps, _split(layer), _split(channels))
-    upload = await receive(request, settings)
     answer = _as_png if media_type == "image/png" else _as_json
-    body = await run_in_threadpool(
-        lambda: answer(classifier, _one_image(upload, classifier, settings, prepare), selection)
-    )
+    with admit(request) as ticket:
+        upload = await receive(request, ticket)
+
+        def job() -> bytes:
+            image = _one_image(upload, classifier, settings, prepare, ticket)
+            ticket.check()
+            return answer(classifier, image, selection)
+
+        body = await run(request, ticket, job)
     return Response(body, media_type=media_type)
 
 
@@ -77,7 +83,7 @@ for _method in ("POST", "PUT"):  # PUT because that is what `curl -T picture.png
             200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
             **ERROR_RESPONSES,
         },
-        openapi_extra={"requestBody": picture_request_body()},
+        openapi_extra=picture_request(),
     )
 
 Selection = Sequence[tuple[Layer, list[int]]]
@@ -116,9 +122,11 @@ def _channel(text: str) -> int:
 
 
 def _one_image(
-    upload: Upload, classifier: Classifier, settings: Settings, prepare: Prepare
+    upload: Upload, classifier: Classifier, settings: Settings, prepare: Prepare, ticket: Ticket
 ) -> PreparedImage:
-    images = decode(upload, prepare=prepare, classifier=classifier, settings=settings)
+    images = decode(
+        upload, prepare=prepare, classifier=classifier, settings=settings, ticket=ticket
+    )
     if len(images) != 1:
         raise TooManyImages(f"{len(images)} pictures, feature maps are of one at a time")
     return images[0]

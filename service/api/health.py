@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter
 
-from service.api.dependencies import DefaultClassifier
+from service.api.dependencies import DefaultClassifier, Ready
+from service.errors import Draining
 from service.schemas import ErrorResponse, Liveness, ModelVersion, Readiness
 
 router = APIRouter(tags=["operation"])
@@ -16,11 +17,13 @@ async def livez() -> Liveness:
 
 @router.get(
     "/readyz",
-    summary="The model is loaded",
-    responses={503: {"model": ErrorResponse, "description": "Still loading"}},
+    summary="The model is loaded, and requests are taken",
+    responses={503: {"model": ErrorResponse, "description": "Still loading, or about to stop"}},
 )
-async def readyz(classifier: DefaultClassifier) -> Readiness:
-    """Answer 200 once the model is loaded, verified and warmed up, 503 before."""
+async def readyz(classifier: DefaultClassifier, is_ready: Ready) -> Readiness:
+    """Answer 200 once the model is loaded, verified and warmed up, until the process drains."""
+    if not is_ready:
+        raise Draining("the service is about to stop")
     manifest = classifier.manifest
     return Readiness(
         status="ready",

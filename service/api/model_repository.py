@@ -3,14 +3,15 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 
+from service.api.admission import admit
 from service.api.body import read_body
 from service.api.dependencies import ModelRepository, ServiceSettings
 from service.api.open_inference import NamedVersion
 from service.api.protocol_documentation import PROTOCOL_ERRORS
-from service.errors import ArtifactError, EmptyBody, InvalidInference, InvalidJSON
+from service.documents import parse_json
+from service.errors import ArtifactError, EmptyBody, InvalidInference
 from service.protocols.model_repository import repository_index, statistics
 from service.repository import Repository
 from service.settings import Settings
@@ -23,13 +24,12 @@ Body = dict[str, Any]
 async def _read_parameters(request: Request, settings: ServiceSettings) -> Body:
     """Return the JSON object a client may send along; no body is an empty one."""
     try:
-        body = await read_body(request, max_bytes=settings.max_body_bytes)
+        # An operator gets through when the service is full.
+        with admit(request, images=0) as ticket:
+            body = await read_body(request, ticket)
     except EmptyBody:
         return {}
-    try:
-        document = from_json(body, cache_strings=False)
-    except ValueError as error:
-        raise InvalidJSON(f"the request is not valid JSON: {error}") from error
+    document = parse_json(body, max_depth=settings.max_json_depth)
     if not isinstance(document, dict):
         raise InvalidInference("the request must be a JSON object")
     return document

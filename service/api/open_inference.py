@@ -1,15 +1,17 @@
 """`/v2`: the Open Inference Protocol."""
 
 import time
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
-from starlette.concurrency import run_in_threadpool
 
+from service.admission import Ticket
+from service.api.admission import admit, run
 from service.api.body import read_body
-from service.api.dependencies import ModelRepository, ServiceSettings
-from service.api.protocol_documentation import PROTOCOL_ERRORS, inference_request_body
+from service.api.dependencies import ModelRepository, Ready, ServiceSettings
+from service.api.protocol_documentation import PROTOCOL_ERRORS, inference_request
 from service.classifier import Classifier
 from service.errors import InvalidInference, UnknownVersion
 from service.protocols.inference import infer
@@ -54,9 +56,9 @@ async def live() -> dict[str, bool]:
 
 
 @router.get("/health/ready", summary="A version of the model is served")
-async def ready(repository: ModelRepository) -> Response:
-    """Answer 200 once a version is served, 503 before."""
-    return JSONResponse({"ready": repository.is_ready}, 200 if repository.is_ready else 503)
+async def ready(is_ready: Ready) -> Response:
+    """Answer 200 once a version is served, 503 before and when the process is about to end."""
+    return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
 
 
 @router.get("/models", summary="The models")
@@ -91,11 +93,11 @@ async def inference(
     Tensors come as JSON or as bytes, and go out as each output's `binary_data` says.
     """
     length = _read_length(json_length)
-    body = await read_body(request, max_bytes=settings.max_body_bytes)
-    received_ns = time.perf_counter_ns()
-    content, head_length = await run_in_threadpool(
-        _infer, body, length, classifier, settings, received_ns
-    )
+    with admit(request) as ticket:
+        body = await read_body(request, ticket)
+        received_ns = time.perf_counter_ns()
+        job = partial(_infer, body, length, classifier, settings, ticket, received_ns)
+        content, head_length = await run(request, ticket, job)
     if head_length is None:
         return Response(content, media_type="application/json")
     headers = {JSON_LENGTH_HEADER: str(head_length)}
@@ -111,7 +113,7 @@ for _path in ("/models/{name}", "/models/{name}/versions/{version}"):
         methods=["POST"],
         summary="Run the model",
         response_model=None,
-        openapi_extra={"requestBody": inference_request_body()},
+        openapi_extra=inference_request(),
     )
 
 
@@ -124,11 +126,16 @@ def _read_length(header: str | None) -> int | None:
 
 
 def _infer(
-    body: bytes, json_length: int | None, classifier: Classifier, settings: Settings, received: int
+    body: bytes,
+    json_length: int | None,
+    classifier: Classifier,
+    settings: Settings,
+    ticket: Ticket,
+    received_ns: int,
 ) -> tuple[bytes, int | None]:
-    with classifier.statistics.request(received) as watch:
-        message = read_message(body, json_length, classifier.manifest)
-        outputs = infer(message.request, classifier, settings, watch)
+    with classifier.statistics.request(received_ns) as watch:
+        message = read_message(body, json_length, classifier.manifest, settings.max_json_depth)
+        outputs = infer(message.request, classifier, settings, ticket, watch)
         answer = write_message(outputs, message, classifier.manifest)
         watch.finish("compute_output")
     return answer

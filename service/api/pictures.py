@@ -1,9 +1,11 @@
 """A request's body, in any of its forms, to prepared pictures."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.requests import Request
 
+from service.admission import Ticket
 from service.api.body import read_body
 from service.api.multipart import read_files
 from service.classifier import Classifier
@@ -27,7 +29,7 @@ class Upload:
     body: bytes
 
 
-async def receive(request: Request, settings: Settings) -> Upload:
+async def receive(request: Request, ticket: Ticket) -> Upload:
     """Receive the body of a request that carries pictures.
 
     Raises:
@@ -46,12 +48,12 @@ async def receive(request: Request, settings: Settings) -> Upload:
             f"Content-Type {media_type!r}: send a picture ({', '.join(PICTURE_MEDIA_TYPES)}), "
             "multipart/form-data with files, or application/json"
         )
-    body = await read_body(request, max_bytes=settings.max_body_bytes)
+    body = await read_body(request, ticket)
     return Upload(media_type, content_type, body)
 
 
 def decode(
-    upload: Upload, *, prepare: Prepare, classifier: Classifier, settings: Settings
+    upload: Upload, *, prepare: Prepare, classifier: Classifier, settings: Settings, ticket: Ticket
 ) -> list[PreparedImage]:
     """Return the pictures of an upload in the order sent, ready for the classifier.
 
@@ -61,23 +63,23 @@ def decode(
     shape = classifier.manifest.input.size
     if upload.media_type == "application/json":
         return read_instances(
-            upload.body,
-            prepare=prepare,
-            shape=shape,
-            max_images=settings.max_images,
-            max_pixels=settings.max_pixels,
+            upload.body, prepare=prepare, shape=shape, settings=settings, ticket=ticket
         )
+    read = partial(
+        read_image,
+        prepare=prepare,
+        shape=shape,
+        max_pixels=settings.max_pixels,
+        weigh=ticket.weigh,
+    )
     if upload.media_type != "multipart/form-data":
-        return [
-            read_image(upload.body, prepare=prepare, shape=shape, max_pixels=settings.max_pixels)
-        ]
+        return [read(upload.body)]
     images = []
     files = read_files(upload.body, content_type=upload.content_type, max_files=settings.max_images)
+    ticket.hold_images(len(files))
     for index, data in enumerate(files):
         try:
-            images.append(
-                read_image(data, prepare=prepare, shape=shape, max_pixels=settings.max_pixels)
-            )
+            images.append(read(data))
         except RequestError as error:
             raise error.at(f"files[{index}]") from error
     return images

@@ -1,14 +1,16 @@
 """`/predict`: classify one picture or many."""
 
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
 import orjson
 from fastapi import APIRouter, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 
+from service.admission import Ticket
+from service.api.admission import admit, run
 from service.api.dependencies import LoadedClassifier, PrepareQuery, ServiceSettings
-from service.api.documentation import ERROR_RESPONSES, picture_request_body
+from service.api.documentation import ERROR_RESPONSES, picture_request
 from service.api.pictures import Upload, decode, receive
 from service.arrays import Tensor
 from service.artifact import Manifest
@@ -44,8 +46,10 @@ async def predict(
     classes = len(classifier.manifest.class_names)
     if top_k is not None and top_k > classes:
         raise InvalidParameter(f"top_k: {top_k}, the model has {classes} classes")
-    upload = await receive(request, settings)
-    body = await run_in_threadpool(_classify, upload, classifier, settings, prepare, top_k)
+    with admit(request) as ticket:
+        upload = await receive(request, ticket)
+        job = partial(_classify, upload, classifier, settings, prepare, top_k, ticket)
+        body = await run(request, ticket, job)
     return Response(body, media_type="application/json")
 
 
@@ -58,14 +62,22 @@ for _method in ("POST", "PUT"):  # PUT because that is what `curl -T picture.png
         summary="Classify pictures",
         response_model=PredictResponse,
         responses=ERROR_RESPONSES,
-        openapi_extra={"requestBody": picture_request_body()},
+        openapi_extra=picture_request(),
     )
 
 
 def _classify(
-    upload: Upload, classifier: Classifier, settings: Settings, prepare: Prepare, top_k: int | None
+    upload: Upload,
+    classifier: Classifier,
+    settings: Settings,
+    prepare: Prepare,
+    top_k: int | None,
+    ticket: Ticket,
 ) -> bytes:
-    images = decode(upload, prepare=prepare, classifier=classifier, settings=settings)
+    images = decode(
+        upload, prepare=prepare, classifier=classifier, settings=settings, ticket=ticket
+    )
+    ticket.check()
     probabilities = classifier.predict([image.pixels for image in images])
     manifest = classifier.manifest
     return orjson.dumps(

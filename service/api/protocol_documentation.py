@@ -2,19 +2,29 @@
 
 from typing import Any
 
-from service.api.documentation import EXAMPLE_PNG_BASE64
+from service.api.documentation import DEADLINE_PARAMETER, EXAMPLE_PNG_BASE64
 from service.schemas import ProtocolError
 
 PROTOCOL_ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ProtocolError, "description": "Something is wrong with the request"},
-    503: {"model": ProtocolError, "description": "No version of the model is served"},
+    503: {"model": ProtocolError, "description": "Not ready, overloaded, or about to stop"},
+    504: {"model": ProtocolError, "description": "The answer was not ready in time"},
 }
 
 _OBJECT = {"type": "object"}
 
 
-def inference_request_body() -> dict[str, Any]:
-    """Return what goes under `requestBody` of Open Inference Protocol inference."""
+def inference_request() -> dict[str, Any]:
+    """Return what Open Inference Protocol inference takes."""
+    return {"parameters": [DEADLINE_PARAMETER], "requestBody": _inference_request_body()}
+
+
+def predict_request() -> dict[str, Any]:
+    """Return what TensorFlow Serving's predict takes."""
+    return {"parameters": [DEADLINE_PARAMETER], "requestBody": _predict_request_body()}
+
+
+def _inference_request_body() -> dict[str, Any]:
     picture = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [EXAMPLE_PNG_BASE64]}
     pixels = {"name": "images", "shape": [1, 784], "datatype": "UINT8", "data": [0] * 784}
     return {
@@ -43,8 +53,7 @@ def inference_request_body() -> dict[str, Any]:
     }
 
 
-def predict_request_body() -> dict[str, Any]:
-    """Return what goes under `requestBody` of TensorFlow Serving's predict."""
+def _predict_request_body() -> dict[str, Any]:
     return {
         "required": True,
         "content": {

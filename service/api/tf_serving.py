@@ -1,16 +1,18 @@
 """`/v1`: TensorFlow Serving's REST API."""
 
 import time
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
-from starlette.concurrency import run_in_threadpool
 from starlette.convertors import StringConvertor, register_url_convertor
 
+from service.admission import Ticket
+from service.api.admission import admit, run
 from service.api.body import read_body
 from service.api.dependencies import ModelRepository, ServiceSettings
-from service.api.protocol_documentation import PROTOCOL_ERRORS, predict_request_body
+from service.api.protocol_documentation import PROTOCOL_ERRORS, predict_request
 from service.classifier import Classifier
 from service.errors import InvalidInference, UnknownModel, UnknownVersion
 from service.protocols import tf_serving
@@ -57,15 +59,19 @@ async def predict(
     `instances` is a list of pictures, `inputs` one tensor; numbers are the network's own units,
     0…1. A picture file may stand for numbers, as `{"b64": "…"}`.
     """
-    body = await read_body(request, max_bytes=settings.max_body_bytes)
-    received_ns = time.perf_counter_ns()
-    answer = await run_in_threadpool(_predict, body, classifier, settings, received_ns)
+    with admit(request) as ticket:
+        body = await read_body(request, ticket)
+        received_ns = time.perf_counter_ns()
+        job = partial(_predict, body, classifier, settings, ticket, received_ns)
+        answer = await run(request, ticket, job)
     return Response(answer, media_type="application/json")
 
 
-def _predict(body: bytes, classifier: Classifier, settings: Settings, received_ns: int) -> bytes:
+def _predict(
+    body: bytes, classifier: Classifier, settings: Settings, ticket: Ticket, received_ns: int
+) -> bytes:
     with classifier.statistics.request(received_ns) as watch:
-        return tf_serving.predict(body, classifier, settings, watch)
+        return tf_serving.predict(body, classifier, settings, ticket, watch)
 
 
 async def other_method(_: NamedVersion, method: str) -> Response:
@@ -114,7 +120,7 @@ for _path in (
         methods=["POST"],
         summary="Run a signature",
         response_model=None,
-        openapi_extra={"requestBody": predict_request_body()},
+        openapi_extra=predict_request(),
     )
     router.add_api_route(
         f"{_path}:{{method}}", other_method, methods=["POST"], include_in_schema=False

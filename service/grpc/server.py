@@ -1,20 +1,23 @@
 """The Open Inference Protocol's GRPCInferenceService, over the same core as its REST routes."""
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from service.admission import Admission, Ticket
 from service.classifier import Classifier
 from service.errors import NotReady, RequestError, StartError, UnknownModel, UnknownVersion
 from service.grpc import open_inference_pb2 as pb
 from service.grpc.messages import read_request, write_response
+from service.lanes import Lanes
 from service.protocols.inference import infer
 from service.protocols.open_inference import model_metadata, server_metadata
 from service.repository import Repository
@@ -26,21 +29,36 @@ _CODES = {
     404: grpc.StatusCode.NOT_FOUND,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+
+Context: TypeAlias = grpc.aio.ServicerContext
+
+_Method = Callable[[Any, Context], Awaitable[Message]]
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What the service shares between its ports."""
+
+    settings: Settings
+    repository: Repository
+    admission: Admission
+    lanes: Lanes
 
 
 @asynccontextmanager
-async def serve(repository: Repository, settings: Settings, version: str) -> AsyncIterator[None]:
-    """Answer on `settings.grpc_port` for as long as the block runs, then drain.
+async def serve(core: Core, version: str) -> AsyncIterator[None]:
+    """Answer on the port that the settings say for as long as the block runs, then drain.
 
     Args:
-        repository: The versions of the model.
-        settings: Limits, address and port.
+        core: What the service shares between its ports.
         version: Of the service.
 
     Raises:
         StartError: The port cannot be listened on.
     """
+    settings = core.settings
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", settings.max_body_bytes),
@@ -49,7 +67,7 @@ async def serve(repository: Repository, settings: Settings, version: str) -> Asy
             ("grpc.so_reuseport", int(settings.workers > 1)),
         ]
     )
-    server.add_generic_rpc_handlers((_Service(repository, settings, version).handlers(),))
+    server.add_generic_rpc_handlers((_Service(core, version).handlers(),))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"{host}:{settings.grpc_port}"
     try:
@@ -64,13 +82,10 @@ async def serve(repository: Repository, settings: Settings, version: str) -> Asy
         await server.stop(settings.drain_seconds)
 
 
-_Method = Callable[[Any], Awaitable[Message]]
-
-
 class _Service:
-    def __init__(self, repository: Repository, settings: Settings, version: str) -> None:
-        self._repository = repository
-        self._settings = settings
+    def __init__(self, core: Core, version: str) -> None:
+        self._core = core
+        self._repository = core.repository
         self._version = version
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -94,36 +109,48 @@ class _Service:
             },
         )
 
-    async def _server_live(self, _: pb.ServerLiveRequest) -> Message:
+    async def _server_live(self, _: pb.ServerLiveRequest, __: Context) -> Message:
         return pb.ServerLiveResponse(live=True)
 
-    async def _server_ready(self, _: pb.ServerReadyRequest) -> Message:
-        return pb.ServerReadyResponse(ready=self._repository.is_ready)
+    async def _server_ready(self, _: pb.ServerReadyRequest, __: Context) -> Message:
+        ready = self._repository.is_ready and self._core.admission.is_open
+        return pb.ServerReadyResponse(ready=ready)
 
-    async def _model_ready(self, request: pb.ModelReadyRequest) -> Message:
+    async def _model_ready(self, request: pb.ModelReadyRequest, _: Context) -> Message:
         try:
             self._find(request.name, request.version)
         except (NotReady, UnknownModel, UnknownVersion):
             return pb.ModelReadyResponse(ready=False)
         return pb.ModelReadyResponse(ready=True)
 
-    async def _server_metadata(self, _: pb.ServerMetadataRequest) -> Message:
+    async def _server_metadata(self, _: pb.ServerMetadataRequest, __: Context) -> Message:
         return pb.ServerMetadataResponse(**server_metadata(self._version))
 
-    async def _model_metadata(self, request: pb.ModelMetadataRequest) -> Message:
+    async def _model_metadata(self, request: pb.ModelMetadataRequest, _: Context) -> Message:
         manifest = self._find(request.name, request.version).manifest
         return pb.ModelMetadataResponse(**model_metadata(manifest, list(self._repository.serving)))
 
-    async def _model_infer(self, request: pb.ModelInferRequest) -> Message:
+    async def _model_infer(self, request: pb.ModelInferRequest, context: Context) -> Message:
         received_ns = time.perf_counter_ns()
         classifier = self._find(request.model_name, request.model_version)
-        return await asyncio.to_thread(self._infer, request, classifier, received_ns)
+        with self._core.admission.admit() as ticket:
+            ticket.hold_bytes(request.ByteSize())
+            left = context.time_remaining()
+            allowed = self._core.settings.deadline_seconds
+            ticket.start_clock(allowed if left is None else min(left, allowed))
+            job = partial(self._infer, request, classifier, ticket, received_ns)
+            return await self._core.lanes.run(job, ticket)
 
     def _infer(
-        self, request: pb.ModelInferRequest, classifier: Classifier, received_ns: int
+        self,
+        request: pb.ModelInferRequest,
+        classifier: Classifier,
+        ticket: Ticket,
+        received_ns: int,
     ) -> pb.ModelInferResponse:
         with classifier.statistics.request(received_ns) as watch:
-            outputs = infer(read_request(request), classifier, self._settings, watch)
+            settings = self._core.settings
+            outputs = infer(read_request(request), classifier, settings, ticket, watch)
             response = write_response(outputs, request.id, classifier.manifest)
             watch.finish("compute_output")
         return response
@@ -142,7 +169,7 @@ def _answering_errors(
 ) -> Callable[[Any, grpc.aio.ServicerContext], Awaitable[Message]]:
     async def answer(request: Message, context: grpc.aio.ServicerContext) -> Message:
         try:
-            return await method(request)
+            return await method(request, context)
         except RequestError as error:
             code, reason = _CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT), str(error)
         except Exception:  # gRPC would send the client what it says.

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from service.admission import Ticket
 from service.arrays import Tensor
 from service.artifact import Manifest
 from service.classifier import Classifier
@@ -73,18 +74,25 @@ def output_specs(manifest: Manifest) -> list[TensorSpec]:
 
 
 def infer(
-    request: InferenceRequest, classifier: Classifier, settings: Settings, watch: Request
+    request: InferenceRequest,
+    classifier: Classifier,
+    settings: Settings,
+    ticket: Ticket,
+    watch: Request,
 ) -> list[NamedTensor]:
     """Run the network and return what was asked for, rows in the order of the input's.
 
     Raises:
         InvalidTensor: An input or output is none the model has, or cannot be taken.
+        Overloaded: There is no place for so many pictures.
+        DeadlineExceeded: Nobody waits for the answer.
         RequestError: There are too many pictures, or one is refused by `read_image`.
     """
     manifest = classifier.manifest
     outputs = request.outputs or [RequestedOutput(name) for name in DEFAULT_OUTPUTS]
     _check_outputs(outputs, manifest)
-    images = _to_images(request, classifier, settings)
+    images = _to_images(request, classifier, settings, ticket)
+    ticket.check()
     watch.finish("compute_input")
     probabilities, layers = run_network(classifier, images, {o.name for o in outputs}, watch)
     return [_output(output, probabilities, layers, manifest) for output in outputs]
@@ -103,7 +111,9 @@ def run_network(
     return probabilities, layers
 
 
-def _to_images(request: InferenceRequest, classifier: Classifier, settings: Settings) -> Tensor:
+def _to_images(
+    request: InferenceRequest, classifier: Classifier, settings: Settings, ticket: Ticket
+) -> Tensor:
     own_name = classifier.manifest.input.name
     if len(request.inputs) != 1:
         raise InvalidTensor(
@@ -111,15 +121,15 @@ def _to_images(request: InferenceRequest, classifier: Classifier, settings: Sett
         )
     [tensor] = request.inputs
     if tensor.name == own_name:
-        return numbers_to_images(tensor, classifier, settings.max_images)
+        return numbers_to_images(tensor, classifier, settings.max_images, ticket)
     if tensor.name != PICTURE_INPUT:
         raise InvalidTensor(f"no input {tensor.name!r}; there is {own_name} and {PICTURE_INPUT}")
     if not isinstance(tensor.values, list):
         raise InvalidTensor(f"{tensor.name}: {tensor.datatype}, expected {BYTES}")
-    check_count(tensor.name, tensor.shape, settings.max_images)
+    check_count(tensor.name, tensor.shape, settings.max_images, ticket)
     if tensor.shape not in {(len(tensor.values),), (len(tensor.values), 1)}:
         raise InvalidTensor(f"{tensor.name}: shape {list(tensor.shape)}, expected [n] or [n, 1]")
-    return pictures_to_images(tensor.name, tensor.values, request.prepare, classifier, settings)
+    return pictures_to_images(tensor, request.prepare, classifier, settings, ticket)
 
 
 def _check_outputs(outputs: Sequence[RequestedOutput], manifest: Manifest) -> None:

@@ -6,6 +6,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from service.admission import Ticket
 from service.arrays import Tensor
 from service.classifier import Classifier
 from service.errors import InvalidTensor, RequestError, TooManyImages
@@ -20,7 +21,9 @@ UNIT_DATATYPES = {"FP32", "FP64"}
 """Of what is already in the network's own units."""
 
 
-def numbers_to_images(tensor: NamedTensor, classifier: Classifier, max_images: int) -> Tensor:
+def numbers_to_images(
+    tensor: NamedTensor, classifier: Classifier, max_images: int, ticket: Ticket
+) -> Tensor:
     """Return a tensor of numbers as the network takes it.
 
     Args:
@@ -28,6 +31,7 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, max_images: i
             0…scale, or of floats in the network's own units, which may be anything.
         classifier: Whose input it is.
         max_images: Most pictures allowed.
+        ticket: Of the request.
 
     Returns:
         (n, height, width, 1) float32.
@@ -35,6 +39,7 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, max_images: i
     Raises:
         InvalidTensor: The datatype, the shape or an integer is not one of these.
         TooManyImages: n is over the limit.
+        Overloaded: There is no place for so many.
     """
     values = tensor.values
     if isinstance(values, list) or tensor.datatype not in PIXEL_DATATYPES | UNIT_DATATYPES:
@@ -47,7 +52,7 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, max_images: i
             f"{tensor.name}: shape {list(tensor.shape)}, expected [n, {height}, {width}, 1], "
             f"[n, {height}, {width}] or [n, {height * width}]"
         )
-    check_count(tensor.name, tensor.shape, max_images)
+    check_count(tensor.name, tensor.shape, max_images, ticket)
     if tensor.datatype in UNIT_DATATYPES:
         with np.errstate(over="ignore"):  # A number too large for float32 becomes infinite.
             images: Tensor = values.astype(np.float32, copy=False)
@@ -59,7 +64,11 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, max_images: i
 
 
 def pictures_to_images(
-    name: str, files: Sequence[bytes], prepare: str, classifier: Classifier, settings: Settings
+    tensor: NamedTensor,
+    prepare: str,
+    classifier: Classifier,
+    settings: Settings,
+    ticket: Ticket,
 ) -> Tensor:
     """Return picture files as the network takes them: (n, height, width, 1) float32 in [0, 1].
 
@@ -69,31 +78,34 @@ def pictures_to_images(
     if prepare not in get_args(Prepare):
         raise InvalidTensor(f"prepare: {prepare!r} is none of {', '.join(get_args(Prepare))}")
     pixels = []
-    for index, data in enumerate(files):
+    for index, data in enumerate(tensor.values):
         try:
             image = read_image(
                 data,
                 prepare=prepare,  # type: ignore[arg-type]  # checked above
                 shape=classifier.manifest.input.size,
                 max_pixels=settings.max_pixels,
+                weigh=ticket.weigh,
             )
         except RequestError as error:
-            raise error.at(f"{name}[{index}]") from error
+            raise error.at(f"{tensor.name}[{index}]") from error
         pixels.append(image.pixels)
     return classifier.to_images(pixels)
 
 
-def check_count(name: str, shape: Sequence[int], max_images: int) -> None:
-    """Raise unless the first dimension is a number of pictures that may be sent.
+def check_count(name: str, shape: Sequence[int], max_images: int, ticket: Ticket) -> None:
+    """Take places for as many pictures as the first dimension says.
 
     Raises:
         InvalidTensor: There is none.
         TooManyImages: There are more than `max_images`.
+        Overloaded: There is no place for so many.
     """
     if not shape or shape[0] < 1:
         raise InvalidTensor(f"{name}: shape {list(shape)} has no picture")
     if shape[0] > max_images:
         raise TooManyImages(f"{name}: {shape[0]} pictures, the limit is {max_images}")
+    ticket.hold_images(shape[0])
 
 
 def _check_pixels(values: NDArray[Any], name: str, scale: float) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
-from pydantic_core import from_json
 
 from service.artifact import Manifest
-from service.errors import InvalidInference, InvalidJSON, InvalidTensor
+from service.documents import parse_json
+from service.errors import InvalidInference, InvalidTensor
 from service.protocols.inference import (
     InferenceRequest,
     RequestedOutput,
@@ -83,7 +83,9 @@ class Message:
     binary_by_default: bool = False
 
 
-def read_message(body: bytes, json_length: int | None, manifest: Manifest) -> Message:
+def read_message(
+    body: bytes, json_length: int | None, manifest: Manifest, max_json_depth: int
+) -> Message:
     """Read an inference request.
 
     Args:
@@ -91,9 +93,10 @@ def read_message(body: bytes, json_length: int | None, manifest: Manifest) -> Me
         json_length: Bytes of the JSON; None if it is the whole body, 0 if the body is nothing but
             one raw picture for the model's own input.
         manifest: Of the model it is for.
+        max_json_depth: See `parse_json`.
 
     Raises:
-        InvalidJSON: The JSON is none, or nests deeper than any valid request does.
+        InvalidJSON: The JSON is none, or nests too deeply.
         InvalidInference: A field is missing or of the wrong kind, or the bytes do not add up.
         InvalidTensor: The data of an input does not fit its datatype and shape.
     """
@@ -104,7 +107,7 @@ def read_message(body: bytes, json_length: int | None, manifest: Manifest) -> Me
             f"the JSON is said to have {json_length} bytes, the body has {len(body)}"
         )
     view = memoryview(body)
-    document = _parse(body if json_length is None else bytes(view[:json_length]))
+    document = _parse(body if json_length is None else bytes(view[:json_length]), max_json_depth)
     tensors = _read_inputs(
         document.inputs, view[len(body) if json_length is None else json_length :]
     )
@@ -180,15 +183,14 @@ def _raw_picture(body: bytes, manifest: Manifest) -> NamedTensor:
     return NamedTensor(spec.name, "FP32", shape, from_raw(body, "FP32", shape))
 
 
-def _parse(text: bytes) -> _Request:
+def _parse(text: bytes, max_depth: int) -> _Request:
+    document = parse_json(text, max_depth=max_depth)
     try:
-        return _Request.model_validate(from_json(text, cache_strings=False))
+        return _Request.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the request"
         raise InvalidInference(f"{where}: {first['msg']}") from error
-    except ValueError as error:
-        raise InvalidJSON(f"the request is not valid JSON: {error}") from error
 
 
 def _read_inputs(inputs: Sequence[_Input], binary: memoryview) -> list[NamedTensor]:

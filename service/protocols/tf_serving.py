@@ -8,15 +8,16 @@ from typing import Any, Literal
 
 import numpy as np
 import orjson
-from pydantic_core import from_json
 
+from service.admission import Ticket
 from service.arrays import Tensor
 from service.artifact import Manifest
 from service.classifier import Classifier
+from service.documents import parse_json
 from service.errors import InvalidInference, InvalidJSON, InvalidTensor
 from service.protocols.inference import PROBABILITIES, run_network
 from service.protocols.inputs import check_count, numbers_to_images, pictures_to_images
-from service.protocols.tensors import NamedTensor, flatten
+from service.protocols.tensors import BYTES, NamedTensor, flatten
 from service.repository import VersionStatus
 from service.settings import Settings
 from service.statistics import Request
@@ -41,13 +42,16 @@ class PredictRequest:
     images: Tensor
 
 
-def predict(body: bytes, classifier: Classifier, settings: Settings, watch: Request) -> bytes:
+def predict(
+    body: bytes, classifier: Classifier, settings: Settings, ticket: Ticket, watch: Request
+) -> bytes:
     """Answer a predict request.
 
     Raises:
         RequestError: The request is refused by `read_request`.
     """
-    request = read_request(body, classifier, settings)
+    request = read_request(body, classifier, settings, ticket)
+    ticket.check()
     watch.finish("compute_input")
     wanted = {PROBABILITIES} if request.signature == "serving_default" else {"layers"}
     probabilities, layers = run_network(classifier, request.images, wanted, watch)
@@ -56,21 +60,23 @@ def predict(body: bytes, classifier: Classifier, settings: Settings, watch: Requ
     return answer
 
 
-def read_request(body: bytes, classifier: Classifier, settings: Settings) -> PredictRequest:
+def read_request(
+    body: bytes, classifier: Classifier, settings: Settings, ticket: Ticket
+) -> PredictRequest:
     """Read a predict request: `instances`, a picture an item, or `inputs`, one tensor.
 
     Numbers are the network's own units. A picture file may stand for numbers, as `{"b64": "…"}`.
 
     Raises:
-        InvalidJSON: `body` is not JSON, or nests deeper than any valid request does.
+        InvalidJSON: `body` is not JSON, or nests deeper than `max_json_depth`.
         InvalidInference: The request does not have the form, or no such signature.
         InvalidTensor: The values are not pictures.
         RequestError: There are too many pictures, or one is refused by `read_image`.
     """
     try:
-        document = from_json(body, allow_inf_nan=True, cache_strings=False)
-    except ValueError as error:
-        raise InvalidJSON(f"JSON parse error: {error}") from error
+        document = parse_json(body, max_depth=settings.max_json_depth)
+    except InvalidJSON as error:
+        raise error.at("JSON parse error") from error
     if not isinstance(document, dict):
         raise InvalidInference("the request must be a JSON object")
     if unknown := sorted(document.keys() - _FIELDS):
@@ -85,7 +91,7 @@ def read_request(body: bytes, classifier: Classifier, settings: Settings) -> Pre
         field, value = "instances", _rows(document["instances"], classifier.manifest.input.name)
     else:
         field, value = "inputs", _columns(document["inputs"], classifier.manifest.input.name)
-    return PredictRequest(signature, by_row, _to_images(field, value, classifier, settings))
+    return PredictRequest(signature, by_row, _to_images(field, value, classifier, settings, ticket))
 
 
 def write_answer(request: PredictRequest, outputs: Tensor | Mapping[str, Tensor]) -> bytes:
@@ -205,15 +211,18 @@ def _columns(inputs: object, input_name: str) -> object:
     return [inputs] if isinstance(inputs, dict) else inputs
 
 
-def _to_images(field: str, value: object, classifier: Classifier, settings: Settings) -> Tensor:
+def _to_images(
+    field: str, value: object, classifier: Classifier, settings: Settings, ticket: Ticket
+) -> Tensor:
     try:
         flat, shape, kinds = flatten(value)
     except InvalidTensor as error:
         raise error.at(field) from error
     if kinds == {dict} and len(shape) == 1:
-        check_count(field, shape, settings.max_images)
+        check_count(field, shape, settings.max_images, ticket)
         files = [_from_base64(item, f"{field}[{index}]") for index, item in enumerate(flat)]
-        return pictures_to_images(field, files, "auto", classifier, settings)
+        tensor = NamedTensor(field, BYTES, shape, files)
+        return pictures_to_images(tensor, "auto", classifier, settings, ticket)
     if not kinds <= {int, float}:
         raise InvalidTensor(f"{field}: expected numbers, or an object with b64 for each picture")
     try:
@@ -222,7 +231,7 @@ def _to_images(field: str, value: object, classifier: Classifier, settings: Sett
     except (OverflowError, ValueError) as error:
         raise InvalidTensor(f"{field}: not a tensor of FP32: {error}") from error
     tensor = NamedTensor(field, "FP32", shape, values)
-    return numbers_to_images(tensor, classifier, settings.max_images)
+    return numbers_to_images(tensor, classifier, settings.max_images, ticket)
 
 
 def _from_base64(item: dict[str, object], place: str) -> bytes:

@@ -16,9 +16,11 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from service.api.connection import BoundedHeadProtocol
 from service.app import create_app
 from service.artifact import FLATBUFFER, MANIFEST, Artifact, published_versions, verify
 from service.classifier import Classifier
@@ -69,10 +71,15 @@ def strict_client() -> Iterator[httpx.Client]:
 
 
 @contextmanager
-def serve(settings: Settings, *, wait: bool = True) -> Iterator[httpx.Client]:
+def serve(
+    settings: Settings, *, app: FastAPI | None = None, wait: bool = True
+) -> Iterator[httpx.Client]:
     """Serve in a thread of this process, where coverage sees it, until the block ends."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, ws="none"))
+    app = app or create_app(settings)
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, ws="none", http=BoundedHeadProtocol)
+    )
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:

@@ -386,11 +386,18 @@ def test_a_wrong_request_is_a_400_that_says_what(
 
 
 @pytest.mark.parametrize(
-    "body",
-    [b"{", b"\xff\xfe", b"[" * 100_000, b'{"inputs":' + b"[" * 100_000 + b"]" * 100_000 + b"}"],
+    ("body", "reason"),
+    [
+        (b"{", "not valid JSON"),
+        (b"\xff\xfe", "not valid JSON"),
+        (b"[" * 100_000, "deeper than 16"),
+        (b'{"inputs":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "deeper than 16"),
+    ],
 )
-def test_what_is_not_json_is_a_400(client: httpx.Client, body: bytes) -> None:
-    assert "not valid JSON" in protocol_error(client.post(INFER, content=body))
+def test_what_is_not_json_or_nests_too_deep_is_a_400(
+    client: httpx.Client, body: bytes, reason: str
+) -> None:
+    assert reason in protocol_error(client.post(INFER, content=body))
 
 
 @pytest.mark.parametrize("length", ["", "-1", "x", "1e3", "99999999", "9" * 30, "٣"])
@@ -481,5 +488,5 @@ def test_limits_count_pictures_and_bytes(strict_client: httpx.Client, boot_png: 
     response = strict_client.post(INFER, json={"inputs": [four]})
     assert protocol_error(response, 413) == "image: 4 pictures, the limit is 3"
     assert "200000 bytes" in protocol_error(strict_client.post(INFER, content=b"0" * 200_001), 413)
-    response = strict_client.post(INFER, content=b"0", headers={"Content-Encoding": "gzip"})
+    response = strict_client.post(INFER, content=b"0", headers={"Content-Encoding": "br"})
     assert "Content-Encoding" in protocol_error(response, 415)

@@ -183,3 +183,12 @@ def test_loading_what_is_not_there_is_refused_without_naming_a_path(
         response = client.post(f"/v2/repository/models/{MODEL}/load")
         assert response.status_code == 400
         assert str(copied_artifacts) not in response.text
+
+
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_a_compressed_request(server: Any, test_slice: Slice, algorithm: str) -> None:
+    inputs = [tensor("images", test_slice[0][:6], "UINT8", binary=True)]
+    answer = server.infer(MODEL, inputs, request_compression_algorithm=algorithm)
+    np.testing.assert_array_equal(
+        answer.as_numpy("class_id"), server.infer(MODEL, inputs).as_numpy("class_id")
+    )

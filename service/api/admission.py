@@ -1,0 +1,90 @@
+"""Takes inference requests in, and runs their work while somebody waits for it."""
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from service.admission import Admission, Ticket
+from service.errors import InvalidParameter
+from service.lanes import Lanes
+
+DEADLINE_HEADER = "X-Request-Timeout"
+
+PATIENCE_SECONDS = 0.02
+"""Most answers are ready by then; only of a longer job is it worth knowing who hung up."""
+
+T = TypeVar("T")
+
+
+def admit(request: Request, images: int = 1) -> Ticket:
+    """Take a request in before its body is read; see `Admission.admit`."""
+    admission: Admission = request.app.state.admission
+    return admission.admit(images)
+
+
+async def run(request: Request, ticket: Ticket, job: Callable[[], T]) -> T:
+    """Run the work of a request whose body was received.
+
+    Raises:
+        InvalidParameter: The deadline that the client asks for is none.
+        DeadlineExceeded: The work took longer than the deadline.
+        ClientDisconnect: The client hung up, and the work was dropped.
+    """
+    lanes: Lanes = request.app.state.lanes
+    ticket.start_clock(_deadline_seconds(request))
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 (a coroutine runs in one)
+    watch = _Watch(request, task)
+    timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, watch.start)
+    try:
+        return await lanes.run(job, ticket)
+    except asyncio.CancelledError:
+        if not watch.client_is_gone:
+            raise
+        task.uncancel()
+        raise ClientDisconnect from None
+    finally:
+        timer.cancel()
+        watch.stop()
+
+
+def _deadline_seconds(request: Request) -> float:
+    """Return how long the work may take: the setting, or less if the client asks for less."""
+    seconds: float = request.app.state.settings.deadline_seconds
+    asked = request.headers.get(DEADLINE_HEADER)
+    if asked is None:
+        return seconds
+    try:
+        wanted = float(asked)
+    except ValueError:
+        wanted = math.nan
+    if not wanted > 0:
+        raise InvalidParameter(f"{DEADLINE_HEADER}: a positive number of seconds is expected")
+    return min(wanted, seconds)
+
+
+class _Watch:
+    """Cancels a task when the client of its request hangs up."""
+
+    def __init__(self, request: Request, task: asyncio.Task[object]) -> None:
+        self.client_is_gone = False
+        self._request = request
+        self._task = task
+        self._watching: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._watching = asyncio.get_running_loop().create_task(self._wait())
+
+    def stop(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+
+    async def _wait(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self.client_is_gone = True
+        self._task.cancel()

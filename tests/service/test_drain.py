@@ -1,0 +1,133 @@
+"""What becomes of requests when the process, or one of several workers, ends."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.conftest import serve_process, wait_for, wait_until_ready
+
+CLIENTS = 8
+
+
+class Client(threading.Thread):
+    """Posts one picture after the other until it is refused, on one connection or on many."""
+
+    def __init__(self, url: str, picture: bytes, *, keep_alive: bool = True) -> None:
+        super().__init__()
+        self.answers: list[httpx.Response] = []
+        self.failure: Exception | None = None
+        self.should_stop = False
+        self._url = url
+        self._picture = picture
+        self._limits = httpx.Limits(max_keepalive_connections=1 if keep_alive else 0)
+
+    def run(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=20, limits=self._limits) as client:
+            while not self.should_stop and self.failure is None:
+                try:
+                    answer = client.post("/predict", content=self._picture)
+                except httpx.TransportError as error:
+                    self.failure = error
+                else:
+                    self.answers.append(answer)
+                    if answer.status_code != 200:
+                        return
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [
+        int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_on_sigterm_nothing_accepted_is_lost_and_the_rest_is_told(
+    workers: int, free_port: int, boot_png: bytes
+) -> None:
+    url = f"http://127.0.0.1:{free_port}"
+    with serve_process("--workers", str(workers), "--log-level=warning", port=free_port) as process:
+        with httpx.Client(base_url=url) as probe:
+            wait_until_ready(probe)
+            clients = [Client(url, boot_png) for _ in range(CLIENTS)]
+            for client in clients:
+                client.start()
+            wait_for(lambda: all(len(client.answers) > 20 for client in clients))
+            process.send_signal(signal.SIGTERM)
+            wait_for(lambda: probe.get("/readyz").status_code == 503)
+            assert probe.get("/livez").status_code == 200
+        for client in clients:
+            client.join(timeout=20)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+    for client in clients:
+        assert client.failure is None
+        *accepted, refused = client.answers
+        assert {answer.status_code for answer in accepted} == {200}
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "draining"
+        assert refused.headers["Connection"] == "close"
+
+
+def test_a_request_under_way_is_finished(free_port: int, encode: object) -> None:
+    from PIL import Image  # noqa: PLC0415
+
+    assert callable(encode)
+    picture = encode(Image.new("RGB", (5000, 4900), "white"))
+    url = f"http://127.0.0.1:{free_port}"
+    arguments = ("--drain-notice-seconds=0", "--log-level=warning")
+    with serve_process(*arguments, port=free_port) as process:
+        with httpx.Client(base_url=url) as probe:
+            wait_until_ready(probe)
+        client = Client(url, picture, keep_alive=False)
+        client.start()
+        wait_for(lambda: len(client.answers) > 0)
+        time.sleep(0.1)  # The next request has been sent, and takes several times as long.
+        process.send_signal(signal.SIGTERM)
+        client.join(timeout=20)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert [answer.status_code for answer in client.answers[:2]] == [200, 200]
+    assert isinstance(client.failure, httpx.ConnectError) or client.answers[-1].status_code == 503
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="workers are found under /proc")
+def test_a_killed_worker_is_replaced_and_nobody_is_told_more_than_that_it_hung_up(
+    free_port: int, boot_png: bytes
+) -> None:
+    url = f"http://127.0.0.1:{free_port}"
+    with serve_process("--workers=2", "--log-level=warning", port=free_port) as process:
+        with httpx.Client(base_url=url) as probe:
+            wait_until_ready(probe)
+        wait_for(lambda: len(workers_of(process)) == 2)
+        before = set(workers_of(process))
+        clients = [Client(url, boot_png, keep_alive=False) for _ in range(CLIENTS)]
+        for client in clients:
+            client.start()
+        wait_for(lambda: all(len(client.answers) > 5 for client in clients))
+        killed = min(before)
+        os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: len(set(workers_of(process)) - {killed}) == 2)
+        alive = [client for client in clients if client.failure is None]
+        counts = [len(client.answers) for client in alive]
+        wait_for(
+            lambda: all(
+                len(client.answers) > count + 50 or client.failure
+                for client, count in zip(alive, counts, strict=True)
+            )
+        )
+        for client in clients:
+            client.should_stop = True
+        for client in clients:
+            client.join(timeout=20)
+    assert alive
+    for client in clients:
+        assert {answer.status_code for answer in client.answers} == {200}
+        if client.failure is not None:
+            assert isinstance(client.failure, httpx.NetworkError | httpx.RemoteProtocolError)

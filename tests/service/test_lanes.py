@@ -1,0 +1,161 @@
+import asyncio
+import os
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+from service.admission import Admission, Ticket
+from service.errors import DeadlineExceeded, InvalidImage
+from service.lanes import LONG_JOB_NICENESS, QUICK_PIXELS, Lanes, available_processors
+
+
+@pytest.fixture
+def lanes() -> Iterator[Lanes]:
+    lanes = Lanes(1)
+    yield lanes
+    lanes.close()
+
+
+@pytest.fixture
+def admission() -> Admission:
+    return Admission(max_images=100, max_bytes=100)
+
+
+def in_loop(test: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(30):
+            await test()
+
+    asyncio.run(bounded())
+
+
+def test_a_short_job_runs_at_full_priority_and_a_long_one_lower(
+    lanes: Lanes, admission: Admission
+) -> None:
+    runs: list[tuple[str, int]] = []
+
+    def job(ticket: Ticket, pixels: int) -> str:
+        niceness = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        runs.append((threading.current_thread().name, niceness))
+        ticket.weigh(pixels)
+        return "done"
+
+    async def test() -> None:
+        for pixels in (QUICK_PIXELS, QUICK_PIXELS + 1):
+            with admission.admit() as ticket:
+                assert await lanes.run(lambda t=ticket, p=pixels: job(t, p), ticket) == "done"  # type: ignore[misc]
+
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    in_loop(test)
+    long = min(19, usual + LONG_JOB_NICENESS) if sys.platform == "linux" else usual
+    assert runs == [("quick_0", usual), ("quick_0", usual), ("long_0", long)]
+
+
+def test_short_jobs_do_not_wait_for_long_ones(lanes: Lanes, admission: Admission) -> None:
+    may_end = threading.Event()
+
+    def long_job(ticket: Ticket) -> bool:
+        ticket.weigh(QUICK_PIXELS + 1)
+        return may_end.wait(30)
+
+    async def test() -> None:
+        with admission.admit() as long, admission.admit() as short:
+            waiting = asyncio.create_task(lanes.run(lambda: long_job(long), long))
+            while admission.images < 2:
+                await asyncio.sleep(0.001)
+            for _ in range(20):
+                assert await lanes.run(lambda: "short", short) == "short"
+            assert not waiting.done()
+            may_end.set()
+            assert await waiting
+
+    in_loop(test)
+
+
+def test_what_has_not_begun_by_its_deadline_never_does(lanes: Lanes, admission: Admission) -> None:
+    may_end = threading.Event()
+    ran = []
+
+    async def test() -> None:
+        with admission.admit() as first, admission.admit() as second:
+            blocking = asyncio.create_task(lanes.run(lambda: may_end.wait(30), first))
+            await asyncio.sleep(0.01)
+            second.start_clock(0.02)
+            with pytest.raises(DeadlineExceeded):
+                await lanes.run(lambda: ran.append("second"), second)
+            may_end.set()
+            await blocking
+            assert await lanes.run(lambda: "next", first) == "next"
+
+    in_loop(test)
+    assert not ran
+    assert admission.images == 0
+
+
+def test_what_has_begun_stops_at_its_next_step_and_keeps_its_place_until_then(
+    lanes: Lanes, admission: Admission
+) -> None:
+    may_go_on, stopped = threading.Event(), threading.Event()
+
+    def job(ticket: Ticket) -> None:
+        may_go_on.wait(30)
+        try:
+            ticket.check()
+        except DeadlineExceeded:
+            stopped.set()
+
+    async def test() -> None:
+        with admission.admit() as ticket:
+            ticket.start_clock(0.02)
+            with pytest.raises(DeadlineExceeded):
+                await lanes.run(lambda: job(ticket), ticket)
+        assert admission.images == 1
+        may_go_on.set()
+
+    in_loop(test)
+    assert stopped.wait(30)
+    for _ in range(1000):
+        if admission.images == 0:
+            return
+        time.sleep(0.01)
+    pytest.fail("the place was not given back")
+
+
+def test_a_cancelled_caller_cancels_its_work(lanes: Lanes, admission: Admission) -> None:
+    may_end = threading.Event()
+    ran = []
+
+    async def test() -> None:
+        with admission.admit() as first, admission.admit() as second:
+            blocking = asyncio.create_task(lanes.run(lambda: may_end.wait(30), first))
+            await asyncio.sleep(0.01)
+            waiting = asyncio.create_task(lanes.run(lambda: ran.append("second"), second))
+            await asyncio.sleep(0.01)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            may_end.set()
+            await blocking
+
+    in_loop(test)
+    assert not ran
+    assert admission.images == 0
+
+
+def test_what_a_job_raises_is_raised(lanes: Lanes, admission: Admission) -> None:
+    def job() -> None:
+        raise InvalidImage("broken")
+
+    async def test() -> None:
+        with admission.admit() as ticket, pytest.raises(InvalidImage, match="broken"):
+            await lanes.run(job, ticket)
+        assert admission.images == 0
+
+    in_loop(test)
+
+
+def test_there_is_a_processor() -> None:
+    assert 1 <= available_processors() <= (os.cpu_count() or 1)

@@ -1,0 +1,106 @@
+"""Every answer is for the image that was sent, whatever happens beside it."""
+
+import json
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.classifier import Classifier
+from tests.service.conftest import Encode
+
+Images = NDArray[np.uint8]
+Answers = NDArray[np.float32]
+
+THREADS = 8
+REQUESTS_A_THREAD = 40
+TOLERANCE = 0.01
+"""What quantisation may make of a batch; any two pictures of the pool are further apart."""
+
+
+@pytest.fixture(scope="session")
+def pool(test_slice: tuple[Images, Images], classifier: Classifier) -> tuple[Images, Answers]:
+    """Pictures whose answers cannot be mistaken for one another, and the answers."""
+    pictures = test_slice[0]
+    answers = classifier.predict(list(pictures))
+    chosen: list[int] = []
+    for index, answer in enumerate(answers):
+        if all(np.abs(answers[other] - answer).max() > 4 * TOLERANCE for other in chosen):
+            chosen.append(index)
+    assert len(chosen) > 50
+    return pictures[chosen], answers[chosen]
+
+
+def ask(
+    client: httpx.Client, random: np.random.Generator, pictures: Images, encode: Encode
+) -> Answers:
+    """Return the probabilities of the pictures, asked for in one form or another."""
+    form = int(random.integers(4))
+    if form == 0:
+        files = [("files", (f"{i}.png", encode(p))) for i, p in enumerate(pictures)]
+        answer = client.post("/predict", files=files)
+    elif form == 1:
+        answer = client.post("/predict", json={"instances": pictures.tolist()})
+    else:
+        tensor = {
+            "name": "images",
+            "shape": pictures.shape,
+            "datatype": "UINT8",
+            "parameters": {"binary_data_size": pictures.size},
+        }
+        output = {"name": "probabilities", "parameters": {"binary_data": form == 2}}
+        head = json.dumps({"inputs": [tensor], "outputs": [output]}).encode()
+        answer = client.post(
+            "/v2/models/fashion_mnist/infer",
+            content=head + pictures.tobytes(),
+            headers={"Inference-Header-Content-Length": str(len(head))},
+        )
+        assert answer.status_code == 200, answer.text
+        if form == 2:
+            length = int(answer.headers["Inference-Header-Content-Length"])
+            return np.frombuffer(answer.content[length:], np.float32).reshape(-1, 10)
+        data: Answers = np.array(answer.json()["outputs"][0]["data"], np.float32)
+        return data.reshape(-1, 10)
+    assert answer.status_code == 200, answer.text
+    rows = [list(p["probabilities"].values()) for p in answer.json()["predictions"]]
+    return np.array(rows, np.float32)
+
+
+def hang_up_half_way(client: httpx.Client, picture: bytes) -> None:
+    url = client.base_url
+    with socket.create_connection((url.host, url.port or 80), timeout=10) as connection:
+        head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(picture)
+        connection.sendall(head + picture)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_under_concurrency_cancellation_and_mixed_sizes(
+    client: httpx.Client,
+    pool: tuple[Images, Answers],
+    encode: Encode,
+    boot_png: bytes,
+    seed: int,
+) -> None:
+    pictures, expected = pool
+    start = threading.Barrier(THREADS)
+
+    def converse(thread: int) -> float:
+        random = np.random.default_rng([seed, thread])
+        start.wait()
+        worst = 0.0
+        for _ in range(REQUESTS_A_THREAD):
+            if random.random() < 0.2:
+                hang_up_half_way(client, boot_png)
+            rows = random.integers(len(pictures), size=random.choice([1, 1, 2, 7, 40]))
+            given = ask(client, random, pictures[rows], encode)
+            assert given.shape == expected[rows].shape
+            worst = max(worst, float(np.abs(given - expected[rows]).max()))
+        return worst
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        worst = max(threads.map(converse, range(THREADS)))
+    assert worst < TOLERANCE
