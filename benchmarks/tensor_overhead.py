@@ -10,20 +10,17 @@ the kernel, HTTP, JSON, both tensors.
 
 import http.client
 import json
-import socket
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+
+from benchmarks.server import service
 
 IMAGES = 256
 PIXELS = 784
 ROUNDS = 15
 REQUESTS_A_ROUND = 20
 GOAL = 0.2
-STARTUP_SECONDS = 60
 
 INFER = "/v2/models/fashion_mnist/infer"
 STATS = "/v2/models/fashion_mnist/stats"
@@ -34,7 +31,8 @@ def main() -> int:
     """Print the share of time outside the engine; return 1 if it misses the goal."""
     head, body = binary_request()
     headers = {JSON_LENGTH_HEADER: str(head), "Content-Type": "application/octet-stream"}
-    with service() as connection:
+    with service() as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port)
         for _ in range(REQUESTS_A_ROUND):
             ask(connection, body, headers)
         shares, milliseconds = [], []
@@ -68,39 +66,6 @@ def binary_request() -> tuple[int, bytes]:
     output = {"name": "probabilities", "parameters": {"binary_data": True}}
     head = json.dumps({"inputs": [tensor], "outputs": [output]}).encode()
     return len(head), head + pictures
-
-
-@contextmanager
-def service() -> Iterator[http.client.HTTPConnection]:
-    """Run the service with default settings and connect to it."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "service", f"--port={port}", "--log-level=error"]
-    process = subprocess.Popen(command)
-    try:
-        wait_until_ready(port)
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        yield connection
-        connection.close()
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def wait_until_ready(port: int) -> None:
-    """Return once the service says so."""
-    deadline = time.monotonic() + STARTUP_SECONDS
-    while time.monotonic() < deadline:
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        try:
-            connection.request("GET", "/readyz")
-            if connection.getresponse().status == http.client.OK:
-                return
-        except OSError:
-            time.sleep(0.05)
-        finally:
-            connection.close()
-    raise TimeoutError(f"the service is not ready after {STARTUP_SECONDS} s")
 
 
 def ask(connection: http.client.HTTPConnection, body: bytes, headers: dict[str, str]) -> None:

@@ -9,15 +9,23 @@ import contextvars
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from service.admission import GiveWay, Ticket
-from service.errors import DeadlineExceeded
+from service.errors import DeadlineExceeded, Overloaded
 
 QUICK_PIXELS = 64 * 64
 """What a request may decode in the quick lane; a picture of the data set has 784."""
+
+WAITING_SHARE = 0.5
+"""Of the time to its deadline that a job may have to wait. The estimate is rough, and the work
+itself takes time."""
+
+WEIGHT_OF_LAST = 0.05
+"""Of a job in the moving average of what jobs take."""
 
 LONG_JOB_NICENESS = 10
 """Of 0…19, as in nice(1): a short job gets the processor at once."""
@@ -33,32 +41,54 @@ class Lanes:
     """
 
     def __init__(self, threads: int) -> None:
-        self._quick = ThreadPoolExecutor(threads, "quick")
-        self._long = ThreadPoolExecutor(threads, "long", initializer=_lower_priority)
+        self._quick = _Lane("quick", threads)
+        self._long = _Lane("long", threads, initializer=_lower_priority)
 
     async def run(self, job: Callable[[], T], ticket: Ticket) -> T:
         """Return what `job` returns.
 
         Raises:
+            Overloaded: By what jobs took lately, its turn would come too late.
             DeadlineExceeded: It is not done by the ticket's deadline. Unless it has begun it never
                 will; if it has, it stops when it next asks the ticket.
         """
         try:
             ticket.pixels_in_lane = QUICK_PIXELS
-            return await self._run(self._quick, job, ticket)
+            return await self._quick.run(job, ticket)
         except GiveWay:
             ticket.pixels_in_lane = float("inf")
-            return await self._run(self._long, job, ticket)
+            return await self._long.run(job, ticket)
 
     def close(self) -> None:
         """Drop what has not begun."""
-        self._quick.shutdown(wait=False, cancel_futures=True)
-        self._long.shutdown(wait=False, cancel_futures=True)
+        self._quick.close()
+        self._long.close()
 
-    async def _run(self, pool: ThreadPoolExecutor, job: Callable[[], T], ticket: Ticket) -> T:
+
+class _Lane:
+    """A pool of threads that knows how long its queue takes."""
+
+    def __init__(
+        self, name: str, threads: int, *, initializer: Callable[[], None] | None = None
+    ) -> None:
+        self._pool = ThreadPoolExecutor(threads, name, initializer=initializer)
+        self._threads = threads
+        self._jobs = 0
+        self._seconds_a_job = 0.0
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def run(self, job: Callable[[], T], ticket: Ticket) -> T:
+        wait = self._jobs * self._seconds_a_job / self._threads
+        if wait > WAITING_SHARE * max(0, ticket.deadline - time.monotonic()):
+            raise Overloaded(f"{self._jobs} jobs come before it and take about {wait:.1f} seconds")
         ticket.__enter__()
-        future = pool.submit(contextvars.copy_context().run, _work, job, ticket)
-        future.add_done_callback(lambda _: ticket.__exit__())
+        with self._lock:
+            self._jobs += 1
+        future = self._pool.submit(contextvars.copy_context().run, self._work, job, ticket)
+        future.add_done_callback(lambda _: self._leave(ticket))
         try:
             async with asyncio.timeout_at(_in_loop_time(ticket)):
                 return await asyncio.wrap_future(future)
@@ -69,17 +99,27 @@ class Lanes:
             ticket.cancel()
             raise
 
+    def _work(self, job: Callable[[], T], ticket: Ticket) -> T:
+        ticket.check()  # It may have waited long.
+        start = time.monotonic()
+        try:
+            return job()
+        finally:
+            seconds = time.monotonic() - start
+            with self._lock:
+                self._seconds_a_job += WEIGHT_OF_LAST * (seconds - self._seconds_a_job)
+
+    def _leave(self, ticket: Ticket) -> None:
+        with self._lock:
+            self._jobs -= 1
+        ticket.__exit__()
+
 
 def available_processors() -> int:
     """Return how many processors this process may run on."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _work(job: Callable[[], T], ticket: Ticket) -> T:
-    ticket.check()  # It may have waited long.
-    return job()
 
 
 def _in_loop_time(ticket: Ticket) -> float | None:

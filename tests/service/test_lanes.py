@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 
 from service.admission import Admission, Ticket
-from service.errors import DeadlineExceeded, InvalidImage
+from service.errors import DeadlineExceeded, InvalidImage, Overloaded
 from service.lanes import LONG_JOB_NICENESS, QUICK_PIXELS, Lanes, available_processors
 
 
@@ -122,6 +122,32 @@ def test_what_has_begun_stops_at_its_next_step_and_keeps_its_place_until_then(
             return
         time.sleep(0.01)
     pytest.fail("the place was not given back")
+
+
+def test_a_job_whose_turn_would_come_too_late_is_refused_at_once(
+    lanes: Lanes, admission: Admission
+) -> None:
+    ran = []
+
+    async def test() -> None:
+        with admission.admit() as ticket:
+            for _ in range(30):  # By now it is known that a job takes some 10 ms.
+                await lanes.run(lambda: time.sleep(0.01), ticket)
+            waiting = [
+                asyncio.create_task(lanes.run(lambda: time.sleep(0.01), ticket)) for _ in range(20)
+            ]
+            await asyncio.sleep(0)
+            with admission.admit() as urgent:
+                urgent.start_clock(0.05)
+                with pytest.raises(Overloaded, match="20 jobs come before it"):
+                    await lanes.run(lambda: ran.append("urgent"), urgent)
+            with admission.admit() as patient:
+                patient.start_clock(30)
+                await lanes.run(lambda: ran.append("patient"), patient)
+            await asyncio.gather(*waiting)
+
+    in_loop(test)
+    assert ran == ["patient"]
 
 
 def test_a_cancelled_caller_cancels_its_work(lanes: Lanes, admission: Admission) -> None:

@@ -1,0 +1,59 @@
+"""Whether one client's photographs slow another client's small pictures.
+
+    python -m benchmarks.isolation
+
+One client asks for small pictures at an easy pace, first alone, then while another posts JPEGs of
+twelve megapixels on two connections as fast as answers come; in turn, several times.
+"""
+
+import asyncio
+import statistics
+import sys
+
+from benchmarks.load import closed_loop, post
+from benchmarks.pictures import jpeg, small_png
+from benchmarks.server import service
+
+ROUNDS = 5
+SECONDS = 6.0
+PAUSE = 0.01
+PHOTO_CONNECTIONS = 2
+GOAL = 5.0
+
+
+def main() -> int:
+    """Print the ratio of the 99th percentiles; return 1 if it misses the goal."""
+    return asyncio.run(measure())
+
+
+async def measure() -> int:
+    """Measure, print, and return the exit status."""
+    small = post("/predict", small_png(), "image/png")
+    large = post("/predict", jpeg(4000, 3000), "image/jpeg")
+    ratios, quiet_ms, busy_ms, photos = [], [], [], []
+    with service() as server:
+        await closed_loop(server.port, [small, large], connections=2, seconds=2)
+        for _ in range(ROUNDS):
+            quiet = await closed_loop(
+                server.port, [small], connections=1, seconds=SECONDS, pause=PAUSE
+            )
+            busy, others = await asyncio.gather(
+                closed_loop(server.port, [small], connections=1, seconds=SECONDS, pause=PAUSE),
+                closed_loop(server.port, [large], connections=PHOTO_CONNECTIONS, seconds=SECONDS),
+            )
+            quiet_ms.append(1000 * quiet.percentile(99))
+            busy_ms.append(1000 * busy.percentile(99))
+            ratios.append(busy_ms[-1] / quiet_ms[-1])
+            photos.append(others.rate())
+    ratio = statistics.median(ratios)
+    print(f"{ROUNDS} rounds of {SECONDS:g} s; 99th percentiles of small pictures, medians:")
+    print(f"  alone                     {statistics.median(quiet_ms):.2f} ms")
+    print(f"  beside photographs        {statistics.median(busy_ms):.2f} ms")
+    print(f"  photographs meanwhile     {statistics.median(photos):.1f} a second")
+    print(f"  ratio                     {ratio:.1f} ({min(ratios):.1f} to {max(ratios):.1f})")
+    print(f"  goal                      at most {GOAL:g}: {'met' if ratio <= GOAL else 'missed'}")
+    return int(ratio > GOAL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""Pictures to send, made from one of the data set's."""
+
+import io
+from pathlib import Path
+
+from PIL import Image
+
+BOOT = Path(__file__).parent.parent / "tests" / "data" / "png" / "0000-ankle-boot.png"
+
+
+def small_png() -> bytes:
+    """Return a picture of the data set: 28×28, a few hundred bytes."""
+    return BOOT.read_bytes()
+
+
+def jpeg(width: int, height: int) -> bytes:
+    """Return a boot on white ground, with a texture, as a camera's JPEG of that size."""
+    with Image.open(io.BytesIO(small_png())) as small:
+        boot = small.convert("L")
+    side = min(width, height) * 3 // 4
+    large = boot.resize((side, side), Image.Resampling.BICUBIC).point(lambda value: 255 - value)
+    noise = Image.effect_noise((width, height), 12).point(lambda value: min(255, value + 100))
+    noise.paste(large, ((width - side) // 2, (height - side) // 2), boot.resize((side, side)))
+    buffer = io.BytesIO()
+    noise.convert("RGB").save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()

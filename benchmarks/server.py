@@ -1,0 +1,59 @@
+"""Starts the service as users do, and looks at its processes from outside."""
+
+import http.client
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+STARTUP_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running service: its port and the id of its first process."""
+
+    port: int
+    pid: int
+
+    def resident_mib(self) -> float:
+        """Return the memory that is resident in the first process, in MiB."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+        raise RuntimeError("the kernel does not say how much memory is resident")
+
+
+@contextmanager
+def service(*options: str) -> Iterator[Server]:
+    """Run the service with default settings, except for `options`, until the block ends."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    command = [sys.executable, "-m", "service", f"--port={port}", "--log-level=error", *options]
+    process = subprocess.Popen(command)
+    try:
+        _wait_until_ready(port)
+        yield Server(port, process.pid)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_until_ready(port: int) -> None:
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        try:
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == http.client.OK:
+                return
+        except OSError:
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.05)
+    raise TimeoutError(f"the service is not ready after {STARTUP_SECONDS} s")
