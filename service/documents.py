@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 from pydantic_core import from_json
 
 from service.errors import InvalidJSON
@@ -22,6 +23,10 @@ def parse_json(text: bytes, *, max_depth: int) -> Any:
     """
     if _may_be_deeper(text, max_depth) and _is_deeper(text, max_depth):
         raise InvalidJSON(f"the JSON nests deeper than {max_depth} levels")
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        pass  # It takes a quarter of the time, does not know NaN, and says less of what is wrong.
     try:
         return from_json(text, allow_inf_nan=True, cache_strings=False)
     except ValueError as error:
