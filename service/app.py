@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from fastapi import FastAPI
@@ -16,6 +17,7 @@ from uvicorn.config import STARTUP_FAILURE
 from service.api import (
     feature_maps,
     health,
+    metrics,
     model,
     model_repository,
     open_inference,
@@ -23,12 +25,17 @@ from service.api import (
     tf_serving,
 )
 from service.api.errors import add_error_handlers
-from service.api.request_id import RequestIdMiddleware
+from service.api.observation import ObservationMiddleware
 from service.errors import ArtifactError, StartError
+from service.metrics import Metrics
+from service.observer import Observer
 from service.repository import Repository
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+WORKERS_DIRECTORY = "FASHION_MNIST_WORKERS_DIRECTORY"
+"""Environment variable that tells the workers of one service where they meet."""
 
 DESCRIPTION = """\
 Classifies pictures of clothes with a convolutional network trained on Fashion-MNIST, and shows
@@ -48,6 +55,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with _grpc_server(app, repository, settings):
             yield
     loading.cancel()
+    await run_in_threadpool(app.state.observer.close)
 
 
 async def _serve_versions(repository: Repository, settings: Settings) -> None:
@@ -78,7 +86,7 @@ async def _grpc_server(
     from service.grpc.server import serve
 
     try:
-        async with serve(repository, settings, app.version):
+        async with serve(repository, settings, app.version, app.state.observer):
             yield
     except StartError as error:
         _exit(str(error))
@@ -111,20 +119,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     settings = settings or Settings()
+    directory = os.environ.get(WORKERS_DIRECTORY)
+    observer = Observer(Metrics(Path(directory) if directory else None), app.version)
     app.state.settings = settings
+    app.state.observer = observer
     app.state.repository = Repository(
         settings.artifacts,
         engine=settings.engine,
         policy=settings.version_policy,
         labels=settings.version_labels,
+        metrics=observer.metrics,
     )
-    app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(ObservationMiddleware, observer=observer)
     add_error_handlers(app)
     for family in (
         predict,
         feature_maps,
         model,
         health,
+        metrics,
         model_repository,  # Before open_inference, which would take `stats` for a model.
         open_inference,
         tf_serving,

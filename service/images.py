@@ -9,6 +9,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from service.arrays import Pixels
 from service.errors import EmptyBody, ImageTooLarge, InvalidImage
+from service.observation import finish
 from service.preparation import WORKING_SIDE, prepare_photo
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -57,6 +58,13 @@ def read_image(
     if not data:
         raise EmptyBody("the picture is empty: 0 bytes")
     image = _decode(data, max_pixels=max_pixels, may_shrink=prepare != "plain")
+    finish("decode")
+    prepared = _prepare(image, prepare, shape)
+    finish("prepare")
+    return prepared
+
+
+def _prepare(image: Image.Image, prepare: Prepare, shape: tuple[int, int]) -> PreparedImage:
     height, width = shape
     if prepare == "auto" and image.size == (width, height):
         return PreparedImage(np.asarray(_to_grey(image)), "none")

@@ -15,6 +15,7 @@ from pydantic_core import from_json
 from service.arrays import Pixels
 from service.errors import InvalidInstances, InvalidJSON, RequestError, TooManyImages
 from service.images import Prepare, PreparedImage, read_image
+from service.observation import finish
 
 _LARGEST_PIXEL = 255
 
@@ -46,6 +47,7 @@ def read_instances(
         document = from_json(body, allow_inf_nan=True, cache_strings=False)
     except ValueError as error:
         raise InvalidJSON(f"the body is not valid JSON: {error}") from error
+    finish("decode")
     if not isinstance(document, dict) or set(document) != {"instances"}:
         raise InvalidInstances('the body must be an object with one key: {"instances": [...]}')
     instances = document["instances"]

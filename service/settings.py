@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 EngineChoice = Literal["auto", "litert", "tensorflow"]
+LogFormat = Literal["text", "json"]
 
 ENVIRONMENT_PREFIX = "FASHION_"
 
@@ -109,3 +110,6 @@ class Settings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is written to the log."""
+
+    log_format: LogFormat = "text"
+    """Lines for people, or one JSON object a line, with request and trace id: `text`, `json`."""

@@ -3,6 +3,7 @@
 from starlette.requests import Request
 
 from service.errors import BodyTooLarge, EmptyBody, UnsupportedMediaType
+from service.observation import finish
 
 
 async def read_body(request: Request, *, max_bytes: int) -> bytes:
@@ -27,6 +28,7 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
         if received > max_bytes:
             raise _too_large(max_bytes)
         chunks.append(chunk)
+    finish("receive")
     if received == 0:
         raise EmptyBody("the request has no body: send a picture, a form of files, or JSON")
     return b"".join(chunks)

@@ -17,6 +17,7 @@ from service.artifact import Layer
 from service.classifier import Classifier
 from service.errors import InvalidParameter, TooManyImages
 from service.images import Prepare, PreparedImage
+from service.observation import begin, finish
 from service.rendering import LayerGrid, render_layers
 from service.schemas import FeatureMapsResponse
 from service.settings import Settings
@@ -59,9 +60,15 @@ async def feature_maps(
     selection = _select(classifier.layers_with_maps, _split(layer), _split(channels))
     upload = await receive(request, settings)
     answer = _as_png if media_type == "image/png" else _as_json
-    body = await run_in_threadpool(
-        lambda: answer(classifier, _one_image(upload, classifier, settings, prepare), selection)
-    )
+
+    def work() -> bytes:
+        begin(classifier)
+        image = _one_image(upload, classifier, settings, prepare)
+        body = answer(classifier, image, selection)
+        finish("encode")
+        return body
+
+    body = await run_in_threadpool(work)
     return Response(body, media_type=media_type)
 
 

@@ -1,6 +1,5 @@
 """`/v2`: the Open Inference Protocol."""
 
-import time
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
@@ -12,6 +11,7 @@ from service.api.dependencies import ModelRepository, ServiceSettings
 from service.api.protocol_documentation import PROTOCOL_ERRORS, inference_request_body
 from service.classifier import Classifier
 from service.errors import InvalidInference, UnknownVersion
+from service.observation import begin, finish
 from service.protocols.inference import infer
 from service.protocols.open_inference import (
     model_metadata,
@@ -92,10 +92,7 @@ async def inference(
     """
     length = _read_length(json_length)
     body = await read_body(request, max_bytes=settings.max_body_bytes)
-    received_ns = time.perf_counter_ns()
-    content, head_length = await run_in_threadpool(
-        _infer, body, length, classifier, settings, received_ns
-    )
+    content, head_length = await run_in_threadpool(_infer, body, length, classifier, settings)
     if head_length is None:
         return Response(content, media_type="application/json")
     headers = {JSON_LENGTH_HEADER: str(head_length)}
@@ -124,11 +121,12 @@ def _read_length(header: str | None) -> int | None:
 
 
 def _infer(
-    body: bytes, json_length: int | None, classifier: Classifier, settings: Settings, received: int
+    body: bytes, json_length: int | None, classifier: Classifier, settings: Settings
 ) -> tuple[bytes, int | None]:
-    with classifier.statistics.request(received) as watch:
-        message = read_message(body, json_length, classifier.manifest)
-        outputs = infer(message.request, classifier, settings, watch)
-        answer = write_message(outputs, message, classifier.manifest)
-        watch.finish("compute_output")
+    begin(classifier)
+    message = read_message(body, json_length, classifier.manifest)
+    finish("decode")
+    outputs = infer(message.request, classifier, settings)
+    answer = write_message(outputs, message, classifier.manifest)
+    finish("encode")
     return answer

@@ -10,6 +10,7 @@ from service.classifier import Classifier
 from service.errors import RequestError, UnsupportedMediaType
 from service.images import Prepare, PreparedImage, read_image
 from service.instances import read_instances
+from service.observation import finish
 from service.settings import Settings
 
 PICTURE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
@@ -73,6 +74,7 @@ def decode(
         ]
     images = []
     files = read_files(upload.body, content_type=upload.content_type, max_files=settings.max_images)
+    finish("decode")
     for index, data in enumerate(files):
         try:
             images.append(

@@ -15,6 +15,7 @@ from service.artifact import Manifest
 from service.classifier import Classifier
 from service.errors import InvalidParameter
 from service.images import Prepare, PreparedImage
+from service.observation import begin, finish
 from service.schemas import PredictResponse
 from service.settings import Settings
 
@@ -65,10 +66,11 @@ for _method in ("POST", "PUT"):  # PUT because that is what `curl -T picture.png
 def _classify(
     upload: Upload, classifier: Classifier, settings: Settings, prepare: Prepare, top_k: int | None
 ) -> bytes:
+    begin(classifier)
     images = decode(upload, prepare=prepare, classifier=classifier, settings=settings)
     probabilities = classifier.predict([image.pixels for image in images])
     manifest = classifier.manifest
-    return orjson.dumps(
+    body = orjson.dumps(
         {
             "model": {"name": manifest.name, "version": manifest.version},
             "predictions": [
@@ -78,6 +80,8 @@ def _classify(
         },
         option=orjson.OPT_SERIALIZE_NUMPY,
     )
+    finish("encode")
+    return body
 
 
 def _prediction(

@@ -1,6 +1,5 @@
 """`/v1`: TensorFlow Serving's REST API."""
 
-import time
 from http import HTTPStatus
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from service.api.dependencies import ModelRepository, ServiceSettings
 from service.api.protocol_documentation import PROTOCOL_ERRORS, predict_request_body
 from service.classifier import Classifier
 from service.errors import InvalidInference, UnknownModel, UnknownVersion
+from service.observation import begin, finish
 from service.protocols import tf_serving
 from service.repository import Repository
 from service.settings import Settings
@@ -58,14 +58,15 @@ async def predict(
     0…1. A picture file may stand for numbers, as `{"b64": "…"}`.
     """
     body = await read_body(request, max_bytes=settings.max_body_bytes)
-    received_ns = time.perf_counter_ns()
-    answer = await run_in_threadpool(_predict, body, classifier, settings, received_ns)
+    answer = await run_in_threadpool(_predict, body, classifier, settings)
     return Response(answer, media_type="application/json")
 
 
-def _predict(body: bytes, classifier: Classifier, settings: Settings, received_ns: int) -> bytes:
-    with classifier.statistics.request(received_ns) as watch:
-        return tf_serving.predict(body, classifier, settings, watch)
+def _predict(body: bytes, classifier: Classifier, settings: Settings) -> bytes:
+    begin(classifier)
+    answer = tf_serving.predict(body, classifier, settings)
+    finish("encode")
+    return answer
 
 
 async def other_method(_: NamedVersion, method: str) -> Response:

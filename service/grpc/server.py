@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 
 import grpc
@@ -15,12 +15,16 @@ from service.classifier import Classifier
 from service.errors import NotReady, RequestError, StartError, UnknownModel, UnknownVersion
 from service.grpc import open_inference_pb2 as pb
 from service.grpc.messages import read_request, write_response
+from service.observation import begin, finish
+from service.observer import Observer
 from service.protocols.inference import infer
 from service.protocols.open_inference import model_metadata, server_metadata
 from service.repository import Repository
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+_SERVICE = "inference.GRPCInferenceService"
 
 _CODES = {
     404: grpc.StatusCode.NOT_FOUND,
@@ -30,13 +34,16 @@ _CODES = {
 
 
 @asynccontextmanager
-async def serve(repository: Repository, settings: Settings, version: str) -> AsyncIterator[None]:
+async def serve(
+    repository: Repository, settings: Settings, version: str, observer: Observer
+) -> AsyncIterator[None]:
     """Answer on `settings.grpc_port` for as long as the block runs, then drain.
 
     Args:
         repository: The versions of the model.
         settings: Limits, address and port.
         version: Of the service.
+        observer: Of every request.
 
     Raises:
         StartError: The port cannot be listened on.
@@ -49,7 +56,7 @@ async def serve(repository: Repository, settings: Settings, version: str) -> Asy
             ("grpc.so_reuseport", int(settings.workers > 1)),
         ]
     )
-    server.add_generic_rpc_handlers((_Service(repository, settings, version).handlers(),))
+    server.add_generic_rpc_handlers((_Service(repository, settings, version, observer).handlers(),))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"{host}:{settings.grpc_port}"
     try:
@@ -68,7 +75,10 @@ _Method = Callable[[Any], Awaitable[Message]]
 
 
 class _Service:
-    def __init__(self, repository: Repository, settings: Settings, version: str) -> None:
+    def __init__(
+        self, repository: Repository, settings: Settings, version: str, observer: Observer
+    ) -> None:
+        self._observer = observer
         self._repository = repository
         self._settings = settings
         self._version = version
@@ -83,14 +93,15 @@ class _Service:
             (self._model_infer, pb.ModelInferRequest),
         ]
         return grpc.method_handlers_generic_handler(
-            "inference.GRPCInferenceService",
+            _SERVICE,
             {
-                request.__name__.removesuffix("Request"): grpc.unary_unary_rpc_method_handler(
-                    _answering_errors(method),
+                name: grpc.unary_unary_rpc_method_handler(
+                    _observed(name, method, self._observer),
                     request_deserializer=request.FromString,
                     response_serializer=lambda response: response.SerializeToString(),
                 )
                 for method, request in methods
+                for name in [request.__name__.removesuffix("Request")]
             },
         )
 
@@ -115,17 +126,18 @@ class _Service:
         return pb.ModelMetadataResponse(**model_metadata(manifest, list(self._repository.serving)))
 
     async def _model_infer(self, request: pb.ModelInferRequest) -> Message:
-        received_ns = time.perf_counter_ns()
         classifier = self._find(request.model_name, request.model_version)
-        return await asyncio.to_thread(self._infer, request, classifier, received_ns)
+        return await asyncio.to_thread(self._infer, request, classifier)
 
     def _infer(
-        self, request: pb.ModelInferRequest, classifier: Classifier, received_ns: int
+        self, request: pb.ModelInferRequest, classifier: Classifier
     ) -> pb.ModelInferResponse:
-        with classifier.statistics.request(received_ns) as watch:
-            outputs = infer(read_request(request), classifier, self._settings, watch)
-            response = write_response(outputs, request.id, classifier.manifest)
-            watch.finish("compute_output")
+        begin(classifier)
+        message = read_request(request)
+        finish("decode")
+        outputs = infer(message, classifier, self._settings)
+        response = write_response(outputs, request.id, classifier.manifest)
+        finish("encode")
         return response
 
     def _find(self, name: str, version: str) -> Classifier:
@@ -137,17 +149,29 @@ class _Service:
         return self._repository.classifier(int(version))
 
 
-def _answering_errors(
-    method: _Method,
+def _observed(
+    name: str, method: _Method, observer: Observer
 ) -> Callable[[Any, grpc.aio.ServicerContext], Awaitable[Message]]:
+    """Return a method that is observed and answers errors as gRPC has them."""
+    route = f"/{_SERVICE}/{name}"
+
     async def answer(request: Message, context: grpc.aio.ServicerContext) -> Message:
-        try:
-            return await method(request)
-        except RequestError as error:
-            code, reason = _CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT), str(error)
-        except Exception:  # gRPC would send the client what it says.
-            logger.exception("a gRPC request failed")
-            code, reason = grpc.StatusCode.INTERNAL, "an error on our side; the log has its details"
+        with observer.observe(dict(context.invocation_metadata())) as seen:
+            seen.method, seen.route, seen.target, seen.client = "gRPC", route, route, context.peer()
+            try:
+                response = await method(request)
+            except RequestError as error:
+                seen.status, seen.rejected = error.status, error.code
+                code = _CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT)
+                reason = str(error)
+            except Exception:  # gRPC would send the client what it says.
+                logger.exception("a gRPC request failed")
+                seen.fail()
+                code = grpc.StatusCode.INTERNAL
+                reason = "an error on our side; the log has its details"
+            else:
+                seen.status = HTTPStatus.OK
+                return response
         return await context.abort(code, reason)
 
     return answer

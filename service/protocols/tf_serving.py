@@ -14,12 +14,12 @@ from service.arrays import Tensor
 from service.artifact import Manifest
 from service.classifier import Classifier
 from service.errors import InvalidInference, InvalidJSON, InvalidTensor
+from service.observation import finish
 from service.protocols.inference import PROBABILITIES, run_network
 from service.protocols.inputs import check_count, numbers_to_images, pictures_to_images
 from service.protocols.tensors import NamedTensor, flatten
 from service.repository import VersionStatus
 from service.settings import Settings
-from service.statistics import Request
 
 Signature = Literal["serving_default", "feature_maps"]
 
@@ -41,19 +41,16 @@ class PredictRequest:
     images: Tensor
 
 
-def predict(body: bytes, classifier: Classifier, settings: Settings, watch: Request) -> bytes:
+def predict(body: bytes, classifier: Classifier, settings: Settings) -> bytes:
     """Answer a predict request.
 
     Raises:
         RequestError: The request is refused by `read_request`.
     """
     request = read_request(body, classifier, settings)
-    watch.finish("compute_input")
     wanted = {PROBABILITIES} if request.signature == "serving_default" else {"layers"}
-    probabilities, layers = run_network(classifier, request.images, wanted, watch)
-    answer = write_answer(request, layers if probabilities is None else probabilities)
-    watch.finish("compute_output")
-    return answer
+    probabilities, layers = run_network(classifier, request.images, wanted)
+    return write_answer(request, layers if probabilities is None else probabilities)
 
 
 def read_request(body: bytes, classifier: Classifier, settings: Settings) -> PredictRequest:
@@ -71,6 +68,7 @@ def read_request(body: bytes, classifier: Classifier, settings: Settings) -> Pre
         document = from_json(body, allow_inf_nan=True, cache_strings=False)
     except ValueError as error:
         raise InvalidJSON(f"JSON parse error: {error}") from error
+    finish("decode")
     if not isinstance(document, dict):
         raise InvalidInference("the request must be a JSON object")
     if unknown := sorted(document.keys() - _FIELDS):
