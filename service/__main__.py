@@ -4,16 +4,19 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from copy import deepcopy
+import tempfile
+from collections.abc import Iterator, Sequence
 from math import ceil
+from pathlib import Path
 
 import uvicorn
 from pydantic import ValidationError
-from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from service.api.connection import BoundedHeadProtocol
+from service.app import WORKERS_DIRECTORY
+from service.logs import log_config
 from service.settings import ENVIRONMENT_PREFIX, Settings
 
 USAGE_ERROR = 2
@@ -42,7 +45,8 @@ def main(arguments: Sequence[str]) -> int:
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
-        log_config=_log_config(settings),
+        log_config=log_config(settings.log_format, settings.log_level),
+        access_log=False,  # The service's own says more.
         server_header=False,
         timeout_graceful_shutdown=max(0, settings.drain_seconds - ceil(settings.notice_seconds)),
         http=BoundedHeadProtocol,
@@ -54,8 +58,9 @@ def main(arguments: Sequence[str]) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run()
         return 0
-    supervisor = Multiprocess(config, sockets=[config.bind_socket()])
-    supervisor.run()
+    with _workers_directory():
+        supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+        supervisor.run()
     failed = any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes)
     return STARTUP_FAILURE if failed else 0
 
@@ -66,14 +71,16 @@ def _hand_to_workers(settings: Settings) -> None:
         os.environ[ENVIRONMENT_PREFIX + name.upper()] = str(value)
 
 
-def _log_config(settings: Settings) -> dict[str, object]:
-    """Return uvicorn's logging configuration with the service's own messages in it."""
-    config = deepcopy(LOGGING_CONFIG)
-    level = settings.log_level.upper()
-    for logger in ("uvicorn", "uvicorn.access"):
-        config["loggers"][logger]["level"] = level
-    config["loggers"]["service"] = {"handlers": ["default"], "level": level, "propagate": False}
-    return config
+@contextlib.contextmanager
+def _workers_directory() -> Iterator[None]:
+    """Let the workers meet in a directory of their own until the block ends."""
+    # In memory where that can be had: the kernel writes mapped files of a disk back in its own
+    # time, and whoever changes a number meanwhile waits for it.
+    memory = Path("/dev/shm")  # noqa: S108 (mkdtemp makes it private)
+    parent = memory if os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="fashion-mnist-", dir=parent) as directory:
+        os.environ[WORKERS_DIRECTORY] = directory
+        yield
 
 
 if __name__ == "__main__":

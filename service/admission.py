@@ -6,21 +6,31 @@ does costs the same work and helps nobody.
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Self
 
 from service.errors import DeadlineExceeded, Draining, Overloaded
 
 
 class Admission:
-    """Counts images and bytes in flight. Its methods may be called from several threads."""
+    """Counts images and bytes in flight. Its methods may be called from several threads.
 
-    def __init__(self, *, max_images: int, max_bytes: int) -> None:
+    Args:
+        max_images: Most images there may be.
+        max_bytes: Most bytes of bodies there may be.
+        count: Is told by how many the images have become more.
+    """
+
+    def __init__(
+        self, *, max_images: int, max_bytes: int, count: Callable[[int], None] | None = None
+    ) -> None:
         self._max_images = max_images
         self._max_bytes = max_bytes
         self._images = 0
         self._bytes = 0
         self._is_open = True
         self._lock = threading.Lock()
+        self._count = count or (lambda _: None)
 
     @property
     def images(self) -> int:
@@ -70,12 +80,16 @@ class Admission:
                 )
             self._images += images
             self._bytes += byte_count
+        if images:
+            self._count(images)
 
     def give_back(self, images: int, byte_count: int) -> None:
         """Count less."""
         with self._lock:
             self._images -= images
             self._bytes -= byte_count
+        if images:
+            self._count(-images)
 
 
 class GiveWay(BaseException):

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from fastapi import FastAPI
@@ -17,6 +18,7 @@ from service.admission import Admission
 from service.api import (
     feature_maps,
     health,
+    metrics,
     model,
     model_repository,
     open_inference,
@@ -24,14 +26,19 @@ from service.api import (
     tf_serving,
 )
 from service.api.errors import add_error_handlers
-from service.api.request_id import RequestIdMiddleware
+from service.api.observation import ObservationMiddleware
 from service.drain import drain_on_sigterm
 from service.errors import ArtifactError, StartError
 from service.lanes import Lanes, available_processors
+from service.metrics import Metrics
+from service.observer import Observer
 from service.repository import Repository
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+WORKERS_DIRECTORY = "FASHION_MNIST_WORKERS_DIRECTORY"
+"""Environment variable that tells the workers of one service where they meet."""
 
 DESCRIPTION = """\
 Classifies pictures of clothes with a convolutional network trained on Fashion-MNIST, and shows
@@ -57,6 +64,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await stack.enter_async_context(_grpc_server(app, settings))
         yield
     serving.cancel()
+    await run_in_threadpool(app.state.observer.close)
 
 
 async def _serve_versions(
@@ -89,7 +97,7 @@ async def _grpc_server(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
 
     try:
         state = app.state
-        core = Core(settings, state.repository, state.admission, state.lanes)
+        core = Core(settings, state.repository, state.admission, state.lanes, state.observer)
         async with serve(core, app.version):
             yield
     except StartError as error:
@@ -127,24 +135,31 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     settings = settings or Settings()
+    directory = os.environ.get(WORKERS_DIRECTORY)
+    observer = Observer(Metrics(Path(directory) if directory else None), app.version)
     app.state.settings = settings
+    app.state.observer = observer
     app.state.repository = Repository(
         settings.artifacts,
         engine=settings.engine,
         policy=settings.version_policy,
         labels=settings.version_labels,
+        metrics=observer.metrics,
     )
     app.state.admission = Admission(
-        max_images=settings.max_images_in_flight, max_bytes=settings.max_bytes_in_flight
+        max_images=settings.max_images_in_flight,
+        max_bytes=settings.max_bytes_in_flight,
+        count=observer.metrics.count_in_flight,
     )
     app.state.lanes = Lanes(settings.threads or _share_of_processors(settings.workers))
-    app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(ObservationMiddleware, observer=observer)
     add_error_handlers(app)
     for family in (
         predict,
         feature_maps,
         model,
         health,
+        metrics,
         model_repository,  # Before open_inference, which would take `stats` for a model.
         open_inference,
         tf_serving,

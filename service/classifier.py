@@ -10,6 +10,7 @@ from service.arrays import Pixels, Tensor
 from service.artifact import Artifact, Layer, Manifest, verify
 from service.engines import Engine, load_engine
 from service.errors import ArtifactError
+from service.observation import count_predictions, enter_network, leave_network
 from service.settings import EngineChoice
 from service.statistics import Statistics
 
@@ -32,7 +33,7 @@ class Classifier:
         Returns:
             (n, classes) float32 probabilities, in the order given.
         """
-        return self._engine.predict(self.to_images(pixels))
+        return self._predict(self.to_images(pixels))
 
     def feature_maps(self, pixels: Pixels) -> Mapping[str, Tensor]:
         """Return what each layer makes of one picture.
@@ -43,7 +44,7 @@ class Classifier:
         Returns:
             By layer name, the layer's output without a batch dimension, float32.
         """
-        outputs = self._engine.feature_maps(self.to_images([pixels]))
+        outputs = self._feature_maps(self.to_images([pixels]))
         return {name: output[0] for name, output in outputs.items()}
 
     def predict_images(self, images: Tensor) -> Tensor:
@@ -58,8 +59,8 @@ class Classifier:
         """
         broken = _not_finite(images)
         if not broken.any():
-            return self._engine.predict(images)
-        return _with_nan(self._engine.predict(_without(images, broken)), broken)
+            return self._predict(images)
+        return _with_nan(self._predict(_without(images, broken), ~broken), broken)
 
     def layer_outputs(self, images: Tensor) -> Mapping[str, Tensor]:
         """Return what each layer makes of a batch in the network's own units.
@@ -72,8 +73,8 @@ class Classifier:
         """
         broken = _not_finite(images)
         if not broken.any():
-            return self._engine.feature_maps(images)
-        outputs = self._engine.feature_maps(_without(images, broken))
+            return self._feature_maps(images)
+        outputs = self._feature_maps(_without(images, broken))
         return {name: _with_nan(output, broken) for name, output in outputs.items()}
 
     def to_images(self, pixels: Sequence[Pixels]) -> Tensor:
@@ -87,6 +88,20 @@ class Classifier:
     def layers_with_maps(self) -> list[Layer]:
         """The layers whose output is a stack of images, in the order of the network."""
         return [layer for layer in self.manifest.layers if layer.gives_maps]
+
+    def _predict(self, images: Tensor, whole: NDArray[np.bool_] | slice = slice(None)) -> Tensor:
+        """Run the network; only the answers for what is `whole` are counted."""
+        enter_network(images)
+        probabilities = self._engine.predict(images)
+        leave_network()
+        count_predictions(self, probabilities[whole])
+        return probabilities
+
+    def _feature_maps(self, images: Tensor) -> Mapping[str, Tensor]:
+        enter_network(images)
+        outputs = self._engine.feature_maps(images)
+        leave_network()
+        return outputs
 
     def warm_up(self) -> None:
         """Run both signatures once and hold what comes out against the manifest.

@@ -1,6 +1,6 @@
 """Every error the service raises on purpose, in one tree."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Self
 
 
@@ -172,3 +172,14 @@ class DeadlineExceeded(RequestError):
 
     status = 504
     code = "deadline_exceeded"
+
+
+def error_codes() -> list[str]:
+    """Return the codes of all errors a request can be answered with on purpose."""
+    return sorted({error.code for error in _with_subclasses(RequestError)})
+
+
+def _with_subclasses(error: type[RequestError]) -> Iterator[type[RequestError]]:
+    yield error
+    for subclass in error.__subclasses__():
+        yield from _with_subclasses(subclass)

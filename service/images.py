@@ -10,6 +10,7 @@ from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from service.arrays import Pixels
 from service.errors import EmptyBody, ImageTooLarge, InvalidImage
+from service.observation import finish
 from service.preparation import WORKING_SIDE, prepare_photo
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -66,7 +67,11 @@ def read_image(
     image = _open(data, max_pixels=max_pixels)
     if weigh is not None:
         weigh(image.width * image.height)
-    return _prepare(_decode(image, data, may_shrink=prepare != "plain"), prepare, shape)
+    decoded = _decode(image, data, may_shrink=prepare != "plain")
+    finish("decode")
+    prepared = _prepare(decoded, prepare, shape)
+    finish("prepare")
+    return prepared
 
 
 def _prepare(image: Image.Image, prepare: Prepare, shape: tuple[int, int]) -> PreparedImage:

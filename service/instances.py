@@ -16,6 +16,7 @@ from service.arrays import Pixels
 from service.documents import parse_json
 from service.errors import InvalidInstances, RequestError, TooManyImages
 from service.images import Prepare, PreparedImage, read_image
+from service.observation import finish
 from service.settings import Settings
 
 _LARGEST_PIXEL = 255
@@ -46,6 +47,7 @@ def read_instances(
     """
     # NaN is let through here so that it can be refused by name and place below.
     document = parse_json(body, max_depth=settings.max_json_depth)
+    finish("decode")
     if not isinstance(document, dict) or set(document) != {"instances"}:
         raise InvalidInstances('the body must be an object with one key: {"instances": [...]}')
     instances = document["instances"]

@@ -11,6 +11,7 @@ from typing import Literal
 from service.artifact import Fingerprint, fingerprint_of, published_versions
 from service.classifier import Classifier, load_classifier
 from service.errors import ArtifactError, InvalidParameter, NotReady, UnknownModel, UnknownVersion
+from service.metrics import Metrics
 from service.settings import EngineChoice, VersionPolicy
 
 logger = logging.getLogger(__name__)
@@ -39,10 +40,8 @@ class Repository:
 
     A request asks once for a `Classifier` and keeps it: whatever happens to that version
     meanwhile, the request is answered by it. `refresh`, `load` and `unload` take their time and
-    belong in a thread; everything else only reads and may be called from anywhere.
-
-    Attributes:
-        refused: How often a version was found that must not be served.
+    belong in a thread; everything else only reads and may be called from anywhere. What is served
+    and what was refused is counted in `metrics`.
     """
 
     def __init__(
@@ -52,12 +51,13 @@ class Repository:
         engine: EngineChoice = "auto",
         policy: VersionPolicy = "latest",
         labels: Mapping[str, int] | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
-        self.refused = 0
         self._root = root
         self._engine: EngineChoice = engine
         self._policy: VersionPolicy = policy
         self._labels = labels or {}
+        self.metrics = metrics or Metrics()
         self._name = ""
         self._serving: Mapping[int, Classifier] = {}  # Replaced as a whole, never changed.
         self._statuses: dict[int, VersionStatus] = {}
@@ -138,6 +138,7 @@ class Repository:
         with self._changing:
             if not self._unloaded:
                 self._refresh()
+                self.metrics.set_versions(self._serving, self._statuses)
 
     def load(self) -> None:
         """Serve again after `unload`, or look at the directory without waiting for the next time.
@@ -155,6 +156,7 @@ class Repository:
             self._unloaded = True
             for number in self._serving:
                 self._let_go(number)
+            self.metrics.set_versions(self._serving, self._statuses)
 
     def _refresh(self) -> None:
         try:
@@ -226,7 +228,7 @@ class Repository:
             raise ArtifactError(f"it is a version of another model, {name}, not {self._name}")
 
     def _refuse(self, status: VersionStatus, error: Exception) -> None:
-        self.refused += 1
+        self.metrics.count_refused_version()
         expected = isinstance(error, ArtifactError)
         # For clients, who need not know where on the machine the model lies.
         reason = str(error).replace(f"{self._root}/", "")

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt, model
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 EngineChoice = Literal["auto", "litert", "tensorflow"]
+LogFormat = Literal["text", "json"]
 
 ENVIRONMENT_PREFIX = "FASHION_"
 
@@ -138,6 +139,9 @@ class Settings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is written to the log."""
+
+    log_format: LogFormat = "text"
+    """Lines for people, or one JSON object a line, with request and trace id: `text`, `json`."""
 
     @property
     def notice_seconds(self) -> float:

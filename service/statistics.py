@@ -1,14 +1,20 @@
-"""Counts the requests of the inference protocols and where their time went."""
+"""Counts the inferences of one version and where their time went, as Triton reports it."""
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING
 
-Phase = Literal["queue", "compute_input", "compute_infer", "compute_output"]
-"""Waiting for a thread; bytes to tensor; the network; tensor to bytes."""
+if TYPE_CHECKING:
+    from service.observation import Observation, Phase
+
+# Waiting for a thread; bytes to tensor; the network; tensor to bytes.
+_PARTS: dict[str, tuple["Phase", ...]] = {
+    "queue": ("queue",),
+    "compute_input": ("decode", "prepare"),
+    "compute_infer": ("infer",),
+    "compute_output": ("encode",),
+}
 
 
 @dataclass(slots=True)
@@ -25,17 +31,7 @@ class Duration:
 
 
 def _no_durations() -> dict[str, Duration]:
-    return {
-        name: Duration()
-        for name in (
-            "success",
-            "fail",
-            "queue",
-            "compute_input",
-            "compute_infer",
-            "compute_output",
-        )
-    }
+    return {name: Duration() for name in ("success", "fail", *_PARTS)}
 
 
 @dataclass(slots=True)
@@ -55,23 +51,6 @@ class Snapshot:
     durations: dict[str, Duration] = field(default_factory=_no_durations)
 
 
-class Request:
-    """The stopwatch of one request."""
-
-    def __init__(self, received_ns: int) -> None:
-        self.images = 0
-        self.executions = 0
-        self.phases: dict[Phase, int] = {}
-        self._last = received_ns
-        self.finish("queue")
-
-    def finish(self, phase: Phase) -> None:
-        """Attribute the time since the phase before to `phase`."""
-        now = time.perf_counter_ns()
-        self.phases[phase] = self.phases.get(phase, 0) + now - self._last
-        self._last = now
-
-
 class Statistics:
     """The counters of one loaded version. Its methods may be called from several threads."""
 
@@ -79,28 +58,20 @@ class Statistics:
         self._totals = Snapshot()
         self._lock = threading.Lock()
 
-    @contextmanager
-    def request(self, received_ns: int) -> Iterator[Request]:
-        """Count what happens in the block as one request, failed if it raises.
-
-        Args:
-            received_ns: `time.perf_counter_ns()` when its last byte had arrived.
-        """
-        request = Request(received_ns)
-        try:
-            yield request
-        except Exception:
-            with self._lock:
-                self._totals.durations["fail"].add(time.perf_counter_ns() - received_ns)
-            raise
+    def count(self, seen: "Observation") -> None:
+        """Count a request that this version was asked for; its time counts from its last byte."""
+        ns = seen.elapsed_ns - seen.phases.get("receive", 0)
         with self._lock:
             totals = self._totals
+            if seen.failed:
+                totals.durations["fail"].add(ns)
+                return
             totals.last_inference_ms = time.time_ns() // 1_000_000
-            totals.images += request.images
-            totals.executions += request.executions
-            totals.durations["success"].add(time.perf_counter_ns() - received_ns)
-            for phase, ns in request.phases.items():
-                totals.durations[phase].add(ns)
+            totals.images += seen.images
+            totals.executions += seen.executions
+            totals.durations["success"].add(ns)
+            for part, phases in _PARTS.items():
+                totals.durations[part].add(sum(seen.phases.get(phase, 0) for phase in phases))
 
     def snapshot(self) -> Snapshot:
         """Return a copy of the counters that belong together."""

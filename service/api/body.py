@@ -15,6 +15,7 @@ from service.errors import (
     RequestTimeout,
     UnsupportedMediaType,
 )
+from service.observation import finish
 from service.settings import Settings
 
 # The sum says which of its formats zlib is to expect.
@@ -50,6 +51,7 @@ async def read_body(request: Request, ticket: Ticket) -> bytes:
         raise RequestTimeout(
             f"the body was not complete after {settings.receive_seconds:g} seconds"
         ) from error
+    finish("receive")
     if encoding != "identity":
         unpack = partial(_unpack, body, encoding, settings.max_body_bytes, ticket)
         body = await run(request, ticket, unpack)
@@ -74,6 +76,7 @@ async def _receive(request: Request, settings: Settings, ticket: Ticket) -> byte
 
 
 def _unpack(body: bytes, encoding: str, max_bytes: int, ticket: Ticket) -> bytes:
+    finish("queue")
     unpacker = zlib.decompressobj(_WINDOW_BITS[encoding])
     try:
         unpacked = unpacker.decompress(body, max_bytes + 1)
@@ -84,6 +87,7 @@ def _unpack(body: bytes, encoding: str, max_bytes: int, ticket: Ticket) -> bytes
     if not unpacker.eof or unpacker.unused_data:
         raise InvalidEncoding(f"the body is not one whole {encoding} stream")
     ticket.hold_bytes(len(unpacked))
+    finish("decode")
     return unpacked
 
 

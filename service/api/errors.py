@@ -11,8 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from service.api.request_id import HEADER
+from service.api.observation import HEADER
 from service.errors import InvalidParameter, RequestError
+from service.observation import Observation
 
 logger = logging.getLogger(__name__)
 
@@ -38,17 +39,17 @@ def _respond(
     message: str,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    request_id = request.state.request_id
+    seen: Observation = request.state.observation
+    seen.rejected = code
     body: dict[str, object]
     if f"{request.url.path}/".startswith(_PROTOCOLS):
         body = {"error": message}
     else:
-        body = {"error": {"code": code, "message": message, "request_id": request_id}}
+        body = {"error": {"code": code, "message": message, "request_id": seen.request_id}}
     return Response(
         orjson.dumps(body),
         status,
-        # The handler of last resort answers from outside the middleware that adds the id.
-        {HEADER: request_id, **(headers or {})},
+        headers,
         media_type="application/json",
     )
 
@@ -94,5 +95,8 @@ async def _client_disconnect(request: Request, _: Exception) -> Response:
 
 async def _internal_error(request: Request, error: Exception) -> Response:
     # Starlette raises the error again behind this answer, and the server logs its traceback.
-    logger.error("request %s failed: %s", request.state.request_id, type(error).__name__)
-    return _respond(request, 500, "internal_error", "an error on our side; the log has its details")
+    request_id = request.state.observation.request_id
+    logger.error("request %s failed: %s", request_id, type(error).__name__)
+    # It answers from outside the middleware that adds the id.
+    message = "an error on our side; the log has its details"
+    return _respond(request, 500, "internal_error", message, {HEADER: request_id})

@@ -18,6 +18,7 @@ from service.artifact import Layer
 from service.classifier import Classifier
 from service.errors import InvalidParameter, TooManyImages
 from service.images import Prepare, PreparedImage
+from service.observation import begin, finish
 from service.rendering import LayerGrid, render_layers
 from service.schemas import FeatureMapsResponse
 from service.settings import Settings
@@ -63,9 +64,12 @@ async def feature_maps(
         upload = await receive(request, ticket)
 
         def job() -> bytes:
+            begin(classifier)
             image = _one_image(upload, classifier, settings, prepare, ticket)
             ticket.check()
-            return answer(classifier, image, selection)
+            body = answer(classifier, image, selection)
+            finish("encode")
+            return body
 
         body = await run(request, ticket, job)
     return Response(body, media_type=media_type)

@@ -1,6 +1,5 @@
 """`/v2`: the Open Inference Protocol."""
 
-import time
 from functools import partial
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from service.api.dependencies import ModelRepository, Ready, ServiceSettings
 from service.api.protocol_documentation import PROTOCOL_ERRORS, inference_request
 from service.classifier import Classifier
 from service.errors import InvalidInference, UnknownVersion
+from service.observation import begin, finish
 from service.protocols.inference import infer
 from service.protocols.open_inference import (
     model_metadata,
@@ -95,8 +95,7 @@ async def inference(
     length = _read_length(json_length)
     with admit(request) as ticket:
         body = await read_body(request, ticket)
-        received_ns = time.perf_counter_ns()
-        job = partial(_infer, body, length, classifier, settings, ticket, received_ns)
+        job = partial(_infer, body, length, classifier, settings, ticket)
         content, head_length = await run(request, ticket, job)
     if head_length is None:
         return Response(content, media_type="application/json")
@@ -131,11 +130,11 @@ def _infer(
     classifier: Classifier,
     settings: Settings,
     ticket: Ticket,
-    received_ns: int,
 ) -> tuple[bytes, int | None]:
-    with classifier.statistics.request(received_ns) as watch:
-        message = read_message(body, json_length, classifier.manifest, settings.max_json_depth)
-        outputs = infer(message.request, classifier, settings, ticket, watch)
-        answer = write_message(outputs, message, classifier.manifest)
-        watch.finish("compute_output")
+    begin(classifier)
+    message = read_message(body, json_length, classifier.manifest, settings.max_json_depth)
+    finish("decode")
+    outputs = infer(message.request, classifier, settings, ticket)
+    answer = write_message(outputs, message, classifier.manifest)
+    finish("encode")
     return answer

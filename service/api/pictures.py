@@ -12,6 +12,7 @@ from service.classifier import Classifier
 from service.errors import RequestError, UnsupportedMediaType
 from service.images import Prepare, PreparedImage, read_image
 from service.instances import read_instances
+from service.observation import finish
 from service.settings import Settings
 
 PICTURE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
@@ -77,6 +78,7 @@ def decode(
     images = []
     files = read_files(upload.body, content_type=upload.content_type, max_files=settings.max_images)
     ticket.hold_images(len(files))
+    finish("decode")
     for index, data in enumerate(files):
         try:
             images.append(read(data))

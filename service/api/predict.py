@@ -17,6 +17,7 @@ from service.artifact import Manifest
 from service.classifier import Classifier
 from service.errors import InvalidParameter
 from service.images import Prepare, PreparedImage
+from service.observation import begin, finish
 from service.schemas import PredictResponse
 from service.settings import Settings
 
@@ -74,13 +75,14 @@ def _classify(
     top_k: int | None,
     ticket: Ticket,
 ) -> bytes:
+    begin(classifier)
     images = decode(
         upload, prepare=prepare, classifier=classifier, settings=settings, ticket=ticket
     )
     ticket.check()
     probabilities = classifier.predict([image.pixels for image in images])
     manifest = classifier.manifest
-    return orjson.dumps(
+    body = orjson.dumps(
         {
             "model": {"name": manifest.name, "version": manifest.version},
             "predictions": [
@@ -90,6 +92,8 @@ def _classify(
         },
         option=orjson.OPT_SERIALIZE_NUMPY,
     )
+    finish("encode")
+    return body
 
 
 def _prediction(

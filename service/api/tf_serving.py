@@ -1,6 +1,5 @@
 """`/v1`: TensorFlow Serving's REST API."""
 
-import time
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated
@@ -15,6 +14,7 @@ from service.api.dependencies import ModelRepository, ServiceSettings
 from service.api.protocol_documentation import PROTOCOL_ERRORS, predict_request
 from service.classifier import Classifier
 from service.errors import InvalidInference, UnknownModel, UnknownVersion
+from service.observation import begin, finish
 from service.protocols import tf_serving
 from service.repository import Repository
 from service.settings import Settings
@@ -61,17 +61,15 @@ async def predict(
     """
     with admit(request) as ticket:
         body = await read_body(request, ticket)
-        received_ns = time.perf_counter_ns()
-        job = partial(_predict, body, classifier, settings, ticket, received_ns)
-        answer = await run(request, ticket, job)
+        answer = await run(request, ticket, partial(_predict, body, classifier, settings, ticket))
     return Response(answer, media_type="application/json")
 
 
-def _predict(
-    body: bytes, classifier: Classifier, settings: Settings, ticket: Ticket, received_ns: int
-) -> bytes:
-    with classifier.statistics.request(received_ns) as watch:
-        return tf_serving.predict(body, classifier, settings, ticket, watch)
+def _predict(body: bytes, classifier: Classifier, settings: Settings, ticket: Ticket) -> bytes:
+    begin(classifier)
+    answer = tf_serving.predict(body, classifier, settings, ticket)
+    finish("encode")
+    return answer
 
 
 async def other_method(_: NamedVersion, method: str) -> Response:

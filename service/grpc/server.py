@@ -1,11 +1,11 @@
 """The Open Inference Protocol's GRPCInferenceService, over the same core as its REST routes."""
 
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import grpc
@@ -18,12 +18,16 @@ from service.errors import NotReady, RequestError, StartError, UnknownModel, Unk
 from service.grpc import open_inference_pb2 as pb
 from service.grpc.messages import read_request, write_response
 from service.lanes import Lanes
+from service.observation import begin, finish
+from service.observer import Observer
 from service.protocols.inference import infer
 from service.protocols.open_inference import model_metadata, server_metadata
 from service.repository import Repository
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+_SERVICE = "inference.GRPCInferenceService"
 
 _CODES = {
     404: grpc.StatusCode.NOT_FOUND,
@@ -45,6 +49,7 @@ class Core:
     repository: Repository
     admission: Admission
     lanes: Lanes
+    observer: Observer
 
 
 @asynccontextmanager
@@ -98,14 +103,15 @@ class _Service:
             (self._model_infer, pb.ModelInferRequest),
         ]
         return grpc.method_handlers_generic_handler(
-            "inference.GRPCInferenceService",
+            _SERVICE,
             {
-                request.__name__.removesuffix("Request"): grpc.unary_unary_rpc_method_handler(
-                    _answering_errors(method),
+                name: grpc.unary_unary_rpc_method_handler(
+                    _observed(name, method, self._core.observer),
                     request_deserializer=request.FromString,
                     response_serializer=lambda response: response.SerializeToString(),
                 )
                 for method, request in methods
+                for name in [request.__name__.removesuffix("Request")]
             },
         )
 
@@ -131,28 +137,24 @@ class _Service:
         return pb.ModelMetadataResponse(**model_metadata(manifest, list(self._repository.serving)))
 
     async def _model_infer(self, request: pb.ModelInferRequest, context: Context) -> Message:
-        received_ns = time.perf_counter_ns()
         classifier = self._find(request.model_name, request.model_version)
         with self._core.admission.admit() as ticket:
             ticket.hold_bytes(request.ByteSize())
             left = context.time_remaining()
             allowed = self._core.settings.deadline_seconds
             ticket.start_clock(allowed if left is None else min(left, allowed))
-            job = partial(self._infer, request, classifier, ticket, received_ns)
+            job = partial(self._infer, request, classifier, ticket)
             return await self._core.lanes.run(job, ticket)
 
     def _infer(
-        self,
-        request: pb.ModelInferRequest,
-        classifier: Classifier,
-        ticket: Ticket,
-        received_ns: int,
+        self, request: pb.ModelInferRequest, classifier: Classifier, ticket: Ticket
     ) -> pb.ModelInferResponse:
-        with classifier.statistics.request(received_ns) as watch:
-            settings = self._core.settings
-            outputs = infer(read_request(request), classifier, settings, ticket, watch)
-            response = write_response(outputs, request.id, classifier.manifest)
-            watch.finish("compute_output")
+        begin(classifier)
+        message = read_request(request)
+        finish("decode")
+        outputs = infer(message, classifier, self._core.settings, ticket)
+        response = write_response(outputs, request.id, classifier.manifest)
+        finish("encode")
         return response
 
     def _find(self, name: str, version: str) -> Classifier:
@@ -164,17 +166,29 @@ class _Service:
         return self._repository.classifier(int(version))
 
 
-def _answering_errors(
-    method: _Method,
+def _observed(
+    name: str, method: _Method, observer: Observer
 ) -> Callable[[Any, grpc.aio.ServicerContext], Awaitable[Message]]:
+    """Return a method that is observed and answers errors as gRPC has them."""
+    route = f"/{_SERVICE}/{name}"
+
     async def answer(request: Message, context: grpc.aio.ServicerContext) -> Message:
-        try:
-            return await method(request, context)
-        except RequestError as error:
-            code, reason = _CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT), str(error)
-        except Exception:  # gRPC would send the client what it says.
-            logger.exception("a gRPC request failed")
-            code, reason = grpc.StatusCode.INTERNAL, "an error on our side; the log has its details"
+        with observer.observe(dict(context.invocation_metadata())) as seen:
+            seen.method, seen.route, seen.target, seen.client = "gRPC", route, route, context.peer()
+            try:
+                response = await method(request, context)
+            except RequestError as error:
+                seen.status, seen.rejected = error.status, error.code
+                code = _CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT)
+                reason = str(error)
+            except Exception:  # gRPC would send the client what it says.
+                logger.exception("a gRPC request failed")
+                seen.fail()
+                code = grpc.StatusCode.INTERNAL
+                reason = "an error on our side; the log has its details"
+            else:
+                seen.status = HTTPStatus.OK
+                return response
         return await context.abort(code, reason)
 
     return answer

@@ -13,7 +13,6 @@ from service.errors import InvalidTensor
 from service.protocols.inputs import check_count, numbers_to_images, pictures_to_images
 from service.protocols.tensors import BYTES, NamedTensor
 from service.settings import Settings
-from service.statistics import Request
 
 PICTURE_INPUT = "image"
 """A BYTES tensor of picture files; numbers come under the name the model gives its input."""
@@ -74,11 +73,7 @@ def output_specs(manifest: Manifest) -> list[TensorSpec]:
 
 
 def infer(
-    request: InferenceRequest,
-    classifier: Classifier,
-    settings: Settings,
-    ticket: Ticket,
-    watch: Request,
+    request: InferenceRequest, classifier: Classifier, settings: Settings, ticket: Ticket
 ) -> list[NamedTensor]:
     """Run the network and return what was asked for, rows in the order of the input's.
 
@@ -93,21 +88,17 @@ def infer(
     _check_outputs(outputs, manifest)
     images = _to_images(request, classifier, settings, ticket)
     ticket.check()
-    watch.finish("compute_input")
-    probabilities, layers = run_network(classifier, images, {o.name for o in outputs}, watch)
+    probabilities, layers = run_network(classifier, images, {o.name for o in outputs})
     return [_output(output, probabilities, layers, manifest) for output in outputs]
 
 
 def run_network(
-    classifier: Classifier, images: Tensor, wanted: set[str], watch: Request
+    classifier: Classifier, images: Tensor, wanted: set[str]
 ) -> tuple[Tensor | None, Mapping[str, Tensor]]:
     """Run what it takes for the outputs wanted: probabilities, layers by name, or both."""
     of_classes = wanted & set(DEFAULT_OUTPUTS)
     probabilities = classifier.predict_images(images) if of_classes else None
     layers = classifier.layer_outputs(images) if wanted - of_classes else {}
-    watch.finish("compute_infer")
-    watch.images += len(images)
-    watch.executions += bool(of_classes) + bool(wanted - of_classes)
     return probabilities, layers
 
 

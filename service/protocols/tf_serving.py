@@ -15,12 +15,12 @@ from service.artifact import Manifest
 from service.classifier import Classifier
 from service.documents import parse_json
 from service.errors import InvalidInference, InvalidJSON, InvalidTensor
+from service.observation import finish
 from service.protocols.inference import PROBABILITIES, run_network
 from service.protocols.inputs import check_count, numbers_to_images, pictures_to_images
 from service.protocols.tensors import BYTES, NamedTensor, flatten
 from service.repository import VersionStatus
 from service.settings import Settings
-from service.statistics import Request
 
 Signature = Literal["serving_default", "feature_maps"]
 
@@ -42,9 +42,7 @@ class PredictRequest:
     images: Tensor
 
 
-def predict(
-    body: bytes, classifier: Classifier, settings: Settings, ticket: Ticket, watch: Request
-) -> bytes:
+def predict(body: bytes, classifier: Classifier, settings: Settings, ticket: Ticket) -> bytes:
     """Answer a predict request.
 
     Raises:
@@ -52,12 +50,9 @@ def predict(
     """
     request = read_request(body, classifier, settings, ticket)
     ticket.check()
-    watch.finish("compute_input")
     wanted = {PROBABILITIES} if request.signature == "serving_default" else {"layers"}
-    probabilities, layers = run_network(classifier, request.images, wanted, watch)
-    answer = write_answer(request, layers if probabilities is None else probabilities)
-    watch.finish("compute_output")
-    return answer
+    probabilities, layers = run_network(classifier, request.images, wanted)
+    return write_answer(request, layers if probabilities is None else probabilities)
 
 
 def read_request(
@@ -77,6 +72,7 @@ def read_request(
         document = parse_json(body, max_depth=settings.max_json_depth)
     except InvalidJSON as error:
         raise error.at("JSON parse error") from error
+    finish("decode")
     if not isinstance(document, dict):
         raise InvalidInference("the request must be a JSON object")
     if unknown := sorted(document.keys() - _FIELDS):

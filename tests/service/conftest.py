@@ -19,6 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 from numpy.typing import ArrayLike
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 from service.api.connection import BoundedHeadProtocol
 from service.app import create_app
@@ -177,6 +178,16 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.02)
+
+
+def samples_of(exposition: str) -> dict[str, float]:
+    """Read metrics as Prometheus' own client does: the value of each `name{label="value",…}`."""
+    samples = {}
+    for family in text_string_to_metric_families(exposition):
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
+            samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return samples
 
 
 Encode = Callable[..., bytes]

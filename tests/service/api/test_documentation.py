@@ -18,6 +18,7 @@ def test_every_route_and_verb_is_documented_with_its_errors(strict_client: httpx
         ("get", "/model/summary"),
         ("get", "/livez"),
         ("get", "/readyz"),
+        ("get", "/metrics"),
         ("get", "/v2"),
         ("get", "/v2/health/live"),
         ("get", "/v2/health/ready"),

@@ -1,0 +1,5 @@
+"""What the service counts, for Prometheus."""
+
+from service.metrics.service import Metrics
+
+__all__ = ["Metrics"]

@@ -1,0 +1,92 @@
+"""Watches every request, whatever carries it: counts it, logs it, and puts it into its trace."""
+
+import importlib.util
+import logging
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from service.logs import log_access
+from service.metrics import Metrics
+from service.observation import Observation, current
+from service.tracing import read_traceparent
+
+if TYPE_CHECKING:
+    from service.spans import SpanExporter
+
+logger = logging.getLogger(__name__)
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+# What may be echoed into a header and a log line: no spaces, quotes, or control characters.
+_USABLE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+class Observer:
+    """Watches the requests of one worker.
+
+    Args:
+        metrics: Where they are counted.
+        version: Of the service.
+
+    Attributes:
+        metrics: As given.
+    """
+
+    def __init__(self, metrics: Metrics, version: str) -> None:
+        self.metrics = metrics
+        self._spans = _span_exporter(version)
+
+    @contextmanager
+    def observe(self, headers: Mapping[str, str]) -> Iterator[Observation]:
+        """Make the request the current one until the block ends; an error in it counts as ours.
+
+        Args:
+            headers: `x-request-id`, `traceparent` and `tracestate`, where they were sent.
+        """
+        sent = headers.get("x-request-id", "")
+        request_id = sent if _USABLE_ID.fullmatch(sent) else secrets.token_hex(8)
+        parent = read_traceparent(headers.get("traceparent"), headers.get("tracestate"))
+        seen = Observation(self.metrics, request_id)
+        if parent is not None:
+            seen.trace_id = parent.trace_id
+        span = self._spans.start(parent, seen) if self._spans is not None else None
+        token = current.set(seen)
+        try:
+            yield seen
+        except BaseException:
+            seen.fail()
+            raise
+        finally:
+            seen.end()
+            log_access(seen)
+            if self._spans is not None and span is not None:
+                self._spans.finish(span, seen)
+            current.reset(token)
+
+    def close(self) -> None:
+        """Send what traces there are. It may take some seconds and belongs in a thread."""
+        self.metrics.close()
+        if self._spans is not None:
+            self._spans.close()
+
+
+def _span_exporter(version: str) -> "SpanExporter | None":
+    """Return what exports traces, if OpenTelemetry's environment variables say where to."""
+    environment = os.environ
+    if (
+        not any(environment.get(name) for name in _ENDPOINTS)
+        or environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
+        or environment.get("OTEL_TRACES_EXPORTER") == "none"
+    ):
+        return None
+    if importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is None:
+        # An operator may set the endpoint for all there is on a machine: no reason not to serve.
+        logger.warning("traces are not exported: that needs the extra `otel`")
+        return None
+    from service.spans import SpanExporter
+
+    return SpanExporter(version)

@@ -1,0 +1,160 @@
+"""`/metrics` tells what happened, whichever protocol it came by."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.settings import Settings
+from tests.conftest import DATA
+from tests.service.conftest import ARTIFACTS, publish, samples_of, serve, wait_for
+
+PHASES = ("receive", "queue", "decode", "prepare", "infer", "encode")
+V1 = "/v1/models/fashion_mnist:predict"
+V2 = "/v2/models/fashion_mnist/infer"
+
+
+@pytest.fixture
+def fresh_client() -> Iterator[httpx.Client]:
+    """A client of a server that has counted nothing."""
+    with serve(Settings(artifacts=ARTIFACTS, engine="litert", max_pixels=10_000)) as client:
+        yield client
+
+
+def scrape(client: httpx.Client) -> dict[str, float]:
+    response = client.get("/metrics")
+    assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return samples_of(response.text)
+
+
+def infer_request(pictures: int) -> dict[str, Any]:
+    data = [0] * 784 * pictures
+    return {
+        "inputs": [{"name": "images", "shape": [pictures, 784], "datatype": "UINT8", "data": data}]
+    }
+
+
+def test_all_protocols_over_http_are_counted_alike(
+    fresh_client: httpx.Client, boot_png: bytes
+) -> None:
+    before = scrape(fresh_client)
+    fresh_client.put("/predict", content=boot_png)
+    fresh_client.post("/feature-maps", content=boot_png)
+    fresh_client.post(V1, json={"instances": [[0] * 784] * 2})
+    fresh_client.post(V2, json=infer_request(3))
+    after = scrape(fresh_client)
+    for route, method in [
+        ("/predict", "PUT"),
+        ("/feature-maps", "POST"),
+        ("/v1/models/{name}:predict", "POST"),
+        ("/v2/models/{name}/infer", "POST"),
+    ]:
+        series = f'route="{route}",method="{method}",status="200"'
+        assert after[f"fashion_mnist_requests_total{{{series}}}"] == 1
+        assert after[f'fashion_mnist_request_seconds_count{{route="{route}"}}'] == 1
+    assert after["fashion_mnist_images_total"] == 7
+    assert after["fashion_mnist_batch_images_count"] == 4
+    assert after["fashion_mnist_batch_images_sum"] == 7
+    assert after["fashion_mnist_images_in_flight"] == 0
+    # Feature maps are no prediction.
+    assert after["fashion_mnist_confidence_count"] == 6
+    predicted = [n for n in after if n.startswith("fashion_mnist_predicted_total")]
+    assert len(predicted) == 10
+    assert sum(after[name] - before[name] for name in predicted) == 6
+    assert after['fashion_mnist_predicted_total{label="Ankle boot",version="1"}'] == 1
+
+
+def test_the_phases_of_a_request_are_timed_and_add_up_to_no_more_than_the_whole(
+    fresh_client: httpx.Client, boot_png: bytes
+) -> None:
+    fresh_client.put("/predict", content=boot_png)
+    after = scrape(fresh_client)
+    for phase in PHASES:
+        assert after[f'fashion_mnist_phase_seconds_count{{phase="{phase}"}}'] == 1
+        assert after[f'fashion_mnist_phase_seconds_sum{{phase="{phase}"}}'] > 0
+    total = sum(after[f'fashion_mnist_phase_seconds_sum{{phase="{phase}"}}'] for phase in PHASES)
+    assert total <= after['fashion_mnist_request_seconds_sum{route="/predict"}']
+
+
+def test_the_time_to_decode_a_photograph_is_told_from_the_time_to_prepare_it(
+    fresh_client: httpx.Client, boot_png: bytes
+) -> None:
+    files = [("files", path.read_bytes()) for path in sorted((DATA / "png").glob("*.png"))[:3]]
+    assert fresh_client.post("/predict?prepare=photo", files=files).status_code == 200
+    after = scrape(fresh_client)
+    # Finding the garment is many times the work of reading 784 pixels.
+    prepare = after['fashion_mnist_phase_seconds_sum{phase="prepare"}']
+    assert prepare > after['fashion_mnist_phase_seconds_sum{phase="decode"}']
+    assert after['fashion_mnist_phase_seconds_count{phase="prepare"}'] == 1
+
+
+def test_the_labels_are_bounded_whatever_is_asked_for(fresh_client: httpx.Client) -> None:
+    for number, verb in enumerate(["PROPFIND", "PURGE", "REPORT"]):
+        fresh_client.get(f"/nowhere/{number}")
+        fresh_client.request(verb, "/predict")
+        fresh_client.get(f"/v2/models/name{number}/versions/{number}")
+    after = scrape(fresh_client)
+    requests = {name for name in after if name.startswith("fashion_mnist_requests_total")}
+    assert {
+        'fashion_mnist_requests_total{route="other",method="GET",status="404"}',
+        'fashion_mnist_requests_total{route="/predict",method="other",status="405"}',
+        "fashion_mnist_requests_total{"
+        'route="/v2/models/{name}/versions/{version}",method="GET",status="404"}',
+    } <= requests
+    assert not [name for name in after if "nowhere" in name or "PURGE" in name or "name1" in name]
+
+
+def test_what_is_refused_is_counted_by_its_reason(fresh_client: httpx.Client) -> None:
+    reasons: dict[str, Callable[[], httpx.Response]] = {
+        "invalid_image": lambda: fresh_client.post("/predict", content=b"no picture"),
+        "empty_body": lambda: fresh_client.post(V1, content=b""),
+        "invalid_tensor": lambda: fresh_client.post(V2, json=infer_request(0)),
+        "not_found": lambda: fresh_client.get("/nowhere"),
+        "method_not_allowed": lambda: fresh_client.get("/predict"),
+        "invalid_parameter": lambda: fresh_client.post("/predict?top_k=0", content=b"x"),
+    }
+    before = scrape(fresh_client)
+    for ask in reasons.values():
+        assert 400 <= ask().status_code < 500
+    after = scrape(fresh_client)
+    for reason in reasons:
+        name = f'fashion_mnist_rejected_total{{reason="{reason}"}}'
+        assert after[name] - before.get(name, 0) == 1, reason
+    assert before['fashion_mnist_rejected_total{reason="body_too_large"}'] == 0
+
+
+def test_what_is_no_number_is_no_prediction(fresh_client: httpx.Client) -> None:
+    rows = b"[" + b",".join([b"NaN"] * 784) + b"],[" + b",".join([b"0"] * 784) + b"]"
+    response = fresh_client.post(V1, content=b'{"instances": [' + rows + b"]}")
+    assert "NaN" in response.text
+    after = scrape(fresh_client)
+    assert after["fashion_mnist_images_total"] == 2
+    assert after["fashion_mnist_confidence_count"] == 1
+
+
+def test_versions_served_and_refused_are_told(copied_artifacts: Path) -> None:
+    settings = Settings(artifacts=copied_artifacts, engine="litert", poll_seconds=0.05)
+    with serve(settings) as client:
+        samples = scrape(client)
+        assert samples['fashion_mnist_model_version{version="1"}'] == 1
+        assert samples["fashion_mnist_workers"] == samples["fashion_mnist_workers_ready"] == 1
+        publish(copied_artifacts, 2, good=False)
+        wait_for(lambda: scrape(client)["fashion_mnist_versions_refused_total"] == 1)
+        publish(copied_artifacts, 3)
+        wait_for(lambda: 'fashion_mnist_model_version{version="3"}' in scrape(client))
+        wait_for(lambda: scrape(client)['fashion_mnist_model_version{version="1"}'] == 0)
+        samples = scrape(client)
+        assert samples['fashion_mnist_model_version{version="3"}'] == 1
+        assert samples['fashion_mnist_predicted_total{label="Bag",version="3"}'] == 0
+        client.post("/v2/repository/models/fashion_mnist/unload")
+        assert scrape(client)["fashion_mnist_workers_ready"] == 0
+
+
+def test_the_process_is_described_under_the_standard_names(fresh_client: httpx.Client) -> None:
+    samples = scrape(fresh_client)
+    assert samples['process_cpu_seconds_total{worker="0"}'] > 0
+    assert samples['process_resident_memory_bytes{worker="0"}'] > 10_000_000
+    assert samples['process_open_fds{worker="0"}'] > 3
+    assert samples['process_start_time_seconds{worker="0"}'] > 1_700_000_000
