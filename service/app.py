@@ -13,6 +13,7 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 from uvicorn.config import STARTUP_FAILURE
 
+from service import __version__
 from service.api import (
     feature_maps,
     health,
@@ -107,7 +108,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(
         title="Fashion-MNIST service",
         description=DESCRIPTION,
-        version="0.1.0",
+        version=__version__,
         lifespan=_lifespan,
     )
     settings = settings or Settings()

@@ -11,6 +11,18 @@ EngineChoice = Literal["auto", "litert", "tensorflow"]
 
 ENVIRONMENT_PREFIX = "FASHION_"
 
+PUBLISHED_ARTIFACTS = Path("artifacts/fashion_mnist")
+"""Where training publishes by default, relative to the working directory."""
+
+PACKAGED_ARTIFACTS = Path(__file__).parent / "shipped_model"
+"""Where the wheel has the shipped model; a checkout has it in `PUBLISHED_ARTIFACTS`."""
+
+
+def _default_artifacts() -> Path:
+    if not PUBLISHED_ARTIFACTS.is_dir() and PACKAGED_ARTIFACTS.is_dir():
+        return PACKAGED_ARTIFACTS
+    return PUBLISHED_ARTIFACTS
+
 
 def _read_policy(value: object) -> object:
     if not isinstance(value, str) or value in ("latest", "all"):
@@ -59,9 +71,6 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
-        cli_prog_name="python -m service",
-        cli_kebab_case=True,
-        cli_hide_none_type=True,
     )
 
     host: str = "127.0.0.1"
@@ -77,8 +86,9 @@ class Settings(BaseSettings):
     """What runs the network: `litert` starts in a moment and is small, `tensorflow` is the
     reference, `auto` takes litert where the model directory has a flatbuffer."""
 
-    artifacts: Path = Path("artifacts/fashion_mnist")
-    """Directory of the model's versions."""
+    artifacts: Path = Field(default_factory=_default_artifacts)
+    """Directory of the model's versions. The default is artifacts/fashion_mnist below the working
+    directory where there is one, else the model that came with the package."""
 
     version_policy: VersionPolicy = "latest"
     """Which versions are served: `latest`, `all`, or a list such as `1,3`. A request that names

@@ -52,7 +52,8 @@ def test_a_model_that_fails_its_digests_ends_the_process_with_a_sentence(
     ("arguments", "environment", "reason"),
     [
         (["--port=70000"], {}, "port: Input should be less than or equal to 65535"),
-        (["--engine=onnx"], {}, "engine"),
+        (["--engine=onnx"], {}, "--engine: invalid choice: 'onnx'"),
+        ([], {"FASHION_ENGINE": "onnx"}, "engine: Input should be 'auto', 'litert' or"),
         (["--colour=red"], {}, "unrecognized arguments: --colour=red"),
         ([], {"FASHION_WORKERS": "none"}, "workers: Input should be a valid integer"),
     ],
