@@ -61,7 +61,8 @@ LABEL org.opencontainers.image.title="Fashion-MNIST service" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=service-environment /opt/fashion-mnist /opt/fashion-mnist
 ENV FASHION_HOST=0.0.0.0 \
-    FASHION_PORT=8000
+    FASHION_PORT=8000 \
+    FASHION_CACHE=/tmp/models
 WORKDIR /
 USER 10001:10001
 EXPOSE 8000

@@ -28,6 +28,7 @@ from service.api.request_id import RequestIdMiddleware
 from service.errors import ArtifactError, StartError
 from service.repository import Repository
 from service.settings import Settings
+from service.sources import open_source
 
 logger = logging.getLogger(__name__)
 
@@ -113,8 +114,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     settings = settings or Settings()
     app.state.settings = settings
+    try:
+        source = open_source(settings.artifacts, settings.cache)
+    except ArtifactError as error:
+        _exit(str(error))
     app.state.repository = Repository(
-        settings.artifacts,
+        source,
         engine=settings.engine,
         policy=settings.version_policy,
         labels=settings.version_labels,

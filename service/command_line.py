@@ -72,6 +72,6 @@ def _add_option(container: Any, *names: str, **properties: Any) -> argparse.Acti
         properties["metavar"] = properties["dest"].rpartition("_")[2].upper()
     properties["help"] = re.sub(r" \(default factory: \w+\)$", "", properties["help"])
     action: argparse.Action = container.add_argument(*names, **properties)
-    if annotation is Path:
+    if Path in (annotation, *get_args(annotation)):
         action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]  # where shtab looks for it
     return action

@@ -1,6 +1,7 @@
 """Every knob of the service, from the command line, the environment, or its default."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +23,11 @@ def _default_artifacts() -> Path:
     if not PUBLISHED_ARTIFACTS.is_dir() and PACKAGED_ARTIFACTS.is_dir():
         return PACKAGED_ARTIFACTS
     return PUBLISHED_ARTIFACTS
+
+
+def _default_cache() -> Path:
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(caches) / "fashion-mnist-service"
 
 
 def _read_policy(value: object) -> object:
@@ -47,6 +53,13 @@ def _read_labels(value: object) -> object:
         raise ValueError(f"{value!r} is not of the form stable=1,canary=2")
     return {label.strip(): number.strip() for label, _, number in pairs}
 
+
+def _read_location(value: object) -> object:
+    return Path(value) if isinstance(value, str) and "://" not in value else value
+
+
+Location = Annotated[Path | str, BeforeValidator(_read_location)]
+"""A path, or the URL of a store."""
 
 VersionPolicy = Annotated[
     Literal["latest", "all"] | tuple[PositiveInt, ...],
@@ -86,9 +99,14 @@ class Settings(BaseSettings):
     """What runs the network: `litert` starts in a moment and is small, `tensorflow` is the
     reference, `auto` takes litert where the model directory has a flatbuffer."""
 
-    artifacts: Path = Field(default_factory=_default_artifacts)
-    """Directory of the model's versions. The default is artifacts/fashion_mnist below the working
+    artifacts: Location = Field(default_factory=_default_artifacts)
+    """Directory of the model's versions, or a store of them: `s3://bucket/models`, `gs://…`, with
+    the extra `s3` or `gcs`. The default is artifacts/fashion_mnist below the working
     directory where there is one, else the model that came with the package."""
+
+    cache: Path = Field(default_factory=_default_cache)
+    """Directory that keeps what was fetched from a store; fashion-mnist-service in the user's own
+    cache by default."""
 
     version_policy: VersionPolicy = "latest"
     """Which versions are served: `latest`, `all`, or a list such as `1,3`. A request that names

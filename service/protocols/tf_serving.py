@@ -17,9 +17,9 @@ from service.errors import InvalidInference, InvalidJSON, InvalidTensor
 from service.protocols.inference import PROBABILITIES, run_network
 from service.protocols.inputs import check_count, numbers_to_images, pictures_to_images
 from service.protocols.tensors import NamedTensor, flatten
-from service.repository import VersionStatus
 from service.settings import Settings
 from service.statistics import Request
+from service.version_status import VersionStatus
 
 Signature = Literal["serving_default", "feature_maps"]
 
