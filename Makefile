@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
 	--python-version 3.11
+AS_TESTED := --constraint requirements/all.txt
+extras = pyproject.toml $(foreach extra,$(1),--extra $(extra))
 
 .PHONY: help setup serve test check train bench lock proto clean
 
@@ -46,8 +48,11 @@ proto: $(VENV)/.all
 
 lock: $(BIN)/python
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	$(COMPILE) --upgrade --all-extras pyproject.toml -o requirements/all.txt
-	$(COMPILE) -c requirements/all.txt pyproject.toml -o requirements/service.txt
+	$(COMPILE) --upgrade $(call extras,grpc s3 training test) -o requirements/all.txt
+	$(COMPILE) $(AS_TESTED) $(call extras,) -o requirements/service.txt
+	$(COMPILE) $(AS_TESTED) $(call extras,grpc s3 gcs) -o requirements/service-extras.txt
+	$(COMPILE) $(AS_TESTED) $(call extras,training) -o requirements/training.txt
+	$(COMPILE) $(AS_TESTED) --group build -o requirements/build.txt
 
 clean:
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache

@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from service.artifact import published_versions
 from service.classifier import Classifier, load_classifier
 from service.images import Prepare, read_image
 from service.settings import Settings
+from service.sources import open_source
 
 RESULTS = Path(__file__).parent / "results"
 MAX_PIXELS = 100_000_000
@@ -45,8 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--prepare", choices=["auto", "plain"], default="auto")
     options = parser.parse_args(arguments)
-    root = Settings().artifacts
-    classifier = load_classifier(root / str(published_versions(root)[0]), "litert")
+    settings = Settings()
+    source = open_source(settings.artifacts, settings.cache)
+    classifier = load_classifier(source.directory(source.versions()[0]), "litert")
     answers = {
         name: _classify(classifier, sorted((options.folder / name).glob("*.jpg")), options.prepare)
         for name in tqdm(CLASSES, desc="photographs", unit="class")

@@ -1,4 +1,4 @@
-"""`python -m service`: settings in, server up."""
+"""`fashion-mnist-service`, or `python -m service`: settings in, server up."""
 
 import contextlib
 import os
@@ -16,27 +16,28 @@ from uvicorn.supervisors import Multiprocess
 
 from service.api.connection import BoundedHeadProtocol
 from service.app import WORKERS_DIRECTORY
+from service.command_line import PROGRAM, read_settings
 from service.logs import log_config
 from service.settings import ENVIRONMENT_PREFIX, Settings
 
 USAGE_ERROR = 2
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to stop.
 
     Args:
-        arguments: Of the command line, without the program's name.
+        arguments: Of the command line, without the program's name; those of the process if None.
 
     Returns:
         The exit status: 0, or that of a usage or start-up failure.
     """
     try:
-        settings = Settings(_cli_parse_args=list(arguments))
+        settings = read_settings(sys.argv[1:] if arguments is None else arguments)
     except ValidationError as error:
         for problem in error.errors():
             name = ".".join(str(part) for part in problem["loc"])
-            print(f"python -m service: {name}: {problem['msg']}", file=sys.stderr)
+            print(f"{PROGRAM}: {name}: {problem['msg']}", file=sys.stderr)
         return USAGE_ERROR
     _hand_to_workers(settings)
     config = uvicorn.Config(
@@ -84,4 +85,4 @@ def _workers_directory() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -14,6 +14,7 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 from uvicorn.config import STARTUP_FAILURE
 
+from service import __version__
 from service.admission import Admission
 from service.api import (
     feature_maps,
@@ -34,6 +35,7 @@ from service.metrics import Metrics
 from service.observer import Observer
 from service.repository import Repository
 from service.settings import Settings
+from service.sources import open_source
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +133,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(
         title="Fashion-MNIST service",
         description=DESCRIPTION,
-        version="0.1.0",
+        version=__version__,
         lifespan=_lifespan,
     )
     settings = settings or Settings()
@@ -139,8 +141,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     observer = Observer(Metrics(Path(directory) if directory else None), app.version)
     app.state.settings = settings
     app.state.observer = observer
+    try:
+        source = open_source(settings.artifacts, settings.cache)
+    except ArtifactError as error:
+        _exit(str(error))
     app.state.repository = Repository(
-        settings.artifacts,
+        source,
         engine=settings.engine,
         policy=settings.version_policy,
         labels=settings.version_labels,

@@ -18,8 +18,8 @@ INT8_FLATBUFFER = EXTRAS / "model.int8.tflite"
 
 LayerShape = tuple[PositiveInt, ...]
 
-Fingerprint = frozenset[tuple[str, int, int, int]]
-"""Of each file: path, inode, bytes, time of change in ns."""
+Fingerprint = frozenset[tuple[str | int, ...]]
+"""Of each file: its path, and what differs after it was written again."""
 
 
 def _inside_the_directory(path: str) -> str:
@@ -113,12 +113,12 @@ def published_versions(root: Path) -> list[int]:
         names = [path.name for path in root.iterdir() if path.is_dir()]
     except OSError as error:
         raise ArtifactError(f"{root} cannot be read: {error.strerror}") from error
-    return sorted((int(name) for name in names if _is_version(name)), reverse=True)
+    return sorted((int(name) for name in names if is_version(name)), reverse=True)
 
 
 def fingerprint_of(directory: Path) -> Fingerprint:
     """Return what tells, without reading the files, whether a directory is as it was."""
-    entries = set()
+    entries: set[tuple[str | int, ...]] = set()
     for path in directory.rglob("*"):
         try:
             stat = path.lstat()
@@ -159,7 +159,8 @@ def verify(directory: Path) -> Artifact:
     return Artifact(directory, manifest)
 
 
-def _is_version(name: str) -> bool:
+def is_version(name: str) -> bool:
+    """Whether a directory of this name is a version: a positive integer as it is written."""
     # isdecimal alone would let "01" and "٣" name the same version as "1" and "3".
     return name.isascii() and name.isdecimal() and not name.startswith("0")
 

@@ -16,6 +16,10 @@ class ArtifactError(ServiceError):
     """A model directory that must not be served: missing, incomplete, altered, or unusable."""
 
 
+class StoreError(ArtifactError):
+    """A store of models that cannot be listed or fetched from; another try may fare better."""
+
+
 class StartError(ServiceError):
     """Something other than the model keeps the process from serving."""
 

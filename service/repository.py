@@ -4,35 +4,23 @@ import logging
 import threading
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-from service.artifact import Fingerprint, fingerprint_of, published_versions
+from service.artifact import Fingerprint
 from service.classifier import Classifier, load_classifier
-from service.errors import ArtifactError, InvalidParameter, NotReady, UnknownModel, UnknownVersion
+from service.errors import (
+    ArtifactError,
+    InvalidParameter,
+    NotReady,
+    StoreError,
+    UnknownModel,
+    UnknownVersion,
+)
 from service.metrics import Metrics
 from service.settings import EngineChoice, VersionPolicy
+from service.sources import Source
+from service.version_status import VersionStatus
 
 logger = logging.getLogger(__name__)
-
-State = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
-"""The life of a version, in TensorFlow Serving's words."""
-
-
-@dataclass(slots=True)
-class VersionStatus:
-    """How far a version got.
-
-    Attributes:
-        number: The version.
-        state: Where in its life it is.
-        error: Why it is not served, or why what is now on the disk is not; empty if all is well.
-    """
-
-    number: int
-    state: State = "START"
-    error: str = ""
 
 
 class Repository:
@@ -46,14 +34,14 @@ class Repository:
 
     def __init__(
         self,
-        root: Path,
+        source: Source,
         *,
         engine: EngineChoice = "auto",
         policy: VersionPolicy = "latest",
         labels: Mapping[str, int] | None = None,
         metrics: Metrics | None = None,
     ) -> None:
-        self._root = root
+        self._source = source
         self._engine: EngineChoice = engine
         self._policy: VersionPolicy = policy
         self._labels = labels or {}
@@ -160,7 +148,7 @@ class Repository:
 
     def _refresh(self) -> None:
         try:
-            published, problem = published_versions(self._root), ""
+            published, problem = self._source.versions(), ""
         except ArtifactError as error:
             published, problem = [], str(error)
         wanted = self._wanted(published)
@@ -194,14 +182,13 @@ class Repository:
 
     def _nothing_wanted(self) -> str:
         if isinstance(self._policy, str):
-            return f"no version directory (1, 2, …) in {self._root}"
+            return f"no version directory (1, 2, …) in {self._source}"
         numbers = ", ".join(map(str, self._policy))
-        return f"no version of the policy ({numbers}) in {self._root}"
+        return f"no version of the policy ({numbers}) in {self._source}"
 
     def _take_up(self, number: int) -> bool:
         """Load a version unless that was tried with the same files; return if it is served."""
-        directory = self._root / str(number)
-        fingerprint = fingerprint_of(directory)
+        fingerprint = self._source.fingerprint(number)
         if self._tried.get(number) == fingerprint:
             return number in self._serving
         self._tried[number] = fingerprint
@@ -211,33 +198,37 @@ class Repository:
         if not replaces:
             status.state = "LOADING"
         try:
+            directory = self._source.directory(number)
             classifier = load_classifier(directory, self._engine)
             self._check_same_model(classifier)
+        except StoreError as error:
+            del self._tried[number]  # The next look may fare better.
+            self._refuse(status, error, "it cannot be fetched")
+        except ArtifactError as error:
+            # Clients need not know where on the machine the model lies.
+            self._refuse(status, error, str(error).replace(f"{directory.parent}/", ""))
         except Exception as error:  # Whatever a version does, the others go on.
-            self._refuse(status, error)
-            return replaces
-        self._name = classifier.manifest.name
-        self._statuses[number] = VersionStatus(number, "AVAILABLE")
-        self._serving = {**self._serving, number: classifier}
-        logger.info("version %d is served", number)
-        return True
+            self._refuse(status, error, f"it failed to load: {type(error).__name__}")
+        else:
+            self._name = classifier.manifest.name
+            self._statuses[number] = VersionStatus(number, "AVAILABLE")
+            self._serving = {**self._serving, number: classifier}
+            logger.info("version %d is served", number)
+            return True
+        return replaces
 
     def _check_same_model(self, classifier: Classifier) -> None:
         name = classifier.manifest.name
         if self._name not in ("", name):
             raise ArtifactError(f"it is a version of another model, {name}, not {self._name}")
 
-    def _refuse(self, status: VersionStatus, error: Exception) -> None:
+    def _refuse(self, status: VersionStatus, error: Exception, reason: str) -> None:
         self.metrics.count_refused_version()
-        expected = isinstance(error, ArtifactError)
-        # For clients, who need not know where on the machine the model lies.
-        reason = str(error).replace(f"{self._root}/", "")
-        status.error = reason if expected else f"it failed to load: {type(error).__name__}"
+        status.error = reason
         if status.state == "LOADING":
             status.state = "END"
-        logger.error(
-            "version %d is refused: %s", status.number, error, exc_info=None if expected else error
-        )
+        traceback = None if isinstance(error, ArtifactError) else error
+        logger.error("version %d is refused: %s", status.number, error, exc_info=traceback)
 
     def _let_go(self, number: int) -> None:
         """Take a version out of service; its memory is free when the last request lets go."""

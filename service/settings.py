@@ -1,6 +1,7 @@
 """Every knob of the service, from the command line, the environment, or its default."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -11,6 +12,23 @@ EngineChoice = Literal["auto", "litert", "tensorflow"]
 LogFormat = Literal["text", "json"]
 
 ENVIRONMENT_PREFIX = "FASHION_"
+
+PUBLISHED_ARTIFACTS = Path("artifacts/fashion_mnist")
+"""Where training publishes by default, relative to the working directory."""
+
+PACKAGED_ARTIFACTS = Path(__file__).parent / "shipped_model"
+"""Where the wheel has the shipped model; a checkout has it in `PUBLISHED_ARTIFACTS`."""
+
+
+def _default_artifacts() -> Path:
+    if not PUBLISHED_ARTIFACTS.is_dir() and PACKAGED_ARTIFACTS.is_dir():
+        return PACKAGED_ARTIFACTS
+    return PUBLISHED_ARTIFACTS
+
+
+def _default_cache() -> Path:
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(caches) / "fashion-mnist-service"
 
 
 def _read_policy(value: object) -> object:
@@ -37,6 +55,13 @@ def _read_labels(value: object) -> object:
     return {label.strip(): number.strip() for label, _, number in pairs}
 
 
+def _read_location(value: object) -> object:
+    return Path(value) if isinstance(value, str) and "://" not in value else value
+
+
+Location = Annotated[Path | str, BeforeValidator(_read_location)]
+"""A path, or the URL of a store."""
+
 VersionPolicy = Annotated[
     Literal["latest", "all"] | tuple[PositiveInt, ...],
     NoDecode,  # By hand, so that a list need not be JSON.
@@ -60,9 +85,6 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
-        cli_prog_name="python -m service",
-        cli_kebab_case=True,
-        cli_hide_none_type=True,
     )
 
     host: str = "127.0.0.1"
@@ -78,8 +100,14 @@ class Settings(BaseSettings):
     """What runs the network: `litert` starts in a moment and is small, `tensorflow` is the
     reference, `auto` takes litert where the model directory has a flatbuffer."""
 
-    artifacts: Path = Path("artifacts/fashion_mnist")
-    """Directory of the model's versions."""
+    artifacts: Location = Field(default_factory=_default_artifacts)
+    """Directory of the model's versions, or a store of them: `s3://bucket/models`, `gs://…`, with
+    the extra `s3` or `gcs`. The default is artifacts/fashion_mnist below the working
+    directory where there is one, else the model that came with the package."""
+
+    cache: Path = Field(default_factory=_default_cache)
+    """Directory that keeps what was fetched from a store; fashion-mnist-service in the user's own
+    cache by default."""
 
     version_policy: VersionPolicy = "latest"
     """Which versions are served: `latest`, `all`, or a list such as `1,3`. A request that names

@@ -73,6 +73,11 @@ def test_routes_reach_an_engine_only_through_the_classifier(module: Path) -> Non
 
 
 @pytest.mark.parametrize("module", SERVICE, ids=name_of)
+def test_only_the_store_knows_of_fsspec(module: Path) -> None:
+    assert name_of(module) == "service/store.py" or "fsspec" not in packages(module)
+
+
+@pytest.mark.parametrize("module", SERVICE, ids=name_of)
 def test_only_the_second_port_knows_of_grpc(module: Path) -> None:
     if module.parent.name != "grpc":
         assert not packages(module) & {"grpc", "google"}

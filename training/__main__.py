@@ -1,23 +1,30 @@
-"""`python -m training fit | evaluate | export`."""
+"""`fashion-mnist-training fit | evaluate | export`, or `python -m training`."""
 
 import argparse
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+import shtab
+
+from training import __version__
 from training.config import (
     ConfigurationError,
     EvaluateSettings,
     ExportSettings,
     FitSettings,
     Settings,
+    command_line,
     read_settings,
 )
 from training.errors import TrainingError
 from training.quiet import native_noise_hidden
 
-PROGRAM = "python -m training"
+COMMAND = "fashion-mnist-training"
+PROGRAM = COMMAND if Path(sys.argv[0]).stem == COMMAND else "python -m training"
 COMMANDS: dict[str, type[Settings]] = {
     "fit": FitSettings,
     "evaluate": EvaluateSettings,
@@ -43,11 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 done, 1 failed, 2 wrong settings, 130 interrupted.
     """
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = _parser()
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=" | ".join(COMMANDS))
     parser.add_argument("settings", nargs=argparse.REMAINDER, metavar="...", help="its settings")
     options = parser.parse_args(arguments)
@@ -68,9 +71,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"{COMMAND} {__version__}")
+    if PROGRAM == COMMAND:  # shells complete commands, not modules of Python
+        shtab.add_argument_to(
+            parser,
+            help="print a completion script for this shell, and exit",
+            parent=_completed_parser(),
+        )
+    return parser
+
+
+def _completed_parser() -> argparse.ArgumentParser:
+    """Return a parser that knows the settings of every command at once, for the completion."""
+    parser = argparse.ArgumentParser(prog=COMMAND)
+    commands = parser.add_subparsers()
+    for name, settings in COMMANDS.items():
+        command_line(settings, root_parser=commands.add_parser(name, help=settings.__doc__))
+    return parser
+
+
 def _run(command: str, settings: Settings) -> None:
     # TensorFlow is imported only here: seconds of it would precede every --help and every typo.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if importlib.util.find_spec("tensorflow") is None:
+        raise TrainingError("TensorFlow is not installed: it comes with the extra `training`")
     with native_noise_hidden():
         module = importlib.import_module(f"training.{command}")
     module.run(settings)

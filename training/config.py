@@ -128,21 +128,25 @@ def read_settings(
     """
     _refuse_unknown(_environment_names(), where="the environment has")
     try:
-        command_line: CliSettingsSource[Any] = CliSettingsSource(
-            command,
-            cli_prog_name=program,
-            cli_parse_args=list(arguments),
-            cli_avoid_json=True,
-            cli_exit_on_error=False,
-            cli_hide_none_type=True,
-            cli_implicit_flags=True,
-            cli_kebab_case=True,
-        )
-        return command(_cli_settings_source=command_line)
+        source = command_line(command, cli_prog_name=program, cli_parse_args=list(arguments))
+        return command(_cli_settings_source=source)
     except ValidationError as error:
         raise ConfigurationError(_sentence(error)) from error
     except SettingsError as error:
         raise ConfigurationError(str(error).removeprefix("error parsing CLI: ")) from error
+
+
+def command_line(command: type[Settings], **properties: Any) -> CliSettingsSource[Any]:
+    """Return a command's settings as options; `properties` are those of CliSettingsSource."""
+    return CliSettingsSource(
+        command,
+        cli_avoid_json=True,
+        cli_exit_on_error=False,
+        cli_hide_none_type=True,
+        cli_implicit_flags=True,
+        cli_kebab_case=True,
+        **properties,
+    )
 
 
 def _environment_names() -> Iterator[str]:

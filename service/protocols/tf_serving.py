@@ -19,8 +19,8 @@ from service.observation import finish
 from service.protocols.inference import PROBABILITIES, run_network
 from service.protocols.inputs import check_count, numbers_to_images, pictures_to_images
 from service.protocols.tensors import BYTES, NamedTensor, flatten
-from service.repository import VersionStatus
 from service.settings import Settings
+from service.version_status import VersionStatus
 
 Signature = Literal["serving_default", "feature_maps"]
 

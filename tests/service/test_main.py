@@ -25,9 +25,10 @@ def test_it_serves_until_told_to_stop(workers: int, free_port: int, boot_png: by
     assert "Traceback" not in log
 
 
-def test_neither_tensorflow_nor_grpc_is_loaded_by_default() -> None:
+def test_neither_tensorflow_nor_grpc_nor_fsspec_is_loaded_by_default() -> None:
     code = "import sys; from service.app import create_app; app = create_app();"
-    code += "app.state.repository.open(); assert not {'tensorflow', 'grpc'} & sys.modules.keys()"
+    code += "app.state.repository.open(); heavy = {'tensorflow', 'grpc', 'fsspec'};"
+    code += "assert not heavy & sys.modules.keys()"
     import subprocess  # noqa: PLC0415
     import sys  # noqa: PLC0415
 
@@ -52,7 +53,8 @@ def test_a_model_that_fails_its_digests_ends_the_process_with_a_sentence(
     ("arguments", "environment", "reason"),
     [
         (["--port=70000"], {}, "port: Input should be less than or equal to 65535"),
-        (["--engine=onnx"], {}, "engine"),
+        (["--engine=onnx"], {}, "--engine: invalid choice: 'onnx'"),
+        ([], {"FASHION_ENGINE": "onnx"}, "engine: Input should be 'auto', 'litert' or"),
         (["--colour=red"], {}, "unrecognized arguments: --colour=red"),
         ([], {"FASHION_WORKERS": "none"}, "workers: Input should be a valid integer"),
     ],

@@ -18,12 +18,13 @@ from service.errors import (
 )
 from service.repository import Repository
 from service.settings import VersionPolicy
+from service.sources import Directory
 from tests.service.conftest import publish, samples_of, withdraw
 from tests.service.test_artifact import append_a_byte, edit_manifest
 
 
 def opened(root: Path, policy: VersionPolicy = "latest", **labels: int) -> Repository:
-    repository = Repository(root, engine="litert", policy=policy, labels=labels)
+    repository = Repository(Directory(root), engine="litert", policy=policy, labels=labels)
     repository.open()
     return repository
 
@@ -230,7 +231,7 @@ def test_an_unloaded_model_stays_away_until_it_is_loaded(copied_artifacts: Path)
 
 
 def test_the_name_is_that_of_the_manifest(copied_artifacts: Path) -> None:
-    repository = Repository(copied_artifacts, engine="litert")
+    repository = Repository(Directory(copied_artifacts), engine="litert")
     with pytest.raises(NotReady):
         repository.check_name("fashion_mnist")
     repository.open()

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings
+from service.command_line import read_settings
+from service.settings import PACKAGED_ARTIFACTS, Settings
 
 
 def test_the_defaults_are_reached_from_this_machine_only() -> None:
@@ -12,12 +13,26 @@ def test_the_defaults_are_reached_from_this_machine_only() -> None:
     assert settings.artifacts == Path("artifacts/fashion_mnist")
 
 
+def test_away_from_a_model_directory_the_default_is_the_model_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("service.settings.PACKAGED_ARTIFACTS", tmp_path)  # A wheel has it.
+    assert Settings().artifacts == tmp_path
+    (tmp_path / "artifacts" / "fashion_mnist").mkdir(parents=True)
+    assert Settings().artifacts == Path("artifacts/fashion_mnist")
+
+
+def test_a_checkout_has_the_shipped_model_once() -> None:
+    assert not PACKAGED_ARTIFACTS.exists()
+
+
 def test_the_environment_sets_what_the_command_line_leaves_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("FASHION_PORT", "9000")
     monkeypatch.setenv("FASHION_ENGINE", "litert")
-    settings = Settings(_cli_parse_args=["--port", "9001"])
+    settings = read_settings(["--port", "9001"])
     assert settings.port == 9001
     assert settings.engine == "litert"
 

@@ -1,0 +1,72 @@
+# syntax=docker/dockerfile:1
+#
+#   docker build --target service  --tag fashion-mnist-service  .
+#   docker build --target training --tag fashion-mnist-training .
+#
+# Every package comes from requirements/, pinned with hashes. `--build-arg LOCK=service-extras` adds
+# gRPC and the model stores s3:// and gs://.
+
+FROM python:3.13.14-slim-trixie AS base
+ENV PYTHONUNBUFFERED=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ROOT_USER_ACTION=ignore
+
+# The wheel of this project, and the tools that install it and write down what is installed.
+FROM base AS build
+COPY requirements/build.txt /requirements/
+RUN ["python", "-m", "venv", "/build"]
+RUN ["/build/bin/pip", "install", "--quiet", "--require-hashes", "--requirement", "/requirements/build.txt"]
+COPY . /source/
+RUN ["/build/bin/pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheels", "/source"]
+
+FROM build AS service-environment
+ARG LOCK=service
+RUN ["python", "-m", "venv", "--without-pip", "/opt/fashion-mnist"]
+RUN /build/bin/pip --python /opt/fashion-mnist install --quiet --require-hashes \
+        --requirement /source/requirements/${LOCK}.txt && \
+    /build/bin/pip --python /opt/fashion-mnist install --quiet --no-deps /wheels/*.whl && \
+    /build/bin/cyclonedx-py environment --output-reproducible \
+        --output-file /opt/fashion-mnist/sbom.cdx.json /opt/fashion-mnist
+
+FROM build AS training-environment
+RUN ["python", "-m", "venv", "--without-pip", "/opt/fashion-mnist"]
+RUN /build/bin/pip --python /opt/fashion-mnist install --quiet --require-hashes \
+        --requirement /source/requirements/training.txt && \
+    /build/bin/pip --python /opt/fashion-mnist install --quiet --no-deps /wheels/*.whl && \
+    /build/bin/cyclonedx-py environment --output-reproducible \
+        --output-file /opt/fashion-mnist/sbom.cdx.json /opt/fashion-mnist
+
+# Trains and publishes: TensorFlow and the data set are inside.
+FROM base AS training
+LABEL org.opencontainers.image.title="Fashion-MNIST training" \
+      org.opencontainers.image.description="Trains a Keras network on Fashion-MNIST and publishes it for the service." \
+      org.opencontainers.image.licenses="MIT"
+RUN apt-get update && \
+    DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends dataset-fashion-mnist && \
+    rm -rf /var/lib/apt/lists/* && \
+    # Whoever the container runs as may write there; a new volume takes the mode over.
+    install --directory --mode 1777 /training /training/runs
+COPY --from=training-environment /opt/fashion-mnist /opt/fashion-mnist
+ENV HOME=/tmp PATH=/opt/fashion-mnist/bin:$PATH
+WORKDIR /training
+USER 10001:10001
+ENTRYPOINT ["/opt/fashion-mnist/bin/fashion-mnist-training"]
+CMD ["--help"]
+
+# Serves: no TensorFlow, no compiler, no pip, and no shell is needed. The last stage is the default.
+FROM base AS service
+LABEL org.opencontainers.image.title="Fashion-MNIST service" \
+      org.opencontainers.image.description="Classifies pictures of clothes over HTTP; the model is inside." \
+      org.opencontainers.image.licenses="MIT"
+COPY --from=service-environment /opt/fashion-mnist /opt/fashion-mnist
+ENV FASHION_HOST=0.0.0.0 \
+    FASHION_PORT=8000 \
+    FASHION_CACHE=/tmp/models
+WORKDIR /
+USER 10001:10001
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 \
+    CMD ["/opt/fashion-mnist/bin/python", "-m", "service.healthcheck"]
+ENTRYPOINT ["/opt/fashion-mnist/bin/fashion-mnist-service"]

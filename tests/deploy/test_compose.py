@@ -1,0 +1,65 @@
+"""docker-compose.yml, as far as it can be held without an engine."""
+
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+COMPOSE = ROOT / "docker-compose.yml"
+STACK = yaml.safe_load(COMPOSE.read_text())
+SERVICES: dict[str, dict[str, Any]] = STACK["services"]
+
+
+def test_it_follows_the_published_schema() -> None:
+    command = ["check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
+    subprocess.run([sys.executable, "-m", *command], check=True)
+
+
+@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="needs docker-compose")
+def test_compose_itself_reads_it() -> None:
+    command = ["docker-compose", "--profile", "train", "--profile", "observability", "config", "-q"]
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_container_is_confined(name: str) -> None:
+    container = SERVICES[name]
+    assert container["read_only"]
+    assert container["cap_drop"] == ["ALL"]
+    assert container["security_opt"] == ["no-new-privileges:true"]
+    assert {"mem_limit", "pids_limit"} <= container.keys()
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"prometheus"}))
+def test_every_mounted_file_is_in_the_checkout(name: str) -> None:
+    for volume in SERVICES[name].get("volumes", []):
+        source = volume.split(":")[0]
+        if source.startswith("./"):
+            assert (ROOT / source).exists(), source
+        else:
+            assert source in STACK["volumes"]
+
+
+def test_without_a_profile_there_are_the_service_and_its_proxy() -> None:
+    assert {n for n in SERVICES if "profiles" not in SERVICES[n]} == {"service", "proxy"}
+
+
+def test_replicas_do_not_fight_for_a_port() -> None:
+    assert "ports" not in SERVICES["service"]
+
+
+def test_the_service_cannot_change_the_model_and_training_can() -> None:
+    model = "./artifacts/fashion_mnist"
+    assert f"{model}:/models/fashion_mnist:ro" in SERVICES["service"]["volumes"]
+    assert f"{model}:/training/artifacts/fashion_mnist" in SERVICES["export"]["volumes"]
+
+
+def test_accepted_requests_have_time_to_finish() -> None:
+    service = SERVICES["service"]
+    drain_seconds = int(service["environment"]["FASHION_DRAIN_SECONDS"])
+    assert int(service["stop_grace_period"].removesuffix("s")) > drain_seconds

@@ -1,0 +1,59 @@
+"""The dashboard that the compose stack provisions."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+GRAFANA = ROOT / "deploy/grafana"
+DASHBOARD = json.loads((GRAFANA / "dashboards/service.json").read_text())
+EXPRESSIONS = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool")
+def test_prometheus_reads_every_expression(tmp_path: Path) -> None:
+    rules = [
+        {"record": f"panel:{number}", "expr": expression.replace("$__rate_interval", "1m")}
+        for number, expression in enumerate(EXPRESSIONS)
+    ]
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    subprocess.run(["promtool", "check", "rules", file], check=True, capture_output=True)
+
+
+def test_every_panel_says_what_it_shows() -> None:
+    for panel in DASHBOARD["panels"]:
+        assert panel["title"]
+        assert panel["description"].endswith(".")
+
+
+def test_panels_do_not_overlap() -> None:
+    taken: set[tuple[int, int]] = set()
+    for place in (panel["gridPos"] for panel in DASHBOARD["panels"]):
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken
+        taken |= cells
+        assert place["x"] + place["w"] <= 24
+
+
+def test_the_dashboard_asks_the_source_that_is_provisioned() -> None:
+    provisioned = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text())
+    asked = set(re.findall(r'"uid": "(\w+)"', json.dumps(DASHBOARD["panels"])))
+    assert asked == {source["uid"] for source in provisioned["datasources"]}
+
+
+def test_the_dashboard_is_where_grafana_is_told_to_look() -> None:
+    provider = yaml.safe_load((GRAFANA / "provisioning/dashboards/files.yml").read_text())
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    path = provider["providers"][0]["options"]["path"]
+    assert f"./deploy/grafana/dashboards:{path}:ro" in compose["services"]["grafana"]["volumes"]

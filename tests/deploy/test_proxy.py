@@ -1,0 +1,184 @@
+"""deploy/haproxy/haproxy.cfg before two replicas of the service, found through DNS."""
+
+import base64
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import ROOT
+from tests.service.conftest import serve_process, wait_for, wait_until_ready
+
+pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")
+
+REPLICAS = ["127.0.0.2", "127.0.0.3"]
+INFER = "/v2/models/fashion_mnist/infer"
+CLIENTS = 4
+
+
+@pytest.fixture
+def replica_port(free_port: int) -> int:
+    return free_port
+
+
+@pytest.fixture
+def proxy(replica_port: int, tmp_path: Path) -> Iterator[httpx.Client]:
+    """A client of the proxy, which asks a DNS server of its own for the replicas."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with answering_dns(REPLICAS) as dns_port:
+        configuration = (ROOT / "deploy/haproxy/haproxy.cfg").read_text()
+        for name, here in {
+            "127.0.0.11:53": f"127.0.0.1:{dns_port}",
+            "bind :8000": f"bind 127.0.0.1:{port}",
+            "service:8000": f"service:{replica_port}",
+        }.items():
+            assert configuration.count(name) == 1
+            configuration = configuration.replace(name, here)
+        (tmp_path / "haproxy.cfg").write_text(configuration)
+        with (tmp_path / "log").open("w") as log:
+            process = subprocess.Popen(
+                ["haproxy", "-db", "-f", tmp_path / "haproxy.cfg"], stdout=log, stderr=log
+            )
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+                yield client
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@contextmanager
+def answering_dns(addresses: list[str]) -> Iterator[int]:
+    """Answer every question with these A records, as Docker's DNS does for a scaled service."""
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("127.0.0.1", 0))
+
+    def answer() -> None:
+        while True:
+            query, client = server.recvfrom(512)
+            if not query:
+                return
+            question = query[12 : query.index(0, 12) + 5]
+            header = query[:2] + bytes([0x81, 0x80, 0, 1, 0, len(addresses), 0, 0, 0, 0])
+            records = b"".join(
+                bytes([0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]) + socket.inet_aton(address)
+                for address in addresses
+            )
+            server.sendto(header + question + records, client)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        yield server.getsockname()[1]
+    finally:
+        server.sendto(b"", server.getsockname())
+        thread.join()
+        server.close()
+
+
+@dataclass
+class Load:
+    """What clients that never stop asking were answered."""
+
+    answers: list[int | str] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def ask(self, base_url: httpx.URL, picture: bytes) -> None:
+        tensor = {"name": "image", "shape": [1], "datatype": "BYTES"}
+        request = {"inputs": [{**tensor, "data": [base64.b64encode(picture).decode()]}]}
+        with httpx.Client(base_url=base_url, timeout=30) as client:
+            while not self.over.is_set():
+                try:
+                    self.answers.append(client.post(INFER, json=request).status_code)
+                except httpx.TransportError as error:
+                    self.answers.append(repr(error))
+
+
+@contextmanager
+def under_load(proxy: httpx.Client, replica_port: int, picture: bytes) -> Iterator[Load]:
+    """Ask without a pause; the block begins when every replica has its share."""
+    wait_until_ready(proxy)
+    load = Load()
+    threads = [
+        threading.Thread(target=load.ask, args=(proxy.base_url, picture)) for _ in range(CLIENTS)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_for(lambda: all(answered_by(host, replica_port) > 10 for host in REPLICAS))
+        load.answers.clear()
+        yield load
+    finally:
+        load.over.set()
+        for thread in threads:
+            thread.join()
+
+
+def answered_by(host: str, port: int) -> int:
+    """Return how many inferences a replica has answered."""
+    stats = httpx.get(f"http://{host}:{port}/v2/models/fashion_mnist/stats").json()
+    count: int = stats["model_stats"][0]["inference_stats"]["success"]["count"]
+    return count
+
+
+@contextmanager
+def replica(host: str, port: int) -> Iterator[subprocess.Popen[str]]:
+    with serve_process("--host", host, "--log-level=error", port=port) as process:
+        with httpx.Client(base_url=f"http://{host}:{port}") as client:
+            wait_until_ready(client)
+        yield process
+
+
+def test_a_replica_that_is_told_to_stop_loses_no_request_and_the_others_go_on(
+    proxy: httpx.Client, replica_port: int, boot_png: bytes
+) -> None:
+    with ExitStack() as running:
+        processes = [running.enter_context(replica(host, replica_port)) for host in REPLICAS]
+        with under_load(proxy, replica_port, boot_png) as load:
+            processes[0].send_signal(signal.SIGTERM)
+            processes[0].communicate(timeout=30)
+            before = answered_by(REPLICAS[1], replica_port)
+            wait_for(lambda: answered_by(REPLICAS[1], replica_port) > before + 50)
+            running.enter_context(replica(REPLICAS[0], replica_port))
+            wait_for(lambda: answered_by(REPLICAS[0], replica_port) > 10)
+    assert set(load.answers) == {200}
+
+
+def test_a_replica_that_is_not_ready_gets_no_request(
+    proxy: httpx.Client, replica_port: int, boot_png: bytes
+) -> None:
+    first = f"http://{REPLICAS[0]}:{replica_port}"
+    with ExitStack() as running:
+        for host in REPLICAS:
+            running.enter_context(replica(host, replica_port))
+        with under_load(proxy, replica_port, boot_png) as load:
+            httpx.post(f"{first}/v2/repository/models/fashion_mnist/unload").raise_for_status()
+            assert httpx.get(f"{first}/readyz").status_code == 503
+            before = len(load.answers)
+            wait_for(lambda: len(load.answers) > before + 100)
+            httpx.post(f"{first}/v2/repository/models/fashion_mnist/load").raise_for_status()
+            wait_for(lambda: answered_by(REPLICAS[0], replica_port) > 10)
+    assert set(load.answers) == {200}
+
+
+def test_without_a_replica_the_proxy_says_unavailable(
+    proxy: httpx.Client, replica_port: int
+) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            response = proxy.get("/readyz")
+            break
+        except httpx.ConnectError:
+            time.sleep(0.05)
+    assert response.status_code == 503

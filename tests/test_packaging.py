@@ -1,0 +1,162 @@
+"""What `pip install .` gives: two commands, the model, and nothing that needs the checkout."""
+
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import httpx
+import pytest
+
+import service
+import training
+from tests.conftest import ROOT
+from tests.service.conftest import wait_until_ready
+
+COMMANDS = ["fashion-mnist-service", "fashion-mnist-training"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    run("-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), ROOT)
+    [path] = folder.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the commands are after an installation that has the dependencies of this one."""
+    environment = tmp_path_factory.mktemp("environment")
+    venv.create(environment, symlinks=True)
+    python = environment / "bin" / "python"
+    run("-m", "pip", "--python", str(python), "install", "-q", "--no-deps", str(wheel))
+    [site_packages] = environment.glob("lib/python*/site-packages")
+    (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return environment / "bin"
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory that has nothing of the checkout in it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str | Path) -> str:
+    return subprocess.run(
+        [sys.executable, *arguments], check=True, capture_output=True, text=True
+    ).stdout
+
+
+def ask(command: Path, *arguments: str) -> str:
+    return subprocess.run(
+        [command, *arguments], check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+
+
+def files_of(folder: Path) -> set[str]:
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def test_the_wheel_has_every_file_of_both_packages_and_the_shipped_model(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for package in ("service", "training"):
+        assert {f"{package}/{name}" for name in files_of(ROOT / package)} <= names
+    shipped = files_of(ROOT / "artifacts" / "fashion_mnist")
+    assert {f"service/shipped_model/{name}" for name in shipped} <= names
+
+
+def test_the_wheel_has_nothing_else(wheel: Path) -> None:
+    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert tops == {"service", "training", f"{wheel.name.split('-py3')[0]}.dist-info"}
+
+
+def test_the_installed_service_serves_the_model_it_came_with(
+    bin_folder: Path, elsewhere: Path, free_port: int, boot_png: bytes
+) -> None:
+    log = elsewhere / "log"
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            [bin_folder / "fashion-mnist-service", "--port", str(free_port)], stderr=output
+        ) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{free_port}") as client,
+    ):
+        try:
+            wait_until_ready(client)
+            answer = client.post("/predict", content=boot_png).json()
+        finally:
+            process.terminate()
+    assert answer["predictions"][0]["label"] == "Ankle boot"
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_says_its_version(bin_folder: Path, elsewhere: Path, command: str) -> None:
+    assert ask(bin_folder / command, "--version") == f"{command} {service.__version__}\n"
+
+
+def test_both_halves_have_the_same_version() -> None:
+    assert training.__version__ == service.__version__
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_called_what_the_user_called(
+    bin_folder: Path, elsewhere: Path, command: str
+) -> None:
+    assert ask(bin_folder / command, "--help").startswith(f"usage: {command} [")
+
+
+@pytest.mark.parametrize(
+    ("line", "completions"),
+    [
+        ("fashion-mnist-service --eng", {"--engine"}),
+        ("fashion-mnist-service --engine li", {"litert"}),
+        ("fashion-mnist-training ev", {"evaluate"}),
+        ("fashion-mnist-training fit --fit.ep", {"--fit.epochs"}),
+        ("fashion-mnist-training export --art", {"--artifacts"}),
+    ],
+)
+def test_bash_completes(
+    bin_folder: Path, elsewhere: Path, line: str, completions: set[str]
+) -> None:
+    words = line.split()
+    script = elsewhere / "completion.bash"
+    script.write_text(ask(bin_folder / words[0], "--print-completion", "bash"))
+    bash = f"""
+        source {script}
+        COMP_WORDS=({line}) COMP_CWORD={len(words) - 1}
+        completer=$(complete -p {words[0]} | grep -o '_shtab_[a-z_]*')
+        $completer {words[0]} {words[-1]} {words[-2]}
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    completed = subprocess.run(
+        ["bash", "-c", bash], check=True, capture_output=True, text=True
+    ).stdout
+    assert {word.strip() for word in completed.splitlines()} == completions
+
+
+def test_training_without_tensorflow_says_what_to_install(wheel: Path, tmp_path: Path) -> None:
+    dependencies = tmp_path / "dependencies"
+    dependencies.mkdir()
+    for package in Path(sysconfig.get_path("purelib")).iterdir():
+        if package.name != "tensorflow":
+            (dependencies / package.name).symlink_to(package)
+    ended = subprocess.run(
+        [sys.executable, "-S", "-m", "training", "fit"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": f"{wheel}:{dependencies}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "it comes with the extra `training`" in ended.stderr
+    assert "Traceback" not in ended.stderr
