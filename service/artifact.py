@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PositiveInt,
+    ValidationError,
+)
 
 from service.errors import ArtifactError
 
@@ -62,6 +70,17 @@ class Layer(_ManifestPart):
         return len(self.output_shape) == 3
 
 
+class Novelty(_ManifestPart):
+    """How the model tells that a picture is like nothing it was trained on."""
+
+    score: str
+    """What it computes, in the words of the field."""
+    layer: str
+    """Whose output it computes it from."""
+    threshold: FiniteFloat
+    """Highest score of a picture that is taken for known."""
+
+
 class Parameters(_ManifestPart):
     """How many numbers the network learned."""
 
@@ -82,6 +101,7 @@ class Manifest(_ManifestPart):
     layers: tuple[Layer, ...] = Field(min_length=1)
     parameters: Parameters
     summary: str
+    novelty: Novelty | None = None
     scores: dict[str, Any]
     files: dict[
         Annotated[str, AfterValidator(_inside_the_directory)],

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from service.arrays import Pixels, Tensor
+from service.arrays import Assessment, Pixels, Tensor
 from service.artifact import Artifact, Layer, Manifest, verify
 from service.engines import Engine, load_engine
 from service.errors import ArtifactError
@@ -33,7 +33,24 @@ class Classifier:
         Returns:
             (n, classes) float32 probabilities, in the order given.
         """
-        return self._predict(self.to_images(pixels))
+        return self.assess(pixels).probabilities
+
+    def assess(self, pixels: Sequence[Pixels]) -> Assessment:
+        """Classify pictures, and say how strange each is where the model can.
+
+        Args:
+            pixels: Of each picture, (height, width) numbers in [0, scale].
+        """
+        return self._assess(self.to_images(pixels))
+
+    def in_distribution(self, novelty: Tensor) -> NDArray[np.bool_]:
+        """Say which pictures are like what the model was trained on: (n,) float32 -> (n,) bool.
+
+        A novelty that is not a number is no sign of having been seen.
+        """
+        if self.manifest.novelty is None:
+            raise ValueError("the model has no novelty score")
+        return novelty <= np.float32(self.manifest.novelty.threshold)
 
     def feature_maps(self, pixels: Pixels) -> Mapping[str, Tensor]:
         """Return what each layer makes of one picture.
@@ -47,20 +64,24 @@ class Classifier:
         outputs = self._feature_maps(self.to_images([pixels]))
         return {name: output[0] for name, output in outputs.items()}
 
-    def predict_images(self, images: Tensor) -> Tensor:
+    def assess_images(self, images: Tensor) -> Assessment:
         """Classify what is already in the network's own units.
 
         Args:
             images: (n, height, width, 1) float32, in [0, 1] if they are pictures.
 
         Returns:
-            (n, classes) float32 probabilities, in the order given; NaN for an image that has a
-            NaN or an infinity in it.
+            Probabilities and novelty in the order given; NaN for an image that has a NaN or an
+            infinity in it.
         """
         broken = _not_finite(images)
         if not broken.any():
-            return self._predict(images)
-        return _with_nan(self._predict(_without(images, broken), ~broken), broken)
+            return self._assess(images)
+        probabilities, novelty = self._assess(_without(images, broken), ~broken)
+        return Assessment(
+            _with_nan(probabilities, broken),
+            None if novelty is None else _with_nan(novelty, broken),
+        )
 
     def layer_outputs(self, images: Tensor) -> Mapping[str, Tensor]:
         """Return what each layer makes of a batch in the network's own units.
@@ -69,7 +90,7 @@ class Classifier:
             images: (n, height, width, 1) float32, in [0, 1] if they are pictures.
 
         Returns:
-            By layer name, the layer's output: (n, …) float32; NaN as in `predict_images`.
+            By layer name, the layer's output: (n, …) float32; NaN as in `assess_images`.
         """
         broken = _not_finite(images)
         if not broken.any():
@@ -89,13 +110,13 @@ class Classifier:
         """The layers whose output is a stack of images, in the order of the network."""
         return [layer for layer in self.manifest.layers if layer.gives_maps]
 
-    def _predict(self, images: Tensor, whole: NDArray[np.bool_] | slice = slice(None)) -> Tensor:
+    def _assess(self, images: Tensor, whole: NDArray[np.bool_] | slice = slice(None)) -> Assessment:
         """Run the network; only the answers for what is `whole` are counted."""
         enter_network(images)
-        probabilities = self._engine.predict(images)
+        probabilities, novelty = self._engine.assess(images)
         leave_network()
-        count_predictions(self, probabilities[whole])
-        return probabilities
+        count_predictions(self, probabilities[whole], None if novelty is None else novelty[whole])
+        return Assessment(probabilities, novelty)
 
     def _feature_maps(self, images: Tensor) -> Mapping[str, Tensor]:
         enter_network(images)
@@ -111,7 +132,7 @@ class Classifier:
         """
         black = np.zeros(self.manifest.input.size, np.uint8)
         try:
-            probabilities = self.predict([black])
+            probabilities, novelty = self.assess([black])
             outputs = self.feature_maps(black)
         except Exception as error:  # Engines share no base class for what they raise.
             raise ArtifactError(f"the model failed its warm-up: {error}") from error
@@ -124,6 +145,13 @@ class Classifier:
         if not np.isclose(float(probabilities.sum()), 1, atol=1e-3):
             raise ArtifactError(
                 "the model failed its warm-up: its probabilities do not add up to one"
+            )
+        if (novelty is None) != (self.manifest.novelty is None) or (
+            novelty is not None and (novelty.shape != (1,) or not np.isfinite(novelty).all())
+        ):
+            raise ArtifactError(
+                "the model failed its warm-up: it does not give the novelty that its manifest "
+                "states"
             )
         for layer in self.manifest.layers:
             if layer.name not in outputs or outputs[layer.name].shape != layer.output_shape:

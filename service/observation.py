@@ -140,9 +140,13 @@ def leave_network() -> None:
         seen.executions += 1
 
 
-def count_predictions(classifier: "Classifier", probabilities: Tensor) -> None:
-    """Count what pictures were taken for; probabilities: (n, classes) float32."""
+def count_predictions(
+    classifier: "Classifier", probabilities: Tensor, novelty: Tensor | None
+) -> None:
+    """Count what pictures were taken for, (n, classes) float32, and how strange each is, (n,)."""
     seen = current.get()
     if seen is not None:
         manifest = classifier.manifest
         seen.metrics.count_predictions(manifest.version, manifest.class_names, probabilities)
+        if novelty is not None:
+            seen.metrics.count_novelty(novelty)

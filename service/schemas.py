@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.artifact import InputSpec, Layer, Parameters
+from service.artifact import InputSpec, Layer, Novelty, Parameters
 from service.images import Preparation
 
 
@@ -59,6 +59,13 @@ class Prediction(_Schema):
     """Probability of `label`."""
     probabilities: dict[str, float]
     """Of every class, by name, in the order of the class ids."""
+    novelty: float | None
+    """How unlike the training pictures it is: any number, the higher the stranger (relative
+    Mahalanobis distance, in squared standard deviations within a class); null if the model has no
+    such score."""
+    in_distribution: bool | None
+    """Whether `novelty` is at most the model's threshold, which 95 of 100 pictures of clothes stay
+    under. If not, the other fields mean little."""
     top_k: list[RankedClass] | None = None
     """The most probable classes, best first; only if asked for."""
     preparation: Preparation
@@ -106,8 +113,11 @@ class ModelSummary(_Schema):
     input: InputSpec
     layers: list[Layer]
     parameters: Parameters
+    novelty: Novelty | None
+    """The score of `/predict`'s novelty and its threshold; null if the model has none."""
     scores: dict[str, Any]
-    """Measured when the model was exported: accuracy, per class, calibration, engine parity."""
+    """Measured when the model was exported: accuracy, per class, calibration, novelty, engine
+    parity."""
 
 
 class Liveness(_Schema):

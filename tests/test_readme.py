@@ -120,6 +120,10 @@ def test_the_published_figures_are_those_of_the_shipped_model() -> None:
     text = " ".join(README.split())
     assert f"right on {scores['test']['accuracy']:.2%}".replace("%", " %") in text
     assert f"calibration error of {scores['calibration']['expected_calibration_error']:.3f}" in text
+    without_a_class = scores["photographs"]["without_a_class"]
+    outliers = [*scores["novelty"]["outliers"].values(), without_a_class]
+    *others, last = [f"{row['auroc']:.3f}" for row in outliers]
+    assert f"an area under the ROC curve of {', '.join(others)} and {last}" in text
     photographs = json.loads((ROOT / "benchmarks/results/photographs.json").read_text())
     assert f"On {photographs['photographs']} photographs" in text
     assert f"it is right on {photographs['macro_average']:.0%}".replace("%", " %") in text

@@ -10,6 +10,8 @@ from training.recipe import IMAGE_SIDE, Block, Network
 INPUT_NAME = "images"
 INPUT_SHAPE = (IMAGE_SIDE, IMAGE_SIDE, 1)
 MODEL_NAME = "fashion_mnist"
+FEATURES_LAYER = "dense_1"
+"""The last hidden layer."""
 
 _POOLING = {
     "max": ("max_pooling2d", keras.layers.MaxPooling2D),
@@ -33,7 +35,9 @@ def build_network(network: Network) -> keras.Sequential:
             model.add(layer)
     model.add(keras.layers.Flatten(name="flatten"))
     model.add(
-        keras.layers.Dense(network.dense_units, activation=network.dense_activation, name="dense_1")
+        keras.layers.Dense(
+            network.dense_units, activation=network.dense_activation, name=FEATURES_LAYER
+        )
     )
     model.add(keras.layers.Dropout(network.dropout, name="dropout"))
     model.add(keras.layers.Dense(len(CLASS_NAMES), activation="softmax", name="dense_2"))

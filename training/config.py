@@ -99,6 +99,10 @@ class FitSettings(Settings):
 class EvaluateSettings(Settings):
     """Measure a finished run's best checkpoint on the test images and draw the report."""
 
+    photographs: Path | None = None
+    """Also measure on photographs: the file that `python -m benchmarks.photographs FOLDER
+    --prepared FILE` writes."""
+
 
 class ExportSettings(Settings):
     """Publish an evaluated run as the next version of the artifact."""

@@ -9,8 +9,10 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from training.calibration import find_temperature, fold_temperature
 from training.config import EvaluateSettings
-from training.data import CLASS_NAMES, FashionMnist, Labels, load_fashion_mnist
-from training.recipe import Fit
+from training.data import CLASS_NAMES, Labelled, Labels, load_fashion_mnist
+from training.novelty import Assessor, extract_features, find_threshold, fit_detector
+from training.outliers import measure_novelty
+from training.photographs import measure_photographs, read_photographs
 from training.report import draw_report
 from training.run import Run
 
@@ -24,32 +26,46 @@ def run(settings: EvaluateSettings) -> None:
     """Score the run in `settings.run_dir`: numbers into evaluation.json, pictures into report/.
 
     Raises:
-        DataError: the data set is missing or damaged.
+        DataError: the data set, or the file of photographs, is missing or damaged.
         RunError: there is no finished run, or it was trained with other data.
     """
     data = load_fashion_mnist(settings.data_dir, settings.allow_other_data)
+    photographs = read_photographs(settings.photographs) if settings.photographs else None
     finished_run = Run(settings.run_dir)
     finished_run.require_finished(data)
-    recipe, _ = finished_run.read_about()
+    fit = finished_run.read_about()[0].fit
     model = keras.models.load_model(finished_run.checkpoint, compile=False)
-    temperature = calibrate(model, data, recipe.fit) if recipe.fit.calibrate else 1.0
+    training, validation = data.split(fit.validation_fraction, fit.seed, fit.stratify)
+    temperature = calibrate(model, validation) if fit.calibrate else 1.0
     model.save(finished_run.model)
     test = data.test()
     print(f"Evaluating on {len(test.labels):,} test images from {data.folder}")
     probabilities = model.predict(test.images, batch_size=PREDICT_BATCH, verbose=0)
     scores = score(probabilities, test.labels)
     scores["calibration"]["temperature"] = temperature
-    finished_run.write_evaluation(scores)
     draw_report(finished_run.report, model, test, probabilities, finished_run.read_history())
+    print("Measuring what the network does not know")
+    detector = fit_detector(extract_features(model, training.images), training.labels)
+    threshold = find_threshold(detector, extract_features(model, validation.images))
+    assessor = Assessor(model, detector, threshold)
+    known = assessor.assess(test.images)
+    scores["novelty"] = measure_novelty(
+        assessor, test.images, known, seed=fit.seed, report=finished_run.report
+    )
+    if photographs:
+        scores["photographs"] = measure_photographs(
+            assessor, photographs, known, finished_run.report
+        )
+    detector.save(finished_run.novelty)
+    finished_run.write_evaluation(scores)
     print(
         f"Test accuracy {scores['test']['accuracy']:.4f}, loss {scores['test']['loss']:.4f}; "
         f"pictures in {finished_run.report}. Next: python -m training export"
     )
 
 
-def calibrate(model: Any, data: FashionMnist, fit: Fit) -> float:
+def calibrate(model: Any, validation: Labelled) -> float:
     """Fold into the model the temperature that suits the validation images, and return it."""
-    _, validation = data.split(fit.validation_fraction, fit.seed, fit.stratify)
     probabilities = model.predict(validation.images, batch_size=PREDICT_BATCH, verbose=0)
     temperature = find_temperature(probabilities, validation.labels)
     fold_temperature(model, temperature)

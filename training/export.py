@@ -19,6 +19,7 @@ from training.data import FashionMnist, load_fashion_mnist
 from training.errors import ExportError
 from training.manifest import MANIFEST, describe, file_digests
 from training.model_card import write_model_card
+from training.novelty import PROBABILITIES, Assessor, NoveltyDetector
 from training.run import Run
 
 FLATBUFFER = Path("assets.extra") / "model.tflite"
@@ -86,10 +87,12 @@ def write_version(
         ExportError: the float32 flatbuffer does not hold parity.
     """
     model = keras.models.load_model(evaluated_run.model, compile=False)
+    detector = NoveltyDetector.load(evaluated_run.novelty)
+    assessor = Assessor(model, detector, scores["novelty"]["threshold"])
     print("Writing the SavedModel")
-    write_saved_model(model, folder)
+    write_saved_model(model, assessor, folder)
     print("Compiling for LiteRT and comparing it with Keras on the test images")
-    parity = write_flatbuffers(folder, model, data)
+    parity = write_flatbuffers(folder, model, assessor, data)
     manifest = describe(model, evaluated_run, version, {**scores, "parity": parity})
     shutil.copytree(evaluated_run.report, folder / REPORT)
     write_model_card(folder / MODEL_CARD, manifest)
@@ -99,11 +102,12 @@ def write_version(
     )
 
 
-def write_saved_model(model: Any, folder: Path) -> None:
-    """Write a SavedModel of two signatures.
+def write_saved_model(model: Any, assessor: Assessor, folder: Path) -> None:
+    """Write a SavedModel of three signatures.
 
-    `serving_default` gives the probabilities, `feature_maps` the output of every layer by its
-    name; both take `images`, (n, 28, 28, 1) float32 in [0, 1].
+    `serving_default` gives the probabilities, `novelty` these and the novelty of each image,
+    `feature_maps` the output of every layer by its name; all take `images`, (n, 28, 28, 1) float32
+    in [0, 1].
     """
     layers = keras.Model(model.inputs[0], {layer.name: layer.output for layer in model.layers})
     images = tf.TensorSpec((None, *INPUT_SHAPE), tf.float32, name=INPUT_NAME)
@@ -111,7 +115,12 @@ def write_saved_model(model: Any, folder: Path) -> None:
     archive.track(model)
     archive.add_endpoint(
         flatbuffers.PREDICTION_SIGNATURE,
-        lambda images: {flatbuffers.PROBABILITIES: model(images, training=False)},
+        lambda images: {PROBABILITIES: model(images, training=False)},
+        input_signature=[images],
+    )
+    archive.add_endpoint(
+        flatbuffers.NOVELTY_SIGNATURE,
+        lambda images: assessor.network(images, training=False),
         input_signature=[images],
     )
     archive.add_endpoint(
@@ -123,18 +132,22 @@ def write_saved_model(model: Any, folder: Path) -> None:
     shutil.rmtree(folder / "assets")  # TensorFlow makes it even where a model has none
 
 
-def write_flatbuffers(folder: Path, model: Any, data: FashionMnist) -> dict[str, Any]:
+def write_flatbuffers(
+    folder: Path, model: Any, assessor: Assessor, data: FashionMnist
+) -> dict[str, Any]:
     """Write the flatbuffers that hold parity, and return what was measured of both.
 
     Raises:
         ExportError: the float32 one does not.
     """
     test = data.test()
-    signatures = [flatbuffers.PREDICTION_SIGNATURE, flatbuffers.FEATURE_MAPS_SIGNATURE]
-    float32 = flatbuffers.convert(folder, signatures, int8_weights=False)
-    int8 = flatbuffers.convert(folder, signatures[:1], int8_weights=True)
-    float32_parity = flatbuffers.measure_float32(float32, model, test)
-    int8_parity = flatbuffers.measure_int8(int8, model, test)
+    predicting = [flatbuffers.PREDICTION_SIGNATURE, flatbuffers.NOVELTY_SIGNATURE]
+    every = [*predicting, flatbuffers.FEATURE_MAPS_SIGNATURE]
+    reference = flatbuffers.Reference(model, assessor, test)
+    float32 = flatbuffers.convert(folder, every, int8_weights=False)
+    int8 = flatbuffers.convert(folder, predicting, int8_weights=True)
+    float32_parity = flatbuffers.measure_float32(float32, reference)
+    int8_parity = flatbuffers.measure_int8(int8, reference)
     (folder / FLATBUFFER).parent.mkdir()
     (folder / FLATBUFFER).write_bytes(float32)
     if int8_parity.shipped:

@@ -56,6 +56,11 @@ def describe(model: Any, finished_run: Run, version: int, scores: dict[str, Any]
         "layers": [describe_layer(layer) for layer in model.layers],
         "parameters": count_parameters(model),
         "summary": summarise(model),
+        "novelty": {
+            "score": "relative Mahalanobis distance",
+            "layer": scores["novelty"]["layer"],
+            "threshold": scores["novelty"]["threshold"],
+        },
         "scores": scores,
         "training": {
             "configuration": recipe.model_dump(mode="json"),

@@ -1,117 +1,10 @@
 """MODEL_CARD.md: the model for people, every figure from the run."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-TEMPLATE = """\
----
-license: mit
-library_name: keras
-pipeline_tag: image-classification
-tags:
-- image-classification
-- fashion-mnist
-- keras
-- litert
-datasets:
-- fashion_mnist
-metrics:
-- accuracy
-model-index:
-- name: {name}
-  results:
-  - task:
-      type: image-classification
-    dataset:
-      type: fashion_mnist
-      name: {data_set}
-      split: test
-    metrics:
-    - type: accuracy
-      value: {accuracy:.4f}
----
-
-# {name}, version {version}
-
-## Model description
-
-A small convolutional network that says which of ten kinds of clothing a 28×28 greyscale picture \
-shows: {classes}. {total:,} parameters.
-
-```
-{summary}```
-
-![Feature maps of one test image](report/feature_maps.png)
-
-## Intended uses and limits
-
-For teaching, for trying out model servers, and as a baseline on Fashion-MNIST.
-
-It was trained on product pictures only: one piece of clothing, centred, light on a dark \
-background, 28×28 pixels, without colour{photo_note}. It has not seen photographs, people, several \
-things in one picture, or anything outside its ten classes, and it has no answer "none of these": \
-it names one of the ten for whatever it is given. Its confidence on such pictures means little. It \
-must not be used to decide about people.
-
-## How to use
-
-Input `images`: float32, (n, 28, 28, 1), grey values divided by {scale}.
-
-```python
-import tensorflow as tf
-
-model = tf.saved_model.load("artifacts/{name}/{version}")
-images = tf.zeros((1, 28, 28, 1))
-probabilities = model.signatures["serving_default"](images=images)["probabilities"]
-layers = model.signatures["feature_maps"](images=images)
-```
-
-Or over HTTP: `python -m service --artifacts artifacts/{name}`. `model.tflite` holds the same two \
-signatures for LiteRT{int8_note}.
-
-## Training data
-
-{data_set}: {training_note}. sha256 of the decompressed files:
-
-{digests}
-
-## Training procedure
-
-{optimisation}, {batch_size} images a step. {augmentation} {validation:.0%} of the training images \
-are held out for validation ({stratified}, seed {seed}). Training stops after {patience} epochs \
-without a lower validation loss, at most {most_epochs}; it took {epochs}, and the weights of epoch \
-{best_epoch} were kept (validation accuracy {validation_accuracy:.4f}).
-
-![Training curves](report/training_curves.png)
-
-## Evaluation
-
-On {images:,} test images: accuracy {accuracy:.4f}, loss {loss:.4f}, expected calibration error \
-{calibration:.4f} ({bins} bins{calibrated}).
-
-| class | precision | recall | F1 | images |
-| --- | --- | --- | --- | --- |
-{table}
-
-![Confusion matrix](report/confusion_matrix.png)
-
-![Reliability](report/reliability.png)
-
-![The surest mistakes](report/surest_mistakes.png)
-
-The flatbuffers beside Keras, on the same images:
-
-| flatbuffer | accuracy | same label | largest difference of a probability | shipped |
-| --- | --- | --- | --- | --- |
-{parity}
-
-## Environment
-
-{libraries}
-"""
-
-
-PHOTO_NOTE = """, and on the same pictures changed to look like photographs after preparation"""
+from training.card_template import PHOTO_NOTE, PHOTOGRAPHS, TEMPLATE
 
 
 def write_model_card(path: Path, manifest: dict[str, Any]) -> None:
@@ -125,7 +18,7 @@ def render(manifest: dict[str, Any]) -> str:
     fit = training["configuration"]["fit"]
     augmentation = training["configuration"]["augmentation"]
     temperature = scores["calibration"]["temperature"]
-    int8_note = ", `model.int8.tflite` the first of them with int8 weights"
+    int8_note = ", `model.int8.tflite` the first two with int8 weights"
     return TEMPLATE.format(
         name=manifest["name"],
         version=manifest["version"],
@@ -157,6 +50,12 @@ def render(manifest: dict[str, Any]) -> str:
         loss=scores["test"]["loss"],
         calibration=scores["calibration"]["expected_calibration_error"],
         bins=scores["calibration"]["bins"],
+        layer=scores["novelty"]["layer"],
+        threshold=scores["novelty"]["threshold"],
+        validation_alarms=scores["novelty"]["false_alarms"]["validation"],
+        test_alarms=scores["novelty"]["false_alarms"]["test"],
+        outliers="\n".join(_outlier_rows(scores)),
+        photographs=_photographs(scores["photographs"]) if "photographs" in scores else "",
         table="\n".join(_class_row(name, row) for name, row in scores["classes"].items()),
         parity="\n".join(_parity_row(name, scores["parity"][name]) for name in ("float32", "int8")),
         libraries="\n".join(f"- {name} {value}" for name, value in manifest["libraries"].items()),
@@ -197,8 +96,31 @@ def _class_row(name: str, row: dict[str, Any]) -> str:
     return f"| {name} | {figures} | {row['support']:,} |"
 
 
+def _outlier_rows(scores: dict[str, Any]) -> Iterator[str]:
+    rows = dict(scores["novelty"]["outliers"])
+    if "photographs" in scores:
+        without_a_class = scores["photographs"]["without_a_class"]
+        rows[f"photographs of {', '.join(without_a_class['kinds'])}"] = without_a_class
+    for name, row in rows.items():
+        yield (
+            f"| {name} | {row['images']:,} | {row['auroc']:.3f} | "
+            f"{row['auroc_of_confidence']:.3f} | {row['detected']:.1%} |"
+        )
+
+
+def _photographs(scores: dict[str, Any]) -> str:
+    return PHOTOGRAPHS.format(
+        images=scores["images"],
+        count=len(scores["kinds"]),
+        macro=scores["macro_average"],
+        kinds=", ".join(f"{kind} {share:.0%}" for kind, share in scores["kinds"].items()),
+        novel=scores["called_novel"],
+    )
+
+
 def _parity_row(name: str, row: dict[str, Any]) -> str:
     return (
         f"| {name} | {row['accuracy']:.4f} | {row['label_agreement']:.2%} | "
-        f"{row['max_probability_difference']:.1e} | {'yes' if row['shipped'] else 'no'} |"
+        f"{row['max_probability_difference']:.1e} | {row['novelty_agreement']:.2%} | "
+        f"{'yes' if row['shipped'] else 'no'} |"
     )

@@ -33,6 +33,11 @@ class Run:
         return self.folder / "model.keras"
 
     @property
+    def novelty(self) -> Path:
+        """The statistics of the novelty score, taken from the model."""
+        return self.folder / "novelty.npz"
+
+    @property
     def backup(self) -> Path:
         """What an interrupted run goes on from."""
         return self.folder / "backup"
@@ -83,7 +88,8 @@ class Run:
         """Remove the run, and nothing else that the folder may hold."""
         for folder in (self.backup, self.tensorboard, self.report):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.checkpoint, self.model, self._about, self._history, self._evaluation):
+        models = self.checkpoint, self.model, self.novelty
+        for file in (*models, self._about, self._history, self._evaluation):
             file.unlink(missing_ok=True)
 
     def read_about(self) -> tuple[Recipe, dict[str, Any]]:
@@ -131,7 +137,7 @@ class Run:
         Raises:
             RunError: the run has not been evaluated.
         """
-        if not self._evaluation.exists():
+        if not self._evaluation.exists() or not self.novelty.exists():
             raise RunError(
                 f"{self.folder} is not evaluated: run `python -m training evaluate` first"
             )

@@ -42,6 +42,7 @@ async def model_summary(
         input=manifest.input,
         layers=list(manifest.layers),
         parameters=manifest.parameters,
+        novelty=manifest.novelty,
         scores=manifest.scores,
     )
     return Response(summary.model_dump_json(), media_type="application/json")

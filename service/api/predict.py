@@ -33,7 +33,7 @@ async def predict(
         int | None, Query(ge=1, description="Also list this many classes, best first.")
     ] = None,
 ) -> Response:
-    """Answer label, class id, confidence and all probabilities of each picture, in order.
+    """Answer label, class id, confidence, probabilities and novelty of each picture, in order.
 
     A picture as it is, several files in a form, or JSON:
 
@@ -80,14 +80,18 @@ def _classify(
         upload, prepare=prepare, classifier=classifier, settings=settings, ticket=ticket
     )
     ticket.check()
-    probabilities = classifier.predict([image.pixels for image in images])
+    probabilities, novelty = classifier.assess([image.pixels for image in images])
+    if novelty is None:
+        novelties: list[tuple[object, object]] = [(None, None)] * len(images)
+    else:
+        novelties = list(zip(novelty, classifier.in_distribution(novelty), strict=True))
     manifest = classifier.manifest
     body = orjson.dumps(
         {
             "model": {"name": manifest.name, "version": manifest.version},
             "predictions": [
-                _prediction(row, image, manifest, top_k)
-                for row, image in zip(probabilities, images, strict=True)
+                _prediction(row, of_row, image, manifest, top_k)
+                for row, of_row, image in zip(probabilities, novelties, images, strict=True)
             ],
         },
         option=orjson.OPT_SERIALIZE_NUMPY,
@@ -97,15 +101,29 @@ def _classify(
 
 
 def _prediction(
-    probabilities: Tensor, image: PreparedImage, manifest: Manifest, top_k: int | None
+    probabilities: Tensor,
+    novelty: tuple[object, object],
+    image: PreparedImage,
+    manifest: Manifest,
+    top_k: int | None,
 ) -> dict[str, Any]:
-    """Return one prediction of `schemas.PredictResponse`; probabilities: (classes,) float32."""
+    """Return one prediction of `schemas.PredictResponse`.
+
+    Args:
+        probabilities: (classes,) float32.
+        novelty: The score and whether it is in distribution, or None of both.
+        image: What was classified.
+        manifest: Of the model.
+        top_k: How many classes to rank, or None.
+    """
     best = int(probabilities.argmax())
     prediction = {
         "label": manifest.class_names[best],
         "class_id": best,
         "confidence": probabilities[best],
         "probabilities": dict(zip(manifest.class_names, probabilities, strict=True)),
+        "novelty": novelty[0],
+        "in_distribution": novelty[1],
         "preparation": image.preparation,
     }
     if top_k is not None:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Protocol
 
-from service.arrays import Tensor
+from service.arrays import Assessment, Tensor
 from service.artifact import FLATBUFFER, Artifact
 from service.errors import ArtifactError
 from service.settings import EngineChoice
@@ -19,14 +19,11 @@ class Engine(Protocol):
     name: str
     """What users call it: `litert` or `tensorflow`."""
 
-    def predict(self, images: Tensor) -> Tensor:
-        """Classify a batch.
+    def assess(self, images: Tensor) -> Assessment:
+        """Classify a batch, and say how strange each image is where the model can.
 
         Args:
             images: (n, height, width, 1) float32 in [0, 1].
-
-        Returns:
-            (n, classes) float32 probabilities.
         """
         ...
 

@@ -6,16 +6,16 @@ from pathlib import Path, PurePosixPath
 
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
-from service.arrays import Tensor
+from service.arrays import Assessment, Tensor
 from service.artifact import FLATBUFFER, INT8_FLATBUFFER, Artifact
 from service.errors import ArtifactError
 
 
 class LiteRTEngine:
-    """Probabilities from the int8 flatbuffer where there is one, feature maps from float32.
+    """Probabilities and novelty from the int8 flatbuffer where there is one, maps from float32.
 
     Feature maps of the quantised network are off by about 0.01, which a person comparing them
-    with Keras' own would see; its probabilities were held against Keras' when it was exported.
+    with Keras' own would see; its other answers were held against Keras' when it was exported.
     """
 
     name = "litert"
@@ -23,13 +23,14 @@ class LiteRTEngine:
     def __init__(self, artifact: Artifact) -> None:
         self._input = artifact.manifest.input.name
         smallest = INT8_FLATBUFFER if artifact.file(INT8_FLATBUFFER) else FLATBUFFER
-        self._predictors = _RunnerPool(artifact, smallest, "serving_default")
+        signature = "novelty" if artifact.manifest.novelty else "serving_default"
+        self._assessors = _RunnerPool(artifact, smallest, signature)
         self._mappers = _RunnerPool(artifact, FLATBUFFER, "feature_maps")
 
-    def predict(self, images: Tensor) -> Tensor:
-        with self._predictors.borrow() as runner:
+    def assess(self, images: Tensor) -> Assessment:
+        with self._assessors.borrow() as runner:
             outputs: Mapping[str, Tensor] = runner(**{self._input: images})
-        return outputs["probabilities"]
+        return Assessment(outputs["probabilities"], outputs.get("novelty"))
 
     def feature_maps(self, images: Tensor) -> Mapping[str, Tensor]:
         with self._mappers.borrow() as runner:

@@ -9,13 +9,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import tensorflow as tf
 
-from service.arrays import Tensor
+from service.arrays import Assessment, Tensor
 from service.artifact import Artifact
 from service.errors import ArtifactError
 
 
 class TensorFlowEngine:
-    """Both signatures of the SavedModel."""
+    """The signatures of the SavedModel."""
 
     name = "tensorflow"
 
@@ -24,18 +24,19 @@ class TensorFlowEngine:
         try:
             # A signature holds no reference to the variables of the model it belongs to.
             self._model: Any = tf.saved_model.load(str(artifact.directory))
-            self._predict = self._model.signatures["serving_default"]
+            signature = "novelty" if artifact.manifest.novelty else "serving_default"
+            self._assess = self._model.signatures[signature]
             self._feature_maps = self._model.signatures["feature_maps"]
         except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
             raise ArtifactError(
-                f"{artifact.directory} has no SavedModel with both signatures that TensorFlow "
+                f"{artifact.directory} has no SavedModel with every signature that TensorFlow "
                 f"can load: {error}"
             ) from error
 
-    def predict(self, images: Tensor) -> Tensor:
-        outputs = self._predict(**{self._input: tf.constant(images)})
-        probabilities: Tensor = outputs["probabilities"].numpy()
-        return probabilities
+    def assess(self, images: Tensor) -> Assessment:
+        outputs = self._assess(**{self._input: tf.constant(images)})
+        arrays = {name: output.numpy() for name, output in outputs.items()}
+        return Assessment(arrays["probabilities"], arrays.get("novelty"))
 
     def feature_maps(self, images: Tensor) -> Mapping[str, Tensor]:
         outputs = self._feature_maps(**{self._input: tf.constant(images)})

@@ -22,6 +22,7 @@ _REQUEST_SECONDS = (
 _PHASE_SECONDS = (0.00005, 0.0001, 0.00025, *_REQUEST_SECONDS[:-2])
 _BATCH_IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _CONFIDENCES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+_NOVELTIES = (-20, -10, 0, 5, 10, 15, 20, 30, 50, 100, 200)
 
 
 class Metrics:
@@ -84,6 +85,12 @@ class Metrics:
             "fashion_mnist_confidence",
             "Probability of the class a picture was taken for.",
             _CONFIDENCES,
+        )
+        self._novelty = Histogram(
+            storage,
+            "fashion_mnist_novelty",
+            "How unlike the training images a picture is, in the model's own units.",
+            _NOVELTIES,
         )
         self._versions = Gauge(
             storage,
@@ -158,6 +165,12 @@ class Metrics:
                 confidence = max(row)
                 self._predicted.add((class_names[row.index(confidence)], version))
                 self._confidence.observe((), confidence)
+
+    def count_novelty(self, novelty: Tensor) -> None:
+        """Count how strange pictures are: (n,) float32."""
+        with self._storage.lock:
+            for score in novelty.tolist():
+                self._novelty.observe((), score)
 
     def set_versions(self, serving: Mapping[int, "Classifier"], known: Collection[int]) -> None:
         """Note which versions this worker serves now, of all it has taken up."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from service.admission import Ticket
-from service.arrays import Tensor
+from service.arrays import Assessment, Tensor
 from service.artifact import Manifest
 from service.classifier import Classifier
 from service.errors import InvalidTensor
@@ -19,7 +19,12 @@ PICTURE_INPUT = "image"
 
 PROBABILITIES, CLASS_ID, LABEL = "probabilities", "class_id", "label"
 
+NOVELTY, IN_DISTRIBUTION = "novelty", "in_distribution"
+
 DEFAULT_OUTPUTS = (PROBABILITIES, CLASS_ID, LABEL)
+
+_OF_NOVELTY = {NOVELTY, IN_DISTRIBUTION}
+_OF_ASSESSMENT = {*DEFAULT_OUTPUTS, *_OF_NOVELTY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,15 @@ def output_specs(manifest: Manifest) -> list[TensorSpec]:
         TensorSpec(PROBABILITIES, "FP32", (-1, len(manifest.class_names))),
         TensorSpec(CLASS_ID, "INT64", (-1,)),
         TensorSpec(LABEL, BYTES, (-1,)),
+        *_novelty_specs(manifest),
         *(TensorSpec(layer.name, "FP32", (-1, *layer.output_shape)) for layer in manifest.layers),
     ]
+
+
+def _novelty_specs(manifest: Manifest) -> list[TensorSpec]:
+    if manifest.novelty is None:
+        return []
+    return [TensorSpec(NOVELTY, "FP32", (-1,)), TensorSpec(IN_DISTRIBUTION, "BOOL", (-1,))]
 
 
 def infer(
@@ -88,18 +100,18 @@ def infer(
     _check_outputs(outputs, manifest)
     images = _to_images(request, classifier, settings, ticket)
     ticket.check()
-    probabilities, layers = run_network(classifier, images, {o.name for o in outputs})
-    return [_output(output, probabilities, layers, manifest) for output in outputs]
+    assessment, layers = run_network(classifier, images, {o.name for o in outputs})
+    return [_output(output, assessment, layers, classifier) for output in outputs]
 
 
 def run_network(
     classifier: Classifier, images: Tensor, wanted: set[str]
-) -> tuple[Tensor | None, Mapping[str, Tensor]]:
-    """Run what it takes for the outputs wanted: probabilities, layers by name, or both."""
-    of_classes = wanted & set(DEFAULT_OUTPUTS)
-    probabilities = classifier.predict_images(images) if of_classes else None
-    layers = classifier.layer_outputs(images) if wanted - of_classes else {}
-    return probabilities, layers
+) -> tuple[Assessment | None, Mapping[str, Tensor]]:
+    """Run what it takes for the outputs wanted: an assessment, layers by name, or both."""
+    of_assessment = wanted & _OF_ASSESSMENT
+    assessment = classifier.assess_images(images) if of_assessment else None
+    layers = classifier.layer_outputs(images) if wanted - of_assessment else {}
+    return assessment, layers
 
 
 def _to_images(
@@ -138,24 +150,35 @@ def _check_outputs(outputs: Sequence[RequestedOutput], manifest: Manifest) -> No
 
 def _output(
     output: RequestedOutput,
-    probabilities: Tensor | None,
+    assessment: Assessment | None,
     layers: Mapping[str, Tensor],
-    manifest: Manifest,
+    classifier: Classifier,
 ) -> NamedTensor:
-    if probabilities is None or output.name not in DEFAULT_OUTPUTS:
+    if assessment is None or output.name not in _OF_ASSESSMENT:
         values = layers[output.name]
         return NamedTensor(output.name, "FP32", values.shape, values)
+    probabilities, novelty = assessment
+    class_names = classifier.manifest.class_names
+    if novelty is not None and output.name in _OF_NOVELTY:
+        return _novelty_output(output.name, novelty, classifier)
     if output.classification:
         count = min(output.classification, probabilities.shape[1])
-        ranked = _ranked(probabilities, count, manifest.class_names)
+        ranked = _ranked(probabilities, count, class_names)
         return NamedTensor(output.name, BYTES, (len(probabilities), count), ranked)
     if output.name == PROBABILITIES:
         return NamedTensor(output.name, "FP32", probabilities.shape, probabilities)
     best = probabilities.argmax(axis=1).astype(np.int64)
     if output.name == CLASS_ID:
         return NamedTensor(output.name, "INT64", best.shape, best)
-    labels = [manifest.class_names[class_id].encode() for class_id in best.tolist()]
+    labels = [class_names[class_id].encode() for class_id in best.tolist()]
     return NamedTensor(output.name, BYTES, best.shape, labels)
+
+
+def _novelty_output(name: str, novelty: Tensor, classifier: Classifier) -> NamedTensor:
+    if name == NOVELTY:
+        return NamedTensor(name, "FP32", novelty.shape, novelty)
+    known = classifier.in_distribution(novelty)
+    return NamedTensor(name, "BOOL", known.shape, known)
 
 
 def _ranked(probabilities: Tensor, count: int, class_names: Sequence[str]) -> list[bytes]:

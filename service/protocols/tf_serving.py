@@ -16,13 +16,13 @@ from service.classifier import Classifier
 from service.documents import parse_json
 from service.errors import InvalidInference, InvalidJSON, InvalidTensor
 from service.observation import finish
-from service.protocols.inference import PROBABILITIES, run_network
+from service.protocols.inference import NOVELTY, PROBABILITIES, run_network
 from service.protocols.inputs import check_count, numbers_to_images, pictures_to_images
 from service.protocols.tensors import BYTES, NamedTensor, flatten
 from service.settings import Settings
 from service.version_status import VersionStatus
 
-Signature = Literal["serving_default", "feature_maps"]
+Signature = Literal["serving_default", "novelty", "feature_maps"]
 
 _FIELDS = {"signature_name", "instances", "inputs"}
 
@@ -32,7 +32,7 @@ class PredictRequest:
     """A request for one of the model's signatures.
 
     Attributes:
-        signature: Probabilities, or every layer's output.
+        signature: Probabilities, these with the novelty, or every layer's output.
         by_row: Whether the answer is a list of pictures or a table of columns.
         images: (n, height, width, 1) float32.
     """
@@ -50,9 +50,15 @@ def predict(body: bytes, classifier: Classifier, settings: Settings, ticket: Tic
     """
     request = read_request(body, classifier, settings, ticket)
     ticket.check()
-    wanted = {PROBABILITIES} if request.signature == "serving_default" else {"layers"}
-    probabilities, layers = run_network(classifier, request.images, wanted)
-    return write_answer(request, layers if probabilities is None else probabilities)
+    wanted = {"layers"} if request.signature == "feature_maps" else {PROBABILITIES}
+    assessment, layers = run_network(classifier, request.images, wanted)
+    outputs: Tensor | Mapping[str, Tensor] = layers
+    if assessment is not None:
+        probabilities, novelty = assessment
+        outputs = probabilities
+        if request.signature == "novelty" and novelty is not None:
+            outputs = {NOVELTY: novelty, PROBABILITIES: probabilities}
+    return write_answer(request, outputs)
 
 
 def read_request(
@@ -82,7 +88,7 @@ def read_request(
     by_row = "instances" in document
     if by_row == ("inputs" in document):
         raise InvalidInference("exactly one of 'instances' and 'inputs' must be given")
-    signature = _signature(document.get("signature_name"))
+    signature = _signature(document.get("signature_name"), classifier.manifest)
     if by_row:
         field, value = "instances", _rows(document["instances"], classifier.manifest.input.name)
     else:
@@ -132,6 +138,13 @@ def metadata(manifest: Manifest) -> dict[str, object]:
     images = {manifest.input.name: manifest.input.shape}
     layers = {layer.name: layer.output_shape for layer in manifest.layers}
     probabilities = {PROBABILITIES: (len(manifest.class_names),)}
+    signatures: dict[Signature, _Shapes] = {"serving_default": probabilities}
+    if manifest.novelty is not None:
+        signatures["novelty"] = {NOVELTY: (), **probabilities}
+    signatures["feature_maps"] = layers
+    # Keras exports them by name, and TensorFlow numbers the calls as they come.
+    calls = [f"StatefulPartitionedCall{number}" for number in ("", "_1", "_2")]
+    call_of = dict(zip(sorted(signatures), calls, strict=False))
     return {
         "model_spec": {
             "name": manifest.name,
@@ -141,13 +154,8 @@ def metadata(manifest: Manifest) -> dict[str, object]:
         "metadata": {
             "signature_def": {
                 "signature_def": {
-                    # Keras exports the maps first, and TensorFlow numbers the calls as they come.
-                    "serving_default": _signature_def(
-                        "serving_default", images, probabilities, call="StatefulPartitionedCall_1"
-                    ),
-                    "feature_maps": _signature_def(
-                        "feature_maps", images, layers, call="StatefulPartitionedCall"
-                    ),
+                    name: _signature_def(name, images, outputs, call=call_of[name])
+                    for name, outputs in signatures.items()
                 }
             }
         },
@@ -181,11 +189,13 @@ def _tensor_info(shape: tuple[int, ...], name: str) -> object:
     }
 
 
-def _signature(name: object) -> Signature:
+def _signature(name: object, manifest: Manifest) -> Signature:
     if name in (None, "", "serving_default"):
         return "serving_default"
     if name == "feature_maps":
         return "feature_maps"
+    if name == "novelty" and manifest.novelty is not None:
+        return "novelty"
     raise InvalidInference(
         f"serving signature name: {json.dumps(name)[:80]} not found in signature def"
     )

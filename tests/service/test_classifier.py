@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.arrays import Tensor
+from service.arrays import Assessment, Tensor
 from service.artifact import Artifact
 from service.classifier import Classifier
 from service.errors import ArtifactError
@@ -45,19 +45,24 @@ def test_a_good_model_passes_its_warm_up(classifier: Classifier) -> None:
     classifier.warm_up()
 
 
+KNOWN = np.zeros(1, np.float32)
+
+
 class BrokenEngine:
     """An engine that gives what a test wants to see refused."""
 
     name = "broken"
 
-    def __init__(self, probabilities: Tensor, maps: Mapping[str, Tensor]) -> None:
-        self.probabilities = probabilities
+    def __init__(
+        self, probabilities: Tensor, maps: Mapping[str, Tensor], novelty: Tensor | None = KNOWN
+    ) -> None:
+        self.assessment = Assessment(probabilities, novelty)
         self.maps = maps
 
-    def predict(self, images: Tensor) -> Tensor:
-        if self.probabilities.size == 0:
+    def assess(self, images: Tensor) -> Assessment:
+        if self.assessment.probabilities.size == 0:
             raise RuntimeError("the interpreter says no")
-        return self.probabilities
+        return self.assessment
 
     def feature_maps(self, images: Tensor) -> Mapping[str, Tensor]:
         return self.maps
@@ -81,6 +86,32 @@ def test_a_model_that_does_not_do_what_its_manifest_says_fails_its_warm_up(
 ) -> None:
     with pytest.raises(ArtifactError, match=reason):
         Classifier(artifact, BrokenEngine(probabilities, {})).warm_up()
+
+
+@pytest.mark.parametrize("novelty", [None, np.zeros(2, np.float32), KNOWN * np.nan])
+def test_a_model_without_the_novelty_it_states_fails_its_warm_up(
+    artifact: Artifact, novelty: Tensor | None
+) -> None:
+    with pytest.raises(ArtifactError, match="does not give the novelty"):
+        Classifier(artifact, BrokenEngine(UNIFORM, {}, novelty)).warm_up()
+
+
+def test_a_model_without_a_novelty_score_says_so_when_asked_for_it(
+    artifact: Artifact, classifier: Classifier
+) -> None:
+    older = replace(artifact, manifest=artifact.manifest.model_copy(update={"novelty": None}))
+    with pytest.raises(ValueError, match="no novelty score"):
+        Classifier(older, classifier._engine).in_distribution(KNOWN)
+
+
+def test_what_is_no_number_is_not_known(classifier: Classifier) -> None:
+    images = np.zeros((2, 28, 28, 1), np.float32)
+    images[1, 3, 3] = np.nan
+    probabilities, novelty = classifier.assess_images(images)
+    assert novelty is not None
+    assert np.isnan(novelty).tolist() == [False, True]
+    assert np.isnan(probabilities).any(axis=1).tolist() == [False, True]
+    assert not classifier.in_distribution(novelty)[1]
 
 
 def test_a_model_without_a_layer_it_lists_fails_its_warm_up(

@@ -24,11 +24,11 @@ def signature_defs(artifact: Artifact) -> Any:
     return graph.signature_def
 
 
-def test_tensorflows_loader_finds_both_signatures_with_their_types_and_shapes(
+def test_tensorflows_loader_finds_every_signature_with_their_types_and_shapes(
     artifact: Artifact,
 ) -> None:
     signatures = tf.saved_model.load(str(artifact.directory)).signatures
-    assert set(signatures) == {"serving_default", "feature_maps"}
+    assert set(signatures) == {"serving_default", "novelty", "feature_maps"}
     for signature in signatures.values():
         [given] = signature.structured_input_signature[1].values()
         assert (given.name, given.dtype) == ("images", tf.float32)
@@ -36,6 +36,11 @@ def test_tensorflows_loader_finds_both_signatures_with_their_types_and_shapes(
     outputs = signatures["serving_default"].structured_outputs
     assert {n: (o.dtype, o.shape.as_list()) for n, o in outputs.items()} == {
         "probabilities": (tf.float32, [None, 10])
+    }
+    outputs = signatures["novelty"].structured_outputs
+    assert {n: (o.dtype, o.shape.as_list()) for n, o in outputs.items()} == {
+        "novelty": (tf.float32, [None]),
+        "probabilities": (tf.float32, [None, 10]),
     }
     outputs = signatures["feature_maps"].structured_outputs
     assert {n: (o.dtype, o.shape.as_list()) for n, o in outputs.items()} == {

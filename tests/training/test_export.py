@@ -16,6 +16,7 @@ from training.__main__ import EXIT_FAILED, EXIT_INTERRUPTED, main
 from training.data import Labelled, load_fashion_mnist
 from training.errors import ExportError
 from training.export import next_version, published
+from training.novelty import NoveltyDetector, extract_features
 from training.run import Run
 
 LAYERS = [
@@ -52,16 +53,22 @@ def export_tiny(tiny: Published, artifacts: Path, *arguments: str) -> int:
     return main(["export", *TINY_DATA, *where, *arguments])
 
 
-def test_the_saved_model_has_both_signatures_and_answers_as_keras_does(
+def test_the_saved_model_has_every_signature_and_answers_as_keras_does(
     tiny: Published, model: Any, test_images: Labelled
 ) -> None:
     loaded = tf.saved_model.load(str(tiny.version_dir))
-    assert set(loaded.signatures) == {"serving_default", "feature_maps"}
+    assert set(loaded.signatures) == {"serving_default", "novelty", "feature_maps"}
     images = tf.constant(test_images.images)
     answer = loaded.signatures["serving_default"](images=images)
     assert list(answer) == ["probabilities"]
     expected = model.predict(test_images.images, verbose=0)
     np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-6)
+    assessment = loaded.signatures["novelty"](images=images)
+    assert sorted(assessment) == ["novelty", "probabilities"]
+    np.testing.assert_allclose(assessment["probabilities"], expected, atol=1e-6)
+    detector = NoveltyDetector.load(Run(tiny.run_dir).novelty)
+    features = extract_features(model, test_images.images)
+    np.testing.assert_allclose(assessment["novelty"], detector.score(features), atol=1e-3)
     maps = loaded.signatures["feature_maps"](images=images)
     assert sorted(maps) == sorted(LAYERS)
     np.testing.assert_allclose(maps["dense_2"], expected, atol=1e-6)
@@ -75,8 +82,8 @@ def test_the_saved_model_has_both_signatures_and_answers_as_keras_does(
 @pytest.mark.parametrize(
     ("name", "signatures"),
     [
-        ("model.tflite", ["feature_maps", "serving_default"]),
-        ("model.int8.tflite", ["serving_default"]),
+        ("model.tflite", ["feature_maps", "novelty", "serving_default"]),
+        ("model.int8.tflite", ["novelty", "serving_default"]),
     ],
 )
 def test_the_flatbuffers_answer_as_keras_does(
@@ -128,9 +135,13 @@ def test_the_manifest_says_what_the_run_was(
     assert training["configuration"]["fit"]["epochs"] == 3
     evaluation = Run(tiny.run_dir).read_evaluation()
     assert {key: manifest["scores"][key] for key in evaluation} == evaluation
+    novelty = manifest["novelty"]
+    assert (novelty["layer"], novelty["score"]) == ("dense_1", "relative Mahalanobis distance")
+    assert novelty["threshold"] == evaluation["novelty"]["threshold"]
     parity = manifest["scores"]["parity"]
     assert parity["images"] == 64
     assert parity["float32"]["max_probability_difference"] <= 1e-5
+    assert parity["float32"]["max_novelty_difference"] <= 1e-3
     assert parity["float32"]["max_feature_map_difference"] <= 1e-4
     assert parity["float32"]["shipped"] is parity["int8"]["shipped"] is True
     assert manifest["parameters"]["total"] == model.count_params()
@@ -232,20 +243,27 @@ def test_an_int8_flatbuffer_that_does_not_hold_parity_is_measured_but_not_shippe
 
 
 @pytest.mark.parametrize(
-    ("agreement", "accuracy_difference", "shipped"),
-    [(1.0, 0.0, True), (0.995, 0.001, True), (0.9949, 0.0, False), (1.0, 0.0011, False)],
+    ("labels", "accuracy_difference", "novelty", "shipped"),
+    [
+        (1.0, 0.0, 1.0, True),
+        (0.995, 0.001, 0.99, True),
+        (0.9949, 0.0, 1.0, False),
+        (1.0, 0.0011, 1.0, False),
+        (1.0, 0.0, 0.989, False),
+    ],
 )
-def test_parity_needs_both_the_labels_and_the_accuracy(
-    agreement: float, accuracy_difference: float, shipped: bool
+def test_parity_needs_the_labels_the_accuracy_and_the_novelty(
+    labels: float, accuracy_difference: float, novelty: float, shipped: bool
 ) -> None:
-    assert flatbuffers._agrees_enough(agreement, accuracy_difference) is shipped
+    assert flatbuffers._agrees_enough(labels, accuracy_difference, novelty) is shipped
 
 
+@pytest.mark.parametrize("missing", ["evaluation.json", "novelty.npz"])
 def test_export_asks_for_an_evaluation_first(
-    tiny: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str], missing: str
 ) -> None:
     run_dir = Path(shutil.copytree(tiny.run_dir, tmp_path / "run"))
-    (run_dir / "evaluation.json").unlink()
+    (run_dir / missing).unlink()
     arguments = [f"--run-dir={run_dir}", f"--artifacts={tmp_path / 'artifacts'}"]
     assert main(["export", *TINY_DATA, *arguments]) == EXIT_FAILED
     assert "run `python -m training evaluate` first" in capsys.readouterr().err

@@ -51,7 +51,7 @@ def test_every_section_and_every_picture_is_there(tiny: Published, card: str) ->
         "Environment",
     ]
     pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", card)
-    assert len(pictures) == 5
+    assert len(pictures) == 6
     for picture in pictures:
         assert (tiny.version_dir / "assets.extra" / picture).is_file()
 

@@ -87,13 +87,15 @@ def test_health_and_metadata_have_the_protocols_fields(
         {"name": "images", "datatype": "FP32", "shape": [-1, 28, 28, 1]},
         {"name": "image", "datatype": "BYTES", "shape": [-1]},
     ]
-    assert model["outputs"][:4] == [
+    assert model["outputs"][:6] == [
         {"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]},
         {"name": "class_id", "datatype": "INT64", "shape": [-1]},
         {"name": "label", "datatype": "BYTES", "shape": [-1]},
+        {"name": "novelty", "datatype": "FP32", "shape": [-1]},
+        {"name": "in_distribution", "datatype": "BOOL", "shape": [-1]},
         {"name": "conv2d_1", "datatype": "FP32", "shape": [-1, 28, 28, 32]},
     ]
-    layers = [output["name"] for output in model["outputs"][3:]]
+    layers = [output["name"] for output in model["outputs"][5:]]
     assert layers == [layer.name for layer in artifact.manifest.layers]
 
 
@@ -227,6 +229,30 @@ def test_every_layer_comes_by_its_name(
         )
         alone = np.transpose(response.json()["layers"][0]["maps"], (1, 2, 0))
         np.testing.assert_allclose(maps[index], alone, atol=1e-5)
+
+
+def test_novelty_and_whether_it_is_known_come_by_their_names(
+    client: httpx.Client, test_slice: Slice, encode: Encode
+) -> None:
+    noise = np.random.default_rng(1).integers(256, size=(28, 28), dtype=np.uint8)
+    pictures = np.stack([test_slice[0][0], noise])
+    wanted = [{"name": "in_distribution"}, {"name": "novelty"}, {"name": "class_id"}]
+    answer = infer(client, numeric(pictures, "UINT8"), outputs=wanted)
+    assert [(o["name"], o["datatype"], o["shape"]) for o in answer["outputs"]] == [
+        ("in_distribution", "BOOL", [2]),
+        ("novelty", "FP32", [2]),
+        ("class_id", "INT64", [2]),
+    ]
+    assert output(answer, "in_distribution") == [True, False]
+    for novelty, picture in zip(output(answer, "novelty"), pictures, strict=True):
+        response = client.post("/predict", content=encode(picture))
+        assert novelty == pytest.approx(answer_of(response).predictions[0].novelty, abs=1e-3)
+    header = {
+        "inputs": [numeric(pictures, "UINT8")],
+        "outputs": wanted[:1],
+        "parameters": {"binary_data_output": True},
+    }
+    assert infer_binary(client, header)[1] == b"\x01\x00"
 
 
 def test_binary_and_json_mix_as_each_output_says(client: httpx.Client, test_slice: Slice) -> None:

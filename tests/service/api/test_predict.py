@@ -2,6 +2,7 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.schemas import ErrorResponse, PredictResponse
+from service.settings import Settings
 from tests.conftest import DATA
-from tests.service.conftest import Encode
+from tests.service.conftest import Encode, serve
+from tests.service.test_artifact import edit_manifest
 
 JSON = {"Content-Type": "application/json"}
 
@@ -127,6 +130,47 @@ def test_top_k_lists_the_most_probable_classes_best_first(
     ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])[:3]
     assert [(entry.label, entry.probability) for entry in prediction.top_k] == ranked
     assert prediction.top_k[0].class_id == prediction.class_id
+
+
+def test_a_picture_of_clothes_is_known_and_one_of_noise_is_not(
+    client: httpx.Client, boot_png: bytes, encode: Encode
+) -> None:
+    noise = np.random.default_rng(1).integers(256, size=(28, 28), dtype=np.uint8)
+    files = [("files", ("boot.png", boot_png)), ("files", ("noise.png", encode(noise)))]
+    boot, strange = answer_of(client.post("/predict", files=files)).predictions
+    assert boot.novelty is not None
+    assert strange.novelty is not None
+    assert boot.novelty < strange.novelty
+    assert (boot.in_distribution, strange.in_distribution) == (True, False)
+
+
+def test_one_in_twenty_pictures_of_clothes_is_called_novel(
+    client: httpx.Client, test_slice: Slice
+) -> None:
+    pictures = test_slice[0]
+    known = [
+        prediction.in_distribution
+        for start in range(0, 1000, 250)
+        for prediction in answer_of(
+            post_instances(client, *pictures[start : start + 250].tolist())
+        ).predictions
+    ]
+    assert 0.93 <= np.mean([bool(k) for k in known]) <= 0.97
+
+
+def test_a_model_published_without_novelty_answers_null(
+    copied_artifacts: Path, boot_png: bytes
+) -> None:
+    edit_manifest(copied_artifacts / "1", lambda manifest: manifest.pop("novelty"))
+    with serve(Settings(artifacts=copied_artifacts, engine="litert")) as client:
+        [prediction] = answer_of(client.post("/predict", content=boot_png)).predictions
+        assert (prediction.novelty, prediction.in_distribution) == (None, None)
+        assert prediction.label == "Ankle boot"
+        outputs = client.get("/v2/models/fashion_mnist").json()["outputs"]
+        assert "novelty" not in {output["name"] for output in outputs}
+        request = {"instances": [[0.0] * 784], "signature_name": "novelty"}
+        response = client.post("/v1/models/fashion_mnist:predict", json=request)
+        assert response.status_code == 400
 
 
 @pytest.mark.parametrize("top_k", ["0", "-1", "11", "many"])

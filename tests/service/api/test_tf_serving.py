@@ -87,6 +87,22 @@ def test_feature_maps_come_as_objects_a_row_or_as_an_object_of_columns(
             np.testing.assert_allclose(row[layer["name"]], maps, atol=1e-5)
 
 
+def test_the_novelty_comes_beside_the_probabilities_by_its_own_signature(
+    client: httpx.Client, test_slice: Slice, encode: Encode
+) -> None:
+    pictures = (test_slice[0][:3, ..., None] / np.float32(255)).tolist()
+    rows = predict(client, signature_name="novelty", instances=pictures)["predictions"]
+    columns = predict(client, signature_name="novelty", inputs=pictures)["outputs"]
+    assert columns.keys() == {"novelty", "probabilities"}
+    assert [row["novelty"] for row in rows] == columns["novelty"]
+    for row, picture in zip(rows, test_slice[0], strict=False):
+        alone = answer_of(client.post("/predict", content=encode(picture))).predictions[0]
+        assert row["novelty"] == pytest.approx(alone.novelty, abs=1e-3)
+        np.testing.assert_allclose(
+            row["probabilities"], list(alone.probabilities.values()), atol=1e-5
+        )
+
+
 def test_numbers_are_the_models_own_units_and_may_be_anything(client: httpx.Client) -> None:
     [half] = predict(client, instances=[[0.5] * 784])["predictions"]
     [bright] = predict(client, instances=[[127.5] * 784])["predictions"]

@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from service.artifact import FLATBUFFER, INT8_FLATBUFFER, Artifact, verify
 from service.engines import load_engine
 from service.errors import ArtifactError
+from service.settings import EngineChoice
+from tests.service.conftest import ENGINES
 from tests.service.test_artifact import edit_manifest
 
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -32,20 +35,50 @@ def without(artifact: Artifact, *paths: object) -> Artifact:
     return Artifact(artifact.directory, manifest)
 
 
-def test_float32_probabilities_agree_within_1e_5(
+def test_float32_probabilities_agree_within_1e_5_and_novelty_within_1e_3(
     artifact: Artifact, images: NDArray[np.float32]
 ) -> None:
     litert = load_engine(without(artifact, INT8_FLATBUFFER), "litert")
     tensorflow = load_engine(artifact, "tensorflow")
-    np.testing.assert_allclose(litert.predict(images), tensorflow.predict(images), atol=1e-5)
+    of_litert, of_tensorflow = litert.assess(images), tensorflow.assess(images)
+    np.testing.assert_allclose(of_litert.probabilities, of_tensorflow.probabilities, atol=1e-5)
+    assert of_litert.novelty is not None
+    assert of_tensorflow.novelty is not None
+    np.testing.assert_allclose(of_litert.novelty, of_tensorflow.novelty, atol=1e-3)
 
 
 def test_labels_of_what_is_shipped_agree_on_nearly_every_picture(
     artifact: Artifact, test_slice: Slice, images: NDArray[np.float32]
 ) -> None:
-    litert = load_engine(artifact, "litert").predict(images).argmax(axis=1)
-    tensorflow = load_engine(artifact, "tensorflow").predict(images).argmax(axis=1)
+    litert = load_engine(artifact, "litert").assess(images).probabilities.argmax(axis=1)
+    tensorflow = load_engine(artifact, "tensorflow").assess(images).probabilities.argmax(axis=1)
     assert (litert == tensorflow).mean() >= 0.995
+
+
+def test_what_is_shipped_agrees_on_what_is_novel_for_known_and_for_strange_pictures(
+    artifact: Artifact, images: NDArray[np.float32]
+) -> None:
+    assert artifact.manifest.novelty is not None
+    pictures = np.concatenate([images, 1 - images])
+    novel = []
+    for choice in ENGINES:
+        novelty = load_engine(artifact, choice).assess(pictures).novelty
+        assert novelty is not None
+        assert novelty.shape == (2000,)
+        assert novelty.dtype == np.float32
+        novel.append(novelty > artifact.manifest.novelty.threshold)
+    assert (novel[0] == novel[1]).mean() >= 0.99
+
+
+@pytest.mark.parametrize("choice", ENGINES)
+def test_a_model_published_without_novelty_is_assessed_without(
+    artifact: Artifact, images: NDArray[np.float32], choice: EngineChoice
+) -> None:
+    older = replace(artifact, manifest=artifact.manifest.model_copy(update={"novelty": None}))
+    probabilities, novelty = load_engine(older, choice).assess(images[:3])
+    assert novelty is None
+    expected = load_engine(artifact, choice).assess(images[:3]).probabilities
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
 
 
 def test_feature_maps_agree_within_1e_4(artifact: Artifact, images: NDArray[np.float32]) -> None:
