@@ -41,6 +41,8 @@ train: $(VENV)/.all
 
 bench: $(VENV)/.all
 	$(BIN)/python -m benchmarks.tensor_overhead
+	$(BIN)/python -m benchmarks.novelty_cost
+	$(BIN)/python -m benchmarks.training_speed
 
 # Renew the generated module after a change to the .proto.
 proto: $(VENV)/.all

@@ -118,7 +118,7 @@ against the test images, and beside it that of the confidence alone:
 {outliers}
 
 ![Novelty of the test images and of pictures that are no clothes](report/novelty.png)
-{photographs}
+{photographs}{experiments}
 ## Environment
 
 {libraries}
@@ -136,6 +136,28 @@ trained on them. Over {count} kinds the network is right on {macro:.1%} on avera
 
 The photographs are from [clothing-dataset-small]\
 (https://github.com/alexeygrigorev/clothing-dataset-small) (CC0).
+"""
+
+ABLATION = """
+### Ingredients
+
+Each added to those before it, {epochs} epochs with seed {seed}, compared on the validation images \
+(`python -m benchmarks.recipes ablation`):
+
+| added | validation accuracy |
+| --- | --- |
+{rows}
+"""
+
+SEEDS = """
+### Seeds
+
+The whole recipe with {count} seeds ({seeds}), on the test images \
+(`python -m benchmarks.recipes seeds`); the first seed is the one published:
+
+| measure | mean | standard deviation |
+| --- | --- | --- |
+{rows}
 """
 
 PHOTO_NOTE = """, and on the same pictures changed to look like photographs after preparation"""

@@ -109,6 +109,9 @@ class ExportSettings(Settings):
 
     artifacts: Path = Path("artifacts/fashion_mnist")
     """Folder of the published versions, one numbered folder each."""
+    experiments: Path | None = None
+    """Folder of ablation.json and seeds.json, which `python -m benchmarks.recipes` writes: they go
+    into the scores and the model card."""
     version: Count | None = None
     """Version to publish. Without it: one more than the highest there is."""
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from training.architecture import build_network
 from training.calibration import find_temperature, fold_temperature
 from training.config import EvaluateSettings
 from training.data import CLASS_NAMES, Labelled, Labels, load_fashion_mnist
@@ -33,8 +34,10 @@ def run(settings: EvaluateSettings) -> None:
     photographs = read_photographs(settings.photographs) if settings.photographs else None
     finished_run = Run(settings.run_dir)
     finished_run.require_finished(data)
-    fit = finished_run.read_about()[0].fit
-    model = keras.models.load_model(finished_run.checkpoint, compile=False)
+    recipe, _ = finished_run.read_about()
+    fit = recipe.fit
+    model = build_network(recipe.network)  # in float32, whatever it was trained in
+    model.load_weights(finished_run.checkpoint)
     training, validation = data.split(fit.validation_fraction, fit.seed, fit.stratify)
     temperature = calibrate(model, validation) if fit.calibrate else 1.0
     model.save(finished_run.model)

@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from training import flatbuffers
-from training.architecture import INPUT_NAME, INPUT_SHAPE
+from training.architecture import INPUT_NAME, INPUT_SHAPE, trace_layers
 from training.config import ExportSettings
 from training.data import FashionMnist, load_fashion_mnist
 from training.errors import ExportError
@@ -40,11 +40,29 @@ def run(settings: ExportSettings) -> None:
     evaluated_run = Run(settings.run_dir)
     evaluated_run.require_finished(data)
     scores = evaluated_run.read_evaluation()
+    experiments = read_experiments(settings.experiments) if settings.experiments else {}
     version = settings.version or next_version(settings.artifacts)
     with published(settings.artifacts / str(version)) as folder:
-        write_version(folder, version, evaluated_run, scores, data)
+        write_version(folder, version, evaluated_run, {**scores, **experiments}, data)
     print(f"Published {settings.artifacts / str(version)}")
     print(f"Serve it: python -m service --artifacts {settings.artifacts}")
+
+
+def read_experiments(folder: Path) -> dict[str, Any]:
+    """Read what was measured of the recipe beyond the run: `ablation` and `seeds`, if there.
+
+    Raises:
+        ExportError: a file is not JSON.
+    """
+    experiments = {}
+    for name in ("ablation", "seeds"):
+        path = folder / f"{name}.json"
+        if path.exists():
+            try:
+                experiments[name] = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ExportError(f"{path} is not JSON: {error}") from error
+    return experiments
 
 
 def next_version(artifacts: Path) -> int:
@@ -109,7 +127,7 @@ def write_saved_model(model: Any, assessor: Assessor, folder: Path) -> None:
     `feature_maps` the output of every layer by its name; all take `images`, (n, 28, 28, 1) float32
     in [0, 1].
     """
-    layers = keras.Model(model.inputs[0], {layer.name: layer.output for layer in model.layers})
+    layers = keras.Model(*trace_layers(model))
     images = tf.TensorSpec((None, *INPUT_SHAPE), tf.float32, name=INPUT_NAME)
     archive = keras.export.ExportArchive()
     archive.track(model)

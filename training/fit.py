@@ -15,9 +15,12 @@ from training.batches import ShuffledBatches
 from training.callbacks import EpochSeeds, History, WholeBackup
 from training.config import FitSettings
 from training.data import Labelled, load_fashion_mnist
+from training.precision import dtype_policy
 from training.recipe import Fit, Recipe
 from training.run import Row, Run, best_epoch, is_finished
 
+STEPS_PER_EXECUTION = 16
+"""Steps between returns to Python, which in so small a network take as long as a step."""
 WARMUP_SHARE = 0.1
 """Share of the steps over which a schedule rises."""
 
@@ -45,7 +48,8 @@ def run(settings: FitSettings) -> None:
         )
         keras.utils.set_random_seed(fit.seed)
         tf.config.experimental.enable_op_determinism()
-        train(build_network(settings.network), training, validation, training_run, settings.recipe)
+        model = build_network(settings.network, dtype_policy(fit.mixed_precision))
+        train(model, training, validation, training_run, settings.recipe)
     _print_result(training_run.read_history())
 
 
@@ -62,11 +66,7 @@ def train(
     """
     fit = recipe.fit
     batches = ShuffledBatches(*training, recipe)
-    model.compile(
-        optimizer=build_optimizer(fit, steps=len(batches) * fit.epochs),
-        loss=build_loss(fit.label_smoothing),
-        metrics=["accuracy"],
-    )
+    compile_for_training(model, fit, steps=len(batches) * fit.epochs)
     early_stopping = keras.callbacks.EarlyStopping("val_loss", mode="min", patience=fit.patience)
     checkpoint = keras.callbacks.ModelCheckpoint(
         str(training_run.checkpoint), "val_loss", mode="min", save_best_only=True
@@ -91,6 +91,22 @@ def train(
     )
     # Not by EarlyStopping: a run that went on never held the weights of an earlier process.
     model.load_weights(training_run.checkpoint)
+
+
+def compile_for_training(model: Any, fit: Fit, steps: int) -> None:
+    """Compile the model.
+
+    Args:
+        model: a Keras model from images to probabilities.
+        fit: the settings.
+        steps: of the whole training.
+    """
+    model.compile(
+        optimizer=build_optimizer(fit, steps),
+        loss=build_loss(fit.label_smoothing),
+        metrics=["accuracy"],
+        steps_per_execution=STEPS_PER_EXECUTION,
+    )
 
 
 def build_optimizer(fit: Fit, steps: int) -> Any:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from training.architecture import INPUT_NAME
+from training.architecture import INPUT_NAME, trace_layers
 from training.data import Inputs, Labelled
 from training.errors import ExportError
 from training.novelty import NOVELTY, PROBABILITIES, Assessor
@@ -94,7 +94,8 @@ def measure_float32(flatbuffer: bytes, reference: Reference) -> FullParity:
     """
     interpreter = _interpreter(flatbuffer)
     layers = reference.model.layers
-    keras_maps = keras.Model(reference.model.inputs[0], [layer.output for layer in layers])
+    inputs, outputs = trace_layers(reference.model)
+    keras_maps = keras.Model(inputs, [outputs[layer.name] for layer in layers])
     feature_maps = interpreter.get_signature_runner(FEATURE_MAPS_SIGNATURE)
     differences = []
     for images in _batches(reference.test.images):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from training.card_template import PHOTO_NOTE, PHOTOGRAPHS, TEMPLATE
+from training.card_template import ABLATION, PHOTO_NOTE, PHOTOGRAPHS, SEEDS, TEMPLATE
 
 
 def write_model_card(path: Path, manifest: dict[str, Any]) -> None:
@@ -58,6 +58,7 @@ def render(manifest: dict[str, Any]) -> str:
         photographs=_photographs(scores["photographs"]) if "photographs" in scores else "",
         table="\n".join(_class_row(name, row) for name, row in scores["classes"].items()),
         parity="\n".join(_parity_row(name, scores["parity"][name]) for name in ("float32", "int8")),
+        experiments=_experiments(scores),
         libraries="\n".join(f"- {name} {value}" for name, value in manifest["libraries"].items()),
     )
 
@@ -70,7 +71,8 @@ def _optimisation(fit: dict[str, Any]) -> str:
         rate = f"{rate} at its highest, cosine schedule"
     smoothing = fit["label_smoothing"]
     loss = f"cross-entropy with label smoothing {smoothing}" if smoothing else "cross-entropy"
-    return f"{optimizer}, {rate}, {loss}"
+    precision = ", in bfloat16 where the processor has it" if fit["mixed_precision"] else ""
+    return f"{optimizer}, {rate}, {loss}{precision}"
 
 
 def _augmentation(augmentation: dict[str, Any]) -> str:
@@ -106,6 +108,29 @@ def _outlier_rows(scores: dict[str, Any]) -> Iterator[str]:
             f"| {name} | {row['images']:,} | {row['auroc']:.3f} | "
             f"{row['auroc_of_confidence']:.3f} | {row['detected']:.1%} |"
         )
+
+
+def _experiments(scores: dict[str, Any]) -> str:
+    """Return what was measured of the recipe beyond this run, as far as it was."""
+    text = ""
+    if ablation := scores.get("ablation"):
+        rows = [
+            f"| {step['added']} | {step['validation_accuracy']:.4f} |" for step in ablation["steps"]
+        ]
+        text += ABLATION.format(
+            epochs=ablation["epochs"], seed=ablation["seed"], rows="\n".join(rows)
+        )
+    if seeds := scores.get("seeds"):
+        rows = [
+            f"| {name} | {row['mean']:.4f} | {row['standard_deviation']:.4f} |"
+            for name, row in seeds["measures"].items()
+        ]
+        text += SEEDS.format(
+            count=len(seeds["seeds"]),
+            seeds=", ".join(map(str, seeds["seeds"])),
+            rows="\n".join(rows),
+        )
+    return text
 
 
 def _photographs(scores: dict[str, Any]) -> str:

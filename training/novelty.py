@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from training.architecture import FEATURES_LAYER
+from training.architecture import FEATURES_LAYER, trace_layers
 
 PROBABILITIES, NOVELTY = "probabilities", "novelty"
 """Names of the outputs."""
@@ -86,9 +86,9 @@ class Assessment(NamedTuple):
 
 def extract_features(model: Any, images: Floats) -> Floats:
     """Run the model up to its last hidden layer: (n, 28, 28, 1) -> (n, units) float32."""
-    features: Floats = keras.Model(model.inputs[0], model.get_layer(FEATURES_LAYER).output).predict(
-        images, batch_size=PREDICT_BATCH, verbose=0
-    )
+    inputs, outputs = trace_layers(model)
+    network = keras.Model(inputs, outputs[FEATURES_LAYER])
+    features: Floats = network.predict(images, batch_size=PREDICT_BATCH, verbose=0)
     return features
 
 
@@ -101,9 +101,10 @@ class Assessor:
     """
 
     def __init__(self, model: Any, detector: NoveltyDetector, threshold: float) -> None:
-        features = model.get_layer(FEATURES_LAYER).output
-        outputs = {PROBABILITIES: model.outputs[0], NOVELTY: detector.score(features)}
-        self.network = keras.Model(model.inputs[0], outputs)
+        images, outputs = trace_layers(model)
+        probabilities = outputs[model.layers[-1].name]
+        novelty = detector.score(outputs[FEATURES_LAYER])
+        self.network = keras.Model(images, {PROBABILITIES: probabilities, NOVELTY: novelty})
         self.threshold = threshold
 
     def assess(self, images: Floats) -> Assessment:

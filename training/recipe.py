@@ -94,6 +94,9 @@ class Fit(_Group):
     """Seed of the split, the first weights, the order of the images and the dropout."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the training images held out for validation."""
+    mixed_precision: bool = False
+    """Compute in bfloat16, with weights in float32, if the processor has instructions for it:
+    AVX512_BF16 or AMX. Else nothing changes."""
     calibrate: bool = False
     """Scale the last layer by a temperature, so that confidences are those of the validation."""
     stratify: bool = False

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from training.architecture import trace_layers
 from training.data import CLASS_NAMES, Inputs, Labelled, Labels
 from training.run import Row, best_epoch
 
@@ -163,7 +164,8 @@ def draw_feature_maps(model: Any, image: Inputs, class_name: str) -> Figure:
         class_name: what the image shows.
     """
     layers = [layer for layer in model.layers if len(layer.output.shape) == 4]
-    outputs = keras.Model(model.inputs[0], [layer.output for layer in layers])(image)
+    inputs, traced = trace_layers(model)
+    outputs = keras.Model(inputs, [traced[layer.name] for layer in layers])(image)
     mosaics = [mosaic(np.asarray(output)[0]) for output in outputs]
     width, title_height, image_height = 9.0, 0.34, 1.2
     heights = [width * tiles.shape[0] / tiles.shape[1] for tiles in mosaics]

@@ -75,7 +75,8 @@ class Run:
             "data_set": {"name": data.name, "sha256": data.digests},
         }
         if self._about.exists():
-            if self._read_json(self._about) != about:
+            # Compared as read: a setting that came later was at its default in an earlier run.
+            if self.read_about() != (settings.recipe, about["data_set"]):
                 raise RunError(
                     f"{self.folder} holds a run of another configuration or of other data: name "
                     "another folder with --run-dir, or start again with --fresh"

@@ -268,3 +268,32 @@ def test_export_asks_for_an_evaluation_first(
     assert main(["export", *TINY_DATA, *arguments]) == EXIT_FAILED
     assert "run `python -m training evaluate` first" in capsys.readouterr().err
     assert not (tmp_path / "artifacts").exists()
+
+
+def test_what_was_measured_of_the_recipe_gets_into_the_card(
+    tiny: Published, tmp_path: Path
+) -> None:
+    measure = {"mean": 0.9253, "standard_deviation": 0.0012, "values": [0.9241, 0.9265]}
+    experiments = {
+        "ablation": {
+            "epochs": 3,
+            "seed": 42,
+            "steps": [{"added": "flip", "validation_accuracy": 0.9123}],
+        },
+        "seeds": {"recipe": "photo", "seeds": [42, 43], "measures": {"test accuracy": measure}},
+    }
+    for name, content in experiments.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    artifacts = tmp_path / "artifacts"
+    assert export_tiny(tiny, artifacts, f"--experiments={tmp_path}") == 0
+    card = (artifacts / "1" / "assets.extra" / "MODEL_CARD.md").read_text()
+    assert "| flip | 0.9123 |" in card
+    assert "| test accuracy | 0.9253 | 0.0012 |" in card
+
+
+def test_an_experiment_that_is_not_json_is_one_sentence(
+    tiny: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "seeds.json").write_text("{")
+    assert export_tiny(tiny, tmp_path / "artifacts", f"--experiments={tmp_path}") == EXIT_FAILED
+    assert f"{tmp_path / 'seeds.json'} is not JSON" in capsys.readouterr().err

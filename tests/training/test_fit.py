@@ -1,4 +1,6 @@
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,6 +166,16 @@ def test_a_complete_run_is_left_as_it_is(
     assert fit(reference) == 0
     assert "is complete; --fresh starts it again" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in reference.rglob("*")} == before
+
+
+def test_a_run_from_before_a_setting_there_is_now_counts_as_one_at_its_default(
+    reference: Path, tmp_path: Path
+) -> None:
+    earlier = Path(shutil.copytree(reference, tmp_path / "earlier"))
+    about = json.loads((earlier / "run.json").read_text())
+    del about["configuration"]["fit"]["mixed_precision"]
+    (earlier / "run.json").write_text(json.dumps(about))
+    assert fit(earlier) == 0
 
 
 def test_fresh_starts_again_and_spares_what_is_not_of_the_run(tmp_path: Path) -> None:

@@ -5,8 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from training.novelty import NoveltyDetector, find_threshold, fit_detector
+from training.architecture import build_network
+from training.novelty import Assessor, NoveltyDetector, find_threshold, fit_detector
+from training.recipe import Network
 
 Samples = tuple[np.ndarray[Any, np.dtype[np.float32]], np.ndarray[Any, np.dtype[np.uint8]]]
 
@@ -82,3 +85,12 @@ def test_what_was_saved_scores_as_before(
     detector.save(tmp_path / "novelty.npz")
     loaded = NoveltyDetector.load(tmp_path / "novelty.npz")
     np.testing.assert_array_equal(loaded.score(samples[0]), detector.score(samples[0]))
+
+
+def test_the_score_needs_no_second_run_of_the_network(detector: NoveltyDetector) -> None:
+    model = build_network(Network(dense_units=12))
+    network = Assessor(model, detector, threshold=0).network
+    images = tf.TensorSpec((None, 28, 28, 1), tf.float32)
+    graph = tf.function(network).get_concrete_function(images).graph
+    operations = [operation.type for operation in graph.get_operations()]
+    assert operations.count("Conv2D") == 2

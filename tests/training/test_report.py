@@ -7,7 +7,14 @@ from PIL import Image
 from tests.training.conftest import Published
 from training.report import MAP_GAP_PIXELS, MAP_PIXELS, draw_surest_mistakes, mosaic
 
-PICTURES = ["confusion_matrix", "feature_maps", "reliability", "surest_mistakes", "training_curves"]
+PICTURES = [
+    "confusion_matrix",
+    "feature_maps",
+    "novelty",
+    "reliability",
+    "surest_mistakes",
+    "training_curves",
+]
 MAX_BYTES = 150_000
 
 

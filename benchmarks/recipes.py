@@ -1,0 +1,135 @@
+"""What each ingredient of the recipe gives, and how much chance there is in it.
+
+    nice -n 19 python -m benchmarks.recipes ablation
+    nice -n 19 python -m benchmarks.recipes seeds [--photographs FILE]
+
+`ablation` adds the ingredients of training/recipes/photo.toml one after the other, for a few epochs
+each, and compares them on the validation images alone: the test images make no choice. `seeds` fits
+that recipe whole with three seeds and measures each on the test images. Both keep their runs below
+runs/, go on where they were when interrupted, and write benchmarks/results/ablation.json and
+seeds.json, which `python -m training export --experiments benchmarks/results` puts into the model
+card. On two cores `ablation` takes about a quarter of an hour, `seeds` about one hour.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from training.run import Run, best_epoch
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+RUNS = ROOT / "runs"
+RECIPE = ROOT / "training" / "recipes" / "photo.toml"
+
+SEEDS = 42, 43, 44
+ABLATION_EPOCHS = 10
+ABLATION = [
+    ("Adam, constant rate 0.001, 256 images a step", ["--fit.learning-rate=0.001"]),
+    ("cosine schedule, highest rate 0.002", ["--fit.learning-rate=0.002", "--fit.schedule=cosine"]),
+    ("weight decay 0.02", ["--fit.weight-decay=0.02"]),
+    ("flip", ["--augmentation.flip"]),
+    ("shift by 1 pixel", ["--augmentation.shift=1"]),
+    ("erase in 30 %", ["--augmentation.erase=0.3"]),
+    ("label smoothing 0.05", ["--fit.label-smoothing=0.05"]),
+    ("40 % like photographs", ["--augmentation.photo-share=0.4"]),
+]
+"""Each ingredient and its settings, added to those before it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fit what is missing, measure, print a table, write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("experiment", choices=["ablation", "seeds"])
+    parser.add_argument("--photographs", type=Path, help="what benchmarks.photographs prepared")
+    options = parser.parse_args(arguments)
+    if options.experiment == "ablation":
+        results = ablation()
+        for row in results["steps"]:
+            print(f"{row['validation_accuracy']:.4f}  {row['added']}")
+    else:
+        results = seeds(options.photographs)
+        for name, row in results["measures"].items():
+            print(f"{name:32}{row['mean']:.4f} ± {row['standard_deviation']:.4f}")
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{options.experiment}.json"
+    path.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def ablation() -> dict[str, Any]:
+    """Fit each step of `ABLATION`; return the best validation accuracies."""
+    settings = [
+        "--fit.batch-size=256",
+        "--fit.validation-fraction=0.1",
+        f"--fit.epochs={ABLATION_EPOCHS}",
+        f"--fit.patience={ABLATION_EPOCHS}",
+    ]
+    steps = []
+    for number, (added, more) in enumerate(tqdm(ABLATION, desc="ablation", unit="run")):
+        settings = [*settings, *more]
+        run_dir = RUNS / "ablation" / str(number)
+        train("fit", run_dir, *settings)
+        history = Run(run_dir).read_history()
+        accuracy = history[best_epoch(history)]["val_accuracy"]
+        steps.append({"added": added, "validation_accuracy": accuracy})
+    return {"epochs": ABLATION_EPOCHS, "seed": SEEDS[0], "steps": steps}
+
+
+def seeds(photographs: Path | None) -> dict[str, Any]:
+    """Fit and evaluate the recipe with each seed; return means and standard deviations."""
+    scores = []
+    for seed in tqdm(SEEDS, desc="seeds", unit="run"):
+        run_dir = RUNS / "seeds" / f"{RECIPE.stem}-{seed}"
+        train("fit", run_dir, f"--config={RECIPE}", f"--fit.seed={seed}")
+        train("evaluate", run_dir, *([f"--photographs={photographs}"] if photographs else []))
+        scores.append(Run(run_dir).read_evaluation())
+    measures = {
+        "test accuracy": [row["test"]["accuracy"] for row in scores],
+        "expected calibration error": [
+            row["calibration"]["expected_calibration_error"] for row in scores
+        ],
+    }
+    for name in scores[0]["novelty"]["outliers"]:
+        measures[f"AUROC: {name}"] = [row["novelty"]["outliers"][name]["auroc"] for row in scores]
+    if photographs:
+        of_photographs = [row["photographs"] for row in scores]
+        measures["AUROC: photographs without a class"] = [
+            row["without_a_class"]["auroc"] for row in of_photographs
+        ]
+        measures["photographs, macro average"] = [row["macro_average"] for row in of_photographs]
+    return {
+        "recipe": RECIPE.stem,
+        "seeds": list(SEEDS),
+        "measures": {
+            name: {
+                "mean": statistics.mean(values),
+                "standard_deviation": statistics.stdev(values),
+                "values": values,
+            }
+            for name, values in measures.items()
+        },
+    }
+
+
+def train(command: str, run_dir: Path, *settings: str) -> None:
+    """Run a training command in a process of its own; what it prints goes to the run's log."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / "log.txt").open("a") as log:
+        subprocess.run(
+            [sys.executable, "-m", "training", command, f"--run-dir={run_dir}", *settings],
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            check=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
