@@ -6,6 +6,7 @@ from fastapi import Depends, Query, Request
 
 from service.classifier import Classifier
 from service.images import Prepare
+from service.metrics import Metrics
 from service.repository import Repository
 from service.settings import Settings
 
@@ -20,8 +21,14 @@ async def _repository(request: Request) -> Repository:
     return repository
 
 
+async def _worker(request: Request) -> int:
+    metrics: Metrics = request.app.state.observer.metrics
+    return metrics.worker
+
+
 ServiceSettings = Annotated[Settings, Depends(_settings)]
 ModelRepository = Annotated[Repository, Depends(_repository)]
+WorkerNumber = Annotated[int, Depends(_worker)]
 
 
 async def _classifier(
