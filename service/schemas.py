@@ -124,11 +124,15 @@ class Liveness(_Schema):
     """The process runs."""
 
     status: Literal["live"]
+    worker: int
+    """Which of the workers answers, from 0: each speaks for itself."""
 
 
 class Readiness(_Schema):
     """The model is loaded."""
 
     status: Literal["ready"]
+    worker: int
+    """Which of the workers answers, from 0: each speaks for itself."""
     model: ModelVersion
     engine: str

@@ -7,6 +7,7 @@ from fastapi import Depends, Query, Request
 from service.admission import Admission
 from service.classifier import Classifier
 from service.images import Prepare
+from service.metrics import Metrics
 from service.repository import Repository
 from service.settings import Settings
 
@@ -27,8 +28,14 @@ async def _is_ready(request: Request) -> bool:
     return repository.is_ready and admission.is_open
 
 
+async def _worker(request: Request) -> int:
+    metrics: Metrics = request.app.state.observer.metrics
+    return metrics.worker
+
+
 ServiceSettings = Annotated[Settings, Depends(_settings)]
 ModelRepository = Annotated[Repository, Depends(_repository)]
+WorkerNumber = Annotated[int, Depends(_worker)]
 
 Ready = Annotated[bool, Depends(_is_ready)]
 """Whether a version is served and new requests are taken."""

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from service.api.dependencies import DefaultClassifier, Ready
+from service.api.dependencies import DefaultClassifier, Ready, WorkerNumber
 from service.errors import Draining
 from service.schemas import ErrorResponse, Liveness, ModelVersion, Readiness
 
@@ -10,9 +10,9 @@ router = APIRouter(tags=["operation"])
 
 
 @router.get("/livez", summary="The process runs")
-async def livez() -> Liveness:
+async def livez(worker: WorkerNumber) -> Liveness:
     """Answer 200 for as long as the process can answer at all."""
-    return Liveness(status="live")
+    return Liveness(status="live", worker=worker)
 
 
 @router.get(
@@ -20,13 +20,14 @@ async def livez() -> Liveness:
     summary="The model is loaded, and requests are taken",
     responses={503: {"model": ErrorResponse, "description": "Still loading, or about to stop"}},
 )
-async def readyz(classifier: DefaultClassifier, is_ready: Ready) -> Readiness:
+async def readyz(classifier: DefaultClassifier, is_ready: Ready, worker: WorkerNumber) -> Readiness:
     """Answer 200 once the model is loaded, verified and warmed up, until the process drains."""
     if not is_ready:
         raise Draining("the service is about to stop")
     manifest = classifier.manifest
     return Readiness(
         status="ready",
+        worker=worker,
         model=ModelVersion(name=manifest.name, version=manifest.version),
         engine=classifier.engine_name,
     )

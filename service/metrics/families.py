@@ -33,12 +33,11 @@ class Family:
 
     def slot(self, labels: LabelValues) -> int:
         """Return where the numbers of a series begin; it appears, with zeros, if it is new."""
-        try:
-            return self._slots[labels]
-        except KeyError:
+        slot = self._slots.get(labels)
+        if slot is None:
             slot = self._storage.allocate(self.name, tuple(map(str, labels)), self.width)
             self._slots[labels] = slot
-            return slot
+        return slot
 
 
 class Counter(Family):

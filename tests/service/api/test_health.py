@@ -14,9 +14,10 @@ from tests.service.conftest import ARTIFACTS, serve, wait_until_ready
 def test_a_live_and_ready_process_says_so(
     client: httpx.Client, engine_choice: EngineChoice
 ) -> None:
-    assert client.get("/livez").json() == {"status": "live"}
+    assert client.get("/livez").json() == {"status": "live", "worker": 0}
     assert client.get("/readyz").json() == {
         "status": "ready",
+        "worker": 0,
         "model": {"name": "fashion_mnist", "version": 1},
         "engine": engine_choice,
     }

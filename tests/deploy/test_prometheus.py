@@ -1,0 +1,164 @@
+"""The configuration for Prometheus works with the real one, on a service of several workers."""
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import ROOT
+from tests.service.conftest import samples_of, serve_process, wait_for, wait_until_ready
+
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+REQUESTS = 40
+
+
+@pytest.mark.parametrize(
+    "arguments", [("check", "config", "prometheus.yml"), ("test", "rules", "rules.test.yml")]
+)
+def test_promtool_approves(arguments: tuple[str, ...]) -> None:
+    ran = subprocess.run(
+        ["promtool", *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_every_alert_is_tested() -> None:
+    alerts = set(re.findall(r"alert: (\w+)", (PROMETHEUS / "rules.yml").read_text()))
+    fired = (PROMETHEUS / "rules.test.yml").read_text().split("exp_alerts:")
+    assert alerts == {re.findall(r"alertname: (\w+)", before)[-1] for before in fired[:-1]}
+
+
+@pytest.fixture
+def workers(free_port: int) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """A service of two workers, and a client that comes by a new connection each time."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    with (
+        serve_process("--workers=2", "--log-level=warning", port=free_port) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{free_port}", limits=limits) as client,
+    ):
+        wait_until_ready(client)
+        wait_for(lambda: scrape(client)["fashion_mnist_workers_ready"] == 2)
+        yield process, client
+
+
+def scrape(client: httpx.Client) -> dict[str, float]:
+    return samples_of(client.get("/metrics").text)
+
+
+def worker_pids(supervisor: int) -> list[int]:
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    return [int(c) for c in children if "spawn_main" in Path(f"/proc/{c}/cmdline").read_text()]
+
+
+def test_each_worker_answers_for_itself(
+    workers: tuple[subprocess.Popen[str], httpx.Client],
+) -> None:
+    _, client = workers
+    for probe in ("/livez", "/readyz"):
+        seen: set[int] = set()
+        wait_for(lambda p=probe, s=seen: s.add(client.get(p).json()["worker"]) or len(s) == 2)
+        assert seen == {0, 1}
+
+
+def test_counters_do_not_fall_when_a_worker_is_killed(
+    workers: tuple[subprocess.Popen[str], httpx.Client], boot_png: bytes
+) -> None:
+    process, client = workers
+    for _ in range(REQUESTS):
+        client.put("/predict", content=boot_png).raise_for_status()
+    before = worker_pids(process.pid)
+    os.kill(before[0], signal.SIGKILL)
+
+    def is_replaced() -> bool:
+        try:
+            samples = scrape(client)
+        except httpx.TransportError:  # The killed worker had taken the connection.
+            return False
+        assert samples["fashion_mnist_images_total"] == REQUESTS
+        return worker_pids(process.pid) != before and samples["fashion_mnist_workers_ready"] == 2
+
+    wait_for(is_replaced)
+    client.put("/predict", content=boot_png).raise_for_status()
+    assert scrape(client)["fashion_mnist_images_total"] == REQUESTS + 1
+    # Places are taken over: there are never more than workers.
+    assert {name for name in scrape(client) if name.startswith("process_open_fds")} == {
+        'process_open_fds{worker="0"}',
+        'process_open_fds{worker="1"}',
+    }
+
+
+def test_prometheus_reads_the_sum_of_all_workers(
+    workers: tuple[subprocess.Popen[str], httpx.Client],
+    boot_png: bytes,
+    tmp_path: Path,
+) -> None:
+    _, client = workers
+    for _ in range(REQUESTS):
+        client.put("/predict", content=boot_png).raise_for_status()
+    with prometheus(client.base_url.netloc.decode(), tmp_path) as server:
+        total = 'fashion_mnist_requests_total{route="/predict",status="200"}'
+        wait_for(lambda: query(server, total) == [REQUESTS])
+        assert query(server, 'up{job="fashion_mnist"}') == [1]
+        wait_for(
+            lambda: {rule["health"] for rule in rules(server)} == {"ok"},
+        )
+        assert {rule["state"] for rule in rules(server) if rule["type"] == "alerting"} == {
+            "inactive"
+        }
+
+
+@contextmanager
+def prometheus(target: str, folder: Path) -> Iterator[httpx.Client]:
+    """Run Prometheus with the shipped configuration, only faster, and without keeping anything."""
+    config = (PROMETHEUS / "prometheus.yml").read_text()
+    config = config.replace("127.0.0.1:8000", target).replace("15s", "1s")
+    (folder / "prometheus.yml").write_text(config)
+    (folder / "rules.yml").write_text((PROMETHEUS / "rules.yml").read_text())
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={folder}/prometheus.yml",
+                f"--storage.tsdb.path={folder}/data",
+                "--web.listen-address=127.0.0.1:0",
+            ],
+            stderr=log,
+        )
+    try:
+        address = listening_address(process.pid)
+        with httpx.Client(base_url=f"http://{address}") as client:
+            wait_for(lambda: client.get("/-/ready").status_code == 200)
+            yield client
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def listening_address(pid: int) -> str:
+    """Return where a process listens: the port that it picked itself is not in its log."""
+
+    def addresses() -> list[str]:
+        links = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+        sockets = {link[8:-1] for link in links if link.startswith("socket:[")}
+        lines = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()]
+        return [f[1] for f in lines[1:] if f[3] == "0A" and f[9] in sockets]
+
+    wait_for(lambda: bool(addresses()))
+    return f"127.0.0.1:{int(addresses()[0].split(':')[1], 16)}"
+
+
+def query(server: httpx.Client, expression: str) -> list[float]:
+    answer = server.get("/api/v1/query", params={"query": expression}).json()
+    return [float(sample["value"][1]) for sample in answer["data"]["result"]]
+
+
+def rules(server: httpx.Client) -> list[dict[str, Any]]:
+    groups = server.get("/api/v1/rules").json()["data"]["groups"]
+    return [rule for group in groups for rule in group["rules"]]
