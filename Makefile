@@ -4,6 +4,7 @@ PYTHON ?= python3
 # A file of training/recipes: photo is what is shipped, quick is the plain network of the lesson.
 RECIPE ?= photo
 VENV := .venv
+RAY_VENV := .venv-ray
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
@@ -11,11 +12,12 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-head
 AS_TESTED := --constraint requirements/all.txt
 extras = pyproject.toml $(foreach extra,$(1),--extra $(extra))
 
-.PHONY: help setup serve test check train bench lock proto clean
+.PHONY: help setup serve test test-ray check train bench lock proto clean
 
 help:
 	@echo "make serve   start the service with the shipped model"
 	@echo "make test    lint, check types, run the tests"
+	@echo "make test-ray  test deploy/ray on a local cluster, in $(RAY_VENV)"
 	@echo "make train   train, evaluate and export a new version of the model"
 	@echo "make setup   install everything into $(VENV)"
 	@echo "make bench   measure what README and benchmarks/ say"
@@ -33,6 +35,10 @@ check: $(VENV)/.all
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# Ray is as large as all the rest but TensorFlow, so it has an environment of its own.
+test-ray: $(RAY_VENV)/.all
+	$(RAY_VENV)/bin/python -m pytest -o addopts= -o filterwarnings= tests/ray
 
 train: $(VENV)/.all
 	$(BIN)/python -m training fit --config training/recipes/$(RECIPE).toml --run-dir runs/$(RECIPE)
@@ -55,9 +61,10 @@ lock: $(BIN)/python
 	$(COMPILE) $(AS_TESTED) $(call extras,grpc s3 gcs) -o requirements/service-extras.txt
 	$(COMPILE) $(AS_TESTED) $(call extras,training) -o requirements/training.txt
 	$(COMPILE) $(AS_TESTED) --group build -o requirements/build.txt
+	$(COMPILE) $(AS_TESTED) $(call extras,ray) --group test-ray -o requirements/ray.txt
 
 clean:
-	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(RAY_VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.service: requirements/service.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
@@ -65,6 +72,11 @@ $(VENV)/.service: requirements/service.txt | $(BIN)/python
 
 $(VENV)/.all: requirements/all.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+$(RAY_VENV)/.all: requirements/ray.txt
+	$(PYTHON) -m venv $(RAY_VENV)
+	$(RAY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
 $(BIN)/python:

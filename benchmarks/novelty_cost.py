@@ -15,9 +15,10 @@ from dataclasses import replace
 import numpy as np
 
 from service.arrays import Tensor
-from service.artifact import Artifact, published_versions, verify
+from service.artifact import Artifact, verify
 from service.engines import Engine, load_engine
 from service.settings import EngineChoice, Settings
+from service.sources import open_source
 
 GOAL = 0.10
 ROUNDS = 60
@@ -28,8 +29,9 @@ ENGINES: tuple[EngineChoice, ...] = ("litert", "tensorflow")
 
 def main() -> int:
     """Print the cost of each engine and batch size; return 1 if LiteRT misses the goal."""
-    root = Settings().artifacts
-    artifact = verify(root / str(published_versions(root)[0]))
+    settings = Settings()
+    source = open_source(settings.artifacts, settings.cache)
+    artifact = verify(source.directory(source.versions()[0]))
     plain = replace(artifact, manifest=artifact.manifest.model_copy(update={"novelty": None}))
     missed = False
     for choice in ENGINES:

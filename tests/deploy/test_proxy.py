@@ -3,7 +3,6 @@
 import base64
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import ROOT
+from tests.deploy.proxy import proxied
 from tests.service.conftest import serve_process, wait_for, wait_until_ready
 
 pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")
@@ -32,58 +31,9 @@ def replica_port(free_port: int) -> int:
 
 @pytest.fixture
 def proxy(replica_port: int, tmp_path: Path) -> Iterator[httpx.Client]:
-    """A client of the proxy, which asks a DNS server of its own for the replicas."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with answering_dns(REPLICAS) as dns_port:
-        configuration = (ROOT / "deploy/haproxy/haproxy.cfg").read_text()
-        for name, here in {
-            "127.0.0.11:53": f"127.0.0.1:{dns_port}",
-            "bind :8000": f"bind 127.0.0.1:{port}",
-            "service:8000": f"service:{replica_port}",
-        }.items():
-            assert configuration.count(name) == 1
-            configuration = configuration.replace(name, here)
-        (tmp_path / "haproxy.cfg").write_text(configuration)
-        with (tmp_path / "log").open("w") as log:
-            process = subprocess.Popen(
-                ["haproxy", "-db", "-f", tmp_path / "haproxy.cfg"], stdout=log, stderr=log
-            )
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-                yield client
-        finally:
-            process.terminate()
-            process.wait()
-
-
-@contextmanager
-def answering_dns(addresses: list[str]) -> Iterator[int]:
-    """Answer every question with these A records, as Docker's DNS does for a scaled service."""
-    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.bind(("127.0.0.1", 0))
-
-    def answer() -> None:
-        while True:
-            query, client = server.recvfrom(512)
-            if not query:
-                return
-            question = query[12 : query.index(0, 12) + 5]
-            header = query[:2] + bytes([0x81, 0x80, 0, 1, 0, len(addresses), 0, 0, 0, 0])
-            records = b"".join(
-                bytes([0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]) + socket.inet_aton(address)
-                for address in addresses
-            )
-            server.sendto(header + question + records, client)
-
-    thread = threading.Thread(target=answer)
-    thread.start()
-    try:
-        yield server.getsockname()[1]
-    finally:
-        server.sendto(b"", server.getsockname())
-        thread.join()
-        server.close()
+    with proxied(REPLICAS, replica_port, tmp_path) as url, httpx.Client(base_url=url) as client:
+        client.timeout = httpx.Timeout(30)
+        yield client
 
 
 @dataclass
