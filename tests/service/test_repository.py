@@ -70,7 +70,7 @@ def test_many_threads_may_use_a_version_whose_directory_is_gone(copied_artifacts
     classifier = opened(copied_artifacts).classifier()
     shutil.rmtree(copied_artifacts)
     engine = classifier._engine
-    with engine._predictors.borrow(), engine._mappers.borrow():  # type: ignore[attr-defined]  # LiteRT's
+    with engine._assessors.borrow(), engine._mappers.borrow():  # type: ignore[attr-defined]  # LiteRT's
         classifier.warm_up()
 
 
