@@ -37,7 +37,7 @@ def test_weights_and_probabilities_are_float32_whatever_is_computed_in() -> None
     model = build_network(Network(), "mixed_bfloat16")
     assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
     assert [layer.compute_dtype for layer in model.layers] == ["bfloat16"] * 7 + ["float32"]
-    assert model.output.dtype == "float32"
+    assert model.outputs[0].dtype == "float32"
 
 
 @pytest.mark.usefixtures("processor")
