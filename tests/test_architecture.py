@@ -47,7 +47,7 @@ def test_a_module_is_one_thing(module: Path) -> None:
 
 
 SERVICE = [module for module in MODULES if name_of(module).startswith("service/")]
-CORE = [m for m in SERVICE if m.parent.name in {"service", "engines", "protocols"}]
+CORE = [m for m in SERVICE if m.parent.name in {"service", "engines", "metrics", "protocols"}]
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,8 @@ def test_only_the_store_knows_of_fsspec(module: Path) -> None:
 def test_only_the_second_port_knows_of_grpc(module: Path) -> None:
     if module.parent.name != "grpc":
         assert not packages(module) & {"grpc", "google"}
+
+
+@pytest.mark.parametrize("module", SERVICE, ids=name_of)
+def test_only_the_span_exporter_knows_of_opentelemetry(module: Path) -> None:
+    assert ("opentelemetry" in packages(module)) == (name_of(module) == "service/spans.py")

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,17 +69,15 @@ def test_what_was_refused_says_why_and_a_probe_says_nothing(lines: list[dict[str
 
 
 def test_an_exception_is_part_of_its_line() -> None:
-    try:
-        int("broken\nin two")
-    except ValueError:
-        record = logging.LogRecord(
-            "service.x", logging.ERROR, "x.py", 1, "cannot %s", ("go on",), sys.exc_info()
-        )
+    error = RuntimeError("broken\nin two")
+    record = logging.LogRecord(
+        "service.x", logging.ERROR, "x.py", 1, "cannot %s", ("go on",), (type(error), error, None)
+    )
     text = JsonFormatter().format(record)
     line = json.loads(text)
     assert "\n" not in text
     assert (line["level"], line["message"]) == ("error", "cannot go on")
-    assert "ValueError: invalid literal" in line["exception"]
+    assert "RuntimeError: broken\nin two" in line["exception"]
     assert "request_id" not in line
 
 

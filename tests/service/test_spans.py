@@ -137,7 +137,7 @@ def test_without_an_endpoint_there_is_nothing_to_pay(
     for name, value in off.items():
         monkeypatch.setenv(name, value)
     code = "import sys; from service.app import create_app; create_app();"
-    code += "assert 'opentelemetry' not in sys.modules"
+    code += "assert 'opentelemetry.sdk' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
@@ -145,7 +145,8 @@ def test_an_endpoint_without_the_extra_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:4318")
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.delitem(sys.modules, "service.spans", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
         assert "traceresponse" not in client.get("/livez").headers
     assert "that needs the extra `otel`" in caplog.text

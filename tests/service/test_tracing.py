@@ -31,8 +31,7 @@ def test_a_valid_header_is_read(header: str, flags: int) -> None:
         f"00-{TRACE_ID.upper()}-{SPAN_ID}-01",
         f"00-{'0' * 32}-{SPAN_ID}-01",
         f"00-{TRACE_ID}-{'0' * 16}-01",
-        f"00-{TRACE_ID}-{SPAN_ID}-01\n",
     ],
 )
 def test_anything_else_is_as_if_it_had_not_been_sent(header: str | None) -> None:
-    assert read_traceparent(header) is None or header == f"00-{TRACE_ID}-{SPAN_ID}-01\n"
+    assert read_traceparent(header) is None

@@ -26,6 +26,7 @@ from tests.service.conftest import (
     ARTIFACTS,
     Encode,
     run_service,
+    samples_of,
     serve_process,
     wait_for,
     wait_until_ready,
@@ -70,6 +71,31 @@ def tensor(name: str, values: NDArray[Any], datatype: str) -> Any:
     given = triton.InferInput(name, values.shape, datatype)
     given.set_data_from_numpy(values)
     return given
+
+
+def test_calls_are_counted_in_the_metrics_with_the_status_http_has() -> None:
+    port, grpc_port = unused_port(), unused_port()
+    arguments = (f"--grpc-port={grpc_port}", "--engine=litert", "--log-format=json")
+    with serve_process(*arguments, port=port) as process:
+        with (
+            httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+            triton.InferenceServerClient(f"127.0.0.1:{grpc_port}") as server,
+        ):
+            wait_until_ready(client)
+            images = tensor("images", np.zeros((2, 784), np.uint8), "UINT8")
+            headers = {"x-request-id": "mine", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+            server.infer(MODEL, [images], headers=headers)
+            with pytest.raises(InferenceServerException):
+                server.infer("other", [images])
+            samples = samples_of(client.get("/metrics").text)
+        process.terminate()
+        _, log = process.communicate(timeout=30)
+    series = 'route="/inference.GRPCInferenceService/ModelInfer",method="gRPC"'
+    assert samples[f'fashion_mnist_requests_total{{{series},status="200"}}'] == 1
+    assert samples[f'fashion_mnist_requests_total{{{series},status="404"}}'] == 1
+    assert samples['fashion_mnist_rejected_total{reason="unknown_model"}'] == 1
+    assert samples["fashion_mnist_images_total"] == 2
+    assert f'"request_id":"mine","trace_id":"{"a" * 32}"' in log
 
 
 def test_health_and_metadata(server: Any) -> None:
