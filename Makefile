@@ -47,6 +47,7 @@ train: $(VENV)/.all
 
 bench: $(VENV)/.all
 	$(BIN)/python -m benchmarks.tensor_overhead
+	$(BIN)/python -m benchmarks.capacity
 
 # Renew the generated module after a change to the .proto.
 proto: $(VENV)/.all
