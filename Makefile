@@ -50,6 +50,7 @@ bench: $(VENV)/.all
 	$(BIN)/python -m benchmarks.novelty_cost
 	$(BIN)/python -m benchmarks.training_speed
 	$(BIN)/python -m benchmarks.metrics_overhead
+	$(BIN)/python -m benchmarks.capacity
 
 # Renew the generated module after a change to the .proto.
 proto: $(VENV)/.all

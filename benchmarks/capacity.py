@@ -1,0 +1,165 @@
+"""What one image and one request cost, and how many machines a load takes.
+
+    python -m benchmarks.capacity
+
+One service process is asked by as many clients as it takes to keep it busy, in each of three ways
+of sending images. What counts is the CPU time the process spends, by the kernel's account, so that
+the clients beside it do not blur it; cores follow by division. The table is benchmarks/CAPACITY.md.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import OK, HTTPConnection
+from pathlib import Path
+
+from benchmarks.tensor_overhead import INFER, JSON_LENGTH_HEADER, binary_request, service
+
+PICTURE = Path(__file__).parent.parent / "tests/data/png/0000-ankle-boot.png"
+CLIENTS = 4
+SECONDS = 10
+WARM_UP_REQUESTS = 50
+LOADS = (1_000, 100_000, 10_000_000)
+HEADROOM = 0.6
+"""Share of a core that is planned with: queues grow without bound towards the whole of it."""
+CORES_A_MACHINE = 32
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to send images."""
+
+    name: str
+    images: int
+    path: str
+    body: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a way costs the service.
+
+    Attributes:
+        cpu_us: Microseconds of CPU an image takes.
+        request_bytes: Bytes an image takes on the wire.
+        resident_mb: Megabytes of memory the process had at the end.
+    """
+
+    way: Way
+    cpu_us: float
+    request_bytes: float
+    resident_mb: float
+
+
+def ways() -> list[Way]:
+    """Return the ways to send images, the dearest first."""
+    head, tensor = binary_request()
+    picture = PICTURE.read_bytes()
+    pixels = [number % 256 for number in range(784)]
+    instances = json.dumps({"instances": [pixels] * 64}).encode()
+    tensor_headers = {JSON_LENGTH_HEADER: str(head), "Content-Type": "application/octet-stream"}
+    return [
+        Way("one PNG a request", 1, "/predict", picture, {"Content-Type": "image/png"}),
+        Way("64 as JSON numbers", 64, "/predict", instances, {"Content-Type": "application/json"}),
+        Way("256 as one binary tensor", 256, INFER, tensor, tensor_headers),
+    ]
+
+
+def measure(way: Way) -> Cost:
+    """Keep one process busy for a while, and divide its CPU time by the images it answered."""
+    with service() as connection:
+        port = connection.port
+        for _ in range(WARM_UP_REQUESTS):
+            ask(connection, way)
+        process = child()
+        counts = [0] * CLIENTS
+        end = time.monotonic() + SECONDS
+
+        def client(number: int) -> None:
+            own = HTTPConnection("127.0.0.1", port)
+            while time.monotonic() < end:
+                ask(own, way)
+                counts[number] += 1
+            own.close()
+
+        before = cpu_seconds(process)
+        threads = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        images = sum(counts) * way.images
+        spent = cpu_seconds(process) - before
+        resident = resident_mb(process)
+    return Cost(way, 1e6 * spent / images, len(way.body) / way.images, resident)
+
+
+def ask(connection: HTTPConnection, way: Way) -> None:
+    """Send one request and read its whole answer."""
+    connection.request("POST", way.path, way.body, dict(way.headers))
+    response = connection.getresponse()
+    answer = response.read()
+    if response.status != OK:
+        raise RuntimeError(answer.decode())
+
+
+def child() -> int:
+    """Return the process id of the service, the only child of this process."""
+    me = os.getpid()
+    [process] = Path(f"/proc/{me}/task/{me}/children").read_text().split()
+    return int(process)
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the CPU time a process has spent, in user and kernel mode."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_mb(process: int) -> float:
+    """Return the memory a process has in use."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def table(costs: list[Cost]) -> str:
+    """Return the figures as Markdown."""
+    lines = [
+        "| images sent as | CPU an image | bytes an image | memory a process |",
+        "| --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {c.way.name} | {c.cpu_us:,.0f} µs | {c.request_bytes:,.0f} | {c.resident_mb:.0f} MB |"
+        for c in costs
+    ]
+    lines += [
+        "",
+        "| images a second | sent as | cores | memory | machines | incoming |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for load in LOADS:
+        for cost in costs:
+            cores = load * cost.cpu_us / 1e6 / HEADROOM
+            processes = max(1, round(cores + 0.5))
+            machines = max(1, -(-processes // CORES_A_MACHINE))
+            lines.append(
+                f"| {load:,} | {cost.way.name} | {cores:,.1f} | "
+                f"{processes * cost.resident_mb / 1e3:,.1f} GB | {machines:,} | "
+                f"{load * cost.request_bytes * 8 / 1e9:,.2f} Gbit/s |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measure and print."""
+    print(table([measure(way) for way in ways()]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
