@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 from uvicorn.config import STARTUP_FAILURE
 
@@ -25,6 +24,7 @@ from service.api import (
     open_inference,
     predict,
     tf_serving,
+    web,
 )
 from service.api.errors import add_error_handlers
 from service.api.observation import ObservationMiddleware
@@ -169,11 +169,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         model_repository,  # Before open_inference, which would take `stats` for a model.
         open_inference,
         tf_serving,
+        web,
     ):
         app.include_router(family.router)
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
-
+    app.mount("/web", web.files)
     return app

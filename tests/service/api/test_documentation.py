@@ -85,9 +85,3 @@ def test_every_documented_picture_type_is_read(strict_client: httpx.Client) -> N
     for media_type in content:
         response = strict_client.post("/predict", content=b"", headers={"Content-Type": media_type})
         assert response.json()["error"]["code"] == "empty_body", media_type
-
-
-def test_the_root_leads_to_the_documentation(strict_client: httpx.Client) -> None:
-    response = strict_client.get("/", follow_redirects=True)
-    assert response.status_code == 200
-    assert "swagger" in response.text.lower()
