@@ -67,7 +67,8 @@ def test_the_command_prints_a_line_that_recognises_the_key_it_shows() -> None:
     made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     found = read_keys(made.stdout).find(made.stderr.split()[-1])
     assert found is not None
-    assert (found.name, found.scopes) == ("shop", {"predict", "administer"})
+    assert found.name == "shop"
+    assert found.scopes == {"predict", "administer"}
 
 
 def test_a_name_that_could_harm_a_log_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
