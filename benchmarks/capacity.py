@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from http.client import OK, HTTPConnection
 from pathlib import Path
 
-from benchmarks.tensor_overhead import INFER, JSON_LENGTH_HEADER, binary_request, service
+from benchmarks.server import service
+from benchmarks.tensor_overhead import INFER, JSON_LENGTH_HEADER, binary_request
 
 PICTURE = Path(__file__).parent.parent / "tests/data/png/0000-ankle-boot.png"
 CLIENTS = 4
@@ -72,16 +73,16 @@ def ways() -> list[Way]:
 
 def measure(way: Way) -> Cost:
     """Keep one process busy for a while, and divide its CPU time by the images it answered."""
-    with service() as connection:
-        port = connection.port
+    with service() as server:
+        connection = HTTPConnection("127.0.0.1", server.port)
         for _ in range(WARM_UP_REQUESTS):
             ask(connection, way)
-        process = child()
+        process = server.pid
         counts = [0] * CLIENTS
         end = time.monotonic() + SECONDS
 
         def client(number: int) -> None:
-            own = HTTPConnection("127.0.0.1", port)
+            own = HTTPConnection("127.0.0.1", server.port)
             while time.monotonic() < end:
                 ask(own, way)
                 counts[number] += 1
@@ -106,13 +107,6 @@ def ask(connection: HTTPConnection, way: Way) -> None:
     answer = response.read()
     if response.status != OK:
         raise RuntimeError(answer.decode())
-
-
-def child() -> int:
-    """Return the process id of the service, the only child of this process."""
-    me = os.getpid()
-    [process] = Path(f"/proc/{me}/task/{me}/children").read_text().split()
-    return int(process)
 
 
 def cpu_seconds(process: int) -> float:

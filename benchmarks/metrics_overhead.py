@@ -56,6 +56,7 @@ def observed(directory: Path) -> Callable[[], None]:
     classifier = cast("Classifier", model)
     images = np.zeros((1, 28, 28, 1), np.float32)
     probabilities = np.full((1, 10), 0.1, np.float32)
+    novelty = np.zeros(1, np.float32)
 
     def request() -> None:
         with observer.observe({}) as seen:
@@ -64,7 +65,7 @@ def observed(directory: Path) -> Callable[[], None]:
                 finish(phase)
             enter_network(images)
             leave_network()
-            count_predictions(classifier, probabilities)
+            count_predictions(classifier, probabilities, novelty)
             finish("encode")
 
     return request

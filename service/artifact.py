@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -13,6 +13,7 @@ from pydantic import (
     FiniteFloat,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 
 from service.errors import ArtifactError
@@ -108,6 +109,21 @@ class Manifest(_ManifestPart):
         Annotated[str, Field(pattern="^[0-9a-f]{64}$")],
     ]
 
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        layers = [layer.name for layer in self.layers]
+        if len(set(layers)) < len(layers):
+            raise ValueError("two layers have the same name")
+        if len(set(self.class_names)) < len(self.class_names):
+            raise ValueError("two classes have the same name")
+        if self.layers[-1].output_shape != (len(self.class_names),):
+            raise ValueError("the last layer does not give one number for each class")
+        total = sum(layer.parameters for layer in self.layers)
+        learned = self.parameters.trainable + self.parameters.non_trainable
+        if not total == learned == self.parameters.total:
+            raise ValueError("the parameters of the layers do not add up to the total")
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
@@ -152,7 +168,8 @@ def verify(directory: Path) -> Artifact:
     """Read the manifest of one version and hold every file against its digest.
 
     Raises:
-        ArtifactError: A file is missing, extra, altered or a link, or the manifest is no manifest.
+        ArtifactError: A file is missing, extra, altered or no regular file, or the manifest is
+            none or contradicts itself.
     """
     manifest = _read_manifest(directory)
     if str(manifest.version) != directory.name:
@@ -205,5 +222,7 @@ def _files_in(directory: Path) -> set[str]:
         if path.is_symlink():
             raise ArtifactError(f"{path} is a symbolic link; a published model has none")
         if not path.is_dir():
+            if not path.is_file():  # To open a named pipe would be to wait for its writer.
+                raise ArtifactError(f"{path} is no regular file; a published model has no other")
             files.add(path.relative_to(directory).as_posix())
     return files

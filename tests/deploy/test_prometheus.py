@@ -20,7 +20,12 @@ REQUESTS = 40
 
 
 @pytest.mark.parametrize(
-    "arguments", [("check", "config", "prometheus.yml"), ("test", "rules", "rules.test.yml")]
+    "arguments",
+    [
+        ("check", "config", "prometheus.yml"),
+        ("check", "config", "compose.yml"),
+        ("test", "rules", "rules.test.yml"),
+    ],
 )
 def test_promtool_approves(arguments: tuple[str, ...]) -> None:
     ran = subprocess.run(

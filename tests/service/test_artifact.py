@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,27 @@ def test_versions_are_numbers_the_highest_first(tmp_path: Path) -> None:
         (append_a_byte, "not the file that was published"),
         (lambda v: (v / FLATBUFFER).write_bytes(b""), "not the file that was published"),
         (lambda v: (v / "link").symlink_to("/etc/passwd"), "link is a symbolic link"),
+        (lambda v: os.mkfifo(v / "pipe"), "pipe is no regular file"),
+        (
+            lambda v: edit_manifest(v, lambda m: m["layers"][0].update(name="dense_2")),
+            "two layers have the same name",
+        ),
+        (
+            lambda v: edit_manifest(v, lambda m: m["class_names"].__setitem__(0, "Bag")),
+            "two classes have the same name",
+        ),
+        (
+            lambda v: edit_manifest(v, lambda m: m["class_names"].append("Hat")),
+            "the last layer does not give one number for each class",
+        ),
+        (
+            lambda v: edit_manifest(v, lambda m: m["layers"][0].update(parameters=1)),
+            "do not add up to the total",
+        ),
+        (
+            lambda v: edit_manifest(v, lambda m: m["parameters"].update(trainable=1)),
+            "do not add up to the total",
+        ),
         (lambda v: (v / MANIFEST).unlink(), "manifest.json is missing"),
         (lambda v: (v / MANIFEST).write_text("{"), "not a manifest: the whole file"),
         (lambda v: edit_manifest(v, lambda m: m.update(format=2)), "not a manifest: format"),

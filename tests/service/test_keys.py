@@ -1,0 +1,78 @@
+"""Keys are recognised by their digests, and nothing of them leaks."""
+
+import hashlib
+import subprocess
+import sys
+
+import pytest
+
+from service.errors import StartError
+from service.keys import main, make_key, read_keys
+from tests.conftest import ROOT
+
+
+def test_each_key_is_found_with_its_name_and_scopes() -> None:
+    shop_secret, shop = make_key("shop", ["predict"])
+    operator_secret, operator = make_key("operator", ["administer", "predict"])
+    ring = read_keys(f"# clients\n{shop.line()}\n\n  {operator.line()}\n")
+    assert ring.find(shop_secret) == shop
+    assert ring.find(operator_secret) == operator
+    assert operator.scopes == {"predict", "administer"}
+
+
+@pytest.mark.parametrize("wrong", ["", "fashion_", "ключ", "\udcff"])
+def test_what_is_no_key_is_not_found(wrong: str) -> None:
+    secret, key = make_key("shop", ["predict"])
+    ring = read_keys(key.line())
+    assert ring.find(wrong) is None
+    assert ring.find(secret[:-1]) is None
+    assert ring.find(secret + "x") is None
+    assert ring.find(key.digest.hex()) is None
+
+
+def test_a_key_is_kept_only_as_its_digest() -> None:
+    secret, key = make_key("shop", ["predict"])
+    assert key.line() == f"shop:predict:sha256:{hashlib.sha256(secret.encode()).hexdigest()}"
+    assert make_key("shop", ["predict"])[0] != secret
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "fashion_pasted-by-mistake",
+        f"shop:sha256:{'0' * 64}",
+        f"shop:fly:sha256:{'0' * 64}",
+        f"shop:predict+predict:sha256:{'0' * 64}",
+        f"shop:predict:md5:{'0' * 64}",
+        f"shop:predict:sha256:{'0' * 63}",
+        f"two words:predict:sha256:{'0' * 64}",
+    ],
+)
+def test_a_line_of_another_form_is_refused_by_its_number_alone(line: str) -> None:
+    with pytest.raises(StartError, match="line 2 of the API keys") as refused:
+        read_keys(f"# clients\n{line}")
+    assert line not in str(refused.value)
+
+
+def test_two_keys_of_one_name_or_one_digest_are_refused() -> None:
+    _, shop = make_key("shop", ["predict"])
+    _, other = make_key("shop", ["predict"])
+    for second in (other.line(), shop.line().replace("shop", "twin")):
+        with pytest.raises(StartError, match="line 2 of the API keys repeats"):
+            read_keys(f"{shop.line()}\n{second}")
+
+
+def test_the_command_prints_a_line_that_recognises_the_key_it_shows() -> None:
+    command = [sys.executable, "-m", "service.keys", "shop", "--scopes", "predict", "administer"]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found = read_keys(made.stdout).find(made.stderr.split()[-1])
+    assert found is not None
+    assert found.name == "shop"
+    assert found.scopes == {"predict", "administer"}
+
+
+def test_a_name_that_could_harm_a_log_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["two words"])
+    assert "a name has 1 to 64" in capsys.readouterr().err
+    assert main(["shop"]) == 0
