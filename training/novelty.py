@@ -10,6 +10,7 @@ costs next to nothing in the network's own graph.
 """
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,8 +89,8 @@ def extract_features(model: Any, images: Floats) -> Floats:
     """Run the model up to its last hidden layer: (n, 28, 28, 1) -> (n, units) float32."""
     inputs, outputs = trace_layers(model)
     network = keras.Model(inputs, outputs[FEATURES_LAYER])
-    features: Floats = network.predict(images, batch_size=PREDICT_BATCH, verbose=0)
-    return features
+    batches = [network(batch, training=False) for batch in _batches(images)]
+    return np.concatenate(batches)
 
 
 class Assessor:
@@ -109,11 +110,21 @@ class Assessor:
 
     def assess(self, images: Floats) -> Assessment:
         """Classify images, (n, 28, 28, 1) float32 in [0, 1], and say how strange each is."""
-        return Assessment(**self.network.predict(images, batch_size=PREDICT_BATCH, verbose=0))
+        batches = [self.network(batch, training=False) for batch in _batches(images)]
+        return Assessment(
+            np.concatenate([answers[PROBABILITIES] for answers in batches]),
+            np.concatenate([answers[NOVELTY] for answers in batches]),
+        )
 
     def is_novel(self, novelty: Floats) -> npt.NDArray[np.bool_]:
         """Hold scores against the threshold."""
         return novelty > self.threshold
+
+
+def _batches(images: Floats) -> Iterator[Floats]:
+    """Cut images up for direct calls: `predict` would trace each network anew, and complain."""
+    for start in range(0, len(images), PREDICT_BATCH):
+        yield images[start : start + PREDICT_BATCH]
 
 
 def fit_detector(features: Floats, labels: Labels) -> NoveltyDetector:
