@@ -26,6 +26,7 @@ from service.api import (
     tf_serving,
     web,
 )
+from service.api.direct import DirectMiddleware
 from service.api.errors import add_error_handlers
 from service.api.observation import ObservationMiddleware
 from service.drain import drain_on_sigterm
@@ -158,6 +159,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         count=observer.metrics.count_in_flight,
     )
     app.state.lanes = Lanes(settings.threads or _share_of_processors(settings.workers))
+    app.add_middleware(DirectMiddleware, routes=predict.DIRECT)
     app.add_middleware(ObservationMiddleware, observer=observer)
     add_error_handlers(app)
     for family in (

@@ -101,7 +101,7 @@ class Classifier:
     def to_images(self, pixels: Sequence[Pixels]) -> Tensor:
         """Reshape to (n, height, width, 1) and divide by the scale: float32 in [0, 1]."""
         spec = self.manifest.input
-        images = np.stack(pixels).astype(np.float32).reshape(-1, *spec.shape)
+        images = np.array(pixels, np.float32).reshape(-1, *spec.shape)
         images /= np.float32(spec.scale)
         return images
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from service.admission import Admission, Ticket
+from service.admission import Admission, GiveWay, Ticket
 from service.errors import InvalidParameter
 from service.lanes import Lanes
 
@@ -26,8 +26,16 @@ def admit(request: Request, images: int = 1) -> Ticket:
     return admission.admit(images)
 
 
-async def run(request: Request, ticket: Ticket, job: Callable[[], T]) -> T:
+async def run(
+    request: Request, ticket: Ticket, job: Callable[[], T], *, is_short: bool = False
+) -> T:
     """Run the work of a request whose body was received.
+
+    Args:
+        request: Whose client may hang up, or ask for an early answer.
+        ticket: Its place.
+        job: The work, which may be begun twice; see `Lanes`.
+        is_short: Whether it takes no longer than handing it to a thread, pictures aside.
 
     Raises:
         InvalidParameter: The deadline that the client asks for is none.
@@ -36,6 +44,11 @@ async def run(request: Request, ticket: Ticket, job: Callable[[], T]) -> T:
     """
     lanes: Lanes = request.app.state.lanes
     ticket.start_clock(_deadline_seconds(request))
+    if is_short:
+        try:
+            return lanes.run_here(job, ticket)
+        except GiveWay:
+            pass  # It has a picture in it that takes long.
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 (a coroutine runs in one)
     watch = _Watch(request, task)

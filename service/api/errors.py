@@ -25,10 +25,10 @@ _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 def add_error_handlers(app: FastAPI) -> None:
     """Have every error of `app` answered as `schemas.ErrorResponse`, or as its protocol has it."""
-    app.add_exception_handler(RequestError, _request_error)
+    app.add_exception_handler(RequestError, request_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(ClientDisconnect, _client_disconnect)
+    app.add_exception_handler(ClientDisconnect, client_disconnect)
     app.add_exception_handler(Exception, _internal_error)
 
 
@@ -54,7 +54,8 @@ def _respond(
     )
 
 
-async def _request_error(request: Request, error: Exception) -> Response:
+async def request_error(request: Request, error: Exception) -> Response:
+    """Answer what was raised on purpose."""
     assert isinstance(error, RequestError)  # noqa: S101 (what it is registered for)
     return _respond(request, error.status, error.code, str(error), error.headers)
 
@@ -63,7 +64,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     first = error.errors()[0]
     name = first["loc"][-1]
-    return await _request_error(request, InvalidParameter(f"{name}: {first['msg']}"))
+    return await request_error(request, InvalidParameter(f"{name}: {first['msg']}"))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -88,7 +89,8 @@ def _allowed_methods(request: Request) -> str:
     )
 
 
-async def _client_disconnect(request: Request, _: Exception) -> Response:
+async def client_disconnect(request: Request, _: Exception) -> Response:
+    """Answer a client that hung up."""
     # Nobody is left to read this; it only keeps a client that hung up from being logged as ours.
     return _respond(request, 400, "client_disconnected", "the client closed the connection")
 

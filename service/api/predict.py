@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from service.admission import Ticket
 from service.api.admission import admit, run
 from service.api.dependencies import LoadedClassifier, PrepareQuery, ServiceSettings
+from service.api.direct import Direct
 from service.api.documentation import ERROR_RESPONSES, picture_request
 from service.api.pictures import Upload, decode, receive
 from service.arrays import Tensor
@@ -22,6 +23,9 @@ from service.schemas import PredictResponse
 from service.settings import Settings
 
 router = APIRouter(tags=["inference"])
+
+SHORT_BODY_BYTES = 8192
+"""A picture of the data set in any form: classified before a thread could have taken it over."""
 
 
 async def predict(
@@ -50,9 +54,18 @@ async def predict(
     with admit(request) as ticket:
         upload = await receive(request, ticket)
         job = partial(_classify, upload, classifier, settings, prepare, top_k, ticket)
-        body = await run(request, ticket, job)
+        body = await run(request, ticket, job, is_short=len(upload.body) <= SHORT_BODY_BYTES)
     return Response(body, media_type="application/json")
 
+
+async def _predict_by_default(request: Request) -> Response:
+    state = request.app.state
+    return await predict(request, state.repository.classifier(), state.settings)
+
+
+DIRECT = {
+    (method, "/predict"): Direct("/predict", _predict_by_default) for method in ("POST", "PUT")
+}
 
 for _method in ("POST", "PUT"):  # PUT because that is what `curl -T picture.png` sends.
     router.add_api_route(
