@@ -2,7 +2,9 @@
 
 import math
 import shutil
-from typing import Any
+import signal
+import threading
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -10,6 +12,40 @@ import numpy as np
 from training.batches import ShuffledBatches
 from training.errors import RunError
 from training.run import Row, Run, best_epoch, epochs_waited
+
+
+class Interruption(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """Turns Ctrl-C into KeyboardInterrupt between two batches, while it is used with `with`.
+
+    Raised wherever the interpreter happens to be, the exception may come up in a finalizer or in a
+    call from C, which print it and go on. Pressed a second time, Ctrl-C does what it usually does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_asked_for = False
+        self._usual: Any = signal.SIG_DFL
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._usual = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._usual)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Raise if it was asked for."""
+        del batch, logs
+        if self._is_asked_for:
+            raise KeyboardInterrupt
+
+    on_test_batch_end = on_train_batch_end
+
+    def _ask(self, *_: object) -> None:
+        self._is_asked_for = True
+        signal.signal(signal.SIGINT, self._usual)
 
 
 class EpochSeeds(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from training.architecture import build_network
 from training.batches import ShuffledBatches
-from training.callbacks import EpochSeeds, History, WholeBackup
+from training.callbacks import EpochSeeds, History, Interruption, WholeBackup
 from training.config import FitSettings
 from training.data import Labelled, load_fashion_mnist
 from training.precision import dtype_policy
@@ -71,24 +71,28 @@ def train(
     checkpoint = keras.callbacks.ModelCheckpoint(
         str(training_run.checkpoint), "val_loss", mode="min", save_best_only=True
     )
-    model.fit(
-        batches,
-        shuffle=False,  # by Keras, whose generator a resumed run would not find where it was
-        epochs=fit.epochs,
-        validation_data=tf.data.Dataset.from_tensor_slices(tuple(validation)).batch(fit.batch_size),
-        # The bar is redrawn in place, which only a terminal can show.
-        verbose=1 if sys.stdout.isatty() else 2,
-        # The history is written after the checkpoint and before the backup: whenever the process
-        # dies, the epoch it goes on with is one whose traces it writes again.
-        callbacks=[
-            EpochSeeds(batches, fit.seed),
-            early_stopping,
-            checkpoint,
-            History(training_run, early_stopping, checkpoint),
-            keras.callbacks.TensorBoard(str(training_run.tensorboard), write_graph=False),
-            WholeBackup(training_run),
-        ],
-    )
+    with Interruption() as interruption:
+        model.fit(
+            batches,
+            shuffle=False,  # by Keras, whose generator a resumed run would not find where it was
+            epochs=fit.epochs,
+            validation_data=tf.data.Dataset.from_tensor_slices(tuple(validation)).batch(
+                fit.batch_size
+            ),
+            # The bar is redrawn in place, which only a terminal can show.
+            verbose=1 if sys.stdout.isatty() else 2,
+            # The history is written after the checkpoint and before the backup: whenever the
+            # process dies, the epoch it goes on with is one whose traces it writes again.
+            callbacks=[
+                EpochSeeds(batches, fit.seed),
+                early_stopping,
+                checkpoint,
+                History(training_run, early_stopping, checkpoint),
+                keras.callbacks.TensorBoard(str(training_run.tensorboard), write_graph=False),
+                WholeBackup(training_run),
+                interruption,
+            ],
+        )
     # Not by EarlyStopping: a run that went on never held the weights of an earlier process.
     model.load_weights(training_run.checkpoint)
 
