@@ -45,11 +45,19 @@ class Connection:
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
         """Send a request and return status and body of its answer."""
-        if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-        reader, writer = self._streams
-        writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
+        is_reused = self._streams is not None
+        await self.open()
+        try:
+            head = await self._send(request)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            if not is_reused:
+                raise
+            # The server closes a connection that was idle for long, as it may at any time.
+            self.close()
+            await self.open()
+            head = await self._send(request)
+        assert self._streams is not None  # noqa: S101
+        reader, _ = self._streams
         status = int(head[9:12])
         lower = head.lower()
         start = lower.index(b"content-length:") + 15
@@ -57,6 +65,17 @@ class Connection:
         if b"connection: close" in lower:
             self.close()
         return status, body
+
+    async def open(self) -> None:
+        """Connect, unless it is connected."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+
+    async def _send(self, request: bytes) -> bytes:
+        assert self._streams is not None  # noqa: S101
+        reader, writer = self._streams
+        writer.write(request)
+        return await reader.readuntil(b"\r\n\r\n")
 
     def close(self) -> None:
         """Hang up."""
@@ -125,6 +144,8 @@ async def open_loop(
         await _timed(result, connection, request)
         idle.append(connection)
 
+    for connection in everyone:  # Beforehand: so many at once would wait for one another.
+        await connection.open()
     start = time.perf_counter()
     due = 0
     while (now := time.perf_counter() - start) < seconds:

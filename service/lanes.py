@@ -68,6 +68,17 @@ class Lanes:
             ticket.pixels_in_lane = float("inf")
             return await self._long.run(job, ticket)
 
+    def expect_long_job(self, seconds: float) -> None:
+        """Refuse a long job before anything is done for it.
+
+        Args:
+            seconds: How long it may take, waiting included.
+
+        Raises:
+            Overloaded: By what jobs took lately, its turn would come too late.
+        """
+        self._long.check_queue(seconds)
+
     def close(self) -> None:
         """Drop what has not begun."""
         self._quick.close()
@@ -89,10 +100,13 @@ class _Lane:
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def run(self, job: Callable[[], T], ticket: Ticket) -> T:
+    def check_queue(self, seconds: float) -> None:
         wait = self._jobs * self._seconds_a_job / self._threads
-        if wait > WAITING_SHARE * max(0, ticket.deadline - time.monotonic()):
+        if wait > WAITING_SHARE * max(0, seconds):
             raise Overloaded(f"{self._jobs} jobs come before it and take about {wait:.1f} seconds")
+
+    async def run(self, job: Callable[[], T], ticket: Ticket) -> T:
+        self.check_queue(ticket.deadline - time.monotonic())
         ticket.__enter__()
         with self._lock:
             self._jobs += 1

@@ -26,6 +26,12 @@ def admit(request: Request, images: int = 1) -> Ticket:
     return admission.admit(images)
 
 
+def expect_long_job(request: Request) -> None:
+    """Refuse long work before its body is read; see `Lanes.expect_long_job`."""
+    lanes: Lanes = request.app.state.lanes
+    lanes.expect_long_job(_deadline_seconds(request))
+
+
 async def run(
     request: Request, ticket: Ticket, job: Callable[[], T], *, is_short: bool = False
 ) -> T:

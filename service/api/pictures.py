@@ -6,6 +6,7 @@ from functools import partial
 from starlette.requests import Request
 
 from service.admission import Ticket
+from service.api.admission import expect_long_job
 from service.api.body import read_body
 from service.api.multipart import read_files
 from service.classifier import Classifier
@@ -19,6 +20,10 @@ PICTURE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "im
 
 # A file of unknown type, and no Content-Type at all, as `curl -T` sends it: the bytes tell.
 _UNTYPED = ("", "application/octet-stream")
+
+
+LONG_BODY_BYTES = 65536
+"""What carries pictures and is longer takes long: if its turn would not come, it stays unread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ async def receive(request: Request, ticket: Ticket) -> Upload:
 
     Raises:
         UnsupportedMediaType: Its Content-Type is none of those the routes read.
+        Overloaded: It is long, and there is too much long work already.
         RequestError: The body is refused by `read_body`.
     """
     content_type = request.headers.get("Content-Type", "")
@@ -49,6 +55,8 @@ async def receive(request: Request, ticket: Ticket) -> Upload:
             f"Content-Type {media_type!r}: send a picture ({', '.join(PICTURE_MEDIA_TYPES)}), "
             "multipart/form-data with files, or application/json"
         )
+    if int(request.headers.get("Content-Length", 0)) > LONG_BODY_BYTES:
+        expect_long_job(request)
     body = await read_body(request, ticket)
     return Upload(media_type, content_type, body)
 

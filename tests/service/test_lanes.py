@@ -150,6 +150,35 @@ def test_a_job_whose_turn_would_come_too_late_is_refused_at_once(
     assert ran == ["patient"]
 
 
+def test_long_work_is_refused_before_it_begins_only_while_there_is_much_of_it(
+    lanes: Lanes, admission: Admission
+) -> None:
+    may_end = threading.Event()
+
+    def long_job(ticket: Ticket, seconds: float) -> None:
+        ticket.weigh(QUICK_PIXELS + 1)
+        may_end.wait(seconds)
+
+    async def test() -> None:
+        lanes.expect_long_job(0.001)
+        with admission.admit() as ticket:
+            for _ in range(30):
+                await lanes.run(lambda: long_job(ticket, 0.01), ticket)
+            waiting = [
+                asyncio.create_task(lanes.run(lambda: long_job(ticket, 30), ticket))
+                for _ in range(20)
+            ]
+            await asyncio.sleep(0.05)
+            with pytest.raises(Overloaded):
+                lanes.expect_long_job(0.05)
+            lanes.expect_long_job(30)
+            may_end.set()
+            await asyncio.gather(*waiting)
+        lanes.expect_long_job(0.001)
+
+    in_loop(test)
+
+
 def test_a_cancelled_caller_cancels_its_work(lanes: Lanes, admission: Admission) -> None:
     may_end = threading.Event()
     ran = []
