@@ -60,7 +60,7 @@ class Connection:
         reader, _ = self._streams
         status = int(head[9:12])
         lower = head.lower()
-        start = lower.index(b"content-length:") + 15
+        start = lower.index(b"\r\ncontent-length:") + 17
         body = await reader.readexactly(int(lower[start : lower.index(b"\r\n", start)]))
         if b"connection: close" in lower:
             self.close()

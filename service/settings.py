@@ -147,7 +147,7 @@ class Settings(BaseSettings):
     """Seconds the answer may take once the body has arrived; a later one is answered 504. The
     header X-Request-Timeout may ask for fewer."""
 
-    max_images_in_flight: int = Field(default=512, ge=1)
+    max_images_in_flight: int = Field(default=2048, ge=1)
     """Images a worker takes on at a time, waiting ones included; past it requests are answered
     503."""
 
