@@ -12,7 +12,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-head
 AS_TESTED := --constraint requirements/all.txt
 extras = pyproject.toml $(foreach extra,$(1),--extra $(extra))
 
-.PHONY: help setup serve test test-ray check train bench lock proto clean
+.PHONY: help setup serve test test-ray check train bench fuzz lock proto clean
 
 help:
 	@echo "make serve   start the service with the shipped model"
@@ -21,6 +21,7 @@ help:
 	@echo "make train   train, evaluate and export a new version of the model"
 	@echo "make setup   install everything into $(VENV)"
 	@echo "make bench   measure what README and benchmarks/ say"
+	@echo "make fuzz    send many more damaged pictures and requests than make test does"
 	@echo "make lock    renew requirements/ from pyproject.toml"
 
 setup: $(VENV)/.all
@@ -51,6 +52,10 @@ bench: $(VENV)/.all
 	$(BIN)/python -m benchmarks.training_speed
 	$(BIN)/python -m benchmarks.metrics_overhead
 	$(BIN)/python -m benchmarks.capacity
+
+# Forty times as many damaged pictures and requests as `make test` sends.
+fuzz: $(VENV)/.all
+	FUZZ_PICTURES=32000 FUZZ_REQUESTS=12000 $(BIN)/python -m pytest --no-cov tests/fuzz
 
 # Renew the generated module after a change to the .proto.
 proto: $(VENV)/.all

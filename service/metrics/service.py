@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from service.arrays import Tensor
 from service.errors import error_codes
 from service.metrics.exposition import write_families
@@ -160,8 +162,10 @@ class Metrics:
             class_names: By class id.
             probabilities: (n, classes) float32.
         """
+        # Numbers as large as floats can be make a network answer NaN, which no sum recovers from.
+        answers = probabilities[np.isfinite(probabilities).all(axis=1)]
         with self._storage.lock:
-            for row in probabilities.tolist():
+            for row in answers.tolist():
                 confidence = max(row)
                 self._predicted.add((class_names[row.index(confidence)], version))
                 self._confidence.observe((), confidence)
@@ -169,7 +173,7 @@ class Metrics:
     def count_novelty(self, novelty: Tensor) -> None:
         """Count how strange pictures are: (n,) float32."""
         with self._storage.lock:
-            for score in novelty.tolist():
+            for score in novelty[np.isfinite(novelty)].tolist():
                 self._novelty.observe((), score)
 
     def set_versions(self, serving: Mapping[int, "Classifier"], known: Collection[int]) -> None:

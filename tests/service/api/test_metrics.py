@@ -158,3 +158,12 @@ def test_the_process_is_described_under_the_standard_names(fresh_client: httpx.C
     assert samples['process_resident_memory_bytes{worker="0"}'] > 10_000_000
     assert samples['process_open_fds{worker="0"}'] > 3
     assert samples['process_start_time_seconds{worker="0"}'] > 1_700_000_000
+
+
+def test_numbers_as_large_as_can_be_leave_the_metrics_whole(client: httpx.Client) -> None:
+    for value in (3e38, -3e38, 1e300):
+        body = {"inputs": {"images": [[value] * 784]}}
+        assert client.post("/v1/models/fashion_mnist:predict", json=body).status_code == 200
+    text = client.get("/metrics").text
+    assert "NaN" not in text
+    assert "fashion_mnist_novelty_sum" in text

@@ -1,0 +1,81 @@
+"""Thousands of damaged pictures: each is classified or refused, and the service lives on."""
+
+import io
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.settings import Settings
+from tests.conftest import DATA
+from tests.service.conftest import ARTIFACTS, serve
+
+FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP"]
+DAMAGED_OF_A_FORMAT = int(os.environ.get("FUZZ_PICTURES", "800"))
+"""A longer run: `make fuzz`."""
+CONNECTIONS = 8
+SECONDS_A_REQUEST = 20
+HEAD_BYTES = 64
+"""Where formats say what follows."""
+
+
+def real_pictures(file_format: str) -> list[bytes]:
+    """Return pictures of the data set and larger ones in colour, as files of a format."""
+    pictures = []
+    for path in sorted((DATA / "png").glob("*.png"))[:4]:
+        with Image.open(path) as small:
+            for image in (small.convert("L"), small.convert("RGB").resize((90, 70))):
+                buffer = io.BytesIO()
+                image.save(buffer, file_format)
+                pictures.append(buffer.getvalue())
+    return pictures
+
+
+def damage(data: bytes, random: np.random.Generator) -> bytes:
+    """Return the file with bits flipped, cut, repeated, or its head edited."""
+    content = bytearray(data)
+    kind = random.integers(5)
+    if kind == 0:
+        for _ in range(random.integers(1, 20)):
+            content[random.integers(len(content))] ^= 1 << int(random.integers(8))
+    elif kind == 1:
+        del content[random.integers(len(content)) :]
+    elif kind == 2:
+        for _ in range(random.integers(1, 4)):
+            place = int(random.integers(min(HEAD_BYTES, len(content))))
+            content[place] = int(random.choice([0, 1, 127, 128, 255]))
+    elif kind == 3:
+        start, end = sorted(int(i) for i in random.integers(len(content), size=2))
+        content[start:end] = content[start:end] * int(random.integers(4))
+    else:
+        place = int(random.integers(min(HEAD_BYTES, len(content) - 4)))
+        content[place : place + 4] = random.bytes(4)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_damaged_picture_never_breaks_the_service(file_format: str) -> None:
+    originals = real_pictures(file_format)
+
+    def post_some(thread: int) -> Counter[int]:
+        random = np.random.default_rng([FORMATS.index(file_format), thread])
+        statuses: Counter[int] = Counter()
+        with httpx.Client(base_url=url, timeout=SECONDS_A_REQUEST) as client:
+            for _ in range(DAMAGED_OF_A_FORMAT // CONNECTIONS):
+                data = damage(originals[random.integers(len(originals))], random)
+                prepare = str(random.choice(["auto", "photo", "plain"]))
+                answer = client.post("/predict", params={"prepare": prepare}, content=data)
+                statuses[answer.status_code] += 1
+        return statuses
+
+    with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
+        url = str(client.base_url)
+        with ThreadPoolExecutor(CONNECTIONS) as threads:
+            statuses = sum(threads.map(post_some, range(CONNECTIONS)), Counter[int]())
+        assert client.post("/predict", content=originals[0]).status_code == 200
+    assert set(statuses) <= {200, 400, 413}
+    assert statuses[400] > DAMAGED_OF_A_FORMAT / 20, statuses
