@@ -1,8 +1,10 @@
 """`fashion-mnist-service`, or `python -m service`: settings in, server up."""
 
 import contextlib
+import logging
 import os
 import signal
+import ssl
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,6 +24,8 @@ from service.settings import ENVIRONMENT_PREFIX, Settings
 
 USAGE_ERROR = 2
 
+logger = logging.getLogger("service")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to stop.
@@ -39,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name = ".".join(str(part) for part in problem["loc"])
             print(f"{PROGRAM}: {name}: {problem['msg']}", file=sys.stderr)
         return USAGE_ERROR
+    if complaint := _complaint_about_certificate(settings):
+        print(f"{PROGRAM}: {complaint}", file=sys.stderr)
+        return USAGE_ERROR
     _hand_to_workers(settings)
     config = uvicorn.Config(
         "service.app:create_app",
@@ -52,7 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         timeout_graceful_shutdown=max(0, settings.drain_seconds - ceil(settings.notice_seconds)),
         http=BoundedHeadProtocol,
         ws="none",
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
     )
+    if not settings.is_local and not (settings.api_keys or settings.api_keys_file):
+        logger.warning(
+            "no API keys are set: whoever reaches %s may use the service, and load and unload its "
+            "model",
+            settings.host,
+        )
     if settings.workers == 1:
         # The server raises the signal that stopped it again once it has drained.
         signal.signal(signal.SIGTERM, lambda _, __: sys.exit(0))
@@ -68,8 +83,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _hand_to_workers(settings: Settings) -> None:
     """Put the settings into the environment, where the application factory of a worker looks."""
-    for name, value in settings.model_dump(mode="json").items():
+    for name, value in settings.model_dump(mode="json", exclude_none=True).items():
         os.environ[ENVIRONMENT_PREFIX + name.upper()] = str(value)
+
+
+def _complaint_about_certificate(settings: Settings) -> str | None:
+    """Return what is wrong with the files of TLS, which each worker would only trip over."""
+    if settings.tls_certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # A password of its own keeps OpenSSL from asking the terminal for one.
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key, password="")
+    except OSError as error:  # ssl.SSLError is one.
+        return f"tls_certificate and tls_key cannot be used: {error}"
+    return None
 
 
 @contextlib.contextmanager

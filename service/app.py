@@ -9,13 +9,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
+from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 from uvicorn.config import STARTUP_FAILURE
 
 from service import __version__
 from service.admission import Admission
 from service.api import (
+    docs,
     feature_maps,
     health,
     metrics,
@@ -26,11 +29,16 @@ from service.api import (
     tf_serving,
     web,
 )
+from service.api.access import AccessMiddleware
+from service.api.admission import DEADLINE_HEADER
 from service.api.direct import DirectMiddleware
 from service.api.errors import add_error_handlers
+from service.api.headers import HeadersMiddleware
+from service.api.observation import HEADER as REQUEST_ID_HEADER
 from service.api.observation import ObservationMiddleware
 from service.drain import drain_on_sigterm
 from service.errors import ArtifactError, StartError
+from service.keys import KeyRing, load_keys
 from service.lanes import Lanes, available_processors
 from service.metrics import Metrics
 from service.observer import Observer
@@ -78,9 +86,10 @@ async def _serve_versions(
     loaded.set()
     manifest = repository.classifier().manifest
     logger.info(
-        "%s version %d is ready on http://%s:%d (API: /docs)",
+        "%s version %d is ready on %s://%s:%d (API: /docs)",
         manifest.name,
         manifest.version,
+        settings.scheme,
         settings.host,
         settings.port,
     )
@@ -100,7 +109,9 @@ async def _grpc_server(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
 
     try:
         state = app.state
-        core = Core(settings, state.repository, state.admission, state.lanes, state.observer)
+        core = Core(
+            settings, state.repository, state.admission, state.lanes, state.observer, state.keys
+        )
         async with serve(core, app.version):
             yield
     except StartError as error:
@@ -136,6 +147,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         version=__version__,
         lifespan=_lifespan,
+        docs_url=None,  # `docs` has a page with a content security policy.
+        redoc_url=None,
     )
     settings = settings or Settings()
     directory = os.environ.get(WORKERS_DIRECTORY)
@@ -144,7 +157,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.observer = observer
     try:
         source = open_source(settings.artifacts, settings.cache)
-    except ArtifactError as error:
+        app.state.keys = load_keys(settings.api_keys, settings.api_keys_file)
+    except (ArtifactError, StartError) as error:
         _exit(str(error))
     app.state.repository = Repository(
         source,
@@ -159,20 +173,45 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         count=observer.metrics.count_in_flight,
     )
     app.state.lanes = Lanes(settings.threads or _share_of_processors(settings.workers))
-    app.add_middleware(DirectMiddleware, routes=predict.DIRECT)
-    app.add_middleware(ObservationMiddleware, observer=observer)
+    _add_middleware(app)
     add_error_handlers(app)
+    _add_routes(app)
+    return app
+
+
+def _add_middleware(app: FastAPI) -> None:
+    """Put what every request passes before the routes, from the innermost to the outermost."""
+    settings: Settings = app.state.settings
+    keys: KeyRing | None = app.state.keys
+    app.add_middleware(DirectMiddleware, routes=predict.DIRECT)
+    if keys is not None:
+        app.add_middleware(AccessMiddleware, keys=keys)
+    if settings.cors_origins:
+        # Outside access: a browser asks for permission without a key, and reads why it got a 401.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT"],
+            allow_headers=["Authorization", "X-API-Key", DEADLINE_HEADER, REQUEST_ID_HEADER],
+            expose_headers=[REQUEST_ID_HEADER, "Retry-After"],
+        )
+    app.add_middleware(HeadersMiddleware)
+    app.add_middleware(ObservationMiddleware, observer=app.state.observer)
+
+
+def _add_routes(app: FastAPI) -> None:
+    # Only so that /docs asks for the key: `AccessMiddleware` has looked at it before.
+    is_asked = [] if app.state.keys is None else [Security(HTTPBearer(auto_error=False))]
     for family in (
         predict,
         feature_maps,
         model,
-        health,
         metrics,
         model_repository,  # Before open_inference, which would take `stats` for a model.
         open_inference,
         tf_serving,
-        web,
     ):
+        app.include_router(family.router, dependencies=is_asked)
+    for family in (health, docs, web):
         app.include_router(family.router)
     app.mount("/web", web.files)
-    return app

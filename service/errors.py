@@ -36,6 +36,21 @@ class RequestError(ServiceError):
         return type(self)(f"{place}: {self}")
 
 
+class Unauthenticated(RequestError):
+    """A request without an API key, or with one that is not accepted."""
+
+    status = 401
+    code = "unauthenticated"
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(RequestError):
+    """An API key that does not allow what the request asks for."""
+
+    status = 403
+    code = "forbidden"
+
+
 class InvalidParameter(RequestError):
     """A query parameter that is unknown to the model or out of its range."""
 

@@ -9,14 +9,16 @@ import hmac
 import re
 import secrets
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
-from service.errors import StartError
+from service.errors import Forbidden, StartError, Unauthenticated
 
-Scope = Literal["predict", "administer"]
-"""What a key allows: asking the model, or loading and unloading it. Neither implies the other."""
+Scope = Literal["predict", "administer", "observe"]
+"""What a key allows: asking the model; loading and unloading it; reading metrics. None implies
+another."""
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
@@ -41,6 +43,15 @@ class Key:
     scopes: frozenset[Scope]
     digest: bytes
 
+    def require(self, scope: Scope) -> None:
+        """Do nothing if the key allows this.
+
+        Raises:
+            Forbidden: It does not.
+        """
+        if scope not in self.scopes:
+            raise Forbidden(f"the API key {self.name!r} does not have the scope {scope!r}")
+
     def line(self) -> str:
         """Return the line that `read_keys` reads."""
         scopes = "+".join(scope for scope in SCOPES if scope in self.scopes)
@@ -53,6 +64,11 @@ class KeyRing:
     def __init__(self, keys: Iterable[Key]) -> None:
         self._keys = tuple(keys)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no key is accepted."""
+        return not self._keys
+
     def find(self, secret: str) -> Key | None:
         """Return the key whose secret this is, or None.
 
@@ -64,6 +80,28 @@ class KeyRing:
             if hmac.compare_digest(key.digest, digest):
                 found = key
         return found
+
+    def identify(self, headers: Mapping[str, str]) -> Key:
+        """Return the key that a request was sent with.
+
+        Args:
+            headers: `authorization` and `x-api-key`, where they were sent; of the two, the first
+                counts.
+
+        Raises:
+            Unauthenticated: It was sent with none, or with one that is not accepted.
+        """
+        scheme, _, secret = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            secret = headers.get("x-api-key", "")
+        key = self.find(secret.strip())
+        if key is None:
+            raise Unauthenticated(
+                "an API key is needed, as `Authorization: Bearer …` or `X-API-Key: …`"
+                if not secret
+                else "the API key is not accepted"
+            )
+        return key
 
 
 def make_key(name: str, scopes: Iterable[Scope]) -> tuple[str, Key]:
@@ -96,6 +134,29 @@ def read_keys(text: str) -> KeyRing:
             raise StartError(f"line {number} of the API keys repeats a name or a key")
         keys.append(key)
     return KeyRing(keys)
+
+
+def load_keys(lines: str, file: Path | None) -> KeyRing | None:
+    """Return the keys that are accepted, or None if nobody is asked for one.
+
+    Args:
+        lines: As `read_keys` takes them, or with commas between them; empty if there are none.
+        file: Where such lines are instead.
+
+    Raises:
+        StartError: The file cannot be read, a line is wrong, or there is no key in either.
+    """
+    if file is not None:
+        try:
+            lines = file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise StartError(f"the API keys cannot be read from {file}: {error}") from error
+    elif not lines:
+        return None
+    ring = read_keys(lines if file is not None else lines.replace(",", "\n"))
+    if ring.is_empty:
+        raise StartError("the API keys are set, but there is none among them")
+    return ring
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -49,8 +49,9 @@ def log_access(seen: Observation) -> None:
     if access_logger.isEnabledFor(level):
         access_logger.log(
             level,
-            '%s "%s %s" %d %.1f ms %s',
+            '%s %s "%s %s" %d %.1f ms %s',
             seen.client,
+            seen.key or "-",
             seen.method,
             seen.target,
             seen.status,
@@ -92,6 +93,8 @@ def _fields(seen: Observation) -> dict[str, Any]:
         "duration_ms": round(seen.elapsed_ns / _MILLISECOND, 3),
         "phases_ms": {phase: round(ns / _MILLISECOND, 3) for phase, ns in seen.phases.items()},
     }
+    if seen.key:
+        fields["key"] = seen.key
     if seen.rejected:
         fields["rejected"] = seen.rejected
     if seen.version:

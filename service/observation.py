@@ -37,6 +37,7 @@ class Observation:
         target: Path and query as sent; only for the log.
         client: Address and port.
         status: HTTP's; gRPC has that of the same error.
+        key: Name of the API key it was sent with, or empty.
         rejected: Code of the error that was answered, or empty.
         images: Pictures that went through the network.
         executions: Runs of the network.
@@ -53,6 +54,7 @@ class Observation:
         "elapsed_ns",
         "executions",
         "images",
+        "key",
         "method",
         "metrics",
         "phases",
@@ -72,7 +74,7 @@ class Observation:
         self.metrics = metrics
         self.request_id = request_id
         self.trace_id = self.span_id = self.traceresponse = ""
-        self.method = self.target = self.client = self.rejected = ""
+        self.method = self.target = self.client = self.key = self.rejected = ""
         self.route = "other"
         self.status = _INTERNAL_ERROR  # Until somebody says otherwise.
         self.images = self.executions = self.version = self.elapsed_ns = 0

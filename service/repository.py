@@ -16,7 +16,8 @@ from service.errors import (
     UnknownVersion,
 )
 from service.metrics import Metrics
-from service.settings import EngineChoice, VersionPolicy
+from service.setting_types import VersionPolicy
+from service.settings import EngineChoice
 from service.sources import Source
 from service.version_status import VersionStatus
 

@@ -1,12 +1,14 @@
 """Every knob of the service, from the command line, the environment, or its default."""
 
-import json
+import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.setting_types import Location, Origins, VersionLabels, VersionPolicy
 
 EngineChoice = Literal["auto", "litert", "tensorflow"]
 LogFormat = Literal["text", "json"]
@@ -29,52 +31,6 @@ def _default_artifacts() -> Path:
 def _default_cache() -> Path:
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(caches) / "fashion-mnist-service"
-
-
-def _read_policy(value: object) -> object:
-    if not isinstance(value, str) or value in ("latest", "all"):
-        return value
-    numbers = [part.strip() for part in value.split(",")]
-    if not all(number.isascii() and number.isdecimal() for number in numbers):
-        raise ValueError(f"{value!r} is neither latest, all, nor version numbers such as 1,3")
-    return tuple(int(number) for number in numbers)
-
-
-def _write_policy(policy: str | tuple[int, ...]) -> str:
-    return policy if isinstance(policy, str) else ",".join(map(str, policy))
-
-
-def _read_labels(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    if value.startswith("{"):
-        return json.loads(value)
-    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
-    if not all(label.strip() and equals for label, equals, _ in pairs):
-        raise ValueError(f"{value!r} is not of the form stable=1,canary=2")
-    return {label.strip(): number.strip() for label, _, number in pairs}
-
-
-def _read_location(value: object) -> object:
-    return Path(value) if isinstance(value, str) and "://" not in value else value
-
-
-Location = Annotated[Path | str, BeforeValidator(_read_location)]
-"""A path, or the URL of a store."""
-
-VersionPolicy = Annotated[
-    Literal["latest", "all"] | tuple[PositiveInt, ...],
-    NoDecode,  # By hand, so that a list need not be JSON.
-    BeforeValidator(_read_policy),
-    PlainSerializer(_write_policy, when_used="json"),
-]
-
-VersionLabels = Annotated[
-    dict[str, PositiveInt],
-    NoDecode,
-    BeforeValidator(_read_labels),
-    PlainSerializer(json.dumps, when_used="json"),
-]
 
 
 class Settings(BaseSettings):
@@ -123,6 +79,24 @@ class Settings(BaseSettings):
     grpc_port: int = Field(default=0, ge=0, le=65535)
     """TCP port of the Open Inference Protocol over gRPC; 0 leaves it off. Needs the extra
     `grpc`."""
+
+    api_keys: str = ""
+    """API keys that are accepted, as the lines that `python -m service.keys` prints, with commas
+    between them. Without any, nobody is asked for one."""
+
+    api_keys_file: Path | None = None
+    """File with such lines, instead of `api_keys`."""
+
+    cors_origins: Origins = ()
+    """Origins whose pages may use the service from a browser, such as `https://example.org`, with
+    commas between them; `*` for all."""
+
+    tls_certificate: Path | None = None
+    """PEM file of the certificate, with the chain behind it: HTTP and gRPC are then served over
+    TLS alone."""
+
+    tls_key: Path | None = None
+    """PEM file of the certificate's private key, without a password."""
 
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
     """Bytes a request body may have; a longer one is answered 413 before it is read whole."""
@@ -175,6 +149,27 @@ class Settings(BaseSettings):
     def notice_seconds(self) -> float:
         """The part of `drain_seconds` that passes before connections are refused."""
         return min(self.drain_notice_seconds, self.drain_seconds)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the service."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def scheme(self) -> Literal["http", "https"]:
+        """What the service's URL begins with."""
+        return "http" if self.tls_certificate is None else "https"
+
+    @model_validator(mode="after")
+    def _access_is_clear(self) -> Self:
+        if self.api_keys and self.api_keys_file is not None:
+            raise ValueError("api_keys and api_keys_file must not both be set")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key must be set together")
+        return self
 
     @model_validator(mode="after")
     def _one_request_fits(self) -> Self:

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
+from service.api.headers import SECURITY_HEADERS
 from service.api.observation import HEADER
 from service.errors import InvalidParameter, RequestError
 from service.observation import Observation
@@ -99,6 +100,8 @@ async def _internal_error(request: Request, error: Exception) -> Response:
     # Starlette raises the error again behind this answer, and the server logs its traceback.
     request_id = request.state.observation.request_id
     logger.error("request %s failed: %s", request_id, type(error).__name__)
-    # It answers from outside the middleware that adds the id.
+    # It answers from outside the middleware that adds these.
     message = "an error on our side; the log has its details"
-    return _respond(request, 500, "internal_error", message, {HEADER: request_id})
+    return _respond(
+        request, 500, "internal_error", message, {HEADER: request_id, **SECURITY_HEADERS}
+    )

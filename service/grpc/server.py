@@ -17,6 +17,7 @@ from service.classifier import Classifier
 from service.errors import NotReady, RequestError, StartError, UnknownModel, UnknownVersion
 from service.grpc import open_inference_pb2 as pb
 from service.grpc.messages import read_request, write_response
+from service.keys import KeyRing
 from service.lanes import Lanes
 from service.observation import begin, finish
 from service.observer import Observer
@@ -30,11 +31,16 @@ logger = logging.getLogger(__name__)
 _SERVICE = "inference.GRPCInferenceService"
 
 _CODES = {
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+
+_OPEN = {"ServerLive", "ServerReady"}
+"""What whoever watches over the process asks without a key."""
 
 Context: TypeAlias = grpc.aio.ServicerContext
 
@@ -50,6 +56,7 @@ class Core:
     admission: Admission
     lanes: Lanes
     observer: Observer
+    keys: KeyRing | None
 
 
 @asynccontextmanager
@@ -76,8 +83,8 @@ async def serve(core: Core, version: str) -> AsyncIterator[None]:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"{host}:{settings.grpc_port}"
     try:
-        server.add_insecure_port(address)
-    except RuntimeError as error:
+        _listen(server, address, settings)
+    except (RuntimeError, OSError) as error:
         raise StartError(f"gRPC cannot listen on {address}") from error
     await server.start()
     logger.info("gRPC on %s", address)
@@ -85,6 +92,14 @@ async def serve(core: Core, version: str) -> AsyncIterator[None]:
         yield
     finally:
         await server.stop(settings.drain_seconds)
+
+
+def _listen(server: grpc.aio.Server, address: str, settings: Settings) -> None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        server.add_insecure_port(address)
+        return
+    pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
+    server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
 
 
 class _Service:
@@ -106,7 +121,7 @@ class _Service:
             _SERVICE,
             {
                 name: grpc.unary_unary_rpc_method_handler(
-                    _observed(name, method, self._core.observer),
+                    _observed(name, method, self._core),
                     request_deserializer=request.FromString,
                     response_serializer=lambda response: response.SerializeToString(),
                 )
@@ -167,15 +182,21 @@ class _Service:
 
 
 def _observed(
-    name: str, method: _Method, observer: Observer
+    name: str, method: _Method, core: Core
 ) -> Callable[[Any, grpc.aio.ServicerContext], Awaitable[Message]]:
-    """Return a method that is observed and answers errors as gRPC has them."""
+    """Return a method that asks for a key, is observed, and answers errors as gRPC has them."""
     route = f"/{_SERVICE}/{name}"
+    keys = None if name in _OPEN else core.keys
 
     async def answer(request: Message, context: grpc.aio.ServicerContext) -> Message:
-        with observer.observe(dict(context.invocation_metadata())) as seen:
+        sent = dict(context.invocation_metadata())
+        with core.observer.observe(sent) as seen:
             seen.method, seen.route, seen.target, seen.client = "gRPC", route, route, context.peer()
             try:
+                if keys is not None:
+                    key = keys.identify(sent)
+                    seen.key = key.name
+                    key.require("predict")
                 response = await method(request, context)
             except RequestError as error:
                 seen.status, seen.rejected = error.status, error.code

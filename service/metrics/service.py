@@ -76,6 +76,12 @@ class Metrics:
             "Requests that were answered with an error, by its code.",
             ["reason"],
         )
+        self._key_requests = Counter(
+            storage,
+            "fashion_mnist_key_requests_total",
+            "Requests sent with an accepted API key, by the key's name.",
+            ["key", "status"],
+        )
         self._predicted = Counter(
             storage,
             "fashion_mnist_predicted_total",
@@ -144,6 +150,8 @@ class Metrics:
             if seen.images:
                 self._images.add((), seen.images)
                 self._batch_images.observe((), seen.images)
+            if seen.key:
+                self._key_requests.add((seen.key, seen.status))
             if seen.rejected:
                 self._rejected.add((seen.rejected,))
 

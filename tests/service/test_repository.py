@@ -17,7 +17,7 @@ from service.errors import (
     UnknownVersion,
 )
 from service.repository import Repository
-from service.settings import VersionPolicy
+from service.setting_types import VersionPolicy
 from service.sources import Directory
 from tests.service.conftest import publish, samples_of, withdraw
 from tests.service.test_artifact import append_a_byte, edit_manifest

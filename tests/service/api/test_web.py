@@ -1,27 +1,23 @@
 """The page in a real browser, and the headers it comes with."""
 
 import re
-import shutil
 from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from service.api.web import WEB
 from tests.conftest import DATA
+from tests.service.browser import start_browser
 
 MOST_BYTES = 150_000
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    assert chromium, "these tests need Chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with start_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(params=[("en", 1280), ("ko", 360)], ids=["english-desktop", "korean-phone"])
