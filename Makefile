@@ -7,12 +7,13 @@ VENV := .venv
 RAY_VENV := .venv-ray
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
+PIP_AUDIT_VERSION := 2.10.1
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
 	--python-version 3.11
 AS_TESTED := --constraint requirements/all.txt
 extras = pyproject.toml $(foreach extra,$(1),--extra $(extra))
 
-.PHONY: help setup serve test test-ray check train bench fuzz lock proto clean
+.PHONY: help setup serve test test-ray check train bench fuzz audit lock proto clean
 
 help:
 	@echo "make serve   start the service with the shipped model"
@@ -22,6 +23,7 @@ help:
 	@echo "make setup   install everything into $(VENV)"
 	@echo "make bench   measure what README and benchmarks/ say"
 	@echo "make fuzz    send many more damaged pictures and requests than make test does"
+	@echo "make audit   look for known weaknesses of what is locked"
 	@echo "make lock    renew requirements/ from pyproject.toml"
 
 setup: $(VENV)/.all
@@ -56,6 +58,11 @@ bench: $(VENV)/.all
 # Forty times as many damaged pictures and requests as `make test` sends.
 fuzz: $(VENV)/.all
 	FUZZ_PICTURES=32000 FUZZ_REQUESTS=12000 $(BIN)/python -m pytest --no-cov tests/fuzz
+
+# Known weaknesses of what is locked. It fails as well where the advisories cannot be had.
+audit: $(BIN)/python
+	$(BIN)/python -m pip install --quiet pip-audit==$(PIP_AUDIT_VERSION)
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/service.txt
 
 # Renew the generated module after a change to the .proto.
 proto: $(VENV)/.all
