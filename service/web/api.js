@@ -4,7 +4,7 @@
  * @typedef {number[][]} Plane rows of numbers
  * @typedef {{name: string, type: string, configuration: Record<string, any>, output_shape: number[], parameters: number}} Layer
  * @typedef {{class_names: string[], layers: Layer[]}} Summary
- * @typedef {{label: string, confidence: number, probabilities: Record<string, number>, preparation: string, in_distribution?: boolean}} Prediction
+ * @typedef {{label: string, confidence: number, probabilities: Record<string, number>, preparation: "none" | "photo" | "plain", in_distribution?: boolean | null}} Prediction
  * @typedef {{image: Plane, layers: {name: string, maps: Plane[]}[]}} Maps
  */
 

@@ -58,7 +58,11 @@ function showAnswer() {
   if (!prediction) return;
   const percent = (/** @type {number} */ share) => `${(100 * share).toFixed(2)} %`;
   byId("label", HTMLElement).textContent = `${prediction.label} · ${percent(prediction.confidence)}`;
-  byId("preparation", HTMLElement).textContent = `${text("prepared")} ${prediction.preparation}`;
+  // A model may come without a novelty score.
+  const known = prediction.in_distribution ?? null;
+  byId("known", HTMLElement).textContent = known === null ? "" : text(known ? "known" : "strange");
+  byId("preparation", HTMLElement).textContent =
+    `${text("prepared")} ${text(prediction.preparation)}`;
   const classes = Object.entries(prediction.probabilities);
   if (sorted.checked) classes.sort(([, a], [, b]) => b - a);
   byId("bars", HTMLElement).replaceChildren(...classes.map(([name, probability]) => {

@@ -11,7 +11,9 @@ const en = {
   perMap: "per map", forAll: "for all", large: "The chosen feature map; the arrow keys step through its pixels",
   step: "Point at a pixel, or step with the arrow keys.", channel: "channel", parameters: "parameters",
   row: "row", column: "column", largest: "the largest of", average: "the average of", prepared: "Preparation done:",
-  unreachable: "The service does not answer.", noCamera: "The camera cannot be used.",
+  known: "It looks like what the network was trained on.",
+  strange: "It is unlike what the network was trained on: the label means little.",
+  none: "none", unreachable: "The service does not answer.", noCamera: "The camera cannot be used.",
 };
 
 /** @type {typeof en} */
@@ -26,7 +28,9 @@ const ko = {
   perMap: "맵마다", forAll: "전체 공통", large: "선택한 특징 맵. 화살표 키로 픽셀을 옮깁니다",
   step: "픽셀을 가리키거나 화살표 키로 옮기세요.", channel: "채널", parameters: "매개변수",
   row: "행", column: "열", largest: "다음 중 가장 큰 값", average: "다음의 평균", prepared: "적용된 전처리:",
-  unreachable: "서비스가 응답하지 않습니다.", noCamera: "카메라를 사용할 수 없습니다.",
+  known: "신경망이 배운 것과 비슷합니다.",
+  strange: "신경망이 배운 것과 달라서 이 답은 믿기 어렵습니다.",
+  none: "없음", unreachable: "서비스가 응답하지 않습니다.", noCamera: "카메라를 사용할 수 없습니다.",
 };
 
 const languages = { en, ko };

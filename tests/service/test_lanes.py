@@ -109,7 +109,7 @@ def test_what_has_begun_stops_at_its_next_step_and_keeps_its_place_until_then(
 
     async def test() -> None:
         with admission.admit() as ticket:
-            ticket.start_clock(0.02)
+            ticket.start_clock(0.5)  # Enough to begin.
             with pytest.raises(DeadlineExceeded):
                 await lanes.run(lambda: job(ticket), ticket)
         assert admission.images == 1
@@ -127,6 +127,7 @@ def test_what_has_begun_stops_at_its_next_step_and_keeps_its_place_until_then(
 def test_a_job_whose_turn_would_come_too_late_is_refused_at_once(
     lanes: Lanes, admission: Admission
 ) -> None:
+    may_end = threading.Event()
     ran = []
 
     async def test() -> None:
@@ -134,13 +135,14 @@ def test_a_job_whose_turn_would_come_too_late_is_refused_at_once(
             for _ in range(30):  # By now it is known that a job takes some 10 ms.
                 await lanes.run(lambda: time.sleep(0.01), ticket)
             waiting = [
-                asyncio.create_task(lanes.run(lambda: time.sleep(0.01), ticket)) for _ in range(20)
+                asyncio.create_task(lanes.run(lambda: may_end.wait(30), ticket)) for _ in range(20)
             ]
             await asyncio.sleep(0)
             with admission.admit() as urgent:
                 urgent.start_clock(0.05)
                 with pytest.raises(Overloaded, match="20 jobs come before it"):
                     await lanes.run(lambda: ran.append("urgent"), urgent)
+            may_end.set()
             with admission.admit() as patient:
                 patient.start_clock(30)
                 await lanes.run(lambda: ran.append("patient"), patient)
@@ -159,6 +161,11 @@ def test_long_work_is_refused_before_it_begins_only_while_there_is_much_of_it(
         ticket.weigh(QUICK_PIXELS + 1)
         may_end.wait(seconds)
 
+    async def until_refused() -> None:
+        while True:  # They change lanes one after the other.
+            lanes.expect_long_job(0.05)
+            await asyncio.sleep(0.001)
+
     async def test() -> None:
         lanes.expect_long_job(0.001)
         with admission.admit() as ticket:
@@ -168,9 +175,8 @@ def test_long_work_is_refused_before_it_begins_only_while_there_is_much_of_it(
                 asyncio.create_task(lanes.run(lambda: long_job(ticket, 30), ticket))
                 for _ in range(20)
             ]
-            await asyncio.sleep(0.05)
             with pytest.raises(Overloaded):
-                lanes.expect_long_job(0.05)
+                await until_refused()
             lanes.expect_long_job(30)
             may_end.set()
             await asyncio.gather(*waiting)

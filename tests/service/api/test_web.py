@@ -4,12 +4,14 @@ import re
 from collections.abc import Iterator
 
 import httpx
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from service.api.web import WEB
 from tests.conftest import DATA
 from tests.service.browser import start_browser
+from tests.service.conftest import Encode
 
 MOST_BYTES = 150_000
 
@@ -57,6 +59,21 @@ def test_every_sample_is_classified_as_what_it_is(page: Page) -> None:
 def test_a_chosen_file_is_answered(page: Page) -> None:
     page.locator("#file").set_input_files(DATA / "png" / "0002-trouser.png")
     expect(page.locator("#label")).to_contain_text("Trouser")
+
+
+def test_it_is_said_whether_the_picture_is_like_those_of_the_training(
+    page: Page, encode: Encode
+) -> None:
+    known = {"en": "It looks like", "ko": "비슷합니다"}
+    strange = {"en": "It is unlike", "ko": "달라서"}
+    language = page.evaluate("document.documentElement.lang")
+    page.locator("#file").set_input_files(DATA / "png" / "0002-trouser.png")
+    expect(page.locator("#known")).to_contain_text(known[language])
+    noise = np.random.default_rng(0).integers(256, size=(28, 28), dtype=np.uint8)
+    page.locator("#file").set_input_files(
+        {"name": "noise.png", "mimeType": "", "buffer": encode(noise)}
+    )
+    expect(page.locator("#known")).to_contain_text(strange[language])
 
 
 def test_a_file_that_is_no_picture_is_refused_in_the_services_words(page: Page) -> None:
