@@ -54,6 +54,7 @@ bench: $(VENV)/.all
 	$(BIN)/python -m benchmarks.training_speed
 	$(BIN)/python -m benchmarks.metrics_overhead
 	$(BIN)/python -m benchmarks.capacity
+	$(BIN)/python -m benchmarks.peers
 
 # Forty times as many damaged pictures and requests as `make test` sends.
 fuzz: $(VENV)/.all
@@ -78,7 +79,7 @@ lock: $(BIN)/python
 	$(COMPILE) $(AS_TESTED) $(call extras,ray) --group test-ray -o requirements/ray.txt
 
 clean:
-	rm -rf $(VENV) $(RAY_VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(RAY_VENV) .venv-peers .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.service: requirements/service.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<

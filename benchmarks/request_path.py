@@ -12,6 +12,7 @@ import cProfile
 import io
 import json
 import logging
+import os
 import pstats
 import statistics
 import sys
@@ -22,7 +23,6 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from fastapi import FastAPI, Request
 from PIL import Image
 from starlette.types import ASGIApp
 
@@ -98,29 +98,28 @@ def bodies() -> dict[str, tuple[bytes, str]]:
     return {"PNG": (png, "image/png"), "JSON": (numbers, "application/json")}
 
 
-def twenty_lines(flatbuffer: Path) -> FastAPI:
+def twenty_lines(flatbuffer: Path) -> ASGIApp:
     """Return what one writes to have something that works."""
-    app = FastAPI()
-    interpreter = Interpreter(str(flatbuffer), num_threads=1)
-    network = interpreter.get_signature_runner("serving_default")
-    names = [str(number) for number in range(10)]
-
-    @app.post("/predict")
-    async def predict(request: Request) -> dict[str, Any]:
-        if request.headers["content-type"] == "application/json":
-            pixels = np.array((await request.json())["instances"], np.float32)
-        else:
-            image = Image.open(io.BytesIO(await request.body())).convert("L").resize((28, 28))
-            pixels = np.asarray(image, np.float32)
-        images = pixels.reshape(-1, 28, 28, 1) / np.float32(255)
-        rows = network(images=images)["probabilities"]
-        return {
-            "predictions": [
-                {"label": names[int(row.argmax())], "probabilities": row.tolist()} for row in rows
-            ]
-        }
+    os.environ["FLATBUFFER"] = str(flatbuffer)
+    from benchmarks.peers.apps.plain_script import app  # noqa: PLC0415 (it loads what was named)
 
     return app
+
+
+def alone_per_second(flatbuffer: Path, seconds: float) -> dict[str, float]:
+    """Return how often a second one picture is decoded and classified in a loop, by its form."""
+    return {
+        form: asyncio.run(_rate(alone(flatbuffer, *body), seconds))
+        for form, body in bodies().items()
+    }
+
+
+async def _rate(work: Work, seconds: float) -> float:
+    count, start = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < seconds:
+        await work()
+        count += 1
+    return count / elapsed
 
 
 def alone(flatbuffer: Path, body: bytes, media_type: str) -> Work:

@@ -1,0 +1,1 @@
+"""What each peer runs. Of other packages there is what its environment has."""

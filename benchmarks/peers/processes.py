@@ -1,0 +1,140 @@
+"""Starts a contender, waits for its first answer, weighs it, and ends it."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.peers.contenders import Contender, Request
+from benchmarks.peers.environments import ROOT
+
+STARTUP_SECONDS = 120
+STOP_SECONDS = 20
+_PORTS_A_SERVER = 3
+
+
+class DoesNotRunError(RuntimeError):
+    """A contender gives no answer on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A contender that answers.
+
+    Attributes:
+        port: On loopback.
+        pid: Of the process that was started.
+        first_answer_seconds: From the start of the process to its first prediction.
+    """
+
+    port: int
+    pid: int
+    first_answer_seconds: float
+
+    def proportional_mib(self) -> float:
+        """Return the memory of the process and all below it, shared pages in proportion (PSS)."""
+        return sum(_proportional_kib(pid) for pid in _family(self.pid)) / 1024
+
+
+@contextmanager
+def running(contender: Contender, settings: Mapping[str, str], log: Path) -> Iterator[Running]:
+    """Have a contender answer until the block ends; what it prints goes to `log`.
+
+    Args:
+        contender: Whom to start.
+        settings: Environment variables.
+        log: Is written anew.
+
+    Raises:
+        DoesNotRunError: It has not answered after a while.
+    """
+    port = _free_port()
+    arguments = contender.arguments(port)
+    with log.open("wb") as output:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            arguments,
+            cwd=ROOT,
+            env={**os.environ, **settings},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        try:
+            _wait_for_answer(process, port, next(iter(contender.requests.values())), log)
+            yield Running(port, process.pid, time.perf_counter() - start)
+        finally:
+            _end(process)
+
+
+def _free_port() -> int:
+    """Return a port that is free and has free neighbours, for those who want several."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port: int = listener.getsockname()[1]
+            try:
+                for further in range(1, _PORTS_A_SERVER):
+                    socket.create_server(("127.0.0.1", port + further)).close()
+            except (OSError, OverflowError):
+                continue
+        return port
+
+
+def _wait_for_answer(
+    process: "subprocess.Popen[bytes]", port: int, request: Request, log: Path
+) -> None:
+    deadline = time.monotonic() + STARTUP_SECONDS
+    status = 0
+    while time.monotonic() < deadline and process.poll() is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=STARTUP_SECONDS)
+        try:
+            headers = {"Content-Type": request.media_type}
+            connection.request("POST", request.path, request.body, headers)
+            status = connection.getresponse().status
+            if status == http.client.OK:
+                return
+        except (OSError, http.client.HTTPException):
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.01)
+    raise DoesNotRunError(f"no answer (last status {status or 'none'}); see {log.name}")
+
+
+def _family(pid: int) -> list[int]:
+    """Return a process and all that descend from it."""
+    family = [pid]
+    for member in family:
+        try:
+            for task in Path(f"/proc/{member}/task").iterdir():
+                family += map(int, (task / "children").read_text().split())
+        except OSError:  # It has ended meanwhile.
+            continue
+    return family
+
+
+def _proportional_kib(pid: int) -> int:
+    try:
+        content = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next(int(line.split()[1]) for line in content.splitlines() if line.startswith("Pss:"))
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    family = _family(process.pid)
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_SECONDS)
+    for pid in family:  # Those that outlive their parent.
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait()

@@ -1,0 +1,157 @@
+"""Results of `benchmarks.peers` as a table and as pictures."""
+
+import os
+import platform
+import statistics
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from benchmarks.peers.contenders import SCRIPT, SERVICE
+from benchmarks.peers.environments import REQUIREMENTS
+
+Round = dict[str, Any]
+
+_VERSIONS = ("fastapi", "uvicorn", "ai-edge-litert", "pillow", "numpy")
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures depend on: processor, system, versions."""
+    model = "unknown"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.split(":")[1].strip()
+            break
+    return {
+        "processor": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in _VERSIONS},
+        "peers": list(REQUIREMENTS.values()),
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return PEERS.md."""
+    rounds: dict[str, list[Round]] = results["contenders"]
+    lines = [
+        "# The service beside its peers",
+        "",
+        "Written by `python -m benchmarks.peers`: the same network, one picture a request, "
+        f"{results['connections']} connections, the load generator (wrk) on the same "
+        f"{results['machine']['cores']} cores, {results['rounds']} interleaved rounds of "
+        f"{results['seconds']} s on {results['measured']}. Figures are medians; ratios are taken "
+        "within a round, with the lowest and the highest behind them. A ratio above 1 says that "
+        "the service is faster. The service has everything on: validation, limits, admission, "
+        "metrics, request ids.",
+        "",
+        "| server | PNG/s | service ÷ it | JSON/s | service ÷ it | p50 ms, 1 conn. | p99 ms | "
+        "MiB (PSS) | first answer s |",
+        "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
+    ]
+    for name, of in rounds.items():
+        reference = rounds.get(f"{SERVICE}, 2 workers" if "2 workers" in name else SERVICE, of)
+        cells = [name]
+        for form in ("PNG", "JSON"):
+            cells += _rate_cells(reference, of, form)
+        cells += [
+            _median(of, lambda r: _one_picture(r)["p50_ms_of_one_connection"], "{:.2f}"),
+            _median(of, lambda r: _one_picture(r)["p99_ms"], "{:.1f}"),
+            _median(of, lambda r: r["proportional_mib"], "{:.0f}"),
+            _median(of, lambda r: r["first_answer_seconds"], "{:.1f}"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *_limit_lines(results), ""]
+    lines += [f"{name} does not run here: {why}." for name, why in results["absent"].items()]
+    about = results["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    lines += [
+        "![Throughput, latency, memory, start, and how the service scales](results/peers.png)",
+        "",
+        f"{about['processor']}, {about['cores']} cores, Python {about['python']}; {versions}; "
+        f"{', '.join(about['peers'])}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _rate_cells(reference: list[Round], of: list[Round], form: str) -> list[str]:
+    if form not in of[0]:
+        return ["–", "–"]
+    rate = _median(of, lambda r: r[form]["rate"], "{:,.0f}")
+    if of is reference:
+        return [rate, "1"]
+    ratios = [a[form]["rate"] / b[form]["rate"] for a, b in zip(reference, of, strict=False)]
+    middle = statistics.median(ratios)
+    return [rate, f"**{middle:.2f}** ({min(ratios):.2f}…{max(ratios):.2f})"]
+
+
+def _limit_lines(results: dict[str, Any]) -> list[str]:
+    """Say what share of decoding and inference alone, on one core, the service reaches."""
+    service = results["contenders"].get(SERVICE)
+    if service is None:
+        return []
+    shares = []
+    for form in ("PNG", "JSON"):
+        ratios = [
+            r[form]["rate"] / limit[form]
+            for r, limit in zip(service, results["limits"], strict=True)
+        ]
+        shares.append(f"{100 * statistics.median(ratios):.0f} % for {form}")
+    return [
+        "Of what decoding and inference alone do in a loop, on one core and without HTTP, one "
+        f"worker reaches {' and '.join(shares)}."
+    ]
+
+
+def _one_picture(of: Round) -> dict[str, float]:
+    """Return what was measured with a picture file, or, of who takes none, with numbers."""
+    measured: dict[str, float] = of["PNG" if "PNG" in of else "JSON"]
+    return measured
+
+
+def _median(of: list[Round], value: Callable[[Round], float], form: str) -> str:
+    return form.format(statistics.median(value(r) for r in of))
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Draw throughput, latency, memory and start of all, and how service and script scale."""
+    rounds: dict[str, list[Round]] = results["contenders"]
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    axes: Any = figure.subplots(2, 3)
+    bars: list[tuple[str, Callable[[Round], float]]] = [
+        ("pictures a second, one a request", lambda r: _one_picture(r)["rate"]),
+        ("99th percentile, ms", lambda r: _one_picture(r)["p99_ms"]),
+        ("memory, MiB (PSS)", lambda r: r["proportional_mib"]),
+        ("seconds to the first answer", lambda r: r["first_answer_seconds"]),
+    ]
+    names = list(rounds)[::-1]
+    for axis, (title, value) in zip(axes.flat, bars, strict=False):
+        middle = [statistics.median(map(value, rounds[name])) for name in names]
+        colours = ["#c4511b" if name.startswith(SERVICE) else "#7d8ca3" for name in names]
+        axis.barh(names, middle, color=colours)
+        for index, number in enumerate(middle):
+            axis.annotate(f" {number:,.4g}", (number, index), va="center", fontsize=8)
+        axis.set_title(title, fontsize=10)
+        axis.margins(x=0.18)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+    for axis, key, title in (
+        (axes.flat[4], "rate_by_connections", "PNGs a second by connections"),
+        (axes.flat[5], "images_a_second_by_batch", "pictures a second by pictures in a request"),
+    ):
+        for name, colour in ((SERVICE, "#c4511b"), (SCRIPT, "#7d8ca3")):
+            if name not in rounds:
+                continue
+            steps = list(rounds[name][0][key])
+            middle = [statistics.median(r[key][step] for r in rounds[name]) for step in steps]
+            axis.plot([int(step) for step in steps], middle, "o-", color=colour, label=name)
+        axis.set_xscale("log", base=2)
+        axis.set_ylim(bottom=0)
+        axis.set_title(title, fontsize=10)
+        axis.legend(fontsize=8, frameon=False)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+    figure.savefig(path, dpi=90)
