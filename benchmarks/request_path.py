@@ -3,8 +3,9 @@
     python -m benchmarks.request_path [--profile]
 
 The service's application and a script of twenty lines (FastAPI and the same engine; no validation,
-limits, metrics or request ids) answer the same requests in one process, by turns, called as a
-server calls them: no sockets, one core. Beside them stands decoding and inference alone, in a loop.
+limits, metrics or request ids) answer the same requests in one process, by turns, both behind the
+server they run in, with its sockets left out: one core. Beside them stands decoding and inference
+alone, in a loop.
 """
 
 import asyncio
@@ -18,15 +19,23 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import uvicorn
 from ai_edge_litert.interpreter import Interpreter
+from fastapi import FastAPI
 from PIL import Image
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
+from benchmarks.load import post
 from benchmarks.pictures import small_png
+from service.api.connection import ServiceProtocol
+from service.api.short_way import SHORT_WAY, ShortWay
 from service.app import create_app
 from service.artifact import INT8_FLATBUFFER
 from service.settings import Settings
@@ -50,15 +59,17 @@ def main() -> int:
     return 0
 
 
-async def compare(app: ASGIApp, settings: Settings) -> None:
+async def compare(app: FastAPI, settings: Settings) -> None:
     """Measure by turns and print medians over the rounds, with the middle half."""
     source = open_source(settings.artifacts, settings.cache)
     flatbuffer = source.directory(source.versions()[0]) / INT8_FLATBUFFER
-    script = twenty_lines(flatbuffer)
+    service = service_without_socket(app)
+    script = Server(twenty_lines(flatbuffer), HttpToolsProtocol, {})
     for form, (body, media_type) in bodies().items():
+        request = post("/predict", body, media_type)
         works: dict[str, Work] = {
-            "service": lambda b=body, m=media_type: ask(app, b, m),  # type: ignore[misc]
-            "script": lambda b=body, m=media_type: ask(script, b, m),  # type: ignore[misc]
+            "service": partial(service.ask, request),
+            "script": partial(script.ask, request),
             "alone": alone(flatbuffer, body, media_type),
         }
         seconds: dict[str, list[float]] = {name: [] for name in works}
@@ -78,15 +89,22 @@ async def compare(app: ASGIApp, settings: Settings) -> None:
             print(f"  {middle:.2f} {meaning} (half of {ROUNDS} rounds {low:.2f} to {high:.2f})")
 
 
-async def profile(app: ASGIApp) -> None:
+async def profile(app: FastAPI) -> None:
     """Print what takes the time of a request with a PNG."""
     body, media_type = bodies()["PNG"]
+    request = post("/predict", body, media_type)
+    service = service_without_socket(app)
     profiler = cProfile.Profile()
     profiler.enable()
     for _ in range(PROFILED_REQUESTS):
-        await ask(app, body, media_type)
+        await service.ask(request)
     profiler.disable()
     pstats.Stats(profiler).strip_dirs().sort_stats("tottime").print_stats(40)
+
+
+def service_without_socket(app: FastAPI) -> "Server":
+    """Return the service as its own command has it served."""
+    return Server(app, ServiceProtocol, {SHORT_WAY: ShortWay(app.state)})
 
 
 def bodies() -> dict[str, tuple[bytes, str]]:
@@ -138,44 +156,53 @@ def alone(flatbuffer: Path, body: bytes, media_type: str) -> Work:
     return work
 
 
-async def ask(app: ASGIApp, body: bytes, media_type: str) -> None:
-    """Call an application as a server does, and read its answer."""
-    messages = [{"type": "http.request", "body": body, "more_body": False}]
-    statuses: list[int] = []
+class Server:
+    """uvicorn's side of one connection, without a socket.
 
-    async def receive() -> dict[str, Any]:
-        return messages.pop()
+    Args:
+        app: What it serves.
+        protocol: Which reads requests and writes answers.
+        state: Of the application's lifespan.
+    """
 
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            statuses.append(message["status"])
+    def __init__(
+        self, app: ASGIApp, protocol: type[HttpToolsProtocol], state: dict[str, Any]
+    ) -> None:
+        config = uvicorn.Config(app, http=protocol, log_config=None, access_log=False, ws="none")
+        config.load()
+        self._transport = _Sink()
+        self._protocol = protocol(config, ServerState(), state)
+        self._protocol.connection_made(self._transport)
 
-    await app(scope(len(body), media_type), receive, send)
-    if statuses != [200]:
-        raise RuntimeError(f"answers with status {statuses}")
+    async def ask(self, request: bytes) -> None:
+        """Send a request and wait for its answer."""
+        self._transport.written.clear()
+        self._protocol.data_received(request)
+        while not self._is_answered():
+            await asyncio.sleep(0)
+        if not self._transport.written[0].startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(f"answers {self._transport.written[0]!r}")
+
+    def _is_answered(self) -> bool:
+        cycle = self._protocol.cycle
+        return bool(self._transport.written) and (cycle is None or cycle.response_complete)
 
 
-def scope(length: int, media_type: str) -> dict[str, Any]:
-    """Return what a server knows of a request to `/predict`."""
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": "/predict",
-        "raw_path": b"/predict",
-        "root_path": "",
-        "query_string": b"",
-        "server": ("127.0.0.1", 8000),
-        "client": ("127.0.0.1", 50000),
-        "headers": [
-            (b"host", b"localhost"),
-            (b"content-type", media_type.encode()),
-            (b"content-length", str(length).encode()),
-        ],
-        "state": {},
-    }
+class _Sink(asyncio.Transport):
+    """Takes what a server writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+
+    def write(self, data: Any) -> None:
+        self.written.append(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        raise RuntimeError("the server hangs up")
 
 
 if __name__ == "__main__":

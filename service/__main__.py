@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from service.api.connection import BoundedHeadProtocol
+from service.api.connection import ServiceProtocol
 from service.app import WORKERS_DIRECTORY
 from service.command_line import PROGRAM, read_settings
 from service.logs import log_config
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         access_log=False,  # The service's own says more.
         server_header=False,
         timeout_graceful_shutdown=max(0, settings.drain_seconds - ceil(settings.notice_seconds)),
-        http=BoundedHeadProtocol,
+        http=ServiceProtocol,
         ws="none",
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,

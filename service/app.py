@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
@@ -31,11 +31,11 @@ from service.api import (
 )
 from service.api.access import AccessMiddleware
 from service.api.admission import DEADLINE_HEADER
-from service.api.direct import DirectMiddleware
 from service.api.errors import add_error_handlers
 from service.api.headers import HeadersMiddleware
 from service.api.observation import HEADER as REQUEST_ID_HEADER
 from service.api.observation import ObservationMiddleware
+from service.api.short_way import SHORT_WAY, ShortWay
 from service.drain import drain_on_sigterm
 from service.errors import ArtifactError, StartError
 from service.keys import KeyRing, load_keys
@@ -57,7 +57,7 @@ what each of its layers sees."""
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     """Load the model behind the open port, so that liveness answers and readiness tells."""
     settings: Settings = app.state.settings
     repository: Repository = app.state.repository
@@ -73,9 +73,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         stack.enter_context(drain_on_sigterm(app.state.admission, settings.notice_seconds))
         if settings.grpc_port != 0:
             await stack.enter_async_context(_grpc_server(app, settings))
-        yield
+        yield _for_connections(app)
     serving.cancel()
     await run_in_threadpool(app.state.observer.close)
+
+
+def _for_connections(app: FastAPI) -> dict[str, Any]:
+    """Return the lifespan's state, where `ServiceProtocol` looks for the short way."""
+    if app.state.settings.cors_origins:  # What those ask for, the middleware answers.
+        return {}
+    return {SHORT_WAY: ShortWay(app.state)}
 
 
 async def _serve_versions(
@@ -183,7 +190,6 @@ def _add_middleware(app: FastAPI) -> None:
     """Put what every request passes before the routes, from the innermost to the outermost."""
     settings: Settings = app.state.settings
     keys: KeyRing | None = app.state.keys
-    app.add_middleware(DirectMiddleware, routes=predict.DIRECT)
     if keys is not None:
         app.add_middleware(AccessMiddleware, keys=keys)
     if settings.cors_origins:

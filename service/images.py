@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps, PngImagePlugin
 
 from service.arrays import Pixels
 from service.errors import EmptyBody, ImageTooLarge, InvalidImage
@@ -14,6 +14,7 @@ from service.observation import finish
 from service.preparation import WORKING_SIDE, prepare_photo
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 Prepare = Literal["auto", "photo", "plain"]
 Preparation = Literal["none", "photo", "plain"]
@@ -89,7 +90,12 @@ def _prepare(image: Image.Image, prepare: Prepare, shape: tuple[int, int]) -> Pr
 def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
     """Return the picture with its header read and nothing decoded."""
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = (
+            # What Pillow would come to as well, after asking each format whether it is that.
+            PngImagePlugin.PngImageFile(io.BytesIO(data))
+            if data.startswith(_PNG_SIGNATURE)
+            else Image.open(io.BytesIO(data), formats=FORMATS)
+        )
     except Exception as error:  # Pillow's parsers raise almost anything on hostile headers.
         raise InvalidImage(
             f"not a picture in a format this service reads ({', '.join(FORMATS)})"
@@ -106,7 +112,7 @@ def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
 def _decode(image: ImageFile.ImageFile, data: bytes, *, may_shrink: bool) -> Image.Image:
     """Return the first frame, upright, in whatever mode the file has."""
     try:
-        if may_shrink:
+        if may_shrink and image.format == "JPEG":
             # A JPEG decoder can halve the picture on the way out, many times cheaper than after.
             image.draft(None, (WORKING_SIDE, WORKING_SIDE))
         image.load()
@@ -124,6 +130,8 @@ def _damaged(image: ImageFile.ImageFile) -> InvalidImage:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Turn a picture the way its EXIF orientation says; damaged EXIF data turns nothing."""
+    if not image.info:  # Nothing but pixels is in the file.
+        return image
     try:
         if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
             return image

@@ -45,11 +45,13 @@ class Observation:
         statistics: Of that version.
         phases: Nanoseconds of each phase, in the order in which they were first entered.
         elapsed_ns: Nanoseconds it took in all; 0 before the end.
+        abandoned: Whether it begins anew, so that this attempt must not be counted.
     """
 
     __slots__ = (
         "_last_ns",
         "_started_ns",
+        "abandoned",
         "client",
         "elapsed_ns",
         "executions",
@@ -75,6 +77,7 @@ class Observation:
         self.request_id = request_id
         self.trace_id = self.span_id = self.traceresponse = ""
         self.method = self.target = self.client = self.key = self.rejected = ""
+        self.abandoned = False
         self.route = "other"
         self.status = _INTERNAL_ERROR  # Until somebody says otherwise.
         self.images = self.executions = self.version = self.elapsed_ns = 0
@@ -96,6 +99,10 @@ class Observation:
     def fail(self) -> None:
         """Note that the request ended in an error nobody foresaw."""
         self.status, self.rejected = _INTERNAL_ERROR, "internal_error"
+
+    def abandon(self) -> None:
+        """Note that the request is about to begin anew, observed by another."""
+        self.abandoned = True
 
     def end(self) -> None:
         """Note that the answer is out, and count the request."""

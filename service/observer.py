@@ -2,8 +2,8 @@
 
 import logging
 import os
+import random
 import re
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -47,7 +47,7 @@ class Observer:
             headers: `x-request-id`, `traceparent` and `tracestate`, where they were sent.
         """
         sent = headers.get("x-request-id", "")
-        request_id = sent if _USABLE_ID.fullmatch(sent) else secrets.token_hex(8)
+        request_id = sent if _USABLE_ID.fullmatch(sent) else f"{random.getrandbits(64):016x}"
         parent = read_traceparent(headers.get("traceparent"), headers.get("tracestate"))
         seen = Observation(self.metrics, request_id)
         if parent is not None:
@@ -60,10 +60,11 @@ class Observer:
             seen.fail()
             raise
         finally:
-            seen.end()
-            log_access(seen)
-            if self._spans is not None and span is not None:
-                self._spans.finish(span, seen)
+            if not seen.abandoned:
+                seen.end()
+                log_access(seen)
+                if self._spans is not None and span is not None:
+                    self._spans.finish(span, seen)
             current.reset(token)
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ _PARTS: dict[str, tuple["Phase", ...]] = {
     "compute_infer": ("infer",),
     "compute_output": ("encode",),
 }
+_PART_OF = {phase: part for part, phases in _PARTS.items() for phase in phases}
 
 
 @dataclass(slots=True)
@@ -70,8 +71,12 @@ class Statistics:
             totals.images += seen.images
             totals.executions += seen.executions
             totals.durations["success"].add(ns)
-            for part, phases in _PARTS.items():
-                totals.durations[part].add(sum(seen.phases.get(phase, 0) for phase in phases))
+            parts = dict.fromkeys(_PARTS, 0)
+            for phase, spent in seen.phases.items():
+                if part := _PART_OF.get(phase):
+                    parts[part] += spent
+            for part, spent in parts.items():
+                totals.durations[part].add(spent)
 
     def snapshot(self) -> Snapshot:
         """Return a copy of the counters that belong together."""

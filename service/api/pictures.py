@@ -21,6 +21,7 @@ PICTURE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "im
 # A file of unknown type, and no Content-Type at all, as `curl -T` sends it: the bytes tell.
 _UNTYPED = ("", "application/octet-stream")
 
+_MEDIA_TYPES = {*_UNTYPED, *PICTURE_MEDIA_TYPES, "application/json", "multipart/form-data"}
 
 LONG_BODY_BYTES = 65536
 """What carries pictures and is longer takes long: if its turn would not come, it stays unread."""
@@ -35,6 +36,21 @@ class Upload:
     body: bytes
 
 
+def media_type_of(content_type: str) -> str:
+    """Return the media type that a Content-Type names, empty if it names none.
+
+    Raises:
+        UnsupportedMediaType: It is none of those that carry pictures.
+    """
+    media_type = content_type.split(";", maxsplit=1)[0].strip().lower()
+    if media_type not in _MEDIA_TYPES:
+        raise UnsupportedMediaType(
+            f"Content-Type {media_type!r}: send a picture ({', '.join(PICTURE_MEDIA_TYPES)}), "
+            "multipart/form-data with files, or application/json"
+        )
+    return media_type
+
+
 async def receive(request: Request, ticket: Ticket) -> Upload:
     """Receive the body of a request that carries pictures.
 
@@ -44,17 +60,7 @@ async def receive(request: Request, ticket: Ticket) -> Upload:
         RequestError: The body is refused by `read_body`.
     """
     content_type = request.headers.get("Content-Type", "")
-    media_type = content_type.split(";")[0].strip().lower()
-    if media_type not in (
-        *_UNTYPED,
-        *PICTURE_MEDIA_TYPES,
-        "application/json",
-        "multipart/form-data",
-    ):
-        raise UnsupportedMediaType(
-            f"Content-Type {media_type!r}: send a picture ({', '.join(PICTURE_MEDIA_TYPES)}), "
-            "multipart/form-data with files, or application/json"
-        )
+    media_type = media_type_of(content_type)
     if int(request.headers.get("Content-Length", 0)) > LONG_BODY_BYTES:
         expect_long_job(request)
     body = await read_body(request, ticket)

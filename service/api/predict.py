@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query, Request, Response
 from service.admission import Ticket
 from service.api.admission import admit, run
 from service.api.dependencies import LoadedClassifier, PrepareQuery, ServiceSettings
-from service.api.direct import Direct
 from service.api.documentation import ERROR_RESPONSES, picture_request
 from service.api.pictures import Upload, decode, receive
 from service.arrays import Tensor
@@ -53,19 +52,10 @@ async def predict(
         raise InvalidParameter(f"top_k: {top_k}, the model has {classes} classes")
     with admit(request) as ticket:
         upload = await receive(request, ticket)
-        job = partial(_classify, upload, classifier, settings, prepare, top_k, ticket)
+        job = partial(classify, upload, classifier, settings, prepare, top_k, ticket)
         body = await run(request, ticket, job, is_short=len(upload.body) <= SHORT_BODY_BYTES)
     return Response(body, media_type="application/json")
 
-
-async def _predict_by_default(request: Request) -> Response:
-    state = request.app.state
-    return await predict(request, state.repository.classifier(), state.settings)
-
-
-DIRECT = {
-    (method, "/predict"): Direct("/predict", _predict_by_default) for method in ("POST", "PUT")
-}
 
 for _method in ("POST", "PUT"):  # PUT because that is what `curl -T picture.png` sends.
     router.add_api_route(
@@ -80,7 +70,7 @@ for _method in ("POST", "PUT"):  # PUT because that is what `curl -T picture.png
     )
 
 
-def _classify(
+def classify(
     upload: Upload,
     classifier: Classifier,
     settings: Settings,
@@ -88,6 +78,12 @@ def _classify(
     top_k: int | None,
     ticket: Ticket,
 ) -> bytes:
+    """Return the answer to a request as JSON; the arguments are those of the route.
+
+    Raises:
+        RequestError: A picture is refused, or the answer would come too late.
+        GiveWay: The pictures are too large for the lane the ticket is in.
+    """
     begin(classifier)
     images = decode(
         upload, prepare=prepare, classifier=classifier, settings=settings, ticket=ticket

@@ -47,7 +47,7 @@ class Counter(Family):
 
     def add(self, labels: LabelValues = (), amount: float = 1) -> None:
         """Count `amount` more."""
-        slot = self.slot(labels)
+        slot = self._slots.get(labels) or self.slot(labels)
         self._storage.values[slot] += amount
 
 
@@ -100,7 +100,7 @@ class Histogram(Family):
 
     def observe(self, labels: LabelValues, value: float) -> None:
         """Count one more, which was `value`."""
-        slot = self.slot(labels)
+        slot = self._slots.get(labels) or self.slot(labels)
         values = self._storage.values
         values[slot + bisect_left(self.bounds, value)] += 1
         values[slot + self.width - 1] += value

@@ -1,10 +1,9 @@
 """The metrics of this service: their names, what they mean, and when they change."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from service.arrays import Tensor
 from service.errors import error_codes
@@ -170,10 +169,12 @@ class Metrics:
             class_names: By class id.
             probabilities: (n, classes) float32.
         """
-        # Numbers as large as floats can be make a network answer NaN, which no sum recovers from.
-        answers = probabilities[np.isfinite(probabilities).all(axis=1)]
         with self._storage.lock:
-            for row in answers.tolist():
+            for row in probabilities.tolist():
+                # Numbers as large as floats can be make a network answer NaN, which no sum, not
+                # even that of the histogram, recovers from.
+                if not math.isfinite(sum(row)):
+                    continue
                 confidence = max(row)
                 self._predicted.add((class_names[row.index(confidence)], version))
                 self._confidence.observe((), confidence)
@@ -181,8 +182,9 @@ class Metrics:
     def count_novelty(self, novelty: Tensor) -> None:
         """Count how strange pictures are: (n,) float32."""
         with self._storage.lock:
-            for score in novelty[np.isfinite(novelty)].tolist():
-                self._novelty.observe((), score)
+            for score in novelty.tolist():
+                if math.isfinite(score):
+                    self._novelty.observe((), score)
 
     def set_versions(self, serving: Mapping[int, "Classifier"], known: Collection[int]) -> None:
         """Note which versions this worker serves now, of all it has taken up."""

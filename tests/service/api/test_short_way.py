@@ -1,0 +1,236 @@
+"""The short way through `/predict` answers as the usual way does, and takes what it should."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import numpy as np
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.api.connection import BODY_PATIENCE_SECONDS
+from service.api.predict import SHORT_BODY_BYTES
+from service.app import create_app
+from service.keys import make_key
+from service.settings import Settings
+from tests.service.api.test_predict import PIXELS
+from tests.service.conftest import ARTIFACTS, Encode, serve
+
+
+class Arrivals:
+    """Counts the inference requests that reach the application."""
+
+    def __init__(self, app: ASGIApp, counts: list[int]) -> None:
+        self.app = app
+        self.counts = counts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/predict":
+            self.counts.append(1)
+        await self.app(scope, receive, send)
+
+
+@pytest.fixture(scope="module")
+def arrived() -> list[int]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def counted(arrived: list[int]) -> Iterator[httpx.Client]:
+    """A client of a server that tells which requests went the usual way."""
+    settings = Settings(artifacts=ARTIFACTS, receive_seconds=1)
+    app = create_app(settings)
+    app.add_middleware(Arrivals, counts=arrived)
+    with serve(settings, app=app) as client:
+        yield client
+
+
+def head(body: bytes, *lines: str, version: str = "1.1", media_type: str = "image/png") -> bytes:
+    fields = [f"POST /predict HTTP/{version}", "Host: localhost", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*fields, f"Content-Type: {media_type}", *lines, "", ""]).encode()
+
+
+def connect(client: httpx.Client) -> socket.socket:
+    assert client.base_url.port is not None
+    return socket.create_connection(("127.0.0.1", client.base_url.port), timeout=30)
+
+
+def read_answers(connection: socket.socket, count: int) -> list[tuple[bytes, bytes]]:
+    """Read so many answers: status line with headers, and body."""
+    answers: list[tuple[bytes, bytes]] = []
+    received = b""
+    while len(answers) < count:
+        while b"\r\n\r\n" not in received:
+            received += (chunk := connection.recv(65536))
+            assert chunk, "the server hung up"
+        lines, _, received = received.partition(b"\r\n\r\n")
+        length = int(lines.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+        while len(received) < length:
+            received += (chunk := connection.recv(65536))
+            assert chunk, "the server hung up"
+        answers.append((lines, received[:length]))
+        received = received[length:]
+    assert not received
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type"),
+    [
+        (None, "image/png"),
+        (json.dumps({"instances": [PIXELS]}).encode(), "application/json"),
+        (b'{"instances": []}', "application/json"),
+        (b"{", "application/json"),
+        (b"no picture", "image/png"),
+        (b"", "image/png"),
+        (b"x", "text/plain"),
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_with_and_without_a_query(
+    client: httpx.Client, boot_png: bytes, method: str, content: bytes | None, media_type: str
+) -> None:
+    content = boot_png if content is None else content
+    headers = {"Content-Type": media_type, "X-Request-ID": "same"}
+    short, usual = (
+        client.request(method, path, content=content, headers=headers)
+        for path in ("/predict", "/predict?prepare=auto")
+    )
+    assert short.status_code == usual.status_code
+    assert short.content == usual.content
+    assert dict(short.headers) | {"date": ""} == dict(usual.headers) | {"date": ""}
+
+
+def test_a_picture_of_the_data_set_never_reaches_the_application(
+    counted: httpx.Client, arrived: list[int], boot_png: bytes
+) -> None:
+    arrived.clear()
+    for _ in range(3):
+        assert counted.post("/predict", content=boot_png).status_code == 200
+    assert counted.post("/predict", json={"instances": [PIXELS]}).status_code == 200
+    assert not arrived
+
+
+def test_what_is_special_large_or_wrong_takes_the_usual_way(
+    counted: httpx.Client, arrived: list[int], boot_png: bytes, encode: Encode
+) -> None:
+    photo = encode(np.zeros((300, 300), np.uint8))
+    assert len(photo) <= SHORT_BODY_BYTES
+    requests: list[tuple[bytes, dict[str, str], int]] = [
+        (boot_png, {"X-Request-Timeout": "5"}, 200),
+        (boot_png, {"X-Forwarded-For": "10.0.0.1"}, 200),
+        (boot_png + bytes(SHORT_BODY_BYTES), {}, 200),
+        (photo, {}, 200),
+        (b"no picture", {}, 400),
+    ]
+    arrived.clear()
+    for number, (body, headers, status) in enumerate(requests, start=1):
+        assert counted.post("/predict", content=body, headers=headers).status_code == status
+        assert len(arrived) == number
+
+
+def test_an_attempt_that_failed_is_counted_once(counted: httpx.Client) -> None:
+    def refused() -> float:
+        lines = counted.get("/metrics").text.splitlines()
+        name = 'fashion_mnist_requests_total{route="/predict",method="POST",status="400"} '
+        return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+    before = refused()
+    assert counted.post("/predict", content=b"no picture").status_code == 400
+    assert refused() == before + 1
+
+
+def test_a_body_that_comes_behind_the_headers_is_waited_for(
+    counted: httpx.Client, boot_png: bytes
+) -> None:
+    for pause in (0.0, 4 * BODY_PATIENCE_SECONDS):
+        with connect(counted) as connection:
+            connection.sendall(head(boot_png))
+            time.sleep(pause)
+            connection.sendall(boot_png[:100])
+            time.sleep(pause)
+            connection.sendall(boot_png[100:])
+            ((lines, body),) = read_answers(connection, 1)
+        assert lines.startswith(b"HTTP/1.1 200")
+        assert b"Ankle boot" in body
+
+
+def test_a_body_that_never_comes_is_given_up(counted: httpx.Client, boot_png: bytes) -> None:
+    with connect(counted) as connection:
+        connection.sendall(head(boot_png) + boot_png[:100])
+        ((lines, _),) = read_answers(connection, 1)
+    assert lines.startswith(b"HTTP/1.1 408")
+
+
+def test_requests_in_one_packet_are_answered_in_their_order(
+    counted: httpx.Client, boot_png: bytes
+) -> None:
+    bad = b"no picture"
+    numbered = [
+        head(body, f"X-Request-ID: {number}") + body
+        for number, body in enumerate([boot_png, bad, boot_png, boot_png, bad])
+    ]
+    with connect(counted) as connection:
+        connection.sendall(b"".join(numbered))
+        answers = read_answers(connection, len(numbered))
+    assert [int(lines[9:12]) for lines, _ in answers] == [200, 400, 200, 200, 400]
+    for number, (lines, _) in enumerate(answers):
+        assert f"x-request-id: {number}".encode() in lines.lower()
+
+
+@pytest.mark.parametrize(("version", "lines"), [("1.1", ["Connection: close"]), ("1.0", [])])
+def test_the_connection_is_closed_where_the_client_wants_it(
+    counted: httpx.Client, boot_png: bytes, version: str, lines: list[str]
+) -> None:
+    with connect(counted) as connection:
+        connection.sendall(head(boot_png, *lines, version=version) + boot_png)
+        ((answer, _),) = read_answers(connection, 1)
+        assert b"200 OK" in answer
+        assert connection.recv(1) == b""
+
+
+def test_a_key_is_asked_for_here_as_well(boot_png: bytes) -> None:
+    secret, key = make_key("shop", ["predict"])
+    _, other = make_key("watch", ["observe"])
+    settings = Settings(artifacts=ARTIFACTS, api_keys=f"{key.line()},{other.line()}")
+    with serve(settings) as client:
+        assert client.post("/predict", content=boot_png).status_code == 401
+        answer = client.post("/predict", content=boot_png, headers={"X-API-Key": secret})
+        assert answer.status_code == 200
+        answer = client.post("/predict", content=boot_png, headers={"X-API-Key": secret + "x"})
+        assert answer.status_code == 401
+
+
+def test_many_clients_get_the_answers_to_their_own_pictures(
+    counted: httpx.Client, boot_png: bytes, encode: Encode
+) -> None:
+    black = encode(np.zeros((28, 28), np.uint8))
+    expected = {
+        picture: counted.post("/predict", content=picture).json()["predictions"]
+        for picture in (boot_png, black)
+    }
+    wrong: list[object] = []
+
+    def ask(picture: bytes) -> None:
+        with httpx.Client(base_url=counted.base_url, timeout=30) as client:
+            for _ in range(50):
+                got = client.post("/predict", content=picture).json()["predictions"]
+                if got != expected[picture]:
+                    wrong.append(got)
+
+    threads = [threading.Thread(target=ask, args=(p,)) for p in (boot_png, black) * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_many_instances_take_the_same_answers_as_one_by_one(client: httpx.Client) -> None:
+    one = client.post("/predict", json={"instances": [PIXELS]}).json()
+    many = client.post("/predict", json={"instances": [PIXELS] * 30}).json()
+    for prediction in many["predictions"]:
+        assert prediction["label"] == one["predictions"][0]["label"]
