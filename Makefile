@@ -58,7 +58,7 @@ bench: $(VENV)/.all
 
 # Forty times as many damaged pictures and requests as `make test` sends.
 fuzz: $(VENV)/.all
-	FUZZ_PICTURES=32000 FUZZ_REQUESTS=12000 $(BIN)/python -m pytest --no-cov tests/fuzz
+	FUZZ_PICTURES=32000 FUZZ_REQUESTS=12000 FUZZ_EXAMPLES=400 $(BIN)/python -m pytest --no-cov tests/fuzz
 
 # Known weaknesses of what is locked. It fails as well where the advisories cannot be had.
 audit: $(BIN)/python

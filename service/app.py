@@ -218,6 +218,6 @@ def _add_routes(app: FastAPI) -> None:
         tf_serving,
     ):
         app.include_router(family.router, dependencies=is_asked)
-    for family in (health, docs, web):
-        app.include_router(family.router)
+    for router in (health.router, open_inference.health, docs.router, web.router):
+        app.include_router(router)
     app.mount("/web", web.files)

@@ -128,6 +128,12 @@ class Liveness(_Schema):
     """Which of the workers answers, from 0: each speaks for itself."""
 
 
+class ServerReady(_Schema):
+    """Whether inference requests are answered, as the Open Inference Protocol has it."""
+
+    ready: bool
+
+
 class Readiness(_Schema):
     """The model is loaded."""
 

@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, Query, Request
 
 from service.admission import Admission
 from service.classifier import Classifier
+from service.errors import UnknownVersion
 from service.images import Prepare
 from service.metrics import Metrics
 from service.repository import Repository
@@ -47,7 +48,8 @@ async def _classifier(
         int | None, Query(description="Version of the model; the highest by default.")
     ] = None,
     version_label: Annotated[
-        str | None, Query(description="Label of a version, instead of its number.")
+        str | None,
+        Query(min_length=1, description="Label of a version, instead of its number."),
     ] = None,
 ) -> Classifier:
     return repository.classifier(version, version_label)
@@ -62,6 +64,21 @@ LoadedClassifier = Annotated[Classifier, Depends(_classifier)]
 
 DefaultClassifier = Annotated[Classifier, Depends(_default_classifier)]
 """The version that is served to who asks for none."""
+
+
+def version_number(text: str) -> int:
+    """Return the version that a path names.
+
+    Raises:
+        UnknownVersion: It is no number, so that there cannot be one of that name.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise UnknownVersion(f"no version {text!r}: versions are numbers")
+    return int(text)
+
+
+AcceptHeader = Annotated[str | None, Header(include_in_schema=False)]
+"""What OpenAPI tells by the media types of the answer (3.1.1, Parameter Object)."""
 
 PrepareQuery = Annotated[
     Prepare,

@@ -85,6 +85,10 @@ def _example_rows() -> list[list[int]]:
     return rows
 
 
+def _array(length: int, items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "minItems": length, "maxItems": length, "items": items}
+
+
 _PIXEL = {"type": "number", "minimum": 0, "maximum": 255}
 
 _INSTANCES_SCHEMA: dict[str, Any] = {
@@ -95,20 +99,9 @@ _INSTANCES_SCHEMA: dict[str, Any] = {
             "minItems": 1,
             "items": {
                 "anyOf": [
-                    {
-                        "title": "(28, 28)",
-                        "type": "array",
-                        "items": {"type": "array", "items": _PIXEL},
-                    },
-                    {
-                        "title": "(28, 28, 1)",
-                        "type": "array",
-                        "items": {
-                            "type": "array",
-                            "items": {"type": "array", "items": _PIXEL},
-                        },
-                    },
-                    {"title": "(784,)", "type": "array", "items": _PIXEL},
+                    {"title": "(28, 28)", **_array(28, _array(28, _PIXEL))},
+                    {"title": "(28, 28, 1)", **_array(28, _array(28, _array(1, _PIXEL)))},
+                    {"title": "(784,)", **_array(784, _PIXEL)},
                     {
                         "title": "picture file",
                         "type": "object",

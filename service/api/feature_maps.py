@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 import orjson
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from service.admission import Ticket
 from service.api.admission import admit, run
-from service.api.dependencies import LoadedClassifier, PrepareQuery, ServiceSettings
+from service.api.dependencies import AcceptHeader, LoadedClassifier, PrepareQuery, ServiceSettings
 from service.api.documentation import ERROR_RESPONSES, picture_request
 from service.api.negotiation import preferred
 from service.api.pictures import Upload, decode, receive
@@ -45,7 +45,7 @@ async def feature_maps(
         MapFormat | None,
         Query(alias="format", description="Takes precedence over the Accept header."),
     ] = None,
-    accept: Annotated[str | None, Header()] = None,
+    accept: AcceptHeader = None,
 ) -> Response:
     """Answer the maps as numbers, or as one PNG with a labelled grid a layer and its scale.
 

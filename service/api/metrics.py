@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from service.metrics import Metrics
 from service.metrics.exposition import MEDIA_TYPE
+from service.schemas import ErrorResponse
 
 router = APIRouter(tags=["operation"])
 
@@ -12,7 +13,10 @@ router = APIRouter(tags=["operation"])
     "/metrics",
     summary="Metrics for Prometheus",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        "4XX": {"model": ErrorResponse, "description": "Something is wrong with the request"},
+    },
 )
 def metrics(request: Request) -> Response:
     """Answer the metrics of all workers together, in Prometheus' text format."""

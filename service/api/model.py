@@ -1,10 +1,8 @@
 """What model is being served."""
 
-from typing import Annotated
+from fastapi import APIRouter, Response
 
-from fastapi import APIRouter, Header, Response
-
-from service.api.dependencies import LoadedClassifier
+from service.api.dependencies import AcceptHeader, LoadedClassifier
 from service.api.negotiation import preferred
 from service.schemas import ErrorResponse, ModelSummary
 
@@ -21,9 +19,7 @@ router = APIRouter(tags=["model"])
         503: {"model": ErrorResponse},
     },
 )
-async def model_summary(
-    classifier: LoadedClassifier, accept: Annotated[str | None, Header()] = None
-) -> Response:
+async def model_summary(classifier: LoadedClassifier, accept: AcceptHeader = None) -> Response:
     """Answer layers, shapes, parameter counts, scores and engine.
 
     With `Accept: text/plain` it is the table that Keras' `model.summary()` prints.

@@ -9,7 +9,7 @@ from service.api.admission import admit
 from service.api.body import read_body
 from service.api.dependencies import ModelRepository, ServiceSettings
 from service.api.open_inference import NamedVersion
-from service.api.protocol_documentation import PROTOCOL_ERRORS
+from service.api.protocol_documentation import PROTOCOL_ERRORS, path_parameters
 from service.documents import parse_json
 from service.errors import ArtifactError, EmptyBody, InvalidInference
 from service.protocols.model_repository import repository_index, statistics
@@ -94,7 +94,11 @@ async def model_statistics(name: str, repository: ModelRepository) -> dict[str, 
     return statistics(repository.serving)
 
 
-@router.get("/models/{name}/versions/{version}/stats", summary="Statistics of one version")
+@router.get(
+    "/models/{name}/versions/{version}/stats",
+    summary="Statistics of one version",
+    openapi_extra={"parameters": path_parameters("{version}")},
+)
 async def version_statistics(classifier: NamedVersion) -> dict[str, object]:
     """Answer requests of both protocols, REST and gRPC: how many, and where their time went."""
     return statistics({classifier.manifest.version: classifier})

@@ -4,15 +4,14 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
-from fastapi.responses import JSONResponse
 
 from service.admission import Ticket
 from service.api.admission import admit, run
 from service.api.body import read_body
-from service.api.dependencies import ModelRepository, Ready, ServiceSettings
-from service.api.protocol_documentation import PROTOCOL_ERRORS, inference_request
+from service.api.dependencies import ModelRepository, Ready, ServiceSettings, version_number
+from service.api.protocol_documentation import PROTOCOL_ERRORS, inference_request, path_parameters
 from service.classifier import Classifier
-from service.errors import InvalidInference, UnknownVersion
+from service.errors import InvalidInference
 from service.observation import begin, finish
 from service.protocols.inference import infer
 from service.protocols.open_inference import (
@@ -21,23 +20,21 @@ from service.protocols.open_inference import (
     server_metadata,
     write_message,
 )
+from service.schemas import ServerReady
 from service.settings import Settings
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=PROTOCOL_ERRORS)
+# Open to whoever watches over the process, key or not.
+health = APIRouter(prefix="/v2/health", tags=["Open Inference Protocol"])
 
 JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
 
 
-async def _version(
-    repository: ModelRepository, name: str, version: str | None = None
-) -> Classifier:
+async def _version(request: Request, repository: ModelRepository, name: str) -> Classifier:
     """Return the version that the path names."""
     repository.check_name(name)
-    if version is None:
-        return repository.classifier()
-    if not (version.isascii() and version.isdecimal() and len(version) < 20):
-        raise UnknownVersion(f"no version {version!r}: versions are numbers")
-    return repository.classifier(int(version))
+    version = request.path_params.get("version")
+    return repository.classifier(None if version is None else version_number(version))
 
 
 NamedVersion = Annotated[Classifier, Depends(_version)]
@@ -49,16 +46,21 @@ async def server(request: Request) -> dict[str, object]:
     return server_metadata(request.app.version)
 
 
-@router.get("/health/live", summary="The process runs")
+@health.get("/live", summary="The process runs")
 async def live() -> dict[str, bool]:
     """Answer 200 for as long as the process can answer at all."""
     return {"live": True}
 
 
-@router.get("/health/ready", summary="A version of the model is served")
-async def ready(is_ready: Ready) -> Response:
+@health.get(
+    "/ready",
+    summary="A version of the model is served",
+    responses={503: {"model": ServerReady, "description": "Not ready, or about to stop"}},
+)
+async def ready(is_ready: Ready, response: Response) -> ServerReady:
     """Answer 200 once a version is served, 503 before and when the process is about to end."""
-    return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+    response.status_code = 200 if is_ready else 503
+    return ServerReady(ready=is_ready)
 
 
 @router.get("/models", summary="The models")
@@ -104,15 +106,20 @@ async def inference(
 
 
 for _path in ("/models/{name}", "/models/{name}/versions/{version}"):
-    router.add_api_route(_path, metadata, summary="The model's inputs and outputs")
-    router.add_api_route(f"{_path}/ready", model_ready, summary="The model is served")
+    _named = {"parameters": path_parameters(_path)}
+    router.add_api_route(
+        _path, metadata, summary="The model's inputs and outputs", openapi_extra=_named
+    )
+    router.add_api_route(
+        f"{_path}/ready", model_ready, summary="The model is served", openapi_extra=_named
+    )
     router.add_api_route(
         f"{_path}/infer",
         inference,
         methods=["POST"],
         summary="Run the model",
         response_model=None,
-        openapi_extra=inference_request(),
+        openapi_extra=inference_request(_path),
     )
 
 

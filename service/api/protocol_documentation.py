@@ -14,14 +14,29 @@ PROTOCOL_ERRORS: dict[int | str, dict[str, Any]] = {
 _OBJECT = {"type": "object"}
 
 
-def inference_request() -> dict[str, Any]:
+def path_parameters(path: str) -> list[dict[str, Any]]:
+    """Return the version or label that a path with `{version…}` or `{label…}` in it names.
+
+    One function answers the paths with and without them, and FastAPI would take what is not in
+    the path for a query.
+    """
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in ("version", "label")
+        if f"{{{name}" in path
+    ]
+
+
+def inference_request(path: str) -> dict[str, Any]:
     """Return what Open Inference Protocol inference takes."""
-    return {"parameters": [DEADLINE_PARAMETER], "requestBody": _inference_request_body()}
+    parameters = [*path_parameters(path), DEADLINE_PARAMETER]
+    return {"parameters": parameters, "requestBody": _inference_request_body()}
 
 
-def predict_request() -> dict[str, Any]:
+def predict_request(path: str) -> dict[str, Any]:
     """Return what TensorFlow Serving's predict takes."""
-    return {"parameters": [DEADLINE_PARAMETER], "requestBody": _predict_request_body()}
+    parameters = [*path_parameters(path), DEADLINE_PARAMETER]
+    return {"parameters": parameters, "requestBody": _predict_request_body()}
 
 
 def _inference_request_body() -> dict[str, Any]:

@@ -10,8 +10,8 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from service.admission import Ticket
 from service.api.admission import admit, run
 from service.api.body import read_body
-from service.api.dependencies import ModelRepository, ServiceSettings
-from service.api.protocol_documentation import PROTOCOL_ERRORS, predict_request
+from service.api.dependencies import ModelRepository, ServiceSettings, version_number
+from service.api.protocol_documentation import PROTOCOL_ERRORS, path_parameters, predict_request
 from service.classifier import Classifier
 from service.errors import InvalidInference, UnknownModel, UnknownVersion
 from service.observation import begin, finish
@@ -41,11 +41,9 @@ def _find(repository: Repository, name: str, version: int | None, label: str | N
         raise type(error)(f"Servable not found for request: {wanted}") from error
 
 
-async def _version(
-    repository: ModelRepository, name: str, version: str | None = None, label: str | None = None
-) -> Classifier:
+async def _version(request: Request, repository: ModelRepository, name: str) -> Classifier:
     """Return the version that the path names."""
-    return _find(repository, name, _number(version), label)
+    return _find(repository, name, _number(request), request.path_params.get("label"))
 
 
 NamedVersion = Annotated[Classifier, Depends(_version)]
@@ -84,14 +82,13 @@ async def metadata(classifier: NamedVersion) -> dict[str, object]:
     return tf_serving.metadata(classifier.manifest)
 
 
-async def status(
-    repository: ModelRepository, name: str, version: str | None = None, label: str | None = None
-) -> dict[str, object]:
+async def status(request: Request, repository: ModelRepository, name: str) -> dict[str, object]:
     """Answer where in its life each version is: START, LOADING, AVAILABLE, UNLOADING or END."""
+    label = request.path_params.get("label")
     if label is not None:
         number: int | None = _find(repository, name, None, label).manifest.version
     else:
-        number = _number(version)
+        number = _number(request)
     statuses = [s for s in repository.statuses if number in (None, s.number)]
     if name != repository.name or not statuses:
         wanted = "any versions" if number is None else f"version {number}"
@@ -99,12 +96,9 @@ async def status(
     return tf_serving.status(statuses)
 
 
-def _number(version: str | None) -> int | None:
-    if version is None:
-        return None
-    if not (version.isascii() and version.isdecimal() and len(version) < 20):
-        raise UnknownVersion(f"no version {version!r}: versions are numbers")
-    return int(version)
+def _number(request: Request) -> int | None:
+    version = request.path_params.get("version")
+    return None if version is None else version_number(version)
 
 
 for _path in (
@@ -118,10 +112,13 @@ for _path in (
         methods=["POST"],
         summary="Run a signature",
         response_model=None,
-        openapi_extra=predict_request(),
+        openapi_extra=predict_request(_path),
     )
     router.add_api_route(
         f"{_path}:{{method}}", other_method, methods=["POST"], include_in_schema=False
     )
-    router.add_api_route(f"{_path}/metadata", metadata, summary="The signatures")
-    router.add_api_route(_path, status, summary="The state of versions")
+    _named = {"parameters": path_parameters(_path)}
+    router.add_api_route(
+        f"{_path}/metadata", metadata, summary="The signatures", openapi_extra=_named
+    )
+    router.add_api_route(_path, status, summary="The state of versions", openapi_extra=_named)

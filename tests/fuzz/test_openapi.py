@@ -1,0 +1,61 @@
+"""What the OpenAPI document promises holds for whatever Schemathesis makes of it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.keys import Scope, make_key
+from service.settings import Settings
+from tests.service.conftest import ARTIFACTS, serve
+
+HERE = Path(__file__).parent
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "10"))
+SECONDS = 600
+
+
+def check(client: httpx.Client, folder: Path, *options: str) -> None:
+    """Have Schemathesis ask, with every check it knows; fail with what it says."""
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli"),
+        *("--config-file", str(HERE / "schemathesis.toml")),
+        *("run", f"{client.base_url}/openapi.json", "--continue-on-failure"),
+        *("--generation-deterministic", "--warnings=off"),
+        *(f"--max-examples={EXAMPLES}", "--request-timeout=30", "--no-color"),
+        *options,
+    ]
+    environment = {
+        **os.environ,
+        "SCHEMATHESIS_HOOKS": "schemathesis_hooks",
+        "PYTHONPATH": str(HERE),
+    }
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert client.get("/livez").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("scopes", "options"),
+    [
+        # It may not unload the model, so that every other answer is one of a service in use.
+        (["predict", "observe"], []),
+        (["predict", "administer"], ["--include-path-regex=^/v2/repository/"]),
+    ],
+    ids=["use", "administration"],
+)
+def test_the_document_is_kept(tmp_path: Path, scopes: list[Scope], options: list[str]) -> None:
+    secret, key = make_key("fuzz", scopes)
+    with serve(Settings(artifacts=ARTIFACTS, api_keys=key.line())) as client:
+        check(client, tmp_path, f"--header=Authorization: Bearer {secret}", *options)
