@@ -65,7 +65,7 @@ def table(results: dict[str, Any]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", *_limit_lines(results), ""]
-    lines += [f"{name} does not run here: {why}." for name, why in results["absent"].items()]
+    lines += [f"{name} does not run here: {why}.\n" for name, why in results["absent"].items()]
     about = results["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     lines += [
@@ -133,14 +133,19 @@ def draw(results: dict[str, Any], path: Path) -> None:
         colours = ["#c4511b" if name.startswith(SERVICE) else "#7d8ca3" for name in names]
         axis.barh(names, middle, color=colours)
         for index, number in enumerate(middle):
-            axis.annotate(f" {number:,.4g}", (number, index), va="center", fontsize=8)
+            axis.annotate(
+                f" {number:,.0f}" if number >= 100 else f" {number:.2g}",
+                (number, index),
+                va="center",
+                fontsize=8,
+            )
         axis.set_title(title, fontsize=10)
         axis.margins(x=0.18)
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
     for axis, key, title in (
         (axes.flat[4], "rate_by_connections", "PNGs a second by connections"),
-        (axes.flat[5], "images_a_second_by_batch", "pictures a second by pictures in a request"),
+        (axes.flat[5], "images_a_second_by_batch", "pictures a second by pictures a request"),
     ):
         for name, colour in ((SERVICE, "#c4511b"), (SCRIPT, "#7d8ca3")):
             if name not in rounds:

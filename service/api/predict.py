@@ -23,8 +23,8 @@ from service.settings import Settings
 
 router = APIRouter(tags=["inference"])
 
-SHORT_BODY_BYTES = 8192
-"""A picture of the data set in any form: classified before a thread could have taken it over."""
+SHORT_BODY_BYTES = 16384
+"""A few pictures of the data set in any form: classified about as soon as a thread would begin."""
 
 
 async def predict(
