@@ -1,13 +1,15 @@
 """What the service spends on a request beside decoding and inference, next to the least there is.
 
-    python -m benchmarks.request_path [--profile]
+    python -m benchmarks.request_path [--profile | --check]
 
 The service's application and a script of twenty lines (FastAPI and the same engine; no validation,
 limits, metrics or request ids) answer the same requests in one process, by turns, both behind the
 server they run in, with its sockets left out: one core. Beside them stands decoding and inference
-alone, in a loop.
+alone, in a loop. With `--check` the exit status says whether the service is as much faster than the
+script as it should be: both slow down with the machine, so that only the code can fail it.
 """
 
+import argparse
 import asyncio
 import cProfile
 import io
@@ -44,23 +46,42 @@ from service.sources import open_source
 ROUNDS = 25
 REQUESTS_A_ROUND = 100
 PROFILED_REQUESTS = 3000
+LEAST_RATIO = 1.3
+"""Of the service's speed to the script's."""
 
 Work = Callable[[], Awaitable[object]]
 
 
 def main() -> int:
-    """Print the ratios, or with `--profile` where the service's time goes."""
+    """Print the ratios, or with `--profile` where the service's time goes.
+
+    Returns:
+        1 if `--check` was asked for and a ratio to the script is under `LEAST_RATIO`, else 0.
+    """
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--profile", action="store_true", help="show where the time goes")
+    kinds.add_argument("--check", action="store_true", help=f"fail under {LEAST_RATIO}")
+    options = parser.parse_args()
     logging.disable(logging.INFO)  # A line a request would be measured as well.
     settings = Settings(log_level="warning")
     app = create_app(settings)
     app.state.repository.open()
     with asyncio.Runner() as runner:
-        runner.run(profile(app) if "--profile" in sys.argv else compare(app, settings))
-    return 0
+        if options.profile:
+            runner.run(profile(app))
+            return 0
+        ratios = runner.run(compare(app, settings))
+    return int(options.check and min(ratios.values()) < LEAST_RATIO)
 
 
-async def compare(app: FastAPI, settings: Settings) -> None:
-    """Measure by turns and print medians over the rounds, with the middle half."""
+async def compare(app: FastAPI, settings: Settings) -> dict[str, float]:
+    """Measure by turns and print medians over the rounds, with the middle half.
+
+    Returns:
+        How many times as fast as the script the service is, by the form of the picture.
+    """
+    to_script = {}
     source = open_source(settings.artifacts, settings.cache)
     flatbuffer = source.directory(source.versions()[0]) / INT8_FLATBUFFER
     service = service_without_socket(app)
@@ -87,6 +108,9 @@ async def compare(app: FastAPI, settings: Settings) -> None:
             ratios = [o / s for o, s in zip(seconds[other], seconds["service"], strict=True)]
             low, middle, high = statistics.quantiles(ratios, n=4)
             print(f"  {middle:.2f} {meaning} (half of {ROUNDS} rounds {low:.2f} to {high:.2f})")
+            if other == "script":
+                to_script[form] = middle
+    return to_script
 
 
 async def profile(app: FastAPI) -> None:
