@@ -145,7 +145,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         axis.tick_params(labelsize=8)
     for axis, key, title in (
         (axes.flat[4], "rate_by_connections", "PNGs a second by connections"),
-        (axes.flat[5], "images_a_second_by_batch", "pictures a second by pictures a request"),
+        (axes.flat[5], "images_a_second_by_batch", "pictures a second by batch"),
     ):
         for name, colour in ((SERVICE, "#c4511b"), (SCRIPT, "#7d8ca3")):
             if name not in rounds:
