@@ -21,6 +21,7 @@ from service.api import (
     docs,
     feature_maps,
     health,
+    layers,
     metrics,
     model,
     model_repository,
@@ -212,6 +213,7 @@ def _add_routes(app: FastAPI) -> None:
         predict,
         feature_maps,
         model,
+        layers,
         metrics,
         model_repository,  # Before open_inference, which would take `stats` for a model.
         open_inference,

@@ -18,5 +18,15 @@ class Assessment(NamedTuple):
     """(n,) float32, any number, the higher the stranger; None if the model has no such score."""
 
 
+class Weights(NamedTuple):
+    """What a layer learned."""
+
+    kernel: Tensor
+    """(height, width, inputs, outputs) float32 of a convolution, (inputs, outputs) of a dense
+    layer, as Keras has it."""
+    bias: Tensor
+    """(outputs,) float32."""
+
+
 Pixels = NDArray[Any]
 """One picture: (height, width) uint8 or float32 in [0, 255]."""

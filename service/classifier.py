@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from service.arrays import Assessment, Pixels, Tensor
+from service.arrays import Assessment, Pixels, Tensor, Weights
 from service.artifact import Artifact, Layer, Manifest, verify
 from service.engines import Engine, load_engine
 from service.errors import ArtifactError
@@ -104,6 +104,10 @@ class Classifier:
         images = np.array(pixels, np.float32).reshape(-1, *spec.shape)
         images /= np.float32(spec.scale)
         return images
+
+    def weights(self, layer: Layer) -> Weights:
+        """Return kernel and bias of a layer of the manifest that has parameters."""
+        return self._engine.weights(layer.name)
 
     @property
     def layers_with_maps(self) -> list[Layer]:

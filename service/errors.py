@@ -119,6 +119,13 @@ class UnknownVersion(RequestError):
     code = "unknown_version"
 
 
+class UnknownLayer(RequestError):
+    """A layer that the network does not have."""
+
+    status = 404
+    code = "unknown_layer"
+
+
 class NotAcceptable(RequestError):
     """An Accept header that allows none of the answers there are."""
 

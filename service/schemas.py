@@ -102,6 +102,22 @@ class FeatureMapsResponse(_Schema):
     layers: list[LayerMaps]
 
 
+class LayerWeights(_Schema):
+    """A layer with what it learned, one kernel an output channel."""
+
+    model: ModelVersion
+    layer: Layer
+    channels: list[int]
+    """Which output channels `kernels` and `bias` hold, in their order; empty for a layer without
+    parameters, as are those."""
+    kernels: list[list[list[list[float]]]] | list[list[float]]
+    """(channels, input channels, height, width) of a convolution, (channels, inputs) of a dense
+    layer. A pixel is the activation of: the sum of window times kernel over all input channels,
+    plus the bias. The inputs of the first layer are pixels divided by the input's `scale`."""
+    bias: list[float]
+    """(channels,)."""
+
+
 class ModelSummary(_Schema):
     """The model that is being served."""
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service.admission import Ticket
 from service.api.admission import admit, run
+from service.api.channels import ChannelsQuery, select_channels, split
 from service.api.dependencies import AcceptHeader, LoadedClassifier, PrepareQuery, ServiceSettings
 from service.api.documentation import ERROR_RESPONSES, picture_request
 from service.api.negotiation import preferred
@@ -38,9 +39,7 @@ async def feature_maps(
     layer: Annotated[
         list[str], Query(description="Only these layers; repeated, or separated by commas.")
     ] = [],  # noqa: B006 (FastAPI copies it)
-    channels: Annotated[
-        list[str], Query(description="Only these channels, counted from 0; likewise.")
-    ] = [],  # noqa: B006
+    channels: ChannelsQuery = [],  # noqa: B006
     map_format: Annotated[
         MapFormat | None,
         Query(alias="format", description="Takes precedence over the Accept header."),
@@ -58,7 +57,7 @@ async def feature_maps(
         media_type = preferred(accept, list(_MEDIA_TYPES.values()))
     else:
         media_type = _MEDIA_TYPES[map_format]
-    selection = _select(classifier.layers_with_maps, _split(layer), _split(channels))
+    selection = _select(classifier.layers_with_maps, split(layer), split(channels))
     answer = _as_png if media_type == "image/png" else _as_json
     with admit(request) as ticket:
         upload = await receive(request, ticket)
@@ -93,10 +92,6 @@ for _method in ("POST", "PUT"):  # PUT because that is what `curl -T picture.png
 Selection = Sequence[tuple[Layer, list[int]]]
 
 
-def _split(values: Sequence[str]) -> list[str]:
-    return [item.strip() for value in values for item in value.split(",")]
-
-
 def _select(layers: Sequence[Layer], names: Sequence[str], channels: Sequence[str]) -> Selection:
     """Return the layers to answer with the channels of each.
 
@@ -108,21 +103,7 @@ def _select(layers: Sequence[Layer], names: Sequence[str], channels: Sequence[st
         if name not in known:
             raise InvalidParameter(f"layer: no {name!r}; there are {', '.join(known)}")
     chosen = [layer for layer in layers if not names or layer.name in names]
-    numbers = [_channel(text) for text in channels]
-    for layer in chosen:
-        count = layer.output_shape[-1]
-        for number in numbers:
-            if number >= count:
-                raise InvalidParameter(
-                    f"channels: no {number} in {layer.name}, its channels are 0…{count - 1}"
-                )
-    return [(layer, numbers or list(range(layer.output_shape[-1]))) for layer in chosen]
-
-
-def _channel(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
-        raise InvalidParameter(f"channels: {text!r} is not a channel number")
-    return int(text)
+    return [(layer, select_channels(layer, channels)) for layer in chosen]
 
 
 def _one_image(

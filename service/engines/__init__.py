@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Protocol
 
-from service.arrays import Assessment, Tensor
+from service.arrays import Assessment, Tensor, Weights
 from service.artifact import FLATBUFFER, Artifact
 from service.errors import ArtifactError
 from service.settings import EngineChoice
@@ -36,6 +36,10 @@ class Engine(Protocol):
         Returns:
             By layer name, the layer's output: (n, …) float32.
         """
+        ...
+
+    def weights(self, layer: str) -> Weights:
+        """Return kernel and bias of a layer that has parameters, exactly as they were trained."""
         ...
 
 

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
-from service.arrays import Assessment, Tensor
+from service.arrays import Assessment, Tensor, Weights
 from service.artifact import FLATBUFFER, INT8_FLATBUFFER, Artifact
 from service.errors import ArtifactError
 
@@ -37,6 +37,12 @@ class LiteRTEngine:
             outputs: Mapping[str, Tensor] = runner(**{self._input: images})
         return outputs
 
+    def weights(self, layer: str) -> Weights:
+        # The schema takes a tenth of a second to import, and most processes are never asked.
+        from service.engines.flatbuffer import WeightReader  # noqa: PLC0415
+
+        return WeightReader(self._mappers.content, "feature_maps").read(layer)
+
 
 class _RunnerPool:
     """Signature runners of one flatbuffer, each used by one thread at a time.
@@ -49,7 +55,7 @@ class _RunnerPool:
         self._path: Path = artifact.directory / flatbuffer
         # A later runner must come from the same bytes, whatever happens to the directory: requests
         # go on with this version while it is being replaced or removed.
-        self._content = self._path.read_bytes()
+        self.content = self._path.read_bytes()
         self._signature = signature
         self._idle: list[SignatureRunner] = [self._create()]
 
@@ -65,7 +71,7 @@ class _RunnerPool:
 
     def _create(self) -> SignatureRunner:
         try:
-            interpreter = Interpreter(model_content=self._content, num_threads=1)
+            interpreter = Interpreter(model_content=self.content, num_threads=1)
             return interpreter.get_signature_runner(self._signature)
         except (ValueError, RuntimeError) as error:
             raise ArtifactError(

@@ -9,7 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import tensorflow as tf
 
-from service.arrays import Assessment, Tensor
+from service.arrays import Assessment, Tensor, Weights
 from service.artifact import Artifact
 from service.errors import ArtifactError
 
@@ -41,3 +41,7 @@ class TensorFlowEngine:
     def feature_maps(self, images: Tensor) -> Mapping[str, Tensor]:
         outputs = self._feature_maps(**{self._input: tf.constant(images)})
         return {name: output.numpy() for name, output in outputs.items()}
+
+    def weights(self, layer: str) -> Weights:
+        values = {variable.name.removesuffix(":0"): variable for variable in self._model.variables}
+        return Weights(values[f"{layer}/kernel"].numpy(), values[f"{layer}/bias"].numpy())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.arrays import Assessment, Tensor
+from service.arrays import Assessment, Tensor, Weights
 from service.artifact import Artifact
 from service.classifier import Classifier
 from service.errors import ArtifactError
@@ -66,6 +66,9 @@ class BrokenEngine:
 
     def feature_maps(self, images: Tensor) -> Mapping[str, Tensor]:
         return self.maps
+
+    def weights(self, layer: str) -> Weights:
+        raise LookupError(layer)
 
 
 UNIFORM = np.full((1, 10), 0.1, np.float32)

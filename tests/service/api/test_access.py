@@ -56,6 +56,7 @@ def test_health_and_pages_are_open(guarded: httpx.Client, path: str) -> None:
         ("POST", "/predict?top_k=1", "predict"),
         ("POST", "/feature-maps", "predict"),
         ("GET", "/model/summary", "predict"),
+        ("GET", "/model/layers/conv2d_1", "predict"),
         ("GET", "/metrics", "observe"),
         ("GET", "/v2", "predict"),
         ("GET", "/v2/models/fashion_mnist", "predict"),

@@ -16,6 +16,7 @@ def test_every_route_and_verb_is_documented_with_its_errors(strict_client: httpx
         ("post", "/feature-maps"),
         ("put", "/feature-maps"),
         ("get", "/model/summary"),
+        ("get", "/model/layers/{name}"),
         ("get", "/livez"),
         ("get", "/readyz"),
         ("get", "/metrics"),
