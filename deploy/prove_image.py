@@ -1,27 +1,30 @@
 """Builds the Dockerfile and runs what it gives, on a Debian machine without a Docker engine.
 
-    sudo python3 deploy/prove_image.py [--target training] [--lock service-extras]
+    sudo python3 -m deploy.prove_image [--target training] [--lock service-extras] [--twice]
 
 The base image is made by debootstrap and tagged as the one the Dockerfile names; buildah builds in
-a chroot. What was built then runs as a container would run it (deploy/contained.py), is asked, and
-is stopped in the middle of a request. Needs root, a network for the packages, and Debian's buildah
-and debootstrap; takes about two minutes, and leaves its storage in --folder for the next time.
+a chroot. What was built then runs as a container would run it (deploy/contained.py), without a
+shell, is asked, and is stopped in the middle of a request. `--twice` builds it again from nothing
+and holds the layers of both to be the same to the byte. Needs root, a network for the packages, and
+Debian's buildah and debootstrap; takes about two minutes, and leaves its storage in --folder for
+the next time.
 """
 
 import argparse
-import http.client
 import json
-import shutil
-import socket
+import re
 import subprocess
 import sys
 import time
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
-PICTURE = ROOT / "tests/data/png/0000-ankle-boot.png"
+from deploy.asking import PICTURE, ask, asked, check, free_port, say, wait_for
+from deploy.buildah import FOLDER, ROOT, Buildah
+
 ENVIRONMENT = "opt/fashion-mnist"
+SHELLS = ["sh", "dash", "bash", "rbash"]
 ALLOWED_BYTES_ABOVE_BASE = 250_000_000
 STARTUP_SECONDS = 60
 
@@ -31,59 +34,86 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--target", choices=["service", "training"], default="service")
     parser.add_argument("--lock", default="service", help="of requirements/, for the service")
-    parser.add_argument("--folder", type=Path, default=Path("/var/tmp/fashion-mnist-proof"))  # noqa: S108
-    parser.add_argument("--mirror", help="of Debian; that of the machine by default")
+    parser.add_argument("--twice", action="store_true", help="build it again and compare")
+    parser.add_argument("--folder", type=Path, default=FOLDER)
     options = parser.parse_args()
-    engine = Buildah(options.folder)
-    base = base_image()
-    if not engine.has(base):
-        make_base(engine, base, options.mirror or machine_mirror())
+    buildah = Buildah(options.folder)
+    base = buildah.make_base()
     image = f"localhost/fashion-mnist-{options.target}"
+    build = [f"--target={options.target}", f"--build-arg=LOCK={options.lock}", "--timestamp=0"]
     say(f"build --target {options.target} (LOCK={options.lock})")
-    engine.build(image, options.target, options.lock)
-    above = engine.size(image) - engine.size(base)
+    buildah.build(image, *build)
+    if options.twice:
+        say("build it again, from nothing")
+        buildah.build(f"{image}-again", "--no-cache", *build)
+        first, second = (
+            buildah.inspect(name)["rootfs"]["diff_ids"] for name in (image, f"{image}-again")
+        )
+        print(*first, sep="\n")
+        check(first == second, f"the second image has other layers: {second}")
+    above = size(buildah, image) - size(buildah, base)
     print(f"{above / 1e6:.0f} MB above the base")
-    with engine.container(image) as container:
-        sbom = json.loads((container.root / ENVIRONMENT / "sbom.cdx.json").read_text())
-        print(f"{len(sbom['components'])} components in its SBOM")
+    with Container(buildah, image) as container:
+        lock = options.lock if options.target == "service" else "training"
+        prove_what_is_installed(container, lock)
         if options.target == "training":
             say("run it")
-            process = container.start("--version")
-            return process.wait(STARTUP_SECONDS)
+            return container.start("--version").wait(STARTUP_SECONDS)
         if options.lock == "service":
             check(above <= ALLOWED_BYTES_ABOVE_BASE, "the image is too large")
-        names = {component["name"] for component in sbom["components"]}
-        check(not names & {"tensorflow", "keras", "pip"}, "the image has what it must not have")
         prove_service(container)
     say("proved")
     return 0
 
 
+def prove_what_is_installed(container: "Container", lock: str) -> None:
+    """Hold the bill of materials in the image, and what lies beside it, against the lock."""
+    environment = container.root / ENVIRONMENT
+    bill = json.loads((environment / "sbom.cdx.json").read_text())
+    listed = {name_of(part["name"]): part["version"] for part in bill["components"]}
+    folders = environment.glob("lib/python*/site-packages/*.dist-info")
+    installed = dict(folder.name.removesuffix(".dist-info").split("-", 1) for folder in folders)
+    installed = {name_of(name): version for name, version in installed.items()}
+    check(listed == installed, f"the SBOM lies: {listed.items() ^ installed.items()}")
+    del installed["fashion-mnist-service"]
+    text = (ROOT / "requirements" / f"{lock}.txt").read_text()
+    locked = {name_of(name): version for name, version in re.findall(r"(?m)^(\S+)==(\S+)", text)}
+    check(installed.items() <= locked.items(), f"not locked: {installed.items() - locked.items()}")
+    print(f"{len(listed)} components in its SBOM, each of them installed and locked")
+
+
+def name_of(package: str) -> str:
+    """Return a package's name as indexes compare it, without extras."""
+    return re.sub(r"[-_.]+", "-", package.partition("[")[0]).lower()
+
+
 def prove_service(container: "Container") -> None:
     """Start the service as PID 1, ask it, and stop it in the middle of a request."""
-    say("run it: PID 1, user 10001, no capabilities, read-only root file system")
+    say("run it: PID 1, user 10001, no capabilities, read-only root file system, no shell")
+    container.remove_shells()
     port = free_port()
+    url = f"http://127.0.0.1:{port}"
     process = container.start(FASHION_PORT=str(port))
     try:
-        wait_until_ready(port, process)
+        wait_for("readiness", lambda: process.poll() is None and ask(f"{url}/readyz")[0] == 200)
         check(container.healthcheck(FASHION_PORT=str(port)) == 0, "the health check fails")
         say("post a picture")
-        picture = PICTURE.read_bytes()
-        answer = post(port, picture)
-        print(answer.decode())
-        check(b'"label":"Ankle boot"' in answer, "that is no ankle boot")
+        answer = asked(f"{url}/predict", PICTURE)
+        print(answer)
+        check(answer["predictions"][0]["label"] == "Ankle boot", "that is no ankle boot")
         say("SIGTERM while a picture is still arriving")
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
         connection.putrequest("POST", "/predict")
-        connection.putheader("Content-Length", str(len(picture)))
-        connection.endheaders(picture[:100])
+        connection.putheader("Content-Length", str(len(PICTURE)))
+        connection.endheaders(PICTURE[:100])
         time.sleep(0.5)
         container.terminate(process)
-        time.sleep(0.5)
-        connection.send(picture[100:])
+        wait_for("unreadiness", lambda: ask(f"{url}/readyz")[0] == 503)
+        check(container.healthcheck(FASHION_PORT=str(port)) != 0, "healthy and about to end")
+        connection.send(PICTURE[100:])
         response = connection.getresponse()
         print(response.status, response.read()[:70].decode(), "…")
-        check(response.status == http.client.OK, "the accepted request was lost")
+        check(response.status == 200, "the accepted request was lost")
         connection.close()
         status = process.wait(STARTUP_SECONDS)
         print("exit status", status)
@@ -93,75 +123,34 @@ def prove_service(container: "Container") -> None:
         process.kill()
 
 
-class Buildah:
-    """Buildah with a storage of its own, which nothing else on the machine sees."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-
-    def __call__(self, *arguments: str | Path, check: bool = True) -> str:
-        """Run one command and return what it prints."""
-        storage = [f"--root={self.folder}/storage", f"--runroot={self.folder}/run"]
-        command = ["buildah", *storage, "--storage-driver=vfs", *map(str, arguments)]
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=check)
-        return done.stdout.strip()
-
-    def has(self, image: str) -> bool:
-        """Whether the image is in the storage."""
-        return bool(self("images", "--quiet", "--filter", f"reference={image}", check=False))
-
-    def build(self, image: str, target: str, lock: str) -> None:
-        """Build a target of the Dockerfile, with the machine's certificates and pip settings."""
-        mounts = ["--volume=/etc/ssl/certs:/etc/ssl/certs:ro"]
-        if Path("/etc/pip.conf").exists():
-            mounts.append("--volume=/etc/pip.conf:/etc/pip.conf:ro")
-        self(
-            "build",
-            "--isolation=chroot",
-            "--pull-never",
-            "--layers",
-            "--format=docker",  # The OCI format has no health check.
-            "--quiet",
-            f"--build-arg=LOCK={lock}",
-            *mounts,
-            f"--target={target}",
-            f"--tag={image}",
-            ".",
-        )
-
-    def size(self, image: str) -> int:
-        """Return the bytes of all layers, uncompressed."""
-        with self.container(image) as container:
-            du = subprocess.run(
-                ["du", "--summarize", "--bytes", container.root],
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-            )
-        return int(du.stdout.split()[0])
-
-    def container(self, image: str) -> "Container":
-        """Unpack an image for the length of a `with` block."""
-        return Container(self, image)
+def size(buildah: Buildah, image: str) -> int:
+    """Return the bytes of all layers, uncompressed."""
+    with Container(buildah, image) as container:
+        command = ["du", "--summarize", "--bytes", str(container.root)]
+        du = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return int(du.stdout.split()[0])
 
 
 class Container:
     """An unpacked image, run by what its configuration says."""
 
-    def __init__(self, engine: Buildah, image: str) -> None:
-        self._engine = engine
-        inspected = json.loads(engine("inspect", "--type=image", image))
-        self._config: dict[str, Any] = inspected["Docker"]["config"]
-        self._name = engine("from", "--pull-never", image)
-        self.root = Path(engine("mount", self._name))
+    def __init__(self, buildah: Buildah, image: str) -> None:
+        self._buildah = buildah
+        self._config: dict[str, Any] = buildah.inspect(image)["config"]
+        self._name = buildah("from", "--pull-never", image)
+        self.root = Path(buildah("mount", self._name))
 
     def __enter__(self) -> "Container":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._engine("umount", self._name)
-        self._engine("rm", self._name)
+        self._buildah("umount", self._name)
+        self._buildah("rm", self._name)
+
+    def remove_shells(self) -> None:
+        """Take from this container, not from its image, whatever could run a script."""
+        for shell in SHELLS:
+            (self.root / "usr/bin" / shell).unlink(missing_ok=True)
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start its entrypoint."""
@@ -191,87 +180,6 @@ class Container:
         namespaces = ["--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child"]
         confined = [sys.executable, str(contained), json.dumps(specification)]
         return subprocess.Popen(["unshare", *namespaces, "--", *confined])
-
-
-def base_image() -> str:
-    """Return the image the Dockerfile starts from, by its whole name."""
-    lines = (ROOT / "Dockerfile").read_text().splitlines()
-    [name] = [line.split()[1] for line in lines if line.endswith(" AS base")]
-    return f"docker.io/library/{name}"
-
-
-def make_base(engine: Buildah, image: str, mirror: str) -> None:
-    """Make a stand-in for the official image: the same Debian release with its own Python."""
-    suite = image.rpartition("-")[2]
-    say(f"a stand-in for {image}, from Debian {suite}")
-    system = engine.folder / "base"
-    shutil.rmtree(system, ignore_errors=True)
-    packages = "--include=ca-certificates,python3,python3-venv"
-    with (engine.folder / "debootstrap.log").open("w") as log:
-        command = ["debootstrap", "--variant=minbase", packages, suite, str(system), mirror]
-        subprocess.run(command, stdout=log, check=True)
-    python = system / "usr/local/bin/python"  # Where the official image has it.
-    python.symlink_to("/usr/bin/python3")
-    container = engine("from", "scratch")
-    engine("copy", "--quiet", container, system, "/")
-    engine("commit", "--quiet", container, image)
-    engine("rm", container)
-    shutil.rmtree(system)
-
-
-def machine_mirror() -> str:
-    """Return the mirror that the machine's own apt uses."""
-    targets = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return next(line for line in targets.stdout.splitlines() if "security" not in line)
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
-
-
-def wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Return once the service says so."""
-    deadline = time.monotonic() + STARTUP_SECONDS
-    while time.monotonic() < deadline:
-        check(process.poll() is None, "the service ended")
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        try:
-            connection.request("GET", "/readyz")
-            if connection.getresponse().status == http.client.OK:
-                return
-        except OSError:
-            time.sleep(0.05)
-        finally:
-            connection.close()
-    check(False, f"not ready after {STARTUP_SECONDS} s")
-
-
-def post(port: int, picture: bytes) -> bytes:
-    """Ask what is on a picture."""
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    connection.request("POST", "/predict", picture)
-    answer = connection.getresponse().read()
-    connection.close()
-    return answer
-
-
-def say(step: str) -> None:
-    """Announce a step."""
-    print(f"\n== {step}", flush=True)
-
-
-def check(condition: bool, complaint: str) -> None:
-    """End with a sentence unless the condition holds."""
-    if not condition:
-        sys.exit(f"FAILED: {complaint}")
 
 
 if __name__ == "__main__":
