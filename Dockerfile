@@ -17,32 +17,39 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
 
-# The wheel of this project, and the tools that install it and write down what is installed.
-FROM base AS build
+# What installs, and writes down what is installed.
+FROM base AS tools
 COPY requirements/build.txt /requirements/
 RUN ["python", "-m", "venv", "/build"]
 RUN ["/build/bin/pip", "install", "--quiet", "--require-hashes", "--requirement", "/requirements/build.txt"]
+
+FROM tools AS wheel
 COPY . /source/
 RUN ["/build/bin/pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheels", "/source"]
 
-FROM build AS service-environment
+# The project comes last: a change of it installs nothing else anew. What is compiled knows no time.
+FROM tools AS service-environment
 ARG LOCK=service
+COPY requirements/${LOCK}.txt /requirements/
 RUN ["python", "-m", "venv", "--without-pip", "/opt/fashion-mnist"]
 RUN /build/bin/pip --python /opt/fashion-mnist install --quiet --no-compile --require-hashes \
-        --requirement /source/requirements/${LOCK}.txt && \
-    /build/bin/pip --python /opt/fashion-mnist install --quiet --no-compile --no-deps /wheels/*.whl && \
+        --requirement /requirements/${LOCK}.txt
+COPY --from=wheel /wheels /wheels
+RUN /build/bin/pip --python /opt/fashion-mnist install --quiet --no-compile --no-deps /wheels/*.whl && \
     /build/bin/cyclonedx-py environment --output-reproducible \
-        --output-file /opt/fashion-mnist/sbom.cdx.json /opt/fashion-mnist
-RUN ["python", "-m", "compileall", "-qq", "--invalidation-mode", "unchecked-hash", "/opt/fashion-mnist/lib"]
+        --output-file /opt/fashion-mnist/sbom.cdx.json /opt/fashion-mnist && \
+    python -m compileall -qq --invalidation-mode unchecked-hash /opt/fashion-mnist/lib
 
-FROM build AS training-environment
+FROM tools AS training-environment
+COPY requirements/training.txt /requirements/
 RUN ["python", "-m", "venv", "--without-pip", "/opt/fashion-mnist"]
 RUN /build/bin/pip --python /opt/fashion-mnist install --quiet --no-compile --require-hashes \
-        --requirement /source/requirements/training.txt && \
-    /build/bin/pip --python /opt/fashion-mnist install --quiet --no-compile --no-deps /wheels/*.whl && \
+        --requirement /requirements/training.txt
+COPY --from=wheel /wheels /wheels
+RUN /build/bin/pip --python /opt/fashion-mnist install --quiet --no-compile --no-deps /wheels/*.whl && \
     /build/bin/cyclonedx-py environment --output-reproducible \
-        --output-file /opt/fashion-mnist/sbom.cdx.json /opt/fashion-mnist
-RUN ["python", "-m", "compileall", "-qq", "--invalidation-mode", "unchecked-hash", "/opt/fashion-mnist/lib"]
+        --output-file /opt/fashion-mnist/sbom.cdx.json /opt/fashion-mnist && \
+    python -m compileall -qq --invalidation-mode unchecked-hash /opt/fashion-mnist/lib
 
 # Trains and publishes: TensorFlow and the data set are inside.
 FROM base AS training

@@ -56,6 +56,15 @@ def test_a_misspelt_field_of_an_inference_service_is_noticed() -> None:
     assert unknown_fields(wrong) == ["imagee"]
 
 
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_the_pods_of_the_inference_service_are_what_the_api_server_takes(version: str) -> None:
+    scaling = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget"}
+    predictor = INFERENCE_SERVICE["spec"]["predictor"]
+    spec = {name: predictor[name] for name in predictor.keys() - scaling}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "predictor"}, "spec": spec}
+    kubernetes_validate.validate(pod, version, strict=True)
+
+
 def test_the_service_monitor_is_one_as_the_prometheus_operator_defines_it() -> None:
     check(SERVICE_MONITOR)
 

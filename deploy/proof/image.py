@@ -1,9 +1,9 @@
 """Builds the Dockerfile and runs what it gives, on a Debian machine without a Docker engine.
 
-    sudo python3 -m deploy.prove_image [--target training] [--lock service-extras] [--twice]
+    sudo python3 -m deploy.proof.image [--target training] [--lock service-extras] [--twice]
 
 The base image is made by debootstrap and tagged as the one the Dockerfile names; buildah builds in
-a chroot. What was built then runs as a container would run it (deploy/contained.py), without a
+a chroot. What was built then runs as a container would run it (contained.py), without a
 shell, is asked, and is stopped in the middle of a request. `--twice` builds it again from nothing
 and holds the layers of both to be the same to the byte. Needs root, a network for the packages, and
 Debian's buildah and debootstrap; takes about two minutes, and leaves its storage in --folder for
@@ -20,8 +20,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from deploy.asking import PICTURE, ask, asked, check, free_port, say, wait_for
-from deploy.buildah import FOLDER, ROOT, Buildah
+from deploy.proof.asking import PICTURE, ask, asked, check, free_port, say, wait_for
+from deploy.proof.buildah import FOLDER, ROOT, Buildah
 
 ENVIRONMENT = "opt/fashion-mnist"
 SHELLS = ["sh", "dash", "bash", "rbash"]

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from typing import Any
 
-from deploy.buildah import ROOT
+from deploy.proof.buildah import ROOT
 
 PICTURE = (ROOT / "tests/data/png/0000-ankle-boot.png").read_bytes()
 CLIENTS = 4
+PAUSE_SECONDS = 0.02
+"""Between two requests of a client: a load to lose something of, not one to be slow under."""
 REQUESTS_OF_A_LOAD = 200
 TIMEOUT_SECONDS = 30
 PATIENCE_SECONDS = 60
@@ -50,13 +52,14 @@ def wait_for(what: str, condition: Callable[[], bool], seconds: float = PATIENCE
 
 @contextmanager
 def losing_nothing(url: str) -> Iterator[None]:
-    """Post pictures without a pause, before, in and after the block; each must be answered."""
+    """Keep posting pictures, before, in and after the block; each must be answered."""
     statuses: list[int | str] = []
     over = threading.Event()
 
     def client() -> None:
         while not over.is_set():
             statuses.append(ask(f"{url}/predict", PICTURE)[0])
+            time.sleep(PAUSE_SECONDS)
 
     def some_more() -> None:
         enough = len(statuses) + REQUESTS_OF_A_LOAD

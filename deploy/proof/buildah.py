@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 FOLDER = Path("/var/tmp/fashion-mnist-proof")  # noqa: S108 (of root alone)
 """Keeps what was built for the next time; whoever has seen enough removes it."""
 
@@ -59,6 +59,11 @@ class Buildah:
             *source,
             stdin=dockerfile,
         )
+
+    def save(self, image: str, archive: Path) -> None:
+        """Write an image down as `docker load` reads it."""
+        archive.unlink(missing_ok=True)
+        self("push", "--quiet", image, f"docker-archive:{archive}:{image}")
 
     def make_base(self) -> str:
         """Make a stand-in for the image the Dockerfile starts from, unless there is one.
