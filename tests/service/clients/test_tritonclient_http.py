@@ -37,7 +37,12 @@ def test_health_and_metadata(server: Any) -> None:
     assert server.is_model_ready(MODEL)
     assert server.is_model_ready(MODEL, "1")
     assert not server.is_model_ready(MODEL, "7")
-    assert "binary_tensor_data" in server.get_server_metadata()["extensions"]
+    assert server.get_server_metadata()["extensions"] == [
+        "binary_tensor_data",
+        "classification",
+        "model_repository",
+        "statistics",
+    ]
     assert server.get_model_metadata(MODEL, "1")["platform"] == "tensorflow_savedmodel"
 
 
