@@ -28,6 +28,7 @@ from tests.service.conftest import (
     run_service,
     samples_of,
     serve_process,
+    unused_port,
     wait_for,
     wait_until_ready,
 )
@@ -35,12 +36,6 @@ from tests.service.conftest import (
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 MODEL = "fashion_mnist"
-
-
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

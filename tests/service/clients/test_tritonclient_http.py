@@ -139,6 +139,11 @@ def test_statistics_count_images_executions_and_every_phase(
                 assert phases[part]["count"] == 5
                 assert phases[part]["ns"] > 0
             assert sum(phases[part]["ns"] for part in parts) <= phases["success"]["ns"]
+            one, five = counted["batch_stats"]
+            assert (one["batch_size"], one["compute_infer"]["count"]) == (1, 1)
+            assert (five["batch_size"], five["compute_infer"]["count"]) == (5, 4)
+            for part in parts[1:]:
+                assert one[part]["ns"] + five[part]["ns"] == phases[part]["ns"]
 
 
 def test_repository_index_load_and_unload(
