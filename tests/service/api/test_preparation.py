@@ -20,7 +20,7 @@ def steps_of(
     response = client.put("/preparation", params={"prepare": prepare}, content=picture)
     assert response.status_code == 200, response.text
     answer = PreparationResponse.model_validate_json(response.content)
-    pictures = {
+    pictures: dict[str, Image.Image] = {
         step.name: Image.open(io.BytesIO(base64.b64decode(step.png))) for step in answer.steps
     }
     for step in answer.steps:
