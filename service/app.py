@@ -27,6 +27,7 @@ from service.api import (
     model_repository,
     open_inference,
     predict,
+    preparation,
     tf_serving,
     web,
 )
@@ -229,6 +230,7 @@ def _add_routes(app: FastAPI) -> None:
     for family in (
         predict,
         feature_maps,
+        preparation,
         model,
         layers,
         metrics,
