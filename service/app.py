@@ -33,6 +33,7 @@ from service.api import (
 )
 from service.api.access import AccessMiddleware
 from service.api.admission import DEADLINE_HEADER
+from service.api.ending import EndingMiddleware
 from service.api.errors import add_error_handlers
 from service.api.headers import HeadersMiddleware
 from service.api.observation import HEADER as REQUEST_ID_HEADER
@@ -209,6 +210,7 @@ def _add_middleware(app: FastAPI) -> None:
     """Put what every request passes before the routes, from the innermost to the outermost."""
     settings: Settings = app.state.settings
     keys: KeyRing | None = app.state.keys
+    app.add_middleware(EndingMiddleware, admission=app.state.admission)
     if keys is not None:
         app.add_middleware(AccessMiddleware, keys=keys)
     if settings.cors_origins:
