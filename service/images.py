@@ -13,6 +13,7 @@ from service.arrays import Pixels
 from service.errors import EmptyBody, ImageTooLarge, InvalidImage
 from service.observation import finish
 from service.preparation import WORKING_SIDE, prepare_photo
+from service.steps import Step, show
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -93,12 +94,18 @@ def read_image(
 def _prepare(image: Image.Image, prepare: Prepare, shape: tuple[int, int]) -> PreparedImage:
     height, width = shape
     if prepare == "auto" and image.size == (width, height):
+        show(Step("decoded", image))
         grey = _to_grey(image)
+        show(Step("grey", grey))
         # Half the time of numpy's array interface, which counts for a picture as small as this.
         return PreparedImage(np.frombuffer(grey.tobytes(), np.uint8).reshape(shape), "none")
     if prepare == "plain":
-        grey = _to_grey(image).resize((width, height), Image.Resampling.LANCZOS)
-        return PreparedImage(np.asarray(grey), "plain")
+        show(Step("decoded", image))
+        grey = _to_grey(image)
+        show(Step("grey", grey))
+        small = grey.resize((width, height), Image.Resampling.LANCZOS)
+        show(Step("resized", small))
+        return PreparedImage(np.asarray(small), "plain")
     return PreparedImage(prepare_photo(_to_rgb(image), shape=shape), "photo")
 
 

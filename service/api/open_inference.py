@@ -15,6 +15,7 @@ from service.errors import InvalidInference
 from service.observation import begin, finish
 from service.protocols.inference import infer
 from service.protocols.open_inference import (
+    REST_EXTENSIONS,
     model_metadata,
     read_message,
     server_metadata,
@@ -43,7 +44,7 @@ NamedVersion = Annotated[Classifier, Depends(_version)]
 @router.get("", summary="What this server is")
 async def server(request: Request) -> dict[str, object]:
     """Answer name, version and the extensions of the protocol."""
-    return server_metadata(request.app.version)
+    return server_metadata(request.app.version, REST_EXTENSIONS)
 
 
 @health.get("/live", summary="The process runs")

@@ -2,10 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    NonNegativeInt,
+    ValidationError,
+    model_validator,
+)
 
 from service.artifact import Manifest
 from service.documents import JsonLimits, parse_json
@@ -24,12 +32,31 @@ PLATFORM = "tensorflow_savedmodel"
 
 SERVER_NAME = "fashion_mnist_service"
 
-EXTENSIONS = ["binary_tensor_data", "classification", "model_repository", "statistics"]
+REST_EXTENSIONS = ["binary_tensor_data", "classification", "model_repository", "statistics"]
+
+GRPC_EXTENSIONS = ["classification"]
+
+
+MAX_ITEMS = 1024
+"""Inputs, outputs or dimensions that are looked at; no model has as many."""
+
+T = TypeVar("T")
+
+# A body has room for millions of wrong items, and to note all of them would take minutes.
+_Items = Annotated[list[T], FailFast(), Field(max_length=MAX_ITEMS)]
 
 
 class _Part(BaseModel):
     # What a server does not know it ignores: clients send parameters of other servers along.
     model_config = ConfigDict(strict=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, fields: object) -> object:
+        """Take null for a field left out: some clients write all the fields they know."""
+        if not isinstance(fields, dict):
+            return fields
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 class _InputParameters(_Part):
@@ -38,7 +65,7 @@ class _InputParameters(_Part):
 
 class _Input(_Part):
     name: str
-    shape: list[NonNegativeInt]
+    shape: _Items[int]
     datatype: str
     parameters: _InputParameters = _InputParameters()
     data: Any = None
@@ -62,8 +89,8 @@ class _Parameters(_Part):
 class _Request(_Part):
     id: str | None = None
     parameters: _Parameters = _Parameters()
-    inputs: list[_Input]
-    outputs: list[_Output] = []
+    inputs: _Items[_Input]
+    outputs: _Items[_Output] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +185,9 @@ def write_message(
     return (b"".join([head, *tails]), len(head)) if tails else (head, None)
 
 
-def server_metadata(version: str) -> dict[str, object]:
-    """Return what the server is."""
-    return {"name": SERVER_NAME, "version": version, "extensions": EXTENSIONS}
+def server_metadata(version: str, extensions: Sequence[str]) -> dict[str, object]:
+    """Return what the server is; which extensions it has depends on what carries them."""
+    return {"name": SERVER_NAME, "version": version, "extensions": extensions}
 
 
 def model_metadata(manifest: Manifest, versions: Sequence[int]) -> dict[str, object]:

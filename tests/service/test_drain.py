@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.conftest import serve_process, wait_for, wait_until_ready
+from tests.service.conftest import serve_process, wait_for, wait_until_ready, workers_of
 
 CLIENTS = 8
 
@@ -38,13 +37,6 @@ class Client(threading.Thread):
                     self.answers.append(answer)
                     if answer.status_code != 200:
                         return
-
-
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [
-        int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
