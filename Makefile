@@ -72,9 +72,9 @@ proto: $(VENV)/.all
 
 lock: $(BIN)/python
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	$(COMPILE) --upgrade $(call extras,grpc otel s3 training test) -o requirements/all.txt
+	$(COMPILE) --upgrade $(call extras,grpc otel s3 signing training test) -o requirements/all.txt
 	$(COMPILE) $(AS_TESTED) $(call extras,) -o requirements/service.txt
-	$(COMPILE) $(AS_TESTED) $(call extras,grpc otel s3 gcs) -o requirements/service-extras.txt
+	$(COMPILE) $(AS_TESTED) $(call extras,grpc otel s3 gcs signing) -o requirements/service-extras.txt
 	$(COMPILE) $(AS_TESTED) $(call extras,training) -o requirements/training.txt
 	$(COMPILE) $(AS_TESTED) --group build -o requirements/build.txt
 	$(COMPILE) $(AS_TESTED) $(call extras,ray) --group test-ray -o requirements/ray.txt

@@ -100,10 +100,8 @@ async def _serve_versions(
 ) -> None:
     """Load what there is, then keep looking for as long as the process serves."""
     await run_in_threadpool(repository.open)
-    # What is there by now stays. To look through all of it for garbage, again and again, took a
-    # third of the time under load, during which nobody was answered.
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # What is there by now stays: to look for garbage in it takes long, and stops all.
     manifest = repository.classifier().manifest
     await run_in_threadpool(workers.follow)  # The model may be unloaded for now.
     loaded.set()
@@ -169,10 +167,6 @@ def _exit(reason: str) -> NoReturn:
     os._exit(STARTUP_FAILURE)
 
 
-def _share_of_processors(workers: int) -> int:
-    return max(1, available_processors() // workers)
-
-
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the application; without `settings`, they come from the environment."""
     app = FastAPI(
@@ -198,6 +192,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         engine=settings.engine,
         policy=settings.version_policy,
         labels=settings.version_labels,
+        public_key=settings.model_public_key,
         metrics=observer.metrics,
     )
     app.state.workers = Workers(app.state.repository, directory)
@@ -206,7 +201,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         max_bytes=settings.max_bytes_in_flight,
         count=observer.metrics.count_in_flight,
     )
-    app.state.lanes = Lanes(settings.threads or _share_of_processors(settings.workers))
+    app.state.lanes = Lanes(settings.threads or max(1, available_processors() // settings.workers))
     _add_middleware(app)
     add_error_handlers(app)
     _add_routes(app)
