@@ -27,11 +27,13 @@ from service.api import (
     model_repository,
     open_inference,
     predict,
+    preparation,
     tf_serving,
     web,
 )
 from service.api.access import AccessMiddleware
 from service.api.admission import DEADLINE_HEADER
+from service.api.ending import EndingMiddleware
 from service.api.errors import add_error_handlers
 from service.api.headers import HeadersMiddleware
 from service.api.observation import HEADER as REQUEST_ID_HEADER
@@ -208,6 +210,7 @@ def _add_middleware(app: FastAPI) -> None:
     """Put what every request passes before the routes, from the innermost to the outermost."""
     settings: Settings = app.state.settings
     keys: KeyRing | None = app.state.keys
+    app.add_middleware(EndingMiddleware, admission=app.state.admission)
     if keys is not None:
         app.add_middleware(AccessMiddleware, keys=keys)
     if settings.cors_origins:
@@ -229,6 +232,7 @@ def _add_routes(app: FastAPI) -> None:
     for family in (
         predict,
         feature_maps,
+        preparation,
         model,
         layers,
         metrics,

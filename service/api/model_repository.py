@@ -27,7 +27,7 @@ async def _read_parameters(request: Request, settings: ServiceSettings) -> Body:
             body = await read_body(request, ticket)
     except EmptyBody:
         return {}
-    document = parse_json(body, max_depth=settings.max_json_depth)
+    document = parse_json(body, settings.json_limits)
     if not isinstance(document, dict):
         raise InvalidInference("the request must be a JSON object")
     return document

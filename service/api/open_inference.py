@@ -140,7 +140,7 @@ def _infer(
     ticket: Ticket,
 ) -> tuple[bytes, int | None]:
     begin(classifier)
-    message = read_message(body, json_length, classifier.manifest, settings.max_json_depth)
+    message = read_message(body, json_length, classifier.manifest, settings.json_limits)
     finish("decode")
     outputs = infer(message.request, classifier, settings, ticket)
     answer = write_message(outputs, message, classifier.manifest)

@@ -98,7 +98,7 @@ async def serve(core: Core, version: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await server.stop(settings.drain_seconds)
+        await server.stop(core.admission.left_of(settings.drain_seconds))
 
 
 def _listen(server: grpc.aio.Server, address: str, settings: Settings) -> None:

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from service.artifact import Manifest
-from service.documents import parse_json
+from service.documents import JsonLimits, parse_json
 from service.errors import InvalidInference, InvalidTensor
 from service.protocols.inference import (
     InferenceRequest,
@@ -111,7 +111,7 @@ class Message:
 
 
 def read_message(
-    body: bytes, json_length: int | None, manifest: Manifest, max_json_depth: int
+    body: bytes, json_length: int | None, manifest: Manifest, limits: JsonLimits
 ) -> Message:
     """Read an inference request.
 
@@ -120,10 +120,11 @@ def read_message(
         json_length: Bytes of the JSON; None if it is the whole body, 0 if the body is nothing but
             one raw picture for the model's own input.
         manifest: Of the model it is for.
-        max_json_depth: See `parse_json`.
+        limits: Of the JSON.
 
     Raises:
         InvalidJSON: The JSON is none, or nests too deeply.
+        BodyTooLarge: It has too many marks.
         InvalidInference: A field is missing or of the wrong kind, or the bytes do not add up.
         InvalidTensor: The data of an input does not fit its datatype and shape.
     """
@@ -134,7 +135,7 @@ def read_message(
             f"the JSON is said to have {json_length} bytes, the body has {len(body)}"
         )
     view = memoryview(body)
-    document = _parse(body if json_length is None else bytes(view[:json_length]), max_json_depth)
+    document = _parse(body if json_length is None else bytes(view[:json_length]), limits)
     tensors = _read_inputs(
         document.inputs, view[len(body) if json_length is None else json_length :]
     )
@@ -210,8 +211,8 @@ def _raw_picture(body: bytes, manifest: Manifest) -> NamedTensor:
     return NamedTensor(spec.name, "FP32", shape, from_raw(body, "FP32", shape))
 
 
-def _parse(text: bytes, max_depth: int) -> _Request:
-    document = parse_json(text, max_depth=max_depth)
+def _parse(text: bytes, limits: JsonLimits) -> _Request:
+    document = parse_json(text, limits)
     try:
         return _Request.model_validate(document)
     except ValidationError as error:

@@ -68,12 +68,13 @@ def read_request(
 
     Raises:
         InvalidJSON: `body` is not JSON, or nests deeper than `max_json_depth`.
+        BodyTooLarge: It has more than `max_json_marks`.
         InvalidInference: The request does not have the form, or no such signature.
         InvalidTensor: The values are not pictures.
         RequestError: There are too many pictures, or one is refused by `read_image`.
     """
     try:
-        document = parse_json(body, max_depth=settings.max_json_depth)
+        document = parse_json(body, settings.json_limits)
     except InvalidJSON as error:
         raise error.at("JSON parse error") from error
     finish("decode")
