@@ -64,7 +64,7 @@ fuzz: $(VENV)/.all
 # Known weaknesses of what is locked. It fails as well where the advisories cannot be had.
 audit: $(BIN)/python
 	$(BIN)/python -m pip install --quiet pip-audit==$(PIP_AUDIT_VERSION)
-	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/service.txt
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/service-extras.txt
 
 # Renew the generated module after a change to the .proto.
 proto: $(VENV)/.all
