@@ -1,6 +1,7 @@
 """Puts the pieces together."""
 
 import asyncio
+import gc
 import importlib.util
 import logging
 import os
@@ -38,7 +39,9 @@ from service.api.errors import add_error_handlers
 from service.api.headers import HeadersMiddleware
 from service.api.observation import HEADER as REQUEST_ID_HEADER
 from service.api.observation import ObservationMiddleware
+from service.api.refusal import REFUSAL, Refusal
 from service.api.short_way import SHORT_WAY, ShortWay
+from service.api.turns import TURNS, Turns
 from service.drain import drain_on_sigterm
 from service.errors import ArtifactError, StartError
 from service.keys import KeyRing, load_keys
@@ -86,10 +89,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
 
 
 def _for_connections(app: FastAPI) -> dict[str, Any]:
-    """Return the lifespan's state, where `ServiceProtocol` looks for the short way."""
+    """Return the lifespan's state, where connections look for what they share."""
     if app.state.settings.cors_origins:  # What those ask for, the middleware answers.
-        return {}
-    return {SHORT_WAY: ShortWay(app.state)}
+        return {TURNS: Turns()}
+    return {TURNS: Turns(), SHORT_WAY: ShortWay(app.state), REFUSAL: Refusal(app.state)}
 
 
 async def _serve_versions(
@@ -97,6 +100,10 @@ async def _serve_versions(
 ) -> None:
     """Load what there is, then keep looking for as long as the process serves."""
     await run_in_threadpool(repository.open)
+    # What is there by now stays. To look through all of it for garbage, again and again, took a
+    # third of the time under load, during which nobody was answered.
+    gc.collect()
+    gc.freeze()
     manifest = repository.classifier().manifest
     await run_in_threadpool(workers.follow)  # The model may be unloaded for now.
     loaded.set()

@@ -153,6 +153,10 @@ byId("save-maps", HTMLElement).addEventListener("click", async () => {
   const { prepared } = looks[0];
   if (prepared) save(await askMapsPicture(prepared.image, undefined), "feature-maps.png");
 });
+byId("skip", HTMLElement).addEventListener("click", (event) => {
+  event.preventDefault(); // the address tells what is looked at, not where
+  byId("network-section", HTMLElement).focus();
+});
 byId("locked", HTMLFormElement).addEventListener("submit", (event) => {
   event.preventDefault();
   useKey(byId("key", HTMLInputElement).value.trim());
