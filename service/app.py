@@ -130,10 +130,6 @@ def _exit(reason: str) -> NoReturn:
     os._exit(STARTUP_FAILURE)
 
 
-def _share_of_processors(workers: int) -> int:
-    return max(1, available_processors() // workers)
-
-
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the application; without `settings`, they come from the environment."""
     app = FastAPI(
@@ -159,6 +155,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         engine=settings.engine,
         policy=settings.version_policy,
         labels=settings.version_labels,
+        public_key=settings.model_public_key,
         metrics=observer.metrics,
     )
     app.state.workers = Workers(app.state.repository, directory)
@@ -167,7 +164,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         max_bytes=settings.max_bytes_in_flight,
         count=observer.metrics.count_in_flight,
     )
-    app.state.lanes = Lanes(settings.threads or _share_of_processors(settings.workers))
+    app.state.lanes = Lanes(settings.threads or max(1, available_processors() // settings.workers))
     _add_middleware(app)
     add_error_handlers(app)
     _add_routes(app)

@@ -20,9 +20,9 @@ from service.errors import DeadlineExceeded, Overloaded
 QUICK_PIXELS = 64 * 64
 """What a request may decode in the quick lane; a picture of the data set has 784."""
 
-WAITING_SHARE = 0.5
-"""Of the time to its deadline that a job may have to wait. The estimate is rough, and the work
-itself takes time."""
+WAITING_SHARE = 0.25
+"""Of the time to its deadline that a job may have to wait. The estimate is rough, the work itself
+takes time, and whatever waits is in memory."""
 
 SECONDS_A_LONG_JOB = 0.05
 """What a long job is taken to need before there was one."""
