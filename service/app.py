@@ -1,7 +1,6 @@
 """Puts the pieces together."""
 
 import asyncio
-import gc
 import importlib.util
 import logging
 import os
@@ -51,7 +50,8 @@ from service.observer import Observer
 from service.repository import Repository
 from service.settings import Settings
 from service.sources import open_source
-from service.workers import FOLLOW_SECONDS, Workers
+from service.version_watch import follow_orders, serve_versions
+from service.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +71,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     lanes: Lanes = app.state.lanes
     loaded = asyncio.Event()
     workers: Workers = app.state.workers
-    serving = asyncio.create_task(_serve_versions(repository, workers, settings, loaded))
+    serving = asyncio.create_task(serve_versions(repository, workers, settings, loaded))
     serving.add_done_callback(_exit_if_failed)
-    following = asyncio.create_task(_follow_orders(workers, settings, loaded))
+    following = asyncio.create_task(follow_orders(workers, settings, loaded))
     if settings.workers > 1:
         # The port is open in any case, and whoever comes now is better off with another worker.
         await loaded.wait()
@@ -93,43 +93,6 @@ def _for_connections(app: FastAPI) -> dict[str, Any]:
     if app.state.settings.cors_origins:  # What those ask for, the middleware answers.
         return {TURNS: Turns()}
     return {TURNS: Turns(), SHORT_WAY: ShortWay(app.state), REFUSAL: Refusal(app.state)}
-
-
-async def _serve_versions(
-    repository: Repository, workers: Workers, settings: Settings, loaded: asyncio.Event
-) -> None:
-    """Load what there is, then keep looking for as long as the process serves."""
-    await run_in_threadpool(repository.open)
-    gc.collect()
-    gc.freeze()  # What is there by now stays: to look for garbage in it takes long, and stops all.
-    manifest = repository.classifier().manifest
-    await run_in_threadpool(workers.follow)  # The model may be unloaded for now.
-    loaded.set()
-    logger.info(
-        "%s version %d is ready on %s://%s:%d (API: /docs)",
-        manifest.name,
-        manifest.version,
-        settings.scheme,
-        settings.host,
-        settings.port,
-    )
-    while settings.poll_seconds > 0:
-        await asyncio.sleep(settings.poll_seconds)
-        try:
-            await run_in_threadpool(repository.refresh)
-        except Exception:  # What is loaded serves on, and the next look may fare better.
-            logger.exception("cannot look for versions of the model")
-
-
-async def _follow_orders(workers: Workers, settings: Settings, loaded: asyncio.Event) -> None:
-    """Load and unload as the other workers are told."""
-    await loaded.wait()
-    while settings.workers > 1:
-        await asyncio.sleep(FOLLOW_SECONDS)
-        try:
-            await run_in_threadpool(workers.follow)
-        except Exception:  # The next order may fare better.
-            logger.exception("cannot follow an order to load or unload")
 
 
 @asynccontextmanager
