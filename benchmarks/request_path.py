@@ -36,9 +36,8 @@ from uvicorn.server import ServerState
 
 from benchmarks.load import post
 from benchmarks.pictures import small_png
-from service.api.connection import ServiceProtocol
-from service.api.short_way import SHORT_WAY, ShortWay
-from service.app import create_app
+from service.api.fair_connection import FairProtocol
+from service.app import connection_state, create_app
 from service.artifact import INT8_FLATBUFFER
 from service.settings import Settings
 from service.sources import open_source
@@ -128,7 +127,7 @@ async def profile(app: FastAPI) -> None:
 
 def service_without_socket(app: FastAPI) -> "Server":
     """Return the service as its own command has it served."""
-    return Server(app, ServiceProtocol, {SHORT_WAY: ShortWay(app.state)})
+    return Server(app, FairProtocol, connection_state(app))
 
 
 def bodies() -> dict[str, tuple[bytes, str]]:
