@@ -19,7 +19,7 @@ from pydantic_settings import (
 )
 
 from training.errors import TrainingError
-from training.recipe import Augmentation, Count, Fit, Network, Recipe
+from training.recipe import Augmentation, Count, Distillation, Fit, Network, Recipe
 
 ENVIRONMENT_PREFIX = "FASHION_TRAINING_"
 
@@ -87,13 +87,22 @@ class FitSettings(Settings):
     network: Network = Network()
     fit: Fit = Fit()
     augmentation: Augmentation = Augmentation()
+    distillation: Distillation | None = None
+    teacher_dir: Path | None = None
+    """Folder of the teacher's run and its answers, which several runs may share. Without it:
+    `teacher` in the run folder."""
     fresh: bool = False
     """Discard what the run folder holds and start again."""
 
     @property
     def recipe(self) -> Recipe:
         """The settings that decide the weights."""
-        return Recipe(network=self.network, fit=self.fit, augmentation=self.augmentation)
+        return Recipe(
+            network=self.network,
+            fit=self.fit,
+            augmentation=self.augmentation,
+            distillation=self.distillation,
+        )
 
 
 class EvaluateSettings(Settings):

@@ -38,7 +38,7 @@ def run(settings: EvaluateSettings) -> None:
     fit = recipe.fit
     model = build_network(recipe.network)  # in float32, whatever it was trained in
     model.load_weights(finished_run.checkpoint)
-    training, validation = data.split(fit.validation_fraction, fit.seed, fit.stratify)
+    training, validation = data.split(fit)
     temperature = calibrate(model, validation) if fit.calibrate else 1.0
     model.save(finished_run.model)
     test = data.test()
