@@ -81,16 +81,19 @@ class Settings(BaseSettings):
         return init_settings, env_settings, _TomlFile(settings_cls)
 
 
-class FitSettings(Settings):
+class _TaughtSettings(Settings):
+    teacher_dir: Path | None = None
+    """Folder of the teacher's run and its answers, which several runs may share. Without it:
+    `teacher` in the run folder."""
+
+
+class FitSettings(_TaughtSettings):
     """Train the network, or go on with a run that was interrupted."""
 
     network: Network = Network()
     fit: Fit = Fit()
     augmentation: Augmentation = Augmentation()
     distillation: Distillation | None = None
-    teacher_dir: Path | None = None
-    """Folder of the teacher's run and its answers, which several runs may share. Without it:
-    `teacher` in the run folder."""
     fresh: bool = False
     """Discard what the run folder holds and start again."""
 
@@ -105,7 +108,7 @@ class FitSettings(Settings):
         )
 
 
-class EvaluateSettings(Settings):
+class EvaluateSettings(_TaughtSettings):
     """Measure a finished run's best checkpoint on the test images and draw the report."""
 
     photographs: Path | None = None

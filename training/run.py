@@ -81,7 +81,7 @@ class Run:
         }
         if self._about.exists():
             # Compared as read: a setting that came later was at its default in an earlier run.
-            if self._read_about(type(recipe)) != (recipe, about["data_set"]):
+            if self.read_about(type(recipe)) != (recipe, about["data_set"]):
                 raise RunError(
                     f"{self.folder} holds a run of another configuration or of other data: name "
                     "another folder with --run-dir, or start again with --fresh"
@@ -98,7 +98,7 @@ class Run:
         for file in (*models, self._about, self._history, self._evaluation):
             file.unlink(missing_ok=True)
 
-    def read_about(self) -> tuple[Recipe, dict[str, Any]]:
+    def read_about(self, kind: type[AnyRecipe] = Recipe) -> tuple[AnyRecipe, dict[str, Any]]:
         """Read the recipe and the data set of the run.
 
         Raises:
@@ -106,15 +106,16 @@ class Run:
         """
         if not self._about.exists():
             raise RunError(f"{self.folder} holds no run: `python -m training fit` makes one")
-        return self._read_about(Recipe)
+        about = self._read_json(self._about)
+        return kind(**about["configuration"]), about["data_set"]
 
-    def require_finished(self, data: FashionMnist) -> None:
+    def require_finished(self, data: FashionMnist, kind: type[AnyRecipe] = Recipe) -> None:
         """Check that the run is complete and that this is the data it was trained with.
 
         Raises:
             RunError: one of the two does not hold.
         """
-        recipe, data_set = self.read_about()
+        recipe, data_set = self.read_about(kind)
         if not is_finished(self.read_history(), recipe.fit) or not self.checkpoint.exists():
             raise RunError(
                 f"{self.folder} is not finished: `python -m training fit` goes on with it"
@@ -151,10 +152,6 @@ class Run:
     def write_evaluation(self, scores: dict[str, Any]) -> None:
         """Write the scores."""
         _write_whole(self._evaluation, json.dumps(scores, indent=2) + "\n")
-
-    def _read_about(self, kind: type[AnyRecipe]) -> tuple[AnyRecipe, dict[str, Any]]:
-        about = self._read_json(self._about)
-        return kind(**about["configuration"]), about["data_set"]
 
     def _read_json(self, path: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
