@@ -27,16 +27,20 @@ from service.api import (
     model_repository,
     open_inference,
     predict,
+    preparation,
     tf_serving,
     web,
 )
 from service.api.access import AccessMiddleware
 from service.api.admission import DEADLINE_HEADER
+from service.api.ending import EndingMiddleware
 from service.api.errors import add_error_handlers
 from service.api.headers import HeadersMiddleware
 from service.api.observation import HEADER as REQUEST_ID_HEADER
 from service.api.observation import ObservationMiddleware
+from service.api.refusal import REFUSAL, Refusal
 from service.api.short_way import SHORT_WAY, ShortWay
+from service.api.turns import TURNS, Turns
 from service.drain import drain_on_sigterm
 from service.errors import ArtifactError, StartError
 from service.keys import KeyRing, load_keys
@@ -46,6 +50,8 @@ from service.observer import Observer
 from service.repository import Repository
 from service.settings import Settings
 from service.sources import open_source
+from service.version_watch import follow_orders, serve_versions
+from service.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +70,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     repository: Repository = app.state.repository
     lanes: Lanes = app.state.lanes
     loaded = asyncio.Event()
-    serving = asyncio.create_task(_serve_versions(repository, settings, loaded))
+    workers: Workers = app.state.workers
+    serving = asyncio.create_task(serve_versions(repository, workers, settings, loaded))
     serving.add_done_callback(_exit_if_failed)
+    following = asyncio.create_task(follow_orders(workers, settings, loaded))
     if settings.workers > 1:
         # The port is open in any case, and whoever comes now is better off with another worker.
         await loaded.wait()
@@ -76,37 +84,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
             await stack.enter_async_context(_grpc_server(app, settings))
         yield _for_connections(app)
     serving.cancel()
+    following.cancel()
     await run_in_threadpool(app.state.observer.close)
 
 
 def _for_connections(app: FastAPI) -> dict[str, Any]:
-    """Return the lifespan's state, where `ServiceProtocol` looks for the short way."""
+    """Return the lifespan's state, where connections look for what they share."""
     if app.state.settings.cors_origins:  # What those ask for, the middleware answers.
-        return {}
-    return {SHORT_WAY: ShortWay(app.state)}
-
-
-async def _serve_versions(
-    repository: Repository, settings: Settings, loaded: asyncio.Event
-) -> None:
-    """Load what there is, then keep looking for as long as the process serves."""
-    await run_in_threadpool(repository.open)
-    loaded.set()
-    manifest = repository.classifier().manifest
-    logger.info(
-        "%s version %d is ready on %s://%s:%d (API: /docs)",
-        manifest.name,
-        manifest.version,
-        settings.scheme,
-        settings.host,
-        settings.port,
-    )
-    while settings.poll_seconds > 0:
-        await asyncio.sleep(settings.poll_seconds)
-        try:
-            await run_in_threadpool(repository.refresh)
-        except Exception:  # What is loaded serves on, and the next look may fare better.
-            logger.exception("cannot look for versions of the model")
+        return {TURNS: Turns()}
+    return {TURNS: Turns(), SHORT_WAY: ShortWay(app.state), REFUSAL: Refusal(app.state)}
 
 
 @asynccontextmanager
@@ -144,10 +130,6 @@ def _exit(reason: str) -> NoReturn:
     os._exit(STARTUP_FAILURE)
 
 
-def _share_of_processors(workers: int) -> int:
-    return max(1, available_processors() // workers)
-
-
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the application; without `settings`, they come from the environment."""
     app = FastAPI(
@@ -159,8 +141,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     settings = settings or Settings()
-    directory = os.environ.get(WORKERS_DIRECTORY)
-    observer = Observer(Metrics(Path(directory) if directory else None), app.version)
+    directory = Path(os.environ[WORKERS_DIRECTORY]) if WORKERS_DIRECTORY in os.environ else None
+    observer = Observer(Metrics(directory), app.version)
     app.state.settings = settings
     app.state.observer = observer
     try:
@@ -173,14 +155,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         engine=settings.engine,
         policy=settings.version_policy,
         labels=settings.version_labels,
+        public_key=settings.model_public_key,
         metrics=observer.metrics,
     )
+    app.state.workers = Workers(app.state.repository, directory)
     app.state.admission = Admission(
         max_images=settings.max_images_in_flight,
         max_bytes=settings.max_bytes_in_flight,
         count=observer.metrics.count_in_flight,
     )
-    app.state.lanes = Lanes(settings.threads or _share_of_processors(settings.workers))
+    app.state.lanes = Lanes(settings.threads or max(1, available_processors() // settings.workers))
     _add_middleware(app)
     add_error_handlers(app)
     _add_routes(app)
@@ -191,6 +175,7 @@ def _add_middleware(app: FastAPI) -> None:
     """Put what every request passes before the routes, from the innermost to the outermost."""
     settings: Settings = app.state.settings
     keys: KeyRing | None = app.state.keys
+    app.add_middleware(EndingMiddleware, admission=app.state.admission)
     if keys is not None:
         app.add_middleware(AccessMiddleware, keys=keys)
     if settings.cors_origins:
@@ -212,6 +197,7 @@ def _add_routes(app: FastAPI) -> None:
     for family in (
         predict,
         feature_maps,
+        preparation,
         model,
         layers,
         metrics,

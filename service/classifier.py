@@ -12,7 +12,6 @@ from service.engines import Engine, load_engine
 from service.errors import ArtifactError
 from service.observation import count_predictions, enter_network, leave_network
 from service.settings import EngineChoice
-from service.statistics import Statistics
 
 
 class Classifier:
@@ -21,7 +20,6 @@ class Classifier:
     def __init__(self, artifact: Artifact, engine: Engine) -> None:
         self.manifest: Manifest = artifact.manifest
         self.engine_name = engine.name
-        self.statistics = Statistics()
         self._engine = engine
 
     def predict(self, pixels: Sequence[Pixels]) -> Tensor:
@@ -74,9 +72,9 @@ class Classifier:
             Probabilities and novelty in the order given; NaN for an image that has a NaN or an
             infinity in it.
         """
-        broken = _not_finite(images)
-        if not broken.any():
+        if np.isfinite(images).all():
             return self._assess(images)
+        broken = _not_finite(images)
         probabilities, novelty = self._assess(_without(images, broken), ~broken)
         return Assessment(
             _with_nan(probabilities, broken),
@@ -92,9 +90,9 @@ class Classifier:
         Returns:
             By layer name, the layer's output: (n, …) float32; NaN as in `assess_images`.
         """
-        broken = _not_finite(images)
-        if not broken.any():
+        if np.isfinite(images).all():
             return self._feature_maps(images)
+        broken = _not_finite(images)
         outputs = self._feature_maps(_without(images, broken))
         return {name: _with_nan(output, broken) for name, output in outputs.items()}
 

@@ -5,11 +5,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from service.arrays import Tensor
 from service.errors import error_codes
 from service.metrics.exposition import write_families
 from service.metrics.families import Counter, Family, Gauge, Histogram
 from service.metrics.process import ProcessMetrics
+from service.metrics.statistics import Statistics, Totals
 from service.metrics.storage import Storage
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ _REQUEST_SECONDS = (
 _PHASE_SECONDS = (0.00005, 0.0001, 0.00025, *_REQUEST_SECONDS[:-2])
 _BATCH_IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _CONFIDENCES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+_FEW = 16
+"""Pictures that a loop counts sooner than NumPy has begun."""
+
 _NOVELTIES = (-20, -10, 0, 5, 10, 15, 20, 30, 50, 100, 200)
 
 
@@ -116,6 +122,7 @@ class Metrics:
         )
         self._families = [f for f in vars(self).values() if isinstance(f, Family)]
         self._process = ProcessMetrics()
+        self._statistics = Statistics(storage)
         with storage.lock:
             # An alert on a rate needs the zero before the first one.
             for family in self._families:
@@ -135,6 +142,22 @@ class Metrics:
         shards = self._storage.read()
         return write_families(self._families, shards) + self._process.write(shards)
 
+    def statistics(self, version: int) -> Totals:
+        """Return what became of the requests that a version was asked for, of all workers."""
+        return self._statistics.totals(version)
+
+    def versions_of_workers(self) -> list[set[int]]:
+        """Return which versions each living worker serves."""
+        return [
+            {
+                int(labels[0])
+                for (name, labels), [value, *_] in shard.series.items()
+                if name == self._versions.name and value
+            }
+            for shard in self._storage.read()
+            if shard.pid
+        ]
+
     def close(self) -> None:
         """Leave this worker's place to another."""
         self._storage.close()
@@ -146,6 +169,8 @@ class Metrics:
             self._request_seconds.observe((seen.route,), seen.elapsed_ns / 1e9)
             for phase, ns in seen.phases.items():
                 self._phase_seconds.observe((phase,), ns / 1e9)
+            if seen.version:
+                self._statistics.count(seen)
             if seen.images:
                 self._images.add((), seen.images)
                 self._batch_images.observe((), seen.images)
@@ -169,10 +194,18 @@ class Metrics:
             class_names: By class id.
             probabilities: (n, classes) float32.
         """
+        # Numbers as large as floats can be make a network answer NaN, which no sum, not even that
+        # of the histogram, recovers from.
+        if len(probabilities) > _FEW:
+            whole = probabilities[np.isfinite(probabilities).all(axis=1)]
+            counts = np.bincount(whole.argmax(axis=1)).tolist()
+            with self._storage.lock:
+                for class_name, count in zip(class_names, counts, strict=False):
+                    self._predicted.add((class_name, version), count)
+                self._confidence.observe_all((), whole.max(axis=1))
+            return
         with self._storage.lock:
             for row in probabilities.tolist():
-                # Numbers as large as floats can be make a network answer NaN, which no sum, not
-                # even that of the histogram, recovers from.
                 if not math.isfinite(sum(row)):
                     continue
                 confidence = max(row)
@@ -182,6 +215,9 @@ class Metrics:
     def count_novelty(self, novelty: Tensor) -> None:
         """Count how strange pictures are: (n,) float32."""
         with self._storage.lock:
+            if len(novelty) > _FEW:
+                self._novelty.observe_all((), novelty[np.isfinite(novelty)])
+                return
             for score in novelty.tolist():
                 if math.isfinite(score):
                     self._novelty.observe((), score)
