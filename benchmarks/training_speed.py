@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 import keras
+import numpy as np
 from tqdm import tqdm
 
 from training.architecture import build_network
@@ -48,8 +49,8 @@ def main() -> int:
             start = time.perf_counter()
             train_epoch(epoch)
             seconds[name].append(time.perf_counter() - start)
-            _, accuracy = model.evaluate(*validation, batch_size=500, verbose=0)
-            accuracies[name].append(accuracy)
+            predicted = model.predict(validation.images, batch_size=500, verbose=0).argmax(axis=1)
+            accuracies[name].append(float(np.mean(predicted == validation.labels)))
     for name in models:
         print(
             f"{name:14}{statistics.median(seconds[name]):6.2f} s an epoch, "
