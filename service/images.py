@@ -11,10 +11,10 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, PngImagePlugin
 from service.arrays import Pixels
 from service.errors import EmptyBody, ImageTooLarge, InvalidImage
 from service.observation import finish
+from service.plain_png import SIGNATURE, decode_plain_png, is_plain_png
 from service.preparation import WORKING_SIDE, prepare_photo
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 Prepare = Literal["auto", "photo", "plain"]
 Preparation = Literal["none", "photo", "plain"]
@@ -65,6 +65,14 @@ def read_image(
     """
     if not data:
         raise EmptyBody("the picture is empty: 0 bytes")
+    area = shape[0] * shape[1]
+    if prepare == "auto" and area <= max_pixels and is_plain_png(data, shape):
+        if weigh is not None:
+            weigh(area)
+        pixels = decode_plain_png(data, shape)
+        if pixels is not None:
+            finish("decode")
+            return PreparedImage(pixels, "none")
     image = _open(data, max_pixels=max_pixels)
     if weigh is not None:
         weigh(image.width * image.height)
@@ -93,7 +101,7 @@ def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
         image = (
             # What Pillow would come to as well, after asking each format whether it is that.
             PngImagePlugin.PngImageFile(io.BytesIO(data))
-            if data.startswith(_PNG_SIGNATURE)
+            if data.startswith(SIGNATURE)
             else Image.open(io.BytesIO(data), formats=FORMATS)
         )
     except Exception as error:  # Pillow's parsers raise almost anything on hostile headers.
