@@ -10,7 +10,7 @@ from service.arrays import Assessment, Pixels, Tensor, Weights
 from service.artifact import Artifact, Layer, Manifest, verify
 from service.engines import Engine, load_engine
 from service.errors import ArtifactError
-from service.observation import count_predictions, enter_network, leave_network
+from service.observation import count_predictions, finish, leave_network
 from service.settings import EngineChoice
 from service.statistics import Statistics
 
@@ -116,16 +116,16 @@ class Classifier:
 
     def _assess(self, images: Tensor, whole: NDArray[np.bool_] | slice = slice(None)) -> Assessment:
         """Run the network; only the answers for what is `whole` are counted."""
-        enter_network(images)
+        finish("prepare")
         probabilities, novelty = self._engine.assess(images)
-        leave_network()
+        leave_network(images)
         count_predictions(self, probabilities[whole], None if novelty is None else novelty[whole])
         return Assessment(probabilities, novelty)
 
     def _feature_maps(self, images: Tensor) -> Mapping[str, Tensor]:
-        enter_network(images)
+        finish("prepare")
         outputs = self._engine.feature_maps(images)
-        leave_network()
+        leave_network(images)
         return outputs
 
     def warm_up(self) -> None:

@@ -1,5 +1,6 @@
 """`/predict`: classify one picture or many."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from service.api.admission import admit, run
 from service.api.dependencies import LoadedClassifier, PrepareQuery, ServiceSettings
 from service.api.documentation import ERROR_RESPONSES, picture_request
 from service.api.pictures import Upload, decode, receive
-from service.arrays import Tensor
+from service.arrays import Assessment, Tensor
 from service.artifact import Manifest
 from service.classifier import Classifier
 from service.errors import InvalidParameter
@@ -89,7 +90,25 @@ def classify(
         upload, prepare=prepare, classifier=classifier, settings=settings, ticket=ticket
     )
     ticket.check()
-    probabilities, novelty = classifier.assess([image.pixels for image in images])
+    assessment = classifier.assess([image.pixels for image in images])
+    return write_predictions(images, assessment, classifier, top_k)
+
+
+def write_predictions(
+    images: Sequence[PreparedImage],
+    assessment: Assessment,
+    classifier: Classifier,
+    top_k: int | None = None,
+) -> bytes:
+    """Return `schemas.PredictResponse` as JSON.
+
+    Args:
+        images: What was classified.
+        assessment: What came out, a row an image.
+        classifier: Which gave it.
+        top_k: How many classes to rank, or None.
+    """
+    probabilities, novelty = assessment
     if novelty is None:
         novelties: list[tuple[object, object]] = [(None, None)] * len(images)
     else:
@@ -116,7 +135,7 @@ def _prediction(
     manifest: Manifest,
     top_k: int | None,
 ) -> dict[str, Any]:
-    """Return one prediction of `schemas.PredictResponse`.
+    """Return one prediction.
 
     Args:
         probabilities: (classes,) float32.

@@ -5,25 +5,39 @@ the router; together they take longer than decoding and the network do for a pic
 set. A request that is small, has arrived whole and asks for nothing special is answered here, by
 the functions that the route uses. All others take the usual way, and so does whatever goes wrong:
 an attempt that leads to no answer leaves no trace, and the usual way says what is the matter.
+
+What has arrived by the time the event loop has looked at all its connections goes through the
+network together: nobody waits for anybody who is not there, and under load the network's weights
+are fetched from memory once for many.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from starlette.datastructures import State
 
-from service.admission import Admission, GiveWay
+from service.admission import Admission, GiveWay, Ticket
 from service.api.headers import SECURITY_HEADERS
-from service.api.pictures import Upload, media_type_of
-from service.api.predict import SHORT_BODY_BYTES, classify
+from service.api.pictures import Upload, decode, media_type_of
+from service.api.predict import SHORT_BODY_BYTES, write_predictions
+from service.arrays import Assessment
+from service.classifier import Classifier
+from service.errors import RequestError
+from service.images import PreparedImage
 from service.keys import KeyRing
 from service.lanes import Lanes
-from service.observation import Observation
+from service.observation import Observation, begin, count_predictions, current
 from service.observer import Observer
 from service.repository import Repository
 from service.settings import Settings
 
 SHORT_WAY = "short_way"
 """Under which the application's lifespan hands it to the server's connections."""
+
+MOST_TOGETHER = 32
+"""Images from which on nobody else is waited for: from here on the network gains nothing."""
 
 _METHODS = {b"POST": "POST", b"PUT": "PUT"}
 _PATH = "/predict"
@@ -44,7 +58,59 @@ _FIXED_HEADERS = b"".join(
     for name, value in {"Content-Type": "application/json", **SECURITY_HEADERS}.items()
 )
 
-Headers = Sequence[tuple[bytes, bytes]]
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a request says before its body.
+
+    Attributes:
+        method: HTTP's.
+        sent: Its headers, names in lower case.
+        content_type: As sent; empty if it was not.
+        media_type: Of it.
+    """
+
+    method: str
+    sent: Mapping[str, str]
+    content_type: str
+    media_type: str
+
+
+class Asker(Protocol):
+    """A connection that waits for an answer."""
+
+    client: tuple[str, int] | None
+    """Address and port."""
+
+    def take_answer(self, headers: bytes, body: bytes) -> None:
+        """Be answered with status 200.
+
+        Args:
+            headers: Each with its line end.
+            body: JSON.
+        """
+
+    def take_usual_way(self) -> None:
+        """Be told that there is no answer here."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A request whose pictures are decoded."""
+
+    asker: Asker
+    head: Head
+    seen: Observation
+    ticket: Ticket
+    images: list[PreparedImage]
+
+    def leave(self, answer: tuple[bytes, bytes] | None) -> None:
+        """Give the place back, and tell the asker."""
+        self.ticket.__exit__()
+        if answer is None:
+            self.asker.take_usual_way()
+        else:
+            self.asker.take_answer(*answer)
 
 
 class ShortWay:
@@ -58,9 +124,15 @@ class ShortWay:
         self._lanes: Lanes = state.lanes
         self._observer: Observer = state.observer
         self._keys: KeyRing | None = state.keys
+        self._waiting: list[_Waiting] = []
+        self._images = 0
+        self._classifier: Classifier | None = None
+        """Of those who wait."""
 
-    def takes(self, method: bytes, target: bytes, headers: Headers) -> bool:
-        """Say whether a request may go this way once its body is there.
+    def read_head(
+        self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]
+    ) -> Head | None:
+        """Return the head of a request, or None if it goes another way.
 
         Args:
             method: HTTP's.
@@ -68,57 +140,109 @@ class ShortWay:
             headers: With names in lower case.
         """
         if target != b"/predict" or method not in _METHODS:
-            return False
-        length = None
-        for name, value in headers:
-            if name in _UNUSUAL:
-                return False
-            if name == b"content-length":
-                length = int(value)
-        return length is not None and 0 < length <= SHORT_BODY_BYTES
+            return None
+        sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+        length = int(sent.get("content-length", 0))
+        if not 0 < length <= SHORT_BODY_BYTES or not _UNUSUAL.isdisjoint(n for n, _ in headers):
+            return None
+        content_type = sent.get("content-type", "")
+        try:
+            media_type = media_type_of(content_type)
+        except RequestError:
+            return None
+        return Head(_METHODS[method], sent, content_type, media_type)
 
-    def answer(
-        self, method: bytes, headers: Headers, body: bytes, client: tuple[str, int] | None
-    ) -> tuple[bytes, bytes] | None:
-        """Return headers and body of an answer with status 200, or None if there is to be another.
+    def ask(self, asker: Asker, head: Head, body: bytes) -> bool:
+        """Take a request in; return whether its asker will be told of an answer.
 
         Args:
-            method: HTTP's, one that `takes` has let through.
-            headers: With names in lower case.
+            asker: Will be told before the event loop looks at its connections again.
+            head: Of the request.
             body: All of it.
-            client: Address and port.
-
-        Returns:
-            The headers, each with its line end, and JSON.
         """
-        sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-        with self._observer.observe(sent) as seen:
-            seen.finish("receive")
-            try:
-                document = self._predict(seen, sent, body)
-            except (Exception, GiveWay):
-                seen.abandon()
-                return None
-            seen.method, seen.target, seen.route, seen.status = _METHODS[method], _PATH, _PATH, 200
-            if client is not None:
-                seen.client = f"{client[0]}:{client[1]}"
-            trace = f"traceresponse: {seen.traceresponse}\r\n" if seen.traceresponse else ""
-            head = f"content-length: {len(document)}\r\nx-request-id: {seen.request_id}\r\n{trace}"
-            return head.encode() + _FIXED_HEADERS, document
+        seen = self._observer.begin(head.sent)
+        token = current.set(seen)
+        try:
+            self._take_in(asker, head, body, seen)
+        except (Exception, GiveWay):
+            return False
+        finally:
+            current.reset(token)
+        if self._images >= MOST_TOGETHER:
+            self.answer()
+        elif len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self.answer)
+        return True
 
-    def _predict(self, seen: Observation, sent: Mapping[str, str], body: bytes) -> bytes:
+    def _take_in(self, asker: Asker, head: Head, body: bytes, seen: Observation) -> None:
+        seen.finish("receive")
         if self._keys is not None:
-            key = self._keys.identify(sent)
+            key = self._keys.identify(head.sent)
             key.require("predict")
             seen.key = key.name
-        content_type = sent.get("content-type", "")
-        upload = Upload(media_type_of(content_type), content_type, body)
         with self._admission.admit() as ticket:
             ticket.hold_bytes(len(body))
             ticket.start_clock(self._settings.deadline_seconds)
             classifier = self._repository.classifier()
+            upload = Upload(head.media_type, head.content_type, body)
+            images = self._lanes.run_here(lambda: self._read(upload, classifier, ticket), ticket)
+            if classifier is not self._classifier:
+                self.answer()
+                self._classifier = classifier
+            self._waiting.append(_Waiting(asker, head, seen, ticket, images))
+            self._images += len(images)
+            ticket.__enter__()  # Until it is answered.
 
-            def job() -> bytes:
-                return classify(upload, classifier, self._settings, "auto", None, ticket)
+    def _read(self, upload: Upload, classifier: Classifier, ticket: Ticket) -> list[PreparedImage]:
+        begin(classifier)
+        images = decode(
+            upload, prepare="auto", classifier=classifier, settings=self._settings, ticket=ticket
+        )
+        ticket.check()
+        return images
 
-            return self._lanes.run_here(job, ticket)
+    def answer(self) -> None:
+        """Answer all who wait."""
+        waiting, classifier = self._waiting, self._classifier
+        self._waiting, self._images, self._classifier = [], 0, None
+        if classifier is None:
+            return
+        for one in waiting:
+            one.seen.finish("queue")
+        try:
+            probabilities, novelty = classifier.assess(
+                [image.pixels for one in waiting for image in one.images]
+            )
+        except Exception:  # Each finds out for itself whether it is to blame.
+            for one in waiting:
+                one.leave(None)
+            return
+        for one in waiting:
+            one.seen.leave_network(len(one.images))
+        end = 0
+        for one in waiting:
+            rows = slice(end, end := end + len(one.images))
+            of_one = Assessment(probabilities[rows], None if novelty is None else novelty[rows])
+            token = current.set(one.seen)
+            try:
+                answer = self._write(one, of_one, classifier)
+            except Exception:
+                answer = None
+            finally:
+                current.reset(token)
+            one.leave(answer)
+
+    def _write(
+        self, one: _Waiting, assessment: Assessment, classifier: Classifier
+    ) -> tuple[bytes, bytes]:
+        seen = one.seen
+        seen.finish("queue")
+        count_predictions(classifier, *assessment)
+        body = write_predictions(one.images, assessment, classifier)
+        seen.method, seen.target, seen.route, seen.status = one.head.method, _PATH, _PATH, 200
+        if one.asker.client is not None:
+            seen.client = "{}:{}".format(*one.asker.client)
+        self._observer.end(seen)
+        trace = f"traceresponse: {seen.traceresponse}\r\n" if seen.traceresponse else ""
+        head = f"content-length: {len(body)}\r\nx-request-id: {seen.request_id}\r\n{trace}"
+        return head.encode() + _FIXED_HEADERS, body
