@@ -101,9 +101,8 @@ class Classifier:
     def to_images(self, pixels: Sequence[Pixels]) -> Tensor:
         """Reshape to (n, height, width, 1) and divide by the scale: float32 in [0, 1]."""
         spec = self.manifest.input
-        images = np.array(pixels, np.float32).reshape(-1, *spec.shape)
-        images /= np.float32(spec.scale)
-        return images
+        images: Tensor = np.divide(np.array(pixels), np.float32(spec.scale), dtype=np.float32)
+        return images.reshape(-1, *spec.shape)
 
     def weights(self, layer: Layer) -> Weights:
         """Return kernel and bias of a layer of the manifest that has parameters."""

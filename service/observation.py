@@ -149,6 +149,6 @@ def count_predictions(
     seen = current.get()
     if seen is not None:
         manifest = classifier.manifest
-        seen.metrics.count_predictions(manifest.version, manifest.class_names, probabilities)
-        if novelty is not None:
-            seen.metrics.count_novelty(novelty)
+        seen.metrics.count_predictions(
+            manifest.version, manifest.class_names, probabilities, novelty
+        )

@@ -71,12 +71,11 @@ class Statistics:
             totals.images += seen.images
             totals.executions += seen.executions
             totals.durations["success"].add(ns)
-            parts = dict.fromkeys(_PARTS, 0)
+            for part in _PARTS:
+                totals.durations[part].count += 1
             for phase, spent in seen.phases.items():
-                if part := _PART_OF.get(phase):
-                    parts[part] += spent
-            for part, spent in parts.items():
-                totals.durations[part].add(spent)
+                if part_of := _PART_OF.get(phase):
+                    totals.durations[part_of].ns += spent
 
     def snapshot(self) -> Snapshot:
         """Return a copy of the counters that belong together."""

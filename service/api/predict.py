@@ -1,11 +1,8 @@
 """`/predict`: classify one picture or many."""
 
-from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
-import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from service.admission import Ticket
@@ -13,12 +10,11 @@ from service.api.admission import admit, run
 from service.api.dependencies import LoadedClassifier, PrepareQuery, ServiceSettings
 from service.api.documentation import ERROR_RESPONSES, picture_request
 from service.api.pictures import Upload, decode, receive
-from service.arrays import Assessment, Tensor
-from service.artifact import Manifest
+from service.api.predictions import write_predictions
 from service.classifier import Classifier
 from service.errors import InvalidParameter
-from service.images import Prepare, PreparedImage
-from service.observation import begin, finish
+from service.images import Prepare
+from service.observation import begin
 from service.schemas import PredictResponse
 from service.settings import Settings
 
@@ -92,76 +88,3 @@ def classify(
     ticket.check()
     assessment = classifier.assess([image.pixels for image in images])
     return write_predictions(images, assessment, classifier, top_k)
-
-
-def write_predictions(
-    images: Sequence[PreparedImage],
-    assessment: Assessment,
-    classifier: Classifier,
-    top_k: int | None = None,
-) -> bytes:
-    """Return `schemas.PredictResponse` as JSON.
-
-    Args:
-        images: What was classified.
-        assessment: What came out, a row an image.
-        classifier: Which gave it.
-        top_k: How many classes to rank, or None.
-    """
-    probabilities, novelty = assessment
-    if novelty is None:
-        novelties: list[tuple[object, object]] = [(None, None)] * len(images)
-    else:
-        novelties = list(zip(novelty, classifier.in_distribution(novelty), strict=True))
-    manifest = classifier.manifest
-    body = orjson.dumps(
-        {
-            "model": {"name": manifest.name, "version": manifest.version},
-            "predictions": [
-                _prediction(row, of_row, image, manifest, top_k)
-                for row, of_row, image in zip(probabilities, novelties, images, strict=True)
-            ],
-        },
-        option=orjson.OPT_SERIALIZE_NUMPY,
-    )
-    finish("encode")
-    return body
-
-
-def _prediction(
-    probabilities: Tensor,
-    novelty: tuple[object, object],
-    image: PreparedImage,
-    manifest: Manifest,
-    top_k: int | None,
-) -> dict[str, Any]:
-    """Return one prediction.
-
-    Args:
-        probabilities: (classes,) float32.
-        novelty: The score and whether it is in distribution, or None of both.
-        image: What was classified.
-        manifest: Of the model.
-        top_k: How many classes to rank, or None.
-    """
-    best = int(probabilities.argmax())
-    prediction = {
-        "label": manifest.class_names[best],
-        "class_id": best,
-        "confidence": probabilities[best],
-        "probabilities": dict(zip(manifest.class_names, probabilities, strict=True)),
-        "novelty": novelty[0],
-        "in_distribution": novelty[1],
-        "preparation": image.preparation,
-    }
-    if top_k is not None:
-        ranking = np.argsort(-probabilities, kind="stable")[:top_k]
-        prediction["top_k"] = [
-            {
-                "label": manifest.class_names[class_id],
-                "class_id": class_id,
-                "probability": probabilities[class_id],
-            }
-            for class_id in ranking.tolist()
-        ]
-    return prediction

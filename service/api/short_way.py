@@ -21,7 +21,8 @@ from starlette.datastructures import State
 from service.admission import Admission, GiveWay, Ticket
 from service.api.headers import SECURITY_HEADERS
 from service.api.pictures import Upload, decode, media_type_of
-from service.api.predict import SHORT_BODY_BYTES, write_predictions
+from service.api.predict import SHORT_BODY_BYTES
+from service.api.predictions import write_predictions
 from service.arrays import Assessment
 from service.classifier import Classifier
 from service.errors import RequestError
@@ -185,7 +186,9 @@ class ShortWay:
             ticket.start_clock(self._settings.deadline_seconds)
             classifier = self._repository.classifier()
             upload = Upload(head.media_type, head.content_type, body)
-            images = self._lanes.run_here(lambda: self._read(upload, classifier, ticket), ticket)
+            images = self._lanes.run_here(
+                lambda: self._read(upload, classifier, ticket, seen), ticket
+            )
             if classifier is not self._classifier:
                 self.answer()
                 self._classifier = classifier
@@ -193,11 +196,14 @@ class ShortWay:
             self._images += len(images)
             ticket.__enter__()  # Until it is answered.
 
-    def _read(self, upload: Upload, classifier: Classifier, ticket: Ticket) -> list[PreparedImage]:
+    def _read(
+        self, upload: Upload, classifier: Classifier, ticket: Ticket, seen: Observation
+    ) -> list[PreparedImage]:
         begin(classifier)
         images = decode(
             upload, prepare="auto", classifier=classifier, settings=self._settings, ticket=ticket
         )
+        seen.finish("prepare")
         ticket.check()
         return images
 

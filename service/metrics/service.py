@@ -160,29 +160,29 @@ class Metrics:
             self._in_flight.add((), images)
 
     def count_predictions(
-        self, version: int, class_names: Sequence[str], probabilities: Tensor
+        self,
+        version: int,
+        class_names: Sequence[str],
+        probabilities: Tensor,
+        novelty: Tensor | None,
     ) -> None:
-        """Count what pictures were taken for.
+        """Count what pictures were taken for, and how strange they are.
 
         Args:
             version: Of the model.
             class_names: By class id.
             probabilities: (n, classes) float32.
+            novelty: (n,) float32; None if the model has no such score.
         """
         with self._storage.lock:
             for row in probabilities.tolist():
+                confidence = max(row)
                 # Numbers as large as floats can be make a network answer NaN, which no sum, not
                 # even that of the histogram, recovers from.
-                if not math.isfinite(sum(row)):
-                    continue
-                confidence = max(row)
-                self._predicted.add((class_names[row.index(confidence)], version))
-                self._confidence.observe((), confidence)
-
-    def count_novelty(self, novelty: Tensor) -> None:
-        """Count how strange pictures are: (n,) float32."""
-        with self._storage.lock:
-            for score in novelty.tolist():
+                if math.isfinite(sum(row)):
+                    self._predicted.add((class_names[row.index(confidence)], version))
+                    self._confidence.observe((), confidence)
+            for score in [] if novelty is None else novelty.tolist():
                 if math.isfinite(score):
                     self._novelty.observe((), score)
 
