@@ -18,12 +18,14 @@ class Load:
     """What came of a stretch of load.
 
     Attributes:
+        requests: Answers in all.
         rate: Answers a second.
         p50_ms: Median time to an answer.
         p90_ms: Time that nine of ten stayed within.
         p99_ms: Time that 99 of 100 stayed within.
     """
 
+    requests: int
     rate: float
     p50_ms: float
     p90_ms: float
@@ -55,6 +57,7 @@ def load(port: int, request: Request, *, connections: int, seconds: int) -> Load
     if counts["errors"]:
         raise RuntimeError(f"{counts['errors']} of {counts['requests']} requests failed")
     return Load(
+        requests=counts["requests"],
         rate=counts["requests"] / (counts["duration_us"] / 1e6),
         p50_ms=counts["p50_us"] / 1000,
         p90_ms=counts["p90_us"] / 1000,
