@@ -3,45 +3,58 @@
 #   docker build --target service  --tag fashion-mnist-service  .
 #   docker build --target training --tag fashion-mnist-training .
 #
-# Every package comes from requirements/, pinned with hashes. `--build-arg LOCK=service-extras` adds
-# gRPC and the model stores s3:// and gs://.
+# Every package comes from requirements/, pinned with hashes, and no file says when it was built: the
+# same commit gives the same image where the builder writes no time either (deploy/README.md).
+# `--build-arg LOCK=service-extras` adds gRPC and the model stores s3:// and gs://.
+# `--build-arg REVISION="$(git rev-parse HEAD)"` writes down what it was built from.
 
 FROM python:3.13.14-slim-trixie AS base
+LABEL org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.base.name="docker.io/library/python:3.13.14-slim-trixie"
 ENV PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
 
-# The wheel of this project, and the tools that install it and write down what is installed.
-FROM base AS build
+# What installs, and writes down what is installed.
+FROM base AS tools
 COPY requirements/build.txt /requirements/
 RUN ["python", "-m", "venv", "/build"]
 RUN ["/build/bin/pip", "install", "--quiet", "--require-hashes", "--requirement", "/requirements/build.txt"]
+
+FROM tools AS wheel
 COPY . /source/
 RUN ["/build/bin/pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheels", "/source"]
 
-FROM build AS service-environment
+# The project comes last: a change of it installs nothing else anew. What is compiled knows no time.
+FROM tools AS service-environment
 ARG LOCK=service
+COPY requirements/${LOCK}.txt /requirements/
 RUN ["python", "-m", "venv", "--without-pip", "/opt/fashion-mnist"]
-RUN /build/bin/pip --python /opt/fashion-mnist install --quiet --require-hashes \
-        --requirement /source/requirements/${LOCK}.txt && \
-    /build/bin/pip --python /opt/fashion-mnist install --quiet --no-deps /wheels/*.whl && \
+RUN /build/bin/pip --python /opt/fashion-mnist install --quiet --no-compile --require-hashes \
+        --requirement /requirements/${LOCK}.txt
+COPY --from=wheel /wheels /wheels
+RUN /build/bin/pip --python /opt/fashion-mnist install --quiet --no-compile --no-deps /wheels/*.whl && \
     /build/bin/cyclonedx-py environment --output-reproducible \
-        --output-file /opt/fashion-mnist/sbom.cdx.json /opt/fashion-mnist
+        --output-file /opt/fashion-mnist/sbom.cdx.json /opt/fashion-mnist && \
+    python -m compileall -qq --invalidation-mode unchecked-hash /opt/fashion-mnist/lib
 
-FROM build AS training-environment
+FROM tools AS training-environment
+COPY requirements/training.txt /requirements/
 RUN ["python", "-m", "venv", "--without-pip", "/opt/fashion-mnist"]
-RUN /build/bin/pip --python /opt/fashion-mnist install --quiet --require-hashes \
-        --requirement /source/requirements/training.txt && \
-    /build/bin/pip --python /opt/fashion-mnist install --quiet --no-deps /wheels/*.whl && \
+RUN /build/bin/pip --python /opt/fashion-mnist install --quiet --no-compile --require-hashes \
+        --requirement /requirements/training.txt
+COPY --from=wheel /wheels /wheels
+RUN /build/bin/pip --python /opt/fashion-mnist install --quiet --no-compile --no-deps /wheels/*.whl && \
     /build/bin/cyclonedx-py environment --output-reproducible \
-        --output-file /opt/fashion-mnist/sbom.cdx.json /opt/fashion-mnist
+        --output-file /opt/fashion-mnist/sbom.cdx.json /opt/fashion-mnist && \
+    python -m compileall -qq --invalidation-mode unchecked-hash /opt/fashion-mnist/lib
 
 # Trains and publishes: TensorFlow and the data set are inside.
 FROM base AS training
 LABEL org.opencontainers.image.title="Fashion-MNIST training" \
-      org.opencontainers.image.description="Trains a Keras network on Fashion-MNIST and publishes it for the service." \
-      org.opencontainers.image.licenses="MIT"
+      org.opencontainers.image.description="Trains a Keras network on Fashion-MNIST and publishes it for the service."
 RUN apt-get update && \
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends dataset-fashion-mnist && \
     rm -rf /var/lib/apt/lists/* && \
@@ -53,12 +66,13 @@ WORKDIR /training
 USER 10001:10001
 ENTRYPOINT ["/opt/fashion-mnist/bin/fashion-mnist-training"]
 CMD ["--help"]
+ARG REVISION=unknown
+LABEL org.opencontainers.image.revision=$REVISION
 
 # Serves: no TensorFlow, no compiler, no pip, and no shell is needed. The last stage is the default.
 FROM base AS service
 LABEL org.opencontainers.image.title="Fashion-MNIST service" \
-      org.opencontainers.image.description="Classifies pictures of clothes over HTTP; the model is inside." \
-      org.opencontainers.image.licenses="MIT"
+      org.opencontainers.image.description="Classifies pictures of clothes over HTTP; the model is inside."
 COPY --from=service-environment /opt/fashion-mnist /opt/fashion-mnist
 ENV FASHION_HOST=0.0.0.0 \
     FASHION_PORT=8000 \
@@ -70,3 +84,5 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 \
     CMD ["/opt/fashion-mnist/bin/python", "-m", "service.healthcheck"]
 ENTRYPOINT ["/opt/fashion-mnist/bin/fashion-mnist-service"]
+ARG REVISION=unknown
+LABEL org.opencontainers.image.revision=$REVISION

@@ -34,10 +34,11 @@ serve: $(VENV)/.service
 test: check
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.all
+check: $(VENV)/.all node_modules
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	npx --no-install tsc
 
 # Ray is as large as all the rest but TensorFlow, so it has an environment of its own.
 test-ray: $(RAY_VENV)/.all
@@ -79,7 +80,7 @@ lock: $(BIN)/python
 	$(COMPILE) $(AS_TESTED) $(call extras,ray) --group test-ray -o requirements/ray.txt
 
 clean:
-	rm -rf $(VENV) $(RAY_VENV) .venv-peers .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(RAY_VENV) .venv-peers node_modules .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.service: requirements/service.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
@@ -87,6 +88,11 @@ $(VENV)/.service: requirements/service.txt | $(BIN)/python
 
 $(VENV)/.all: requirements/all.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+# TypeScript, which checks the modules of service/web, and axe, which their tests run.
+node_modules: package-lock.json
+	npm ci --no-audit --no-fund --silent
 	touch $@
 
 $(RAY_VENV)/.all: requirements/ray.txt

@@ -2,9 +2,10 @@
 
     python -m benchmarks.capacity
 
-One service process is asked by as many clients as it takes to keep it busy, in each of three ways
-of sending images. What counts is the CPU time the process spends, by the kernel's account, so that
-the clients beside it do not blur it; cores follow by division. The table is benchmarks/CAPACITY.md.
+One service process is asked by as many clients as it takes to keep it busy, in each way of sending
+images by turns. What counts is the CPU time the process spends, by the kernel's account, so that
+the clients beside it do not blur it; the median of the rounds is taken, and cores follow by
+division. The tables are in benchmarks/CAPACITY.md.
 """
 
 import json
@@ -12,9 +13,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.client import OK, HTTPConnection
+from math import ceil
 from pathlib import Path
 
 from benchmarks.process_tree import cpu_seconds
@@ -23,7 +25,9 @@ from benchmarks.tensor_overhead import INFER, JSON_LENGTH_HEADER, binary_request
 
 PICTURE = Path(__file__).parent.parent / "tests/data/png/0000-ankle-boot.png"
 CLIENTS = 4
-SECONDS = 10
+ROUNDS = 3
+SECONDS = 6
+BATCH = 256
 WARM_UP_REQUESTS = 50
 LOADS = (1_000, 100_000, 10_000_000)
 HEADROOM = 0.6
@@ -60,16 +64,22 @@ class Cost:
 
 def ways() -> list[Way]:
     """Return the ways to send images, the dearest first."""
-    head, tensor = binary_request()
     picture = PICTURE.read_bytes()
     pixels = [number % 256 for number in range(784)]
     instances = json.dumps({"instances": [pixels] * 64}).encode()
-    tensor_headers = {JSON_LENGTH_HEADER: str(head), "Content-Type": "application/octet-stream"}
     return [
         Way("one PNG a request", 1, "/predict", picture, {"Content-Type": "image/png"}),
+        tensor_of(1),
         Way("64 as JSON numbers", 64, "/predict", instances, {"Content-Type": "application/json"}),
-        Way("256 as one binary tensor", 256, INFER, tensor, tensor_headers),
+        tensor_of(BATCH),
     ]
+
+
+def tensor_of(images: int) -> Way:
+    """Return the way to send so many images as the numbers they are."""
+    head, body = binary_request(images)
+    headers = {JSON_LENGTH_HEADER: str(head), "Content-Type": "application/octet-stream"}
+    return Way(f"{images} as a binary tensor", images, INFER, body, headers)
 
 
 def measure(way: Way) -> Cost:
@@ -99,6 +109,21 @@ def measure(way: Way) -> Cost:
         spent = cpu_seconds(process) - before
         resident = resident_mb(process)
     return Cost(way, 1e6 * spent / images, len(way.body) / way.images, resident)
+
+
+def median_cost(costs: Sequence[Cost]) -> Cost:
+    """Return the round in the middle."""
+    return sorted(costs, key=lambda cost: cost.cpu_us)[len(costs) // 2]
+
+
+def request_and_image(one: Cost, batch: Cost) -> tuple[float, float]:
+    """Return what a request costs and what each image in it does, in microseconds of CPU.
+
+    A request of n images costs a + n b: one equation from one image, one from a batch.
+    """
+    images = batch.way.images
+    image = (images * batch.cpu_us - one.cpu_us) / (images - 1)
+    return one.cpu_us - image, image
 
 
 def ask(connection: HTTPConnection, way: Way) -> None:
@@ -134,8 +159,8 @@ def table(costs: list[Cost]) -> str:
     for load in LOADS:
         for cost in costs:
             cores = load * cost.cpu_us / 1e6 / HEADROOM
-            processes = max(1, round(cores + 0.5))
-            machines = max(1, -(-processes // CORES_A_MACHINE))
+            processes = ceil(cores)
+            machines = ceil(processes / CORES_A_MACHINE)
             lines.append(
                 f"| {load:,} | {cost.way.name} | {cores:,.1f} | "
                 f"{processes * cost.resident_mb / 1e3:,.1f} GB | {machines:,} | "
@@ -146,7 +171,11 @@ def table(costs: list[Cost]) -> str:
 
 def main() -> int:
     """Measure and print."""
-    print(table([measure(way) for way in ways()]))
+    rounds = [[measure(way) for way in ways()] for _ in range(ROUNDS)]
+    costs = [median_cost(of_way) for of_way in zip(*rounds, strict=True)]
+    request, image = request_and_image(costs[1], costs[-1])
+    print(f"A request costs {request:,.0f} µs of CPU, and an image in it {image:,.0f} µs.\n")
+    print(table(costs))
     return 0
 
 

@@ -54,12 +54,12 @@ def main() -> int:
     return int(share > GOAL)
 
 
-def binary_request() -> tuple[int, bytes]:
+def binary_request(images: int = IMAGES) -> tuple[int, bytes]:
     """Return the bytes of a request's JSON, and its whole body."""
-    pictures = bytes(range(256)) * (IMAGES * PIXELS // 256)
+    pictures = bytes(pixel % 256 for pixel in range(images * PIXELS))
     tensor = {
         "name": "images",
-        "shape": [IMAGES, PIXELS],
+        "shape": [images, PIXELS],
         "datatype": "UINT8",
         "parameters": {"binary_data_size": len(pictures)},
     }

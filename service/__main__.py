@@ -8,8 +8,8 @@ import ssl
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from math import ceil
 from pathlib import Path
+from typing import NoReturn
 
 import uvicorn
 from pydantic import ValidationError
@@ -23,6 +23,9 @@ from service.logs import log_config
 from service.settings import ENVIRONMENT_PREFIX, Settings
 
 USAGE_ERROR = 2
+
+_END_SECONDS = 0.5
+"""Within these the server notices that it is to stop, and the application ends."""
 
 logger = logging.getLogger("service")
 
@@ -56,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log_config=log_config(settings.log_format, settings.log_level),
         access_log=False,  # The service's own says more.
         server_header=False,
-        timeout_graceful_shutdown=max(0, settings.drain_seconds - ceil(settings.notice_seconds)),
+        timeout_graceful_shutdown=_seconds_to_finish(settings),  # type: ignore[arg-type]  # asyncio takes fractions
         http=ServiceProtocol,
         ws="none",
         ssl_certfile=settings.tls_certificate,
@@ -69,16 +72,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
             settings.host,
         )
     if settings.workers == 1:
-        # The server raises the signal that stopped it again once it has drained.
-        signal.signal(signal.SIGTERM, lambda _, __: sys.exit(0))
-        with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run()
-        return 0
+        _serve_alone(config)
     with _workers_directory():
         supervisor = Multiprocess(config, sockets=[config.bind_socket()])
         supervisor.run()
     failed = any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes)
     return STARTUP_FAILURE if failed else 0
+
+
+def _serve_alone(config: uvicorn.Config) -> NoReturn:
+    """Serve from this process, and end it."""
+    # The server raises the signal that stopped it again once it has drained.
+    signal.signal(signal.SIGTERM, lambda _, __: sys.exit(0))
+    status: object = 0
+    try:
+        uvicorn.Server(config).run()
+    except KeyboardInterrupt:
+        pass
+    except SystemExit as end:
+        status = end.code
+    # Python would wait for its threads: for work that began and that nobody waits for any more.
+    logging.shutdown()
+    os._exit(status if isinstance(status, int) else 1)
+
+
+def _seconds_to_finish(settings: Settings) -> float:
+    """Return how long requests have once the port is closed, so that all ends within the drain."""
+    return max(0, settings.drain_seconds - settings.notice_seconds - _END_SECONDS)
 
 
 def _hand_to_workers(settings: Settings) -> None:

@@ -28,7 +28,7 @@ class Admission:
         self._max_bytes = max_bytes
         self._images = 0
         self._bytes = 0
-        self._is_open = True
+        self._closed_at: float | None = None
         self._lock = threading.Lock()
         self._count = count or (lambda _: None)
 
@@ -45,11 +45,17 @@ class Admission:
     @property
     def is_open(self) -> bool:
         """Whether new requests are taken."""
-        return self._is_open
+        return self._closed_at is None
 
     def close(self) -> None:
         """Take no new request; what is in flight goes on."""
-        self._is_open = False
+        self._closed_at = time.monotonic()
+
+    def left_of(self, seconds: float) -> float:
+        """Return what is left of a time that begins when no new request is taken any more."""
+        if self._closed_at is None:
+            return seconds
+        return max(0, seconds - (time.monotonic() - self._closed_at))
 
     def admit(self, images: int = 1) -> "Ticket":
         """Take a request in, to be left with `with`.
@@ -61,7 +67,7 @@ class Admission:
             Draining: The process is about to end.
             Overloaded: There are too many images in flight.
         """
-        if not self._is_open:
+        if not self.is_open:
             raise Draining("the service is about to stop; another instance may answer")
         self.take(images, 0)
         return Ticket(self, images)

@@ -27,11 +27,13 @@ from service.api import (
     model_repository,
     open_inference,
     predict,
+    preparation,
     tf_serving,
     web,
 )
 from service.api.access import AccessMiddleware
 from service.api.admission import DEADLINE_HEADER
+from service.api.ending import EndingMiddleware
 from service.api.errors import add_error_handlers
 from service.api.headers import HeadersMiddleware
 from service.api.observation import HEADER as REQUEST_ID_HEADER
@@ -46,6 +48,7 @@ from service.observer import Observer
 from service.repository import Repository
 from service.settings import Settings
 from service.sources import open_source
+from service.workers import FOLLOW_SECONDS, Workers
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +67,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     repository: Repository = app.state.repository
     lanes: Lanes = app.state.lanes
     loaded = asyncio.Event()
-    serving = asyncio.create_task(_serve_versions(repository, settings, loaded))
+    workers: Workers = app.state.workers
+    serving = asyncio.create_task(_serve_versions(repository, workers, settings, loaded))
     serving.add_done_callback(_exit_if_failed)
+    following = asyncio.create_task(_follow_orders(workers, settings, loaded))
     if settings.workers > 1:
         # The port is open in any case, and whoever comes now is better off with another worker.
         await loaded.wait()
@@ -76,6 +81,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
             await stack.enter_async_context(_grpc_server(app, settings))
         yield _for_connections(app)
     serving.cancel()
+    following.cancel()
     await run_in_threadpool(app.state.observer.close)
 
 
@@ -87,12 +93,13 @@ def _for_connections(app: FastAPI) -> dict[str, Any]:
 
 
 async def _serve_versions(
-    repository: Repository, settings: Settings, loaded: asyncio.Event
+    repository: Repository, workers: Workers, settings: Settings, loaded: asyncio.Event
 ) -> None:
     """Load what there is, then keep looking for as long as the process serves."""
     await run_in_threadpool(repository.open)
-    loaded.set()
     manifest = repository.classifier().manifest
+    await run_in_threadpool(workers.follow)  # The model may be unloaded for now.
+    loaded.set()
     logger.info(
         "%s version %d is ready on %s://%s:%d (API: /docs)",
         manifest.name,
@@ -107,6 +114,17 @@ async def _serve_versions(
             await run_in_threadpool(repository.refresh)
         except Exception:  # What is loaded serves on, and the next look may fare better.
             logger.exception("cannot look for versions of the model")
+
+
+async def _follow_orders(workers: Workers, settings: Settings, loaded: asyncio.Event) -> None:
+    """Load and unload as the other workers are told."""
+    await loaded.wait()
+    while settings.workers > 1:
+        await asyncio.sleep(FOLLOW_SECONDS)
+        try:
+            await run_in_threadpool(workers.follow)
+        except Exception:  # The next order may fare better.
+            logger.exception("cannot follow an order to load or unload")
 
 
 @asynccontextmanager
@@ -159,8 +177,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     settings = settings or Settings()
-    directory = os.environ.get(WORKERS_DIRECTORY)
-    observer = Observer(Metrics(Path(directory) if directory else None), app.version)
+    directory = Path(os.environ[WORKERS_DIRECTORY]) if WORKERS_DIRECTORY in os.environ else None
+    observer = Observer(Metrics(directory), app.version)
     app.state.settings = settings
     app.state.observer = observer
     try:
@@ -175,6 +193,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         labels=settings.version_labels,
         metrics=observer.metrics,
     )
+    app.state.workers = Workers(app.state.repository, directory)
     app.state.admission = Admission(
         max_images=settings.max_images_in_flight,
         max_bytes=settings.max_bytes_in_flight,
@@ -191,6 +210,7 @@ def _add_middleware(app: FastAPI) -> None:
     """Put what every request passes before the routes, from the innermost to the outermost."""
     settings: Settings = app.state.settings
     keys: KeyRing | None = app.state.keys
+    app.add_middleware(EndingMiddleware, admission=app.state.admission)
     if keys is not None:
         app.add_middleware(AccessMiddleware, keys=keys)
     if settings.cors_origins:
@@ -212,6 +232,7 @@ def _add_routes(app: FastAPI) -> None:
     for family in (
         predict,
         feature_maps,
+        preparation,
         model,
         layers,
         metrics,

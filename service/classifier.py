@@ -12,7 +12,6 @@ from service.engines import Engine, load_engine
 from service.errors import ArtifactError
 from service.observation import count_predictions, finish, leave_network
 from service.settings import EngineChoice
-from service.statistics import Statistics
 
 
 class Classifier:
@@ -21,7 +20,6 @@ class Classifier:
     def __init__(self, artifact: Artifact, engine: Engine) -> None:
         self.manifest: Manifest = artifact.manifest
         self.engine_name = engine.name
-        self.statistics = Statistics()
         self._engine = engine
 
     def predict(self, pixels: Sequence[Pixels]) -> Tensor:

@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Self
 
+MAX_MESSAGE_LENGTH = 1000
+"""Characters; gRPC carries no longer ones, and nobody reads them."""
+
 
 class ServiceError(Exception):
     """Base of everything the service raises on purpose.
@@ -30,6 +33,9 @@ class RequestError(ServiceError):
     status: ClassVar[int] = 400
     code: ClassVar[str] = "invalid_request"
     headers: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_shortened(message))
 
     def at(self, place: str) -> Self:
         """Return the same error with its message saying which part of the request it is about."""
@@ -198,6 +204,14 @@ class DeadlineExceeded(RequestError):
 
     status = 504
     code = "deadline_exceeded"
+
+
+def _shortened(message: str) -> str:
+    """Leave out the middle of a message that quotes too much of what was sent."""
+    if len(message) <= MAX_MESSAGE_LENGTH:
+        return message
+    half = MAX_MESSAGE_LENGTH // 2
+    return f"{message[:half]}…{message[-half:]}"
 
 
 def error_codes() -> list[str]:

@@ -1,6 +1,7 @@
 """Bytes of a picture to the pixels the network was made for. Knows nothing of HTTP."""
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -13,8 +14,23 @@ from service.errors import EmptyBody, ImageTooLarge, InvalidImage
 from service.observation import finish
 from service.plain_png import SIGNATURE, decode_plain_png, is_plain_png
 from service.preparation import WORKING_SIDE, prepare_photo
+from service.steps import Step, show, somebody_looks
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+
+_MAX_READS = 100_000
+"""Formats let a file be made of pieces of a few bytes, which Pillow walks through in Python. Of a
+file in such pieces as encoders make, 16 MiB take less than a tenth of these."""
+
+_SHORT_FILE_BYTES = 65536
+"""What is as short cannot need that many."""
+
+_MAX_SCANS = 100
+"""Of a JPEG. A progressive one has about ten. Each costs the time of all pixels, however few bytes
+it has."""
+
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
+_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
 
 Prepare = Literal["auto", "photo", "plain"]
 Preparation = Literal["none", "photo", "plain"]
@@ -66,7 +82,12 @@ def read_image(
     if not data:
         raise EmptyBody("the picture is empty: 0 bytes")
     area = shape[0] * shape[1]
-    if prepare == "auto" and area <= max_pixels and is_plain_png(data, shape):
+    if (
+        prepare == "auto"
+        and area <= max_pixels
+        and is_plain_png(data, shape)
+        and not somebody_looks()
+    ):
         if weigh is not None:
             weigh(area)
         pixels = decode_plain_png(data, shape)
@@ -86,24 +107,33 @@ def read_image(
 def _prepare(image: Image.Image, prepare: Prepare, shape: tuple[int, int]) -> PreparedImage:
     height, width = shape
     if prepare == "auto" and image.size == (width, height):
+        show(Step("decoded", image))
         grey = _to_grey(image)
+        show(Step("grey", grey))
         # Half the time of numpy's array interface, which counts for a picture as small as this.
         return PreparedImage(np.frombuffer(grey.tobytes(), np.uint8).reshape(shape), "none")
     if prepare == "plain":
-        grey = _to_grey(image).resize((width, height), Image.Resampling.LANCZOS)
-        return PreparedImage(np.asarray(grey), "plain")
+        show(Step("decoded", image))
+        grey = _to_grey(image)
+        show(Step("grey", grey))
+        small = grey.resize((width, height), Image.Resampling.LANCZOS)
+        show(Step("resized", small))
+        return PreparedImage(np.asarray(small), "plain")
     return PreparedImage(prepare_photo(_to_rgb(image), shape=shape), "photo")
 
 
 def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
     """Return the picture with its header read and nothing decoded."""
+    file = io.BytesIO(data) if len(data) <= _SHORT_FILE_BYTES else _LongFile(data)
     try:
         image = (
             # What Pillow would come to as well, after asking each format whether it is that.
-            PngImagePlugin.PngImageFile(io.BytesIO(data))
+            PngImagePlugin.PngImageFile(file)
             if data.startswith(SIGNATURE)
-            else Image.open(io.BytesIO(data), formats=FORMATS)
+            else Image.open(file, formats=FORMATS)
         )
+    except InvalidImage:
+        raise
     except Exception as error:  # Pillow's parsers raise almost anything on hostile headers.
         raise InvalidImage(
             f"not a picture in a format this service reads ({', '.join(FORMATS)})"
@@ -114,7 +144,38 @@ def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
             f"the picture has {width} × {height} = {width * height} pixels, "
             f"the limit is {max_pixels}"
         )
+    if image.format in {"JPEG", "MPO"}:
+        _check_scans(data)
     return image
+
+
+class _LongFile(io.BytesIO):
+    """A file that is not read in pieces without end."""
+
+    _reads = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._reads += 1
+        if self._reads > _MAX_READS:
+            raise InvalidImage(f"the picture file is in more than {_MAX_READS} pieces")
+        return super().read(size)
+
+
+def _check_scans(data: bytes) -> None:
+    """Raise InvalidImage for a JPEG of very many scans."""
+    # What is no marker may look like one, but never the other way round.
+    if data.count(bytes([0xFF, _START_OF_SCAN])) <= _MAX_SCANS:
+        return
+    scans = position = 0
+    while marker := _JPEG_MARKER.search(data, position):
+        kind, position = marker[0][1], marker.end()
+        scans += kind == _START_OF_SCAN
+        if scans > _MAX_SCANS:
+            raise InvalidImage(f"the JPEG picture is in more than {_MAX_SCANS} scans")
+        if kind == _END_OF_IMAGE:
+            return
+        if kind != _START_OF_IMAGE:
+            position += int.from_bytes(data[position : position + 2])
 
 
 def _decode(image: ImageFile.ImageFile, data: bytes, *, may_shrink: bool) -> Image.Image:
@@ -124,6 +185,8 @@ def _decode(image: ImageFile.ImageFile, data: bytes, *, may_shrink: bool) -> Ima
             # A JPEG decoder can halve the picture on the way out, many times cheaper than after.
             image.draft(None, (WORKING_SIDE, WORKING_SIDE))
         image.load()
+    except InvalidImage:
+        raise
     except Exception as error:
         raise _damaged(image) from error
     # Pillow forgives a PNG that stops short as long as the pixels came out.

@@ -40,13 +40,14 @@ def read_instances(
 
     Raises:
         InvalidJSON: `body` is not JSON, or nests deeper than `max_json_depth`.
+        BodyTooLarge: It has more than `max_json_marks`.
         InvalidInstances: An instance is not a picture; the message names it.
         TooManyImages: There are more than `max_images`.
         Overloaded: There is no place for so many.
         RequestError: A picture file is refused by `read_image`.
     """
     # NaN is let through here so that it can be refused by name and place below.
-    document = parse_json(body, max_depth=settings.max_json_depth)
+    document = parse_json(body, settings.json_limits)
     finish("decode")
     if not isinstance(document, dict) or set(document) != {"instances"}:
         raise InvalidInstances('the body must be an object with one key: {"instances": [...]}')

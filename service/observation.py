@@ -13,7 +13,6 @@ from service.arrays import Tensor
 if TYPE_CHECKING:
     from service.classifier import Classifier
     from service.metrics import Metrics
-    from service.statistics import Statistics
 
 Phase = Literal["receive", "queue", "decode", "prepare", "infer", "encode"]
 """Reading the body; waiting for a thread; bytes to pixels or numbers; those to the network's
@@ -42,7 +41,6 @@ class Observation:
         images: Pictures that went through the network.
         executions: Runs of the network.
         version: Of the model; 0 if the request needed none.
-        statistics: Of that version.
         phases: Nanoseconds of each phase, in the order in which they were first entered.
         elapsed_ns: Nanoseconds it took in all; 0 before the end.
         span: What its trace is exported with; None if it is not.
@@ -64,7 +62,6 @@ class Observation:
         "route",
         "span",
         "span_id",
-        "statistics",
         "status",
         "target",
         "trace_id",
@@ -81,7 +78,6 @@ class Observation:
         self.route = "other"
         self.status = _INTERNAL_ERROR  # Until somebody says otherwise.
         self.images = self.executions = self.version = self.elapsed_ns = 0
-        self.statistics: Statistics | None = None
         self.phases: dict[Phase, int] = {}
         self._started_ns = self._last_ns = time.perf_counter_ns()
 
@@ -111,8 +107,6 @@ class Observation:
         """Note that the answer is out, and count the request."""
         self.elapsed_ns = time.perf_counter_ns() - self._started_ns
         self.metrics.count_request(self)
-        if self.statistics is not None:
-            self.statistics.count(self)
 
 
 current: ContextVar[Observation | None] = ContextVar("observation", default=None)
@@ -132,7 +126,6 @@ def begin(classifier: "Classifier") -> None:
     if seen is not None:
         seen.finish("queue")
         seen.version = classifier.manifest.version
-        seen.statistics = classifier.statistics
 
 
 def leave_network(images: Tensor) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from service.garment import garment_mask
 from service.palette import Floats
 from service.regions import Mask
+from service.steps import Step, show
 
 WORKING_SIDE = 224
 """Pixels of the longest side from which the garment's tones are taken."""
@@ -42,13 +43,18 @@ def prepare_photo(photo: Image.Image, *, shape: tuple[int, int]) -> NDArray[np.u
         (height, width) uint8 pixels, zero outside the garment.
     """
     working = _scaled_to(photo, min(WORKING_SIDE, max(photo.size)))
+    show(Step("decoded", working))
     grey = np.asarray(working.convert("L"), np.float32)
     if _is_on_black(grey):
-        return _centre(grey, _or_everywhere(grey >= _BLACK), shape)
+        show(Step("grey", grey))
+        return _centre(_trim(grey, _or_everywhere(grey >= _BLACK)), shape)
     coarse = Image.fromarray(garment_mask(_scaled_to(working, _MASK_SIDE)))
     smooth = coarse.convert("L").resize(working.size, Image.Resampling.BILINEAR)
     mask = _or_everywhere(np.asarray(smooth) > _MIDDLE_GREY)
-    return _centre(_light_on_black(grey, mask), mask, shape)
+    show(Step("cut_out", working, mask))
+    garment = _light_on_black(grey, mask)
+    show(Step("light_on_black", garment))
+    return _centre(_trim(garment, mask), shape)
 
 
 def _scaled_to(photo: Image.Image, longest_side: int) -> Image.Image:
@@ -80,10 +86,16 @@ def _is_on_black(grey: Floats) -> bool:
     return float(np.percentile(edge, 90)) < _BLACK
 
 
-def _centre(garment: Floats, mask: Mask, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Trim to the mask, scale the longest side to the frame, paste in the middle."""
+def _trim(garment: Floats, mask: Mask) -> Floats:
+    """Cut away the rows and columns in which the mask has nothing."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     trimmed = garment[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    show(Step("cropped", trimmed))
+    return trimmed
+
+
+def _centre(trimmed: Floats, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Scale the longest side to the frame, paste in the middle."""
     frame_height, frame_width = shape
     height, width = trimmed.shape
     scale = min(frame_height / height, frame_width / width)
@@ -93,4 +105,5 @@ def _centre(garment: Floats, mask: Mask, shape: tuple[int, int]) -> NDArray[np.u
     left, top = (frame_width - size[0]) // 2, (frame_height - size[1]) // 2
     pixels = np.rint(np.asarray(small)).clip(0, 255).astype(np.uint8)
     frame[top : top + size[1], left : left + size[0]] = pixels
+    show(Step("centred", frame))
     return frame

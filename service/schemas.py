@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.artifact import InputSpec, Layer, Novelty, Parameters
 from service.images import Preparation
+from service.steps import StepName
 
 
 class _Schema(BaseModel):
@@ -100,6 +101,33 @@ class FeatureMapsResponse(_Schema):
     image: list[list[float]]
     """The picture as the network saw it: (height, width) in 0…255."""
     layers: list[LayerMaps]
+
+
+class PreparationStep(_Schema):
+    """A picture on its way to the network."""
+
+    name: StepName
+    """What was done last: `decoded` is what the file shows, a photograph at the size it is worked
+    on; `cut_out` has the ground gone; `light_on_black` is the garment's negative; `grey` has no
+    colours; `cropped` has nothing round the garment; `centred` and `resized` have the network's
+    size."""
+    width: int
+    height: int
+    """In pixels; a picture that is longer than 224 is drawn smaller here."""
+    png: str
+    """The picture, a PNG file in base64; transparent where nothing is kept."""
+
+
+class PreparationResponse(_Schema):
+    """How a picture became the network's input."""
+
+    model: ModelVersion
+    preparation: Preparation
+    image: list[list[float]]
+    """The picture as the network sees it: (height, width) in 0…255."""
+    steps: list[PreparationStep]
+    """In the order done, the last of them `image`; none for JSON numbers, which are not
+    touched."""
 
 
 class LayerWeights(_Schema):

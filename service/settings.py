@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.documents import JsonLimits
 from service.setting_types import Location, Origins, VersionLabels, VersionPolicy
 
 EngineChoice = Literal["auto", "litert", "tensorflow"]
@@ -114,6 +115,10 @@ class Settings(BaseSettings):
     max_json_depth: int = Field(default=16, ge=1)
     """Arrays and objects of a JSON body that may lie within one another; more are answered 400."""
 
+    max_json_marks: int = Field(default=1_000_000, ge=1)
+    """Brackets, commas and quotes a JSON body may have; more are answered 413. 256 pictures in
+    numbers have 400,000."""
+
     receive_seconds: float = Field(default=30, gt=0)
     """Seconds a client has to send a request body; a slower one is answered 408."""
 
@@ -144,6 +149,11 @@ class Settings(BaseSettings):
 
     log_format: LogFormat = "text"
     """Lines for people, or one JSON object a line, with request and trace id: `text`, `json`."""
+
+    @property
+    def json_limits(self) -> JsonLimits:
+        """What a JSON body may cost."""
+        return JsonLimits(self.max_json_depth, self.max_json_marks)
 
     @property
     def notice_seconds(self) -> float:

@@ -11,6 +11,7 @@ from service.images import Prepare
 from service.metrics import Metrics
 from service.repository import Repository
 from service.settings import Settings
+from service.workers import Workers
 
 
 async def _settings(request: Request) -> Settings:
@@ -21,6 +22,11 @@ async def _settings(request: Request) -> Settings:
 async def _repository(request: Request) -> Repository:
     repository: Repository = request.app.state.repository
     return repository
+
+
+async def _workers(request: Request) -> Workers:
+    workers: Workers = request.app.state.workers
+    return workers
 
 
 async def _is_ready(request: Request) -> bool:
@@ -36,6 +42,7 @@ async def _worker(request: Request) -> int:
 
 ServiceSettings = Annotated[Settings, Depends(_settings)]
 ModelRepository = Annotated[Repository, Depends(_repository)]
+AllWorkers = Annotated[Workers, Depends(_workers)]
 WorkerNumber = Annotated[int, Depends(_worker)]
 
 Ready = Annotated[bool, Depends(_is_ready)]

@@ -7,22 +7,20 @@ import numpy as np
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
-from service.admission import Ticket
 from service.api.admission import admit, run
 from service.api.channels import ChannelsQuery, select_channels, split
 from service.api.dependencies import AcceptHeader, LoadedClassifier, PrepareQuery, ServiceSettings
 from service.api.documentation import ERROR_RESPONSES, picture_request
 from service.api.negotiation import preferred
-from service.api.pictures import Upload, decode, receive
+from service.api.pictures import decode_one, receive
 from service.arrays import Tensor
 from service.artifact import Layer
 from service.classifier import Classifier
-from service.errors import InvalidParameter, TooManyImages
-from service.images import Prepare, PreparedImage
+from service.errors import InvalidParameter
+from service.images import PreparedImage
 from service.observation import begin, finish
 from service.rendering import LayerGrid, render_layers
 from service.schemas import FeatureMapsResponse
-from service.settings import Settings
 
 router = APIRouter(tags=["inference"])
 
@@ -64,7 +62,9 @@ async def feature_maps(
 
         def job() -> bytes:
             begin(classifier)
-            image = _one_image(upload, classifier, settings, prepare, ticket)
+            image = decode_one(
+                upload, prepare=prepare, classifier=classifier, settings=settings, ticket=ticket
+            )
             ticket.check()
             body = answer(classifier, image, selection)
             finish("encode")
@@ -104,17 +104,6 @@ def _select(layers: Sequence[Layer], names: Sequence[str], channels: Sequence[st
             raise InvalidParameter(f"layer: no {name!r}; there are {', '.join(known)}")
     chosen = [layer for layer in layers if not names or layer.name in names]
     return [(layer, select_channels(layer, channels)) for layer in chosen]
-
-
-def _one_image(
-    upload: Upload, classifier: Classifier, settings: Settings, prepare: Prepare, ticket: Ticket
-) -> PreparedImage:
-    images = decode(
-        upload, prepare=prepare, classifier=classifier, settings=settings, ticket=ticket
-    )
-    if len(images) != 1:
-        raise TooManyImages(f"{len(images)} pictures, feature maps are of one at a time")
-    return images[0]
 
 
 def _grids(outputs: Mapping[str, Tensor], selection: Selection) -> list[LayerGrid]:

@@ -7,14 +7,12 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.admission import admit
 from service.api.body import read_body
-from service.api.dependencies import ModelRepository, ServiceSettings
+from service.api.dependencies import AllWorkers, ModelRepository, ServiceSettings
 from service.api.open_inference import NamedVersion
 from service.api.protocol_documentation import PROTOCOL_ERRORS, path_parameters
 from service.documents import parse_json
 from service.errors import ArtifactError, EmptyBody, InvalidInference
 from service.protocols.model_repository import repository_index, statistics
-from service.repository import Repository
-from service.settings import Settings
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=PROTOCOL_ERRORS)
 
@@ -29,7 +27,7 @@ async def _read_parameters(request: Request, settings: ServiceSettings) -> Body:
             body = await read_body(request, ticket)
     except EmptyBody:
         return {}
-    document = parse_json(body, max_depth=settings.max_json_depth)
+    document = parse_json(body, settings.json_limits)
     if not isinstance(document, dict):
         raise InvalidInference("the request must be a JSON object")
     return document
@@ -46,15 +44,22 @@ async def index(repository: ModelRepository, parameters: Parameters) -> list[dic
 
 @router.post("/repository/models/{name}/load", summary="Serve the model")
 async def load(
-    name: str, repository: ModelRepository, settings: ServiceSettings, parameters: Parameters
+    name: str,
+    repository: ModelRepository,
+    workers: AllWorkers,
+    settings: ServiceSettings,
+    parameters: Parameters,
 ) -> dict[str, object]:
-    """Look for versions now rather than at the next poll, and serve again after an unload."""
-    _check_control(repository, name, settings)
+    """Look for versions now rather than at the next poll, and serve again after an unload.
+
+    It is answered once every worker serves the same.
+    """
+    repository.check_name(name)
     given = parameters.get("parameters")
     if isinstance(given, dict) and any(key == "config" or "file:" in key for key in given):
         raise InvalidInference("a model is loaded as it was published: no config, no files")
     try:
-        await run_in_threadpool(repository.load)
+        await run_in_threadpool(workers.load, settings.deadline_seconds)
     except ArtifactError as error:
         # Where the model lies on this machine is for the log.
         raise InvalidInference("no version can be loaded; the repository index says why") from error
@@ -63,35 +68,29 @@ async def load(
 
 @router.post("/repository/models/{name}/unload", summary="Stop serving the model")
 async def unload(
-    name: str, repository: ModelRepository, settings: ServiceSettings, _: Parameters
+    name: str,
+    repository: ModelRepository,
+    workers: AllWorkers,
+    settings: ServiceSettings,
+    _: Parameters,
 ) -> dict[str, object]:
     """Serve nothing until it is loaded again; requests under way are answered."""
-    _check_control(repository, name, settings)
-    await run_in_threadpool(repository.unload)
-    return {"name": name, "unload": True}
-
-
-def _check_control(repository: Repository, name: str, settings: Settings) -> None:
     repository.check_name(name)
-    if settings.workers > 1:
-        # It would reach the one worker that took the request, and the others would go on.
-        raise InvalidInference(
-            f"load and unload need one worker, there are {settings.workers}: publish a version or "
-            "remove its directory, which every worker follows"
-        )
+    await run_in_threadpool(workers.unload, settings.deadline_seconds)
+    return {"name": name, "unload": True}
 
 
 @router.get("/models/stats", summary="Statistics of every version")
 async def all_statistics(repository: ModelRepository) -> dict[str, object]:
-    """Answer what was counted since each version was loaded."""
-    return statistics(repository.serving)
+    """Answer what all workers counted since the service started."""
+    return statistics(repository, repository.serving)
 
 
 @router.get("/models/{name}/stats", summary="Statistics of every version of a model")
 async def model_statistics(name: str, repository: ModelRepository) -> dict[str, object]:
-    """Answer what was counted since each version was loaded."""
+    """Answer what all workers counted since the service started."""
     repository.check_name(name)
-    return statistics(repository.serving)
+    return statistics(repository, repository.serving)
 
 
 @router.get(
@@ -99,6 +98,8 @@ async def model_statistics(name: str, repository: ModelRepository) -> dict[str, 
     summary="Statistics of one version",
     openapi_extra={"parameters": path_parameters("{version}")},
 )
-async def version_statistics(classifier: NamedVersion) -> dict[str, object]:
+async def version_statistics(
+    classifier: NamedVersion, repository: ModelRepository
+) -> dict[str, object]:
     """Answer requests of both protocols, REST and gRPC: how many, and where their time went."""
-    return statistics({classifier.manifest.version: classifier})
+    return statistics(repository, [classifier.manifest.version])

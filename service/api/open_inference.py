@@ -15,6 +15,7 @@ from service.errors import InvalidInference
 from service.observation import begin, finish
 from service.protocols.inference import infer
 from service.protocols.open_inference import (
+    REST_EXTENSIONS,
     model_metadata,
     read_message,
     server_metadata,
@@ -43,7 +44,7 @@ NamedVersion = Annotated[Classifier, Depends(_version)]
 @router.get("", summary="What this server is")
 async def server(request: Request) -> dict[str, object]:
     """Answer name, version and the extensions of the protocol."""
-    return server_metadata(request.app.version)
+    return server_metadata(request.app.version, REST_EXTENSIONS)
 
 
 @health.get("/live", summary="The process runs")
@@ -139,7 +140,7 @@ def _infer(
     ticket: Ticket,
 ) -> tuple[bytes, int | None]:
     begin(classifier)
-    message = read_message(body, json_length, classifier.manifest, settings.max_json_depth)
+    message = read_message(body, json_length, classifier.manifest, settings.json_limits)
     finish("decode")
     outputs = infer(message.request, classifier, settings, ticket)
     answer = write_message(outputs, message, classifier.manifest)

@@ -10,7 +10,7 @@ from service.api.admission import expect_long_job
 from service.api.body import read_body
 from service.api.multipart import read_files
 from service.classifier import Classifier
-from service.errors import RequestError, UnsupportedMediaType
+from service.errors import RequestError, TooManyImages, UnsupportedMediaType
 from service.images import Prepare, PreparedImage, read_image
 from service.instances import read_instances
 from service.observation import finish
@@ -99,3 +99,20 @@ def decode(
         except RequestError as error:
             raise error.at(f"files[{index}]") from error
     return images
+
+
+def decode_one(
+    upload: Upload, *, prepare: Prepare, classifier: Classifier, settings: Settings, ticket: Ticket
+) -> PreparedImage:
+    """Return the only picture of an upload, as `decode` does.
+
+    Raises:
+        TooManyImages: There are others.
+        RequestError: It is refused.
+    """
+    images = decode(
+        upload, prepare=prepare, classifier=classifier, settings=settings, ticket=ticket
+    )
+    if len(images) != 1:
+        raise TooManyImages(f"{len(images)} pictures, this is answered for one at a time")
+    return images[0]

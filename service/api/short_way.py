@@ -12,7 +12,6 @@ are fetched from memory once for many.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,12 +19,11 @@ from starlette.datastructures import State
 
 from service.admission import Admission, GiveWay, Ticket
 from service.api.headers import SECURITY_HEADERS
-from service.api.pictures import Upload, decode, media_type_of
-from service.api.predict import SHORT_BODY_BYTES
+from service.api.heads import Head
+from service.api.pictures import Upload, decode
 from service.api.predictions import write_predictions
 from service.arrays import Assessment
 from service.classifier import Classifier
-from service.errors import RequestError
 from service.images import PreparedImage
 from service.keys import KeyRing
 from service.lanes import Lanes
@@ -40,41 +38,12 @@ SHORT_WAY = "short_way"
 MOST_TOGETHER = 32
 """Images from which on nobody else is waited for: from here on the network gains nothing."""
 
-_METHODS = {b"POST": "POST", b"PUT": "PUT"}
 _PATH = "/predict"
-
-_UNUSUAL = {
-    b"content-encoding",
-    b"expect",
-    b"forwarded",
-    b"transfer-encoding",
-    b"upgrade",
-    b"x-forwarded-for",
-    b"x-request-timeout",
-}
-"""Headers with which a request asks for more than is done here."""
 
 _FIXED_HEADERS = b"".join(
     f"{name.lower()}: {value}\r\n".encode()
     for name, value in {"Content-Type": "application/json", **SECURITY_HEADERS}.items()
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What a request says before its body.
-
-    Attributes:
-        method: HTTP's.
-        sent: Its headers, names in lower case.
-        content_type: As sent; empty if it was not.
-        media_type: Of it.
-    """
-
-    method: str
-    sent: Mapping[str, str]
-    content_type: str
-    media_type: str
 
 
 class Asker(Protocol):
@@ -129,29 +98,6 @@ class ShortWay:
         self._images = 0
         self._classifier: Classifier | None = None
         """Of those who wait."""
-
-    def read_head(
-        self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]
-    ) -> Head | None:
-        """Return the head of a request, or None if it goes another way.
-
-        Args:
-            method: HTTP's.
-            target: Path and query as sent.
-            headers: With names in lower case.
-        """
-        if target != b"/predict" or method not in _METHODS:
-            return None
-        sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-        length = int(sent.get("content-length", 0))
-        if not 0 < length <= SHORT_BODY_BYTES or not _UNUSUAL.isdisjoint(n for n, _ in headers):
-            return None
-        content_type = sent.get("content-type", "")
-        try:
-            media_type = media_type_of(content_type)
-        except RequestError:
-            return None
-        return Head(_METHODS[method], sent, content_type, media_type)
 
     def ask(self, asker: Asker, head: Head, body: bytes) -> bool:
         """Take a request in; return whether its asker will be told of an answer.
@@ -225,6 +171,8 @@ class ShortWay:
             return
         for one in waiting:
             one.seen.leave_network(len(one.images))
+        for one in waiting[1:]:
+            one.seen.executions = 0  # It was the same run.
         end = 0
         for one in waiting:
             rows = slice(end, end := end + len(one.images))

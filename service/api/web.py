@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -28,7 +29,9 @@ class _PageFiles(StaticFiles):
         return response
 
 
-files = _PageFiles(directory=WEB)
+_files = _PageFiles(directory=WEB)
+
+files = GZipMiddleware(_files, minimum_size=1000)
 """What the page loads, to be mounted at `/web`."""
 
 router = APIRouter(include_in_schema=False)
@@ -37,4 +40,4 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 async def page(request: Request) -> Response:
     """Answer the page, or 304 if the browser has it."""
-    return await files.get_response("index.html", request.scope)
+    return await _files.get_response("index.html", request.scope)

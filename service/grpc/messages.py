@@ -15,6 +15,7 @@ from service.protocols.tensors import (
     NamedTensor,
     Values,
     check_datatype,
+    check_shape,
     from_raw,
     to_raw,
 )
@@ -40,18 +41,18 @@ def read_request(message: pb.ModelInferRequest) -> InferenceRequest:
     """Read an inference request.
 
     Raises:
-        InvalidInference: A parameter is of the wrong kind, or the raw contents are not one for
-            each input.
+        InvalidInference: A parameter is of the wrong kind, the raw contents are not one for each
+            input, or an input has others as well.
         InvalidTensor: The contents of an input do not fit its datatype and shape.
     """
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise InvalidInference(f"{len(message.inputs)} inputs, {len(raw)} raw_input_contents")
+    if raw and any(given.contents.ByteSize() for given in message.inputs):
+        raise InvalidInference("raw_input_contents and contents exclude each other")
     tensors = []
     for index, given in enumerate(message.inputs):
         shape = tuple(given.shape)
-        if any(size < 0 for size in shape):
-            raise InvalidTensor(f"{given.name}: shape {list(shape)} has a negative dimension")
         try:
             if raw:
                 values = from_raw(raw[index], given.datatype, shape)
@@ -87,6 +88,7 @@ def write_response(
 
 def _from_contents(given: pb.ModelInferRequest.InferInputTensor, shape: tuple[int, ...]) -> Values:
     check_datatype(given.datatype)
+    check_shape(shape)
     if given.datatype not in _CONTENTS:
         raise InvalidTensor(f"{given.datatype} has no typed contents; send it raw")
     contents = list(getattr(given.contents, _CONTENTS[given.datatype]))

@@ -10,11 +10,18 @@ from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from service.admission import Admission, Ticket
 from service.classifier import Classifier
-from service.errors import NotReady, RequestError, StartError, UnknownModel, UnknownVersion
+from service.errors import (
+    InvalidInference,
+    NotReady,
+    RequestError,
+    StartError,
+    UnknownModel,
+    UnknownVersion,
+)
 from service.grpc import open_inference_pb2 as pb
 from service.grpc.messages import read_request, write_response
 from service.keys import KeyRing
@@ -22,7 +29,7 @@ from service.lanes import Lanes
 from service.observation import begin, finish
 from service.observer import Observer
 from service.protocols.inference import infer
-from service.protocols.open_inference import model_metadata, server_metadata
+from service.protocols.open_inference import GRPC_EXTENSIONS, model_metadata, server_metadata
 from service.repository import Repository
 from service.settings import Settings
 
@@ -91,7 +98,7 @@ async def serve(core: Core, version: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await server.stop(settings.drain_seconds)
+        await server.stop(core.admission.left_of(settings.drain_seconds))
 
 
 def _listen(server: grpc.aio.Server, address: str, settings: Settings) -> None:
@@ -121,8 +128,7 @@ class _Service:
             _SERVICE,
             {
                 name: grpc.unary_unary_rpc_method_handler(
-                    _observed(name, method, self._core),
-                    request_deserializer=request.FromString,
+                    _observed(name, request, method, self._core),
                     response_serializer=lambda response: response.SerializeToString(),
                 )
                 for method, request in methods
@@ -145,7 +151,7 @@ class _Service:
         return pb.ModelReadyResponse(ready=True)
 
     async def _server_metadata(self, _: pb.ServerMetadataRequest, __: Context) -> Message:
-        return pb.ServerMetadataResponse(**server_metadata(self._version))
+        return pb.ServerMetadataResponse(**server_metadata(self._version, GRPC_EXTENSIONS))
 
     async def _model_metadata(self, request: pb.ModelMetadataRequest, _: Context) -> Message:
         manifest = self._find(request.name, request.version).manifest
@@ -182,13 +188,13 @@ class _Service:
 
 
 def _observed(
-    name: str, method: _Method, core: Core
-) -> Callable[[Any, grpc.aio.ServicerContext], Awaitable[Message]]:
+    name: str, request_type: type[Message], method: _Method, core: Core
+) -> Callable[[bytes, grpc.aio.ServicerContext], Awaitable[Message]]:
     """Return a method that asks for a key, is observed, and answers errors as gRPC has them."""
     route = f"/{_SERVICE}/{name}"
     keys = None if name in _OPEN else core.keys
 
-    async def answer(request: Message, context: grpc.aio.ServicerContext) -> Message:
+    async def answer(sent_bytes: bytes, context: grpc.aio.ServicerContext) -> Message:
         sent = dict(context.invocation_metadata())
         with core.observer.observe(sent) as seen:
             seen.method, seen.route, seen.target, seen.client = "gRPC", route, route, context.peer()
@@ -197,7 +203,7 @@ def _observed(
                     key = keys.identify(sent)
                     seen.key = key.name
                     key.require("predict")
-                response = await method(request, context)
+                response = await method(_parse(sent_bytes, request_type), context)
             except RequestError as error:
                 seen.status, seen.rejected = error.status, error.code
                 code = _CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT)
@@ -213,3 +219,11 @@ def _observed(
         return await context.abort(code, reason)
 
     return answer
+
+
+def _parse(message: bytes, request_type: type[Message]) -> Message:
+    """Read a request; left to gRPC, one that is none would be answered as our own failure."""
+    try:
+        return request_type.FromString(message)
+    except DecodeError as error:
+        raise InvalidInference(f"not a message of the type {request_type.__name__}") from error

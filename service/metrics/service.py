@@ -10,6 +10,7 @@ from service.errors import error_codes
 from service.metrics.exposition import write_families
 from service.metrics.families import Counter, Family, Gauge, Histogram
 from service.metrics.process import ProcessMetrics
+from service.metrics.statistics import Statistics, Totals
 from service.metrics.storage import Storage
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class Metrics:
         )
         self._families = [f for f in vars(self).values() if isinstance(f, Family)]
         self._process = ProcessMetrics()
+        self._statistics = Statistics(storage)
         with storage.lock:
             # An alert on a rate needs the zero before the first one.
             for family in self._families:
@@ -135,6 +137,22 @@ class Metrics:
         shards = self._storage.read()
         return write_families(self._families, shards) + self._process.write(shards)
 
+    def statistics(self, version: int) -> Totals:
+        """Return what became of the requests that a version was asked for, of all workers."""
+        return self._statistics.totals(version)
+
+    def versions_of_workers(self) -> list[set[int]]:
+        """Return which versions each living worker serves."""
+        return [
+            {
+                int(labels[0])
+                for (name, labels), [value, *_] in shard.series.items()
+                if name == self._versions.name and value
+            }
+            for shard in self._storage.read()
+            if shard.pid
+        ]
+
     def close(self) -> None:
         """Leave this worker's place to another."""
         self._storage.close()
@@ -146,6 +164,8 @@ class Metrics:
             self._request_seconds.observe((seen.route,), seen.elapsed_ns / 1e9)
             for phase, ns in seen.phases.items():
                 self._phase_seconds.observe((phase,), ns / 1e9)
+            if seen.version:
+                self._statistics.count(seen)
             if seen.images:
                 self._images.add((), seen.images)
                 self._batch_images.observe((), seen.images)

@@ -1,9 +1,8 @@
 """The Open Inference Protocol's repository index and statistics, in Triton's form."""
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import asdict
 
-from service.classifier import Classifier
 from service.repository import Repository
 
 
@@ -21,18 +20,26 @@ def repository_index(repository: Repository, *, only_ready: bool) -> list[dict[s
     return [entry for entry in entries if entry["state"] == "READY" or not only_ready]
 
 
-def statistics(classifiers: Mapping[int, Classifier]) -> dict[str, object]:
-    """Return what was counted since each version was loaded, the lowest first."""
-    return {"model_stats": [_model_stats(classifiers[number]) for number in sorted(classifiers)]}
+def statistics(repository: Repository, versions: Collection[int]) -> dict[str, object]:
+    """Return what all workers counted since the service started, the lowest version first."""
+    return {"model_stats": [_model_stats(repository, number) for number in sorted(versions)]}
 
 
-def _model_stats(classifier: Classifier) -> dict[str, object]:
-    counted = classifier.statistics.snapshot()
+def _model_stats(repository: Repository, version: int) -> dict[str, object]:
+    totals = repository.metrics.statistics(version)
+    durations = {"success": totals.success, "fail": totals.fail, **totals.parts}
     return {
-        "name": classifier.manifest.name,
-        "version": str(classifier.manifest.version),
-        "last_inference": counted.last_inference_ms,
-        "inference_count": counted.images,
-        "execution_count": counted.executions,
-        "inference_stats": {name: asdict(duration) for name, duration in counted.durations.items()},
+        "name": repository.name,
+        "version": str(version),
+        "last_inference": totals.last_inference_ms,
+        "inference_count": totals.images,
+        "execution_count": totals.executions,
+        "inference_stats": {name: asdict(duration) for name, duration in durations.items()},
+        "batch_stats": [
+            {
+                "batch_size": images,
+                **{name: asdict(parts[name]) for name in parts if name != "queue"},
+            }
+            for images, parts in totals.batches.items()
+        ],
     }

@@ -2,13 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    NonNegativeInt,
+    ValidationError,
+    model_validator,
+)
 
 from service.artifact import Manifest
-from service.documents import parse_json
+from service.documents import JsonLimits, parse_json
 from service.errors import InvalidInference, InvalidTensor
 from service.protocols.inference import (
     InferenceRequest,
@@ -24,12 +32,31 @@ PLATFORM = "tensorflow_savedmodel"
 
 SERVER_NAME = "fashion_mnist_service"
 
-EXTENSIONS = ["binary_tensor_data", "classification", "model_repository", "statistics"]
+REST_EXTENSIONS = ["binary_tensor_data", "classification", "model_repository", "statistics"]
+
+GRPC_EXTENSIONS = ["classification"]
+
+
+MAX_ITEMS = 1024
+"""Inputs, outputs or dimensions that are looked at; no model has as many."""
+
+T = TypeVar("T")
+
+# A body has room for millions of wrong items, and to note all of them would take minutes.
+_Items = Annotated[list[T], FailFast(), Field(max_length=MAX_ITEMS)]
 
 
 class _Part(BaseModel):
     # What a server does not know it ignores: clients send parameters of other servers along.
     model_config = ConfigDict(strict=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, fields: object) -> object:
+        """Take null for a field left out: some clients write all the fields they know."""
+        if not isinstance(fields, dict):
+            return fields
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 class _InputParameters(_Part):
@@ -38,7 +65,7 @@ class _InputParameters(_Part):
 
 class _Input(_Part):
     name: str
-    shape: list[NonNegativeInt]
+    shape: _Items[int]
     datatype: str
     parameters: _InputParameters = _InputParameters()
     data: Any = None
@@ -62,8 +89,8 @@ class _Parameters(_Part):
 class _Request(_Part):
     id: str | None = None
     parameters: _Parameters = _Parameters()
-    inputs: list[_Input]
-    outputs: list[_Output] = []
+    inputs: _Items[_Input]
+    outputs: _Items[_Output] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +111,7 @@ class Message:
 
 
 def read_message(
-    body: bytes, json_length: int | None, manifest: Manifest, max_json_depth: int
+    body: bytes, json_length: int | None, manifest: Manifest, limits: JsonLimits
 ) -> Message:
     """Read an inference request.
 
@@ -93,10 +120,11 @@ def read_message(
         json_length: Bytes of the JSON; None if it is the whole body, 0 if the body is nothing but
             one raw picture for the model's own input.
         manifest: Of the model it is for.
-        max_json_depth: See `parse_json`.
+        limits: Of the JSON.
 
     Raises:
         InvalidJSON: The JSON is none, or nests too deeply.
+        BodyTooLarge: It has too many marks.
         InvalidInference: A field is missing or of the wrong kind, or the bytes do not add up.
         InvalidTensor: The data of an input does not fit its datatype and shape.
     """
@@ -107,7 +135,7 @@ def read_message(
             f"the JSON is said to have {json_length} bytes, the body has {len(body)}"
         )
     view = memoryview(body)
-    document = _parse(body if json_length is None else bytes(view[:json_length]), max_json_depth)
+    document = _parse(body if json_length is None else bytes(view[:json_length]), limits)
     tensors = _read_inputs(
         document.inputs, view[len(body) if json_length is None else json_length :]
     )
@@ -157,9 +185,9 @@ def write_message(
     return (b"".join([head, *tails]), len(head)) if tails else (head, None)
 
 
-def server_metadata(version: str) -> dict[str, object]:
-    """Return what the server is."""
-    return {"name": SERVER_NAME, "version": version, "extensions": EXTENSIONS}
+def server_metadata(version: str, extensions: Sequence[str]) -> dict[str, object]:
+    """Return what the server is; which extensions it has depends on what carries them."""
+    return {"name": SERVER_NAME, "version": version, "extensions": extensions}
 
 
 def model_metadata(manifest: Manifest, versions: Sequence[int]) -> dict[str, object]:
@@ -183,8 +211,8 @@ def _raw_picture(body: bytes, manifest: Manifest) -> NamedTensor:
     return NamedTensor(spec.name, "FP32", shape, from_raw(body, "FP32", shape))
 
 
-def _parse(text: bytes, max_depth: int) -> _Request:
-    document = parse_json(text, max_depth=max_depth)
+def _parse(text: bytes, limits: JsonLimits) -> _Request:
+    document = parse_json(text, limits)
     try:
         return _Request.model_validate(document)
     except ValidationError as error:

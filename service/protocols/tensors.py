@@ -34,6 +34,12 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP64": np.dtype("<f8"),
 }
 
+MAX_DIMENSIONS = 64
+"""Of a tensor, as NumPy has it."""
+
+MAX_SIZE = 2**63 - 1
+"""Of a dimension; the protocol counts in 64 bits."""
+
 _LENGTH = struct.Struct("<I")
 
 
@@ -60,6 +66,20 @@ def check_datatype(datatype: str) -> None:
         raise InvalidTensor(f"datatype {datatype!r} is none of {', '.join(DTYPES)}, {BYTES}")
 
 
+def check_shape(shape: Sequence[int]) -> None:
+    """Raise InvalidTensor unless a tensor can have the shape, before anything is computed of it.
+
+    The product of the dimensions that one body has room for would take minutes, and more digits
+    than Python writes.
+    """
+    if len(shape) > MAX_DIMENSIONS:
+        raise InvalidTensor(f"{len(shape)} dimensions, a tensor has at most {MAX_DIMENSIONS}")
+    if any(size < 0 for size in shape):
+        raise InvalidTensor("the shape has a negative dimension")
+    if any(size > MAX_SIZE for size in shape):
+        raise InvalidTensor(f"the shape has a dimension over {MAX_SIZE}")
+
+
 def from_raw(raw: bytes | memoryview, datatype: str, shape: Sequence[int]) -> Values:
     """Take a tensor from its bytes, without copying numbers.
 
@@ -70,10 +90,11 @@ def from_raw(raw: bytes | memoryview, datatype: str, shape: Sequence[int]) -> Va
         shape: Its dimensions.
 
     Raises:
-        InvalidTensor: There are too few or too many bytes.
+        InvalidTensor: There are too few or too many bytes, or no tensor has such a shape.
     """
     view = memoryview(raw)
     check_datatype(datatype)
+    check_shape(shape)
     if datatype == BYTES:
         return _elements(view, prod(shape))
     dtype = DTYPES[datatype]
@@ -124,9 +145,11 @@ def from_json(data: object, datatype: str, shape: Sequence[int]) -> Values:
         shape: Its dimensions.
 
     Raises:
-        InvalidTensor: The values are of another kind, out of range, too few or too many.
+        InvalidTensor: The values are of another kind, out of range, too few or too many, or no
+            tensor has such a shape.
     """
     check_datatype(datatype)
+    check_shape(shape)
     flat, nested, kinds = flatten(data)
     if nested != tuple(shape) and nested != (prod(shape),):
         raise InvalidTensor(f"data of shape {list(nested)}, the tensor has shape {list(shape)}")

@@ -24,8 +24,6 @@ from service.version_status import VersionStatus
 
 Signature = Literal["serving_default", "novelty", "feature_maps"]
 
-_FIELDS = {"signature_name", "instances", "inputs"}
-
 
 @dataclass(frozen=True, slots=True)
 class PredictRequest:
@@ -70,21 +68,18 @@ def read_request(
 
     Raises:
         InvalidJSON: `body` is not JSON, or nests deeper than `max_json_depth`.
+        BodyTooLarge: It has more than `max_json_marks`.
         InvalidInference: The request does not have the form, or no such signature.
         InvalidTensor: The values are not pictures.
         RequestError: There are too many pictures, or one is refused by `read_image`.
     """
     try:
-        document = parse_json(body, max_depth=settings.max_json_depth)
+        document = parse_json(body, settings.json_limits)
     except InvalidJSON as error:
         raise error.at("JSON parse error") from error
     finish("decode")
     if not isinstance(document, dict):
         raise InvalidInference("the request must be a JSON object")
-    if unknown := sorted(document.keys() - _FIELDS):
-        raise InvalidInference(
-            f"unknown field {unknown[0]!r}; there is {', '.join(sorted(_FIELDS))}"
-        )
     by_row = "instances" in document
     if by_row == ("inputs" in document):
         raise InvalidInference("exactly one of 'instances' and 'inputs' must be given")
@@ -226,7 +221,10 @@ def _to_images(
         raise error.at(field) from error
     if kinds == {dict} and len(shape) == 1:
         check_count(field, shape, settings.max_images, ticket)
-        files = [_from_base64(item, f"{field}[{index}]") for index, item in enumerate(flat)]
+        own_name = classifier.manifest.input.name
+        files = [
+            _from_base64(item, f"{field}[{index}]", own_name) for index, item in enumerate(flat)
+        ]
         tensor = NamedTensor(field, BYTES, shape, files)
         return pictures_to_images(tensor, "auto", classifier, settings, ticket)
     if not kinds <= {int, float}:
@@ -240,10 +238,13 @@ def _to_images(
     return numbers_to_images(tensor, classifier, settings.max_images, ticket)
 
 
-def _from_base64(item: dict[str, object], place: str) -> bytes:
+def _from_base64(item: dict[str, object], place: str, input_name: str) -> bytes:
     encoded = item.get("b64")
     if item.keys() != {"b64"} or not isinstance(encoded, str):
-        raise InvalidTensor(f'{place}: an object must be {{"b64": "<picture file in base64>"}}')
+        raise InvalidTensor(
+            f'{place}: an object must be {{"b64": "<picture file in base64>"}}, or name the one '
+            f"input, {input_name}, in every item"
+        )
     try:
         return base64.b64decode(encoded, validate=True)
     except ValueError as error:

@@ -1,52 +1,82 @@
-// Puts the page together: a picture in, the answer and the layers out.
+// Puts the page together: one picture, or two to compare, and all that is shown of them.
 
-import { Refused, featureMaps, predict, summary as askSummary } from "./api.js";
-import { paint } from "./colours.js";
-import { byId, make } from "./elements.js";
-import { drawLayers, showLayers } from "./layers.js";
-import { listen, showSamples } from "./pictures.js";
-import { language, text, translate } from "./strings.js";
+import { askMapsPicture, askSummary, forgetWeights, Refused, useKey } from "./api.js";
+import { showAnswers } from "./picture/answer.js";
+import { showBasics } from "./basics/basics.js";
+import { byId, save } from "./elements.js";
+import { giveSample, listenForFiles, listenToCamera, markSamples, nameSamples, showSamples } from "./picture/giving.js";
+import { inspectWith } from "./network/inspector.js";
+import { Look } from "./picture/looks.js";
+import { showNetwork } from "./network/network.js";
+import { percent, whole } from "./numbers.js";
+import { showOverview } from "./network/overview.js";
+import { listenToPen } from "./picture/pen.js";
+import { showPreparation } from "./picture/preparation.js";
+import { showRequests } from "./picture/requests.js";
+import { stagesOf } from "./network/stages.js";
+import "./network/steering.js";
+import { change, onChange, state } from "./state.js";
+import { language, text, translate, useLanguage } from "./language/text.js";
 
-const original = byId("original", HTMLImageElement);
+/** @typedef {import("./picture/looks.js").News} News */
+
+const compare = byId("compare", HTMLInputElement);
 const prepare = byId("prepare", HTMLSelectElement);
-const sorted = byId("sorted", HTMLInputElement);
+const scale = byId("scale", HTMLSelectElement);
+const show = byId("show", HTMLSelectElement);
 const languages = byId("language", HTMLSelectElement);
 
 /** @type {import("./api.js").Summary} */
 let summary;
-/** @type {Blob | undefined} */
-let picture;
-/** @type {import("./api.js").Prediction | undefined} */
-let prediction;
-let asking = new AbortController();
+/** @type {import("./network/stages.js").Stage[]} */
+let stages = [];
+/** The picture, and the one it is compared with. @type {Look[]} */
+let looks = [];
 
-/** @param {Blob} given */
+/** Take a picture: the only one, or the second of two. @param {import("./picture/looks.js").Given} given */
 function give(given) {
-  for (const pressed of document.querySelectorAll("#samples [aria-pressed]")) pressed.removeAttribute("aria-pressed");
-  picture = given;
-  URL.revokeObjectURL(original.src);
-  original.src = URL.createObjectURL(given);
-  original.hidden = false;
-  return look();
+  const place = compare.checked && looks.length > 0 ? 1 : 0;
+  looks[place]?.close();
+  looks[place] = new Look(given);
+  change(place === 0 ? { sample: given.sample } : { other: given.sample });
+  markSamples(looks.map(({ sample }) => sample));
+  return ask(looks[place]);
 }
 
-async function look() {
-  if (!picture) return;
-  asking.abort(); // the last picture given is the one that is answered
-  asking = new AbortController();
-  const { signal } = asking;
-  try {
-    const maps = featureMaps(picture, prepare.value, signal);
-    maps.catch(() => {}); // what it fails with, the prediction fails with as well
-    prediction = await predict(picture, prepare.value, signal);
-    fail("");
-    showAnswer();
-    const answer = await maps;
-    paint(byId("input", HTMLCanvasElement), answer.image, [0, 255], true);
-    showLayers(summary, answer);
-  } catch (error) {
-    if (!signal.aborted) fail(error instanceof Refused ? error.message : text("unreachable"));
+/** @param {Look} look */
+async function ask(look) {
+  await look.ask(summary, stages, state.prepare, (news) => SHOW[news]());
+  if (look.version && look.version !== summary.version) { // another version has been published
+    forgetWeights();
+    await learnNetwork();
+    await Promise.all(looks.map(ask));
   }
+}
+
+/** @type {Record<News, () => void>} */
+const SHOW = {
+  picture: () => showPreparation(looks, 255),
+  answer: () => {
+    fail("");
+    showAnswers(looks, summary);
+    showRequests(looks[0], chosen());
+  },
+  prepared: () => showPreparation(looks, 255),
+  outputs: drawNetwork,
+  refused: () => {
+    fail(looks.map(({ refusal }) => refusal).join(" ").trim());
+    showAnswers(looks, summary);
+    drawNetwork();
+  },
+};
+
+const chosen = () => stages.find(({ layer }) => layer.name === state.layer);
+
+function drawNetwork() {
+  showOverview(stages, looks[0]);
+  showNetwork(stages, looks, summary.class_names);
+  inspectWith(stages, looks, summary);
+  showRequests(looks[0], chosen());
 }
 
 /** @param {string} message */
@@ -54,44 +84,102 @@ function fail(message) {
   byId("error", HTMLElement).textContent = message;
 }
 
-function showAnswer() {
-  if (!prediction) return;
-  const percent = (/** @type {number} */ share) => `${(100 * share).toFixed(2)} %`;
-  byId("label", HTMLElement).textContent = `${prediction.label} · ${percent(prediction.confidence)}`;
-  // A model may come without a novelty score.
-  const known = prediction.in_distribution ?? null;
-  byId("known", HTMLElement).textContent = known === null ? "" : text(known ? "known" : "strange");
-  byId("preparation", HTMLElement).textContent =
-    `${text("prepared")} ${text(prediction.preparation)}`;
-  const classes = Object.entries(prediction.probabilities);
-  if (sorted.checked) classes.sort(([, a], [, b]) => b - a);
-  byId("bars", HTMLElement).replaceChildren(...classes.map(([name, probability]) => {
-    const item = make("li");
-    const track = make("span");
-    const bar = make("i");
-    bar.style.display = "block";
-    bar.style.width = `${100 * probability}%`;
-    track.append(bar);
-    item.append(make("span", name), track, make("b", percent(probability)));
-    return item;
-  }));
+async function learnNetwork() {
+  summary = await askSummary();
+  stages = stagesOf(summary);
+}
+
+/** Write everything in the present language. */
+function write() {
+  translate();
+  const { name, version, parameters, scores } = summary;
+  const accuracy = scores.test ? text("accuracy", { share: percent(scores.test.accuracy) }) : "";
+  byId("served", HTMLElement).textContent = text("served", { name, version, parameters: whole(parameters.total), accuracy });
+  nameSamples();
+  showPreparation(looks, summary.input.scale);
+  showAnswers(looks, summary);
+  showBasics(summary);
+  drawNetwork();
+}
+
+/** Show in the controls what the address says, and the pictures it names. */
+function follow() {
+  [prepare.value, scale.value, show.value] = [state.prepare, state.scale, state.show];
+}
+
+async function start() {
+  await learnNetwork();
+  byId("locked", HTMLElement).hidden = true;
+  fail("");
+  listenForFiles(give);
+  listenToCamera(give, fail);
+  listenToPen(give, summary.input.shape);
+  showSamples(summary.class_names, give);
+  write();
+  const last = summary.class_names.length - 1;
+  const { other } = state;
+  await giveSample(Math.min(state.sample ?? last, last), give);
+  if (other !== undefined) {
+    compare.checked = true;
+    await giveSample(Math.min(other, last), give);
+  }
 }
 
 languages.value = language();
 translate();
+follow();
 languages.addEventListener("change", () => {
-  localStorage.setItem("language", languages.value);
-  translate();
-  showAnswer();
-  drawLayers();
+  useLanguage(languages.value);
+  write();
 });
-prepare.addEventListener("change", look);
-sorted.addEventListener("change", showAnswer);
-byId("scale", HTMLSelectElement).addEventListener("change", drawLayers);
-try {
-  summary = await askSummary();
-  listen(give, fail);
-  showSamples(summary.class_names, give).at(-1)?.click();
-} catch {
-  fail(text("unreachable"));
+prepare.addEventListener("change", () => change({ prepare: /** @type {typeof state.prepare} */ (prepare.value) }));
+scale.addEventListener("change", () => change({ scale: /** @type {typeof state.scale} */ (scale.value) }));
+show.addEventListener("change", () => change({ show: /** @type {typeof state.show} */ (show.value) }));
+compare.addEventListener("change", () => {
+  byId("compare-hint", HTMLElement).hidden = !compare.checked;
+  if (compare.checked) return;
+  looks.splice(1).forEach((look) => look.close());
+  change({ other: undefined });
+  markSamples(looks.map(({ sample }) => sample));
+  write();
+});
+byId("sorted", HTMLInputElement).addEventListener("change", () => showAnswers(looks, summary));
+byId("request", HTMLSelectElement).addEventListener("change", () => showRequests(looks[0], chosen()));
+byId("save-answer", HTMLElement).addEventListener("click", () => {
+  save(new Blob([looks[0].written], { type: "application/json" }), "answer.json");
+});
+byId("save-picture", HTMLElement).addEventListener("click", () => save(looks[0].picture, looks[0].name));
+byId("save-maps", HTMLElement).addEventListener("click", async () => {
+  const { prepared } = looks[0];
+  if (prepared) save(await askMapsPicture(prepared.image, undefined), "feature-maps.png");
+});
+byId("locked", HTMLFormElement).addEventListener("submit", (event) => {
+  event.preventDefault();
+  useKey(byId("key", HTMLInputElement).value.trim());
+  open();
+});
+onChange(["prepare"], () => {
+  follow();
+  return Promise.all(looks.map(ask));
+});
+onChange(["scale", "show"], () => {
+  follow();
+  drawNetwork();
+});
+onChange(["layer", "channel"], () => showRequests(looks[0], chosen()));
+onChange(["sample"], () => {
+  if (state.sample !== undefined && state.sample !== looks[0]?.sample) giveSample(state.sample, give);
+});
+
+async function open() {
+  try {
+    await start();
+  } catch (error) {
+    const isLocked = error instanceof Refused && ["unauthenticated", "forbidden"].includes(error.code);
+    byId("locked", HTMLElement).hidden = !isLocked;
+    fail(error instanceof Refused ? error.message : text("unreachable"));
+    if (!(error instanceof Refused) && !(error instanceof TypeError)) throw error;
+  }
 }
+
+await open();

@@ -21,9 +21,23 @@ def test_it_follows_the_published_schema() -> None:
 
 
 @pytest.mark.skipif(shutil.which("docker-compose") is None, reason="needs docker-compose")
-def test_compose_itself_reads_it() -> None:
-    command = ["docker-compose", "--profile", "train", "--profile", "observability", "config", "-q"]
-    subprocess.run(command, cwd=ROOT, check=True)
+@pytest.mark.parametrize("profiles", [[], ["observability"], ["train"], ["observability", "train"]])
+def test_compose_itself_reads_it_with_each_profile(profiles: list[str]) -> None:
+    options = [f"--profile={name}" for name in profiles]
+    subprocess.run(["docker-compose", *options, "config", "--quiet"], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize(
+    ("profile", "services"),
+    [
+        (None, {"service", "proxy"}),
+        ("observability", {"prometheus", "grafana"}),
+        ("train", {"fit", "evaluate", "export"}),
+    ],
+)
+def test_a_profile_is_what_its_name_says(profile: str | None, services: set[str]) -> None:
+    profiles = [profile] if profile else None
+    assert {n for n in SERVICES if SERVICES[n].get("profiles") == profiles} == services
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -43,10 +57,6 @@ def test_every_mounted_file_is_in_the_checkout(name: str) -> None:
             assert (ROOT / source).exists(), source
         else:
             assert source in STACK["volumes"]
-
-
-def test_without_a_profile_there_are_the_service_and_its_proxy() -> None:
-    assert {n for n in SERVICES if "profiles" not in SERVICES[n]} == {"service", "proxy"}
 
 
 def test_replicas_do_not_fight_for_a_port() -> None:

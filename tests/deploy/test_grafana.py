@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from service.settings import Settings
 from tests.conftest import ROOT
+from tests.service.conftest import ARTIFACTS, serve
 
 GRAFANA = ROOT / "deploy/grafana"
 DASHBOARD = json.loads((GRAFANA / "dashboards/service.json").read_text())
@@ -25,6 +27,20 @@ def test_prometheus_reads_every_expression(tmp_path: Path) -> None:
     file = tmp_path / "rules.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
     subprocess.run(["promtool", "check", "rules", file], check=True, capture_output=True)
+
+
+def test_the_service_has_every_metric_that_the_dashboard_and_the_rules_read() -> None:
+    rules = (ROOT / "deploy/prometheus/rules.yml").read_text()
+    read = set(re.findall(r"(?<![\w:])(?:fashion_mnist|process)_\w+", f"{DASHBOARD} {rules}"))
+    with serve(Settings(artifacts=ARTIFACTS)) as client:
+        exposition = client.get("/metrics").text
+    declared = re.findall(r"^# TYPE (\S+) (\S+)", exposition, re.MULTILINE)
+    there = {name for name, kind in declared if kind != "histogram"}
+    for name, kind in declared:
+        if kind == "histogram":
+            there |= {f"{name}_{part}" for part in ("bucket", "sum", "count")}
+    assert len(read) > 10
+    assert read <= there
 
 
 def test_every_panel_says_what_it_shows() -> None:

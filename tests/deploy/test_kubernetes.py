@@ -1,4 +1,4 @@
-"""deploy/kubernetes against the schemas of the API server and of KServe."""
+"""deploy/kubernetes against the schemas of the API server, KServe and the Prometheus operator."""
 
 import json
 import shutil
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 
 from service.settings import ENVIRONMENT_PREFIX, Settings
-from tests.conftest import ROOT
+from tests.conftest import DATA, ROOT
 from tests.service.conftest import ARTIFACTS, serve
 
 MANIFESTS = ROOT / "deploy/kubernetes"
@@ -35,6 +36,8 @@ BASE = resources_in("base")
 POD = BASE["Deployment"]["spec"]["template"]["spec"]
 [CONTAINER] = POD["containers"]
 INFERENCE_SERVICE = resources_in("kserve")["InferenceService"]
+SERVICE_MONITOR = resources_in("monitoring")["ServiceMonitor"]
+SERVICE_MONITOR_SCHEMA = json.loads((DATA / "kubernetes/service_monitor.json").read_text())
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
@@ -44,13 +47,47 @@ def test_a_resource_follows_the_schema_of_the_api_server(kind: str, version: str
 
 
 def test_the_inference_service_is_one_as_kserve_defines_it() -> None:
-    assert unknown_fields(INFERENCE_SERVICE) == []
+    check(INFERENCE_SERVICE)
 
 
 def test_a_misspelt_field_of_an_inference_service_is_noticed() -> None:
     predictor = INFERENCE_SERVICE["spec"]["predictor"]
     wrong = {"spec": {"predictor": {**predictor, "containers": [{"name": "c", "imagee": "i"}]}}}
     assert unknown_fields(wrong) == ["imagee"]
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_the_pods_of_the_inference_service_are_what_the_api_server_takes(version: str) -> None:
+    scaling = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget"}
+    predictor = INFERENCE_SERVICE["spec"]["predictor"]
+    spec = {name: predictor[name] for name in predictor.keys() - scaling}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "predictor"}, "spec": spec}
+    kubernetes_validate.validate(pod, version, strict=True)
+
+
+def test_the_service_monitor_is_one_as_the_prometheus_operator_defines_it() -> None:
+    check(SERVICE_MONITOR)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"intervall": "15s"}, {"interval": "15 seconds"}, {"port": 80}, {"scheme": "ftp"}]
+)
+def test_what_is_wrong_with_an_endpoint_of_a_service_monitor_is_noticed(wrong: Resource) -> None:
+    [endpoint] = SERVICE_MONITOR["spec"]["endpoints"]
+    spec = {**SERVICE_MONITOR["spec"], "endpoints": [{**endpoint, **wrong}]}
+    with pytest.raises(jsonschema.ValidationError):
+        check({**SERVICE_MONITOR, "spec": spec})
+
+
+def check(resource: Resource) -> None:
+    """Hold a resource against the schema of whoever defines it."""
+    match resource["apiVersion"].split("/")[0]:
+        case "serving.kserve.io":
+            assert unknown_fields(resource) == []
+        case "monitoring.coreos.com":
+            jsonschema.validate(resource, SERVICE_MONITOR_SCHEMA)
+        case _:
+            kubernetes_validate.validate(resource, NEWEST, strict=True)
 
 
 def unknown_fields(resource: Resource) -> list[str]:
@@ -82,11 +119,7 @@ def test_kustomize_puts_it_together(folder: str, tmp_path: Path) -> None:
     resources = list(yaml.safe_load_all(rendered))
     assert resources
     for resource in resources:
-        if resource["apiVersion"].split("/")[0] not in (
-            "monitoring.coreos.com",
-            "serving.kserve.io",
-        ):
-            kubernetes_validate.validate(resource, NEWEST, strict=True)
+        check(resource)
     assert "image: fashion-mnist-service:" in rendered
     if folder == "overlay":
         assert "s3://models/fashion_mnist" in rendered
@@ -135,7 +168,7 @@ def test_every_selector_finds_the_pods() -> None:
 
 
 def test_prometheus_scrapes_the_port_of_the_service_that_requests_come_in_by() -> None:
-    monitor = resources_in("monitoring")["ServiceMonitor"]["spec"]
+    monitor = SERVICE_MONITOR["spec"]
     [endpoint] = monitor["endpoints"]
     assert endpoint["port"] in [port["name"] for port in BASE["Service"]["spec"]["ports"]]
     [labels] = yaml.safe_load((MANIFESTS / "base/kustomization.yaml").read_text())["labels"]

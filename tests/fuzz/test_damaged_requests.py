@@ -65,6 +65,7 @@ DOCUMENTS = {
     "numbers": ("/predict", {"instances": [[[0] * 28] * 28, [0] * 784]}),
     "pictures": ("/predict", {"instances": [{"b64": BASE64}]}),
     "feature maps": ("/feature-maps?layer=conv2d_2", {"instances": [{"b64": BASE64}]}),
+    "preparation": ("/preparation?prepare=photo", {"instances": [{"b64": BASE64}]}),
     "v1 rows": (V1, {"instances": [[0.0] * 784], "signature_name": "serving_default"}),
     "v1 columns": (V1, {"inputs": {"images": [[0.0] * 784]}}),
     "v1 pictures": (V1, {"instances": [{"b64": BASE64}]}),

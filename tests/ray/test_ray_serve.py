@@ -1,50 +1,70 @@
 """deploy/ray on a real Ray cluster of two nodes on this machine: `make test-ray`."""
 
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 import ray
-from ray import serve
 from ray.cluster_utils import Cluster
 from ray.util.state import list_actors
 
-from deploy.ray.application import FashionMnist
 from tests.deploy.proxy import proxied
 
 ROOT = Path(__file__).parent.parent.parent
+CONFIGURATION = ROOT / "deploy/ray/serve.yaml"
 BOOT = (ROOT / "tests/data/png/0000-ankle-boot.png").read_bytes()
 CLIENTS = 4
 
 
 @pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    """The port of the application, which has a replica on each of two nodes."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+def cluster() -> Iterator[Cluster]:
+    """Two nodes of one processor each, on this machine."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     cluster.add_node(num_cpus=1)
-    artifacts = ROOT / "artifacts/fashion_mnist"
-    environment = {"PYTHONPATH": str(ROOT), "FASHION_ARTIFACTS": str(artifacts)}
-    ray.init(address=cluster.address, runtime_env={"env_vars": environment})
-    serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
-    deployment = FashionMnist.options(  # type: ignore[attr-defined]  # Ray's decorator adds it
-        num_replicas=2,
-        autoscaling_config=None,
-        max_replicas_per_node=1,
-        ray_actor_options={"num_cpus": 0.5},
-    )
-    serve.run(deployment.bind())
-    yield port
-    serve.shutdown()
+    ray.init(address=cluster.address)
+    yield cluster
     ray.shutdown()
     cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def port(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Where `serve run` answers with the shipped configuration, once it is ready."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    configuration = CONFIGURATION.read_text()
+    for name, here in {
+        "host: 0.0.0.0": "host: 127.0.0.1",
+        "port: 8000": f"port: {port}",
+        "EveryNode": "HeadOnly",  # Both nodes are one machine, which has the port once.
+    }.items():
+        assert configuration.count(name) == 1
+        configuration = configuration.replace(name, here)
+    folder = tmp_path_factory.mktemp("serve")
+    (folder / "serve.yaml").write_text(configuration)
+    environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+    command = [Path(sys.executable).with_name("serve"), "run", "--address", cluster.address]
+    command += ["--runtime-env-json", json.dumps(environment), folder / "serve.yaml"]
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as process,
+    ):
+        try:
+            wait_for(lambda: process.poll() is None and is_ready(f"http://127.0.0.1:{port}"))
+            wait_for(lambda: len(replicas()) == 2)
+            yield port
+        finally:
+            process.send_signal(signal.SIGINT)
 
 
 @pytest.fixture(scope="module")
@@ -95,34 +115,49 @@ def test_what_is_wrong_is_answered_as_by_the_service(client: httpx.Client) -> No
     assert response.json()["error"]["request_id"] == "ray"
 
 
+@contextmanager
+def under_load(url: str, clients: int = CLIENTS) -> Iterator[list[int | str]]:
+    """Post pictures without a pause; what they were answered is complete after the block."""
+    answers: list[int | str] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=url, timeout=30) as client:
+            while not over.is_set():
+                try:
+                    answers.append(client.post("/predict", content=BOOT).status_code)
+                except httpx.TransportError as error:
+                    answers.append(repr(error))
+
+    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_for(lambda: len(answers) > 100)
+        yield answers
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
 def test_a_replica_killed_under_load_loses_nothing_behind_the_proxy_and_is_replaced(
     port: int, tmp_path: Path
 ) -> None:
     with proxied(["127.0.0.1"], port, tmp_path) as url:
         wait_for(lambda: is_ready(url))
-        answers: list[int | str] = []
-        over = threading.Event()
-
-        def ask() -> None:
-            with httpx.Client(base_url=url, timeout=30) as client:
-                while not over.is_set():
-                    try:
-                        answers.append(client.post("/predict", content=BOOT).status_code)
-                    except httpx.TransportError as error:
-                        answers.append(repr(error))
-
-        threads = [threading.Thread(target=ask) for _ in range(CLIENTS)]
-        for thread in threads:
-            thread.start()
-        try:
-            wait_for(lambda: len(answers) > 100)
+        with under_load(url) as answers:
             killed = next(iter(replicas()))
             os.kill(killed, signal.SIGKILL)
             before = len(answers)
             wait_for(lambda: len(replicas()) == 2 and killed not in replicas())
             wait_for(lambda: len(answers) > before + 100)
-        finally:
-            over.set()
-            for thread in threads:
-                thread.join()
+    assert set(answers) == {200}
+
+
+def test_a_node_that_joins_under_load_gets_a_replica_by_itself(cluster: Cluster, port: int) -> None:
+    assert len(replicas()) == 2
+    cluster.add_node(num_cpus=1)
+    with under_load(f"http://127.0.0.1:{port}", clients=24) as answers:
+        wait_for(lambda: len(set(replicas().values())) == 3)
     assert set(answers) == {200}

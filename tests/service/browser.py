@@ -8,10 +8,12 @@ from playwright.sync_api import Browser, sync_playwright
 
 
 @contextmanager
-def start_browser() -> Iterator[Browser]:
+def start_browser(*arguments: str) -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     assert chromium, "these tests need Chromium: apt-get install chromium"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", *arguments]
+        )
         yield browser
         browser.close()

@@ -123,6 +123,19 @@ def serve_process(*arguments: str, port: int) -> Iterator[subprocess.Popen[str]]
         process.communicate(timeout=STARTUP_SECONDS)
 
 
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [
+        int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
 def run_service(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m service` until it ends by itself."""
     return subprocess.run(

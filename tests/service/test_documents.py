@@ -5,8 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.documents import parse_json
-from service.errors import InvalidJSON
+from service.documents import JsonLimits, parse_json
+from service.errors import BodyTooLarge, InvalidJSON
+
+
+def limits(depth: int = 16, marks: int = 10_000_000) -> JsonLimits:
+    return JsonLimits(depth, marks)
 
 
 def nested(depth: int) -> bytes:
@@ -30,15 +34,15 @@ def random_document(random: np.random.Generator, depth: int) -> Any:
 
 
 def test_as_deep_as_allowed_and_no_deeper() -> None:
-    assert depth_of(parse_json(nested(3), max_depth=3)) == 3
+    assert depth_of(parse_json(nested(3), limits(3))) == 3
     with pytest.raises(InvalidJSON, match="deeper than 3 levels"):
-        parse_json(nested(4), max_depth=3)
+        parse_json(nested(4), limits(3))
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":'])
 def test_however_deep_it_is_refused_and_not_walked_recursively(opening: bytes) -> None:
     with pytest.raises(InvalidJSON, match="deeper"):
-        parse_json(opening * 1_000_000, max_depth=16)
+        parse_json(opening * 1_000_000, limits(16))
 
 
 @pytest.mark.parametrize("seed", range(200))
@@ -46,14 +50,25 @@ def test_brackets_in_strings_are_no_depth(seed: int) -> None:
     document = random_document(np.random.default_rng(seed), depth=5)
     depth = depth_of(document)
     text = json.dumps(document).encode()
-    assert parse_json(text, max_depth=max(depth, 1)) == document
+    assert parse_json(text, limits(max(depth, 1))) == document
     if depth > 1:
         with pytest.raises(InvalidJSON):
-            parse_json(text, max_depth=depth - 1)
+            parse_json(text, limits(depth - 1))
+
+
+def test_brackets_in_a_long_string_are_no_depth_either() -> None:
+    text = b'["' + rb"\"[{\\" * 100_000 + b'"]'
+    assert parse_json(text, limits(1)) == json.loads(text)
+
+
+def test_as_many_marks_as_allowed_and_no_more() -> None:
+    assert parse_json(b'["a", {"b": 1}]', limits(marks=9)) == ["a", {"b": 1}]
+    with pytest.raises(BodyTooLarge, match="more than 8 brackets, commas and quotes"):
+        parse_json(b'["a", {"b": 1}]', limits(marks=8))
 
 
 def test_nan_and_infinity_are_numbers() -> None:
-    nan, infinity = parse_json(b"[NaN, -Infinity]", max_depth=1)
+    nan, infinity = parse_json(b"[NaN, -Infinity]", limits(1))
     assert math.isnan(nan)
     assert infinity == -math.inf
 
@@ -61,4 +76,4 @@ def test_nan_and_infinity_are_numbers() -> None:
 @pytest.mark.parametrize("text", [b"", b"{", b"]", b"[1,]", b"\xff"])
 def test_what_is_not_json_is_refused_with_the_place(text: bytes) -> None:
     with pytest.raises(InvalidJSON, match=r"not valid JSON: .* at line 1 column"):
-        parse_json(text, max_depth=3)
+        parse_json(text, limits(3))

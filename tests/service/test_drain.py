@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.conftest import serve_process, wait_for, wait_until_ready
+from tests.service.conftest import serve_process, wait_for, wait_until_ready, workers_of
 
 CLIENTS = 8
 
@@ -38,13 +37,6 @@ class Client(threading.Thread):
                     self.answers.append(answer)
                     if answer.status_code != 200:
                         return
-
-
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [
-        int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -95,6 +87,38 @@ def test_a_request_under_way_is_finished(free_port: int, encode: object) -> None
     assert process.returncode == 0
     assert [answer.status_code for answer in client.answers[:2]] == [200, 200]
     assert isinstance(client.failure, httpx.ConnectError) or client.answers[-1].status_code == 503
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_cannot_be_finished_in_time_is_told_so_and_does_not_keep_the_process(
+    workers: int, free_port: int, encode: object
+) -> None:
+    from PIL import Image  # noqa: PLC0415
+
+    assert callable(encode)
+    picture = encode(Image.new("RGB", (5000, 4900), "white"))
+    url = f"http://127.0.0.1:{free_port}"
+    arguments = (f"--workers={workers}", "--drain-seconds=1", "--deadline-seconds=300")
+    with serve_process(*arguments, port=free_port) as process:
+        with httpx.Client(base_url=url) as probe:
+            wait_until_ready(probe)
+        answers: list[httpx.Response] = []
+
+        def send() -> None:  # It takes a minute or more.
+            files = [("files", picture)] * 200
+            answers.append(httpx.post(f"{url}/predict", files=files, timeout=60))
+
+        client = threading.Thread(target=send)
+        client.start()
+        with httpx.Client(base_url=url) as probe:
+            wait_for(lambda: "images_in_flight 200" in probe.get("/metrics").text)
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=20)
+        client.join(timeout=20)
+    assert process.returncode == 0
+    assert answers[0].status_code == 503
+    assert answers[0].json()["error"]["code"] == "draining"
+    assert "Traceback" not in log
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="workers are found under /proc")

@@ -1,10 +1,11 @@
 import io
+import zlib
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin
 
 from service.errors import EmptyBody, ImageTooLarge, InvalidImage
 from service.images import Prepare, PreparedImage, read_image
@@ -144,6 +145,41 @@ def test_the_size_is_refused_before_the_pixels_are_decoded(encode: Encode) -> No
     header_only = data[: data.index(b"IDAT") + 4]
     with pytest.raises(ImageTooLarge, match=r"200 × 200 = 40000 pixels, the limit is 10000"):
         read(header_only)
+
+
+def test_a_file_in_a_million_pieces_is_refused_and_not_walked_through(encode: Encode) -> None:
+    jpeg, png = encode(GREY, "JPEG"), encode(GREY)
+    comment = b"\x00\x00\x00\x00abCd" + zlib.crc32(b"abCd").to_bytes(4)
+    for data in (jpeg[:2] + b"\xff\xe5\x00\x02" * 1_000_000, png[:33] + comment * 1_000_000):
+        with pytest.raises(InvalidImage, match="in more than 100000 pieces"):
+            read(data)
+    many = encode(GREY, pnginfo=text_chunks(9_000))
+    assert len(many) > 100_000
+    np.testing.assert_array_equal(read(many).pixels, GREY)
+
+
+def text_chunks(count: int) -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    for number in range(count):
+        info.add_text("n", str(number))
+    return info
+
+
+def test_a_jpeg_of_hundreds_of_scans_is_refused_before_it_is_decoded(encode: Encode) -> None:
+    data = encode(GREY, "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    assert read(data[:-2] + last * 80 + data[-2:]).preparation == "none"
+    with pytest.raises(InvalidImage, match="in more than 100 scans"):
+        read(data[:-2] + last * 100 + data[-2:])
+
+
+def test_what_looks_like_a_scan_inside_or_behind_a_jpeg_is_none(encode: Encode) -> None:
+    data = encode(GREY, "JPEG")
+    other = b"\xff\xda" * 1000
+    segment = b"\xff\xe5" + (len(other) + 2).to_bytes(2) + other
+    np.testing.assert_array_equal(
+        read(data[:2] + segment + data[2:] + other).pixels, read(data).pixels
+    )
 
 
 def damaged(data: bytes, rng: np.random.Generator) -> bytes:

@@ -9,15 +9,20 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
 
 from service.settings import EngineChoice, Settings
 from tests.service.api.test_predict import answer_of, error_of
 from tests.service.conftest import (
     ARTIFACTS,
     publish,
+    samples_of,
     serve,
     serve_process,
+    unused_port,
     wait_for,
     wait_until_ready,
     withdraw,
@@ -27,31 +32,57 @@ POLL_SECONDS = 0.1
 
 
 class Load:
-    """A client that never stops asking, by several routes, and keeps what it is told."""
+    """A client that never stops asking, by several routes, and keeps what it is told.
 
-    def __init__(self, address: str, picture: bytes) -> None:
+    Each request has a connection of its own, so that every worker gets some.
+    """
+
+    def __init__(self, address: str, picture: bytes, grpc_address: str = "") -> None:
         self._address = address
         self._picture = picture
+        self._grpc_address = grpc_address
         self._stop = threading.Event()
         self.failures: list[str] = []
         self.versions: list[int] = []
+        self.workers: set[int] = set()
 
     def run(self) -> None:
-        with httpx.Client(base_url=self._address, timeout=60) as client:
+        limits = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(base_url=self._address, timeout=60, limits=limits) as client:
             while not self._stop.is_set():
                 self._ask(client)
+                if self._grpc_address:
+                    self._ask_by_grpc()
 
     def _ask(self, client: httpx.Client) -> None:
         pixels = {"name": "images", "shape": [1, 784], "datatype": "UINT8", "data": [0] * 784}
         for response in (
+            client.get("/readyz"),
             client.post("/predict", content=self._picture),
             client.post("/feature-maps?layer=conv2d_1&channels=0", content=self._picture),
+            client.post("/v1/models/fashion_mnist:predict", json={"instances": [[0] * 784]}),
             client.post("/v2/models/fashion_mnist/infer", json={"inputs": [pixels]}),
         ):
+            answer = response.json()
             if response.status_code != 200:
                 self.failures.append(f"{response.status_code} {response.text}")
-            elif "predictions" in response.json():
-                self.versions.append(response.json()["model"]["version"])
+            elif "model_version" in answer:
+                self.versions.append(int(answer["model_version"]))
+            elif "model" in answer:
+                self.versions.append(answer["model"]["version"])
+                self.workers |= {answer["worker"]} if "worker" in answer else set()
+
+    def _ask_by_grpc(self) -> None:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        given = triton.InferInput("images", [1, 784], "UINT8")
+        given.set_data_from_numpy(np.zeros((1, 784), np.uint8))
+        with triton.InferenceServerClient(self._grpc_address, channel_args=options) as server:
+            try:
+                answer = server.infer("fashion_mnist", [given])
+            except InferenceServerException as error:
+                self.failures.append(str(error))
+            else:
+                self.versions.append(int(answer.get_response().model_version))
 
     @contextmanager
     def applied(self, clients: int = 2) -> Iterator[None]:
@@ -97,28 +128,49 @@ def test_not_one_request_fails_while_versions_come_and_go(
     assert set(load.versions) <= {1, 2, 3, 10}
 
 
-def test_every_worker_follows(copied_artifacts: Path, free_port: int) -> None:
-    arguments = (f"--artifacts={copied_artifacts}", "--workers=2", f"--poll-seconds={POLL_SECONDS}")
+def test_every_worker_follows_and_not_one_request_fails(
+    copied_artifacts: Path, free_port: int, boot_png: bytes
+) -> None:
+    grpc_port = unused_port()
+    arguments = (
+        f"--artifacts={copied_artifacts}",
+        "--engine=litert",
+        f"--poll-seconds={POLL_SECONDS}",
+        f"--grpc-port={grpc_port}",
+        "--workers=2",
+    )
     with (
         serve_process(*arguments, port=free_port),
         httpx.Client(base_url=f"http://127.0.0.1:{free_port}", timeout=30) as client,
     ):
         wait_until_ready(client)
-        publish(copied_artifacts, 2)
+        wait_for(lambda: workers_that_serve(client, 1) == 2, seconds=60)
+        load = Load(str(client.base_url), boot_png, f"127.0.0.1:{grpc_port}")
+        with load.applied():
+            for version in (2, 3):
+                publish(copied_artifacts, version)
+                wait_for(partial(all_workers_serve, client, version), seconds=60)
+            publish(copied_artifacts, 4, good=False)
+            refused = "fashion_mnist_versions_refused_total"
+            wait_for(lambda: samples_of(client.get("/metrics").text)[refused] == 2)
+            assert all_workers_serve(client, 3)
+            withdraw(copied_artifacts, 3)
+            wait_for(partial(all_workers_serve, client, 2), seconds=60)
+    assert load.failures == []
+    assert set(load.versions) == {1, 2, 3}
+    assert len(load.workers) == 2
 
-        def asked_anew() -> set[int]:
-            # A connection stays with the worker that took it, so each question opens another.
-            headers = {"Connection": "close"}
-            answers = [client.get("/readyz", headers=headers) for _ in range(20)]
-            return {
-                answer.json()["model"]["version"] if answer.status_code == 200 else 0
-                for answer in answers
-            }
 
-        wait_for(lambda: asked_anew() == {2})
-        response = client.post("/v2/repository/models/fashion_mnist/unload")
-        assert response.status_code == 400
-        assert "need one worker, there are 2" in response.json()["error"]
+def workers_that_serve(client: httpx.Client, version: int) -> float:
+    samples = samples_of(client.get("/metrics").text)
+    return samples.get(f'fashion_mnist_model_version{{version="{version}"}}', 0)
+
+
+def all_workers_serve(client: httpx.Client, version: int) -> bool:
+    others = {1, 2, 3} - {version}
+    return workers_that_serve(client, version) == 2 and not any(
+        workers_that_serve(client, other) for other in others
+    )
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ def test_every_route_and_verb_is_documented_with_its_errors(strict_client: httpx
         ("put", "/predict"),
         ("post", "/feature-maps"),
         ("put", "/feature-maps"),
+        ("post", "/preparation"),
+        ("put", "/preparation"),
         ("get", "/model/summary"),
         ("get", "/model/layers/{name}"),
         ("get", "/livez"),
@@ -49,7 +51,9 @@ def test_every_route_and_verb_is_documented_with_its_errors(strict_client: httpx
             assert "422" not in operation["responses"], path
             if path.startswith("/v2/health/"):
                 continue
-            if path in ("/predict", "/feature-maps") or path.startswith(("/v1", "/v2")):
+            if path in ("/predict", "/feature-maps", "/preparation") or path.startswith(
+                ("/v1", "/v2")
+            ):
                 assert {"200", "4XX", "503"} <= set(operation["responses"]), path
 
 

@@ -22,6 +22,7 @@ def test_an_unknown_path_is_a_404(strict_client: httpx.Client) -> None:
     [
         ("GET", "/predict", "POST, PUT"),
         ("DELETE", "/feature-maps", "POST, PUT"),
+        ("DELETE", "/preparation", "POST, PUT"),
         ("POST", "/readyz", "GET"),
     ],
 )

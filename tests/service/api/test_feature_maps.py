@@ -166,5 +166,5 @@ def test_maps_are_of_one_picture_at_a_time(client: httpx.Client) -> None:
     )
     assert error_of(response, 413) == (
         "too_many_images",
-        "2 pictures, feature maps are of one at a time",
+        "2 pictures, this is answered for one at a time",
     )

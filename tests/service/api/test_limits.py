@@ -299,3 +299,24 @@ def test_json_that_nests_too_deep_is_a_400() -> None:
         assert client.post("/predict", json={"instances": [{"b64": ""}]}).status_code == 400
         response = client.post("/predict", json={"instances": [[0] * 784]})
         assert error_of(response, 400) == ("invalid_json", "the JSON nests deeper than 2 levels")
+
+
+def test_json_of_too_many_values_is_a_413() -> None:
+    with serving(max_json_marks=1000) as (_, client):
+        assert client.post("/predict", json={"instances": [[0] * 784]}).status_code == 200
+        for path in ("/predict", "/v1/models/fashion_mnist:predict", INFER):
+            response = client.post(path, json={"instances": [[0] * 784] * 2})
+            assert response.status_code == 413
+            assert "more than 1000 brackets, commas and quotes" in response.text
+        head = b'{"inputs": [' + b"[]," * 1000 + b"]}"
+        binary = client.post(
+            INFER, content=head, headers={"Inference-Header-Content-Length": str(len(head))}
+        )
+        assert binary.status_code == 413
+
+
+def test_as_many_pictures_in_numbers_as_are_allowed_are_within_the_limits(
+    client: httpx.Client,
+) -> None:
+    pictures = [[[[0]] * 28] * 28] * 256
+    assert client.post("/predict", json={"instances": pictures}).status_code == 200

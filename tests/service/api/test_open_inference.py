@@ -349,8 +349,13 @@ def changed(**fields: object) -> dict[str, Any]:
         (changed(shape=[0, 784], data=[]), "shape [0, 784] has no picture"),
         (changed(shape=[1, 784, 0], data=[]), "shape [1, 784, 0], expected"),
         (changed(shape=[2**62, 2**62, 0], data=[]), "no tensor can have the shape"),
-        (changed(shape=[1] * 100 + [784]), "no tensor can have the shape"),
-        (changed(shape=[-1, 784]), "inputs.0.shape.0: Input should be greater than"),
+        (changed(shape=[1] * 100 + [784]), "images: 101 dimensions, a tensor has at most 64"),
+        (changed(shape=[2**63 - 1] * 300), "images: 300 dimensions"),
+        (changed(shape=[2**63, 784]), "images: the shape has a dimension over"),
+        (changed(shape=[-1, 784]), "images: the shape has a negative dimension"),
+        (changed(shape=[1.0, 784]), "inputs.0.shape.0: Input should be a valid integer"),
+        (changed(name="x" * 10_000), "xxx…xxx"),
+        (changed(datatype="x" * 10_000), "images: datatype 'xxx"),
         (changed(shape="28"), "inputs.0.shape: Input should be a valid list"),
         (changed(data=[0] * 783), "data of shape [783]"),
         (changed(data=[[0] * 783 + [[0]]]), "data mixes lists and values"),
@@ -425,6 +430,39 @@ def test_what_is_not_json_or_nests_too_deep_is_a_400(
     client: httpx.Client, body: bytes, reason: str
 ) -> None:
     assert reason in protocol_error(client.post(INFER, content=body))
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ('{"inputs": [%s]}', "inputs.0: Input should be a valid dictionary"),
+        ('{"inputs": [], "outputs": [%s]}', "outputs.0: Input should be a valid dictionary"),
+        (
+            '{"inputs": [{"name": "images", "datatype": "UINT8", "shape": [%s], '
+            '"parameters": {"binary_data_size": 0}}]}',
+            "inputs.0.shape: List should have at most 1024 items",
+        ),
+    ],
+)
+def test_a_million_wrong_items_are_refused_for_the_first(
+    client: httpx.Client, document: str, reason: str
+) -> None:
+    # To look at all of them would hold up every other request until the deadline and beyond.
+    body = document % ",".join(["9223372036854775807"] * 700_000)
+    response = client.post(INFER, content=body, headers={"X-Request-Timeout": "9"})
+    assert reason in protocol_error(response)
+
+
+def test_null_is_a_field_left_out(client: httpx.Client) -> None:
+    nulls = {"id": None, "parameters": None, "outputs": None}
+    body = {**nulls, "inputs": [{**BLACK, "parameters": None}]}
+    assert client.post(INFER, json=body).json() == infer(client, BLACK)
+
+
+def test_what_other_servers_know_is_ignored(client: httpx.Client) -> None:
+    theirs = {**BLACK, "parameters": {"content_type": "np", "shared_memory_region": "a"}}
+    answer = infer(client, theirs, parameters={"priority": 1, "timeout": 9}, model="x")
+    assert answer == infer(client, BLACK)
 
 
 @pytest.mark.parametrize("length", ["", "-1", "x", "1e3", "99999999", "9" * 30, "٣"])

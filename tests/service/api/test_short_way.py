@@ -13,6 +13,7 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.connection import BODY_PATIENCE_SECONDS
+from service.api.heads import read_head
 from service.api.predict import SHORT_BODY_BYTES
 from service.api.short_way import MOST_TOGETHER, ShortWay
 from service.app import create_app
@@ -313,7 +314,7 @@ def test_those_who_ask_at_once_share_a_run_of_the_network(
                 (b"content-length", b"%d" % len(body)),
                 (b"content-type", media_type.encode()),
             ]
-            form = short_way.read_head(b"POST", b"/predict", fields)
+            form = read_head(b"POST", b"/predict", fields)
             assert form is not None
             callers.append(Caller())
             assert short_way.ask(callers[-1], form, body)

@@ -148,7 +148,11 @@ def test_nan_and_infinity_are_read_and_written_as_tokens(client: httpx.Client) -
         ({"instances": [{"b64": ""}]}, "instances[0]: the picture is empty"),
         ({"instances": [{"b64": "AAAA"}]}, "instances[0]: not a picture"),
         ({"inputs": {"images": [BLACK], "more": 1}}, "inputs[0]: an object must be"),
-        ({"instances": [BLACK], "extra": 1}, "unknown field 'extra'"),
+        ({"instances": [{"image": BLACK}]}, "or name the one input, images, in every item"),
+        ({"inputs": {"image": [BLACK]}}, "or name the one input, images, in every item"),
+        ({"instances": [BLACK], "inputs": [BLACK]}, "exactly one of"),
+        ({"instances": None, "inputs": None}, "exactly one of"),
+        ({"signature_name": "serving_default"}, "exactly one of"),
         ({"instances": [BLACK], "signature_name": 7}, "signature name: 7 not found"),
         ({"instances": [BLACK], "signature_name": ["x"]}, "not found in signature def"),
     ],
@@ -157,6 +161,14 @@ def test_a_wrong_request_is_a_400_that_says_what(
     client: httpx.Client, request_: object, reason: str
 ) -> None:
     assert reason in protocol_error(client.post(PREDICT, content=json.dumps(request_)))
+
+
+def test_a_field_of_no_meaning_here_is_ignored_as_tensorflow_serving_does(
+    client: httpx.Client,
+) -> None:
+    assert predict(client, instances=[BLACK], parameters={"x": 1}) == predict(
+        client, instances=[BLACK]
+    )
 
 
 @pytest.mark.parametrize(

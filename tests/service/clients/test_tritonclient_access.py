@@ -13,8 +13,8 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from service.keys import make_key
-from tests.service.clients.test_tritonclient_grpc import tensor, unused_port
-from tests.service.conftest import run_service, serve_process, wait_until_ready
+from tests.service.clients.test_tritonclient_grpc import tensor
+from tests.service.conftest import run_service, serve_process, unused_port, wait_until_ready
 
 MODEL = "fashion_mnist"
 SECRET, KEY = make_key("client", ["predict"])

@@ -28,6 +28,7 @@ from tests.service.conftest import (
     run_service,
     samples_of,
     serve_process,
+    unused_port,
     wait_for,
     wait_until_ready,
 )
@@ -35,12 +36,6 @@ from tests.service.conftest import (
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 MODEL = "fashion_mnist"
-
-
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +100,7 @@ def test_health_and_metadata(server: Any) -> None:
     assert server.is_model_ready(MODEL, "1")
     assert not server.is_model_ready(MODEL, "7")
     assert not server.is_model_ready("other")
-    assert "classification" in server.get_server_metadata().extensions
+    assert list(server.get_server_metadata().extensions) == ["classification"]
     model = server.get_model_metadata(MODEL, "1")
     assert (model.platform, list(model.versions)) == ("tensorflow_savedmodel", ["1"])
     assert [(o.name, list(o.shape)) for o in model.outputs][:2] == [
@@ -226,6 +221,21 @@ INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
             grpc.StatusCode.RESOURCE_EXHAUSTED,
             "21 pictures, the limit is 20",
         ),
+        (
+            with_raw(request_of("images", "UINT8", [1, 1], uint_contents=[0]), b"\0"),
+            INVALID,
+            "raw_input_contents and contents exclude each other",
+        ),
+        (
+            request_of("images", "UINT8", [2**63 - 1] * 100_000),
+            INVALID,
+            "images: 100000 dimensions, a tensor has at most 64",
+        ),
+        (
+            request_of("x" * 100_000, "UINT8", [1], uint_contents=[0]),
+            INVALID,
+            "xxx'; there is images and image",
+        ),
         (pb.ModelInferRequest(model_name=MODEL), INVALID, "0 inputs, expected one"),
         (pb.ModelInferRequest(model_name="other"), NOT_FOUND, "no model 'other'"),
         (
@@ -247,6 +257,15 @@ def test_a_wrong_request_has_its_status_and_its_reason(
         stub.ModelInfer(request_)
     assert caught.value.code() is code
     assert reason in caught.value.details()
+
+
+def test_what_is_no_message_of_the_protocol_is_invalid(address: str) -> None:
+    with grpc.insecure_channel(address) as channel:
+        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        with pytest.raises(grpc.RpcError) as caught:
+            infer(b"\xff\xff\xff\xff")
+    assert caught.value.code() is INVALID
+    assert caught.value.details() == "not a message of the type ModelInferRequest"
 
 
 def test_workers_share_the_port(free_port: int, test_slice: Slice) -> None:

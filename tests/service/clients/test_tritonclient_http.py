@@ -37,7 +37,12 @@ def test_health_and_metadata(server: Any) -> None:
     assert server.is_model_ready(MODEL)
     assert server.is_model_ready(MODEL, "1")
     assert not server.is_model_ready(MODEL, "7")
-    assert "binary_tensor_data" in server.get_server_metadata()["extensions"]
+    assert server.get_server_metadata()["extensions"] == [
+        "binary_tensor_data",
+        "classification",
+        "model_repository",
+        "statistics",
+    ]
     assert server.get_model_metadata(MODEL, "1")["platform"] == "tensorflow_savedmodel"
 
 
@@ -134,6 +139,11 @@ def test_statistics_count_images_executions_and_every_phase(
                 assert phases[part]["count"] == 5
                 assert phases[part]["ns"] > 0
             assert sum(phases[part]["ns"] for part in parts) <= phases["success"]["ns"]
+            one, five = counted["batch_stats"]
+            assert (one["batch_size"], one["compute_infer"]["count"]) == (1, 1)
+            assert (five["batch_size"], five["compute_infer"]["count"]) == (5, 4)
+            for part in parts[1:]:
+                assert one[part]["ns"] + five[part]["ns"] == phases[part]["ns"]
 
 
 def test_repository_index_load_and_unload(

@@ -1,6 +1,6 @@
 """Becomes a command of an unpacked image, confined as the strictest container runs it.
 
-Started in new mount and PID namespaces by deploy/prove_image.py, so that it is PID 1. The one
+Started in new mount and PID namespaces by deploy/proof/image.py, so that it is PID 1. The one
 argument is JSON: root, user ("uid:gid"), directory, environment, command.
 """
 

@@ -1,0 +1,166 @@
+"""Runs docker-compose.yml on a Docker engine of its own, on a Debian machine.
+
+    sudo python3 -m deploy.proof.compose [--folder FOLDER]
+
+The images of the service and of training are those that buildah makes of the Dockerfile; the proxy
+and Prometheus are Debian's, under the names the stack knows them by. Grafana is in no package and
+is left out. The stack runs in a copy of what it mounts, for it trains and publishes a version.
+Needs root, a network for the packages, and Debian's docker.io, docker-compose, buildah and
+debootstrap; takes ten to twenty minutes, most of them to build and to train. The engine has a
+storage and a network of its own, and ends with the proof.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+from deploy.proof.asking import PICTURE, ask, asked, check, losing_nothing, say, wait_for
+from deploy.proof.buildah import FOLDER, Buildah
+from deploy.proof.docker_engine import docker_engine, enter_own_network
+from deploy.proof.stack import Stack, build_images
+
+REPLICAS = 3
+SERVICE = "http://127.0.0.1:8000"
+PROMETHEUS = "http://127.0.0.1:9090/api/v1"
+UP = 'up{job="fashion_mnist"}'
+TRY_TO_WRITE = """
+import pathlib, sys
+for folder in sys.argv[1:]:
+    try:
+        pathlib.Path(folder, "proof").touch()
+        print("w", end="")
+    except OSError:
+        print("-", end="")
+"""
+
+
+def main() -> int:
+    """Build, start, prove; return 1 with a sentence if something does not hold."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--folder", type=Path, default=FOLDER)
+    folder = parser.parse_args().folder
+    archives = build_images(Buildah(folder))
+    enter_own_network()
+    with docker_engine(folder / "docker") as engine:
+        for archive in archives:
+            engine("load", "--quiet", f"--input={archive}")
+            archive.unlink()
+        stack = Stack(engine, folder / "project")
+        try:
+            say(f"docker-compose up --scale service={REPLICAS}")
+            stack.compose("up", "--detach", "--no-build", f"--scale=service={REPLICAS}")
+            prove_confinement(stack)
+            prove_spreading(stack)
+            prove_readiness(stack)
+            prove_observability(stack)
+            prove_training(stack)
+        finally:
+            stack.compose("--profile=observability", "--profile=train", "down", "--volumes")
+    shutil.rmtree(folder / "project")
+    say("proved")
+    return 0
+
+
+def prove_confinement(stack: Stack) -> None:
+    """Look from inside at what the engine made of the limits, and count its bans."""
+    say("confined")
+    for container in stack.containers("service") + stack.containers("proxy"):
+        known = stack.engine.inspect(container)
+        status = Path(f"/proc/{known['State']['Pid']}/status").read_text()
+        facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        check("0" not in facts["Uid"].split(), "it runs as root")
+        check(int(facts["CapEff"], 16) == int(facts["CapBnd"], 16) == 0, "it has capabilities")
+        check(facts["NoNewPrivs"] == "1", "it may gain privileges")
+        limits = {name: known["HostConfig"][name] for name in ("Memory", "NanoCpus", "PidsLimit")}
+        check(all(limits.values()), f"it has no limits: {limits}")
+        check(known["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped", "no restart")
+        print(known["Name"], facts["Uid"].split()[0], limits)
+    for container in stack.containers("service"):
+        python = ("/opt/fashion-mnist/bin/python", "-c", TRY_TO_WRITE)
+        folders = ("/tmp", "/", "/opt/fashion-mnist", "/models/fashion_mnist")  # noqa: S108
+        written = stack.engine("exec", container, *python, *folders)
+        check(written == "w---", f"it can write into {folders}: {written}")
+
+
+def prove_spreading(stack: Stack) -> None:
+    """Ask the proxy, then end replicas under load, one by its engine and one by a crash."""
+    say("post pictures to the proxy")
+    boot = asked(f"{SERVICE}/predict", PICTURE)
+    print(boot["predictions"][0]["label"])
+    check(boot["predictions"][0]["label"] == "Ankle boot", "that is no ankle boot")
+    with losing_nothing(SERVICE):
+        pass
+    shares = [stack.answered_by(container) for container in stack.containers("service")]
+    print(f"answered by each replica: {shares}")
+    check(len(shares) == REPLICAS and all(shares), "not every replica got its share")
+    stopped, crashed, _ = stack.containers("service")
+    say("docker stop of a replica under load")
+    with losing_nothing(SERVICE):
+        stack.engine("stop", "--time=40", stopped)
+    status = stack.engine.inspect(stopped)["State"]["ExitCode"]
+    print("exit status", status)
+    check(status == 0, "PID 1 did not end by itself")
+    stack.engine("start", stopped)
+    wait_for("a replica that comes back", lambda: stack.health(stopped) == "healthy")
+    say("a replica crashes under load")
+    with losing_nothing(SERVICE):
+        os.kill(stack.engine.inspect(crashed)["State"]["Pid"], signal.SIGKILL)
+        wait_for("a restart", lambda: stack.engine.inspect(crashed)["RestartCount"] == 1)
+        wait_for("a healthy replica", lambda: stack.health(crashed) == "healthy")
+        wait_for("requests for it", lambda: stack.answered_by(crashed) > 0)
+
+
+def prove_readiness(stack: Stack) -> None:
+    """Take the model from a replica: its engine and the proxy notice, and it goes on when told."""
+    say("a replica without its model")
+    container = stack.containers("service")[0]
+    repository = f"{stack.address(container)}/v2/repository/models/fashion_mnist"
+    with losing_nothing(SERVICE):
+        check(ask(f"{repository}/unload", b"")[0] == 200, "it keeps its model")
+        wait_for("an unhealthy replica", lambda: stack.health(container) == "unhealthy")
+        check(ask(f"{repository}/load", b"")[0] == 200, "it does not take its model back")
+        wait_for("a healthy replica", lambda: stack.health(container) == "healthy")
+
+
+def prove_observability(stack: Stack) -> None:
+    """Start the profile, as far as there are images, and ask Prometheus what it sees."""
+    say("docker-compose --profile observability up prometheus")
+    stack.compose(
+        "--profile=observability", "up", "--detach", "--no-build", "--no-recreate",
+        f"--scale=service={REPLICAS}", "prometheus",
+    )  # fmt: skip
+
+    def up() -> list[str]:
+        status, found = ask(f"{PROMETHEUS}/query?query={quote(UP)}")
+        if status != 200:
+            return []
+        return [series["value"][1] for series in json.loads(found)["data"]["result"]]
+
+    wait_for("every replica scraped", lambda: up() == ["1"] * REPLICAS)
+    [group] = asked(f"{PROMETHEUS}/rules")["data"]["groups"]
+    print(f"{REPLICAS} replicas scraped, {len(group['rules'])} rules loaded")
+
+
+def prove_training(stack: Stack) -> None:
+    """Train one version more and wait until the running replicas serve it."""
+    say("docker-compose --profile train up export")
+    before = asked(f"{SERVICE}/readyz")["model"]["version"]
+    running = stack.containers("service")
+    with losing_nothing(SERVICE):
+        stack.compose("--profile=train", "up", "--no-build", "--no-recreate", "export")
+        ready = [f"{stack.address(container)}/readyz" for container in running]
+        wait_for(
+            "the new version in every replica",
+            lambda: {asked(url)["model"]["version"] for url in ready} == {before + 1},
+        )
+    check(stack.containers("service") == running, "the service was started anew")
+    print(f"version {before} was served, now it is {before + 1}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+// Sentences in the language of who reads them.
+
+import { english } from "./english.js";
+import { garments, korean } from "./korean.js";
+
+/** @typedef {keyof typeof english} Name of a sentence */
+
+const LANGUAGES = { en: english, ko: korean };
+
+/** @typedef {keyof typeof LANGUAGES} Language */
+
+/** @returns {Language} the one asked for earlier, or else the first of the browser's that there is */
+export function language() {
+  const asked = [localStorage.getItem("language") ?? "", ...navigator.languages];
+  const known = asked.map((tag) => tag.slice(0, 2)).find((tag) => tag in LANGUAGES);
+  return /** @type {Language} */ (known ?? "en");
+}
+
+/** @param {string} chosen */
+export const useLanguage = (chosen) => localStorage.setItem("language", chosen);
+
+/**
+ * @param {Name} name
+ * @param {Record<string, string | number>} [values] of the places in braces
+ */
+export const text = (name, values = {}) =>
+  LANGUAGES[language()][name].replace(/\{(\w+)\}/g, (_, place) => String(values[place]));
+
+/** What a class is called, with the name that the service knows it by. @param {string} name */
+export const garment = (name) => (language() === "ko" && garments[name] ? `${garments[name]} ${name}` : name);
+
+/** Write every sentence of the document in the present language. */
+export function translate() {
+  document.documentElement.lang = language();
+  document.title = `Fashion-MNIST: ${text("title")}`;
+  for (const element of document.querySelectorAll("[data-text]")) {
+    element.textContent = text(/** @type {Name} */ (element.getAttribute("data-text")));
+  }
+  for (const element of document.querySelectorAll("[data-label]")) {
+    element.setAttribute("aria-label", text(/** @type {Name} */ (element.getAttribute("data-label"))));
+  }
+}

@@ -1,0 +1,93 @@
+// Writes out a unit of a dense layer, and the softmax of the last one.
+
+import { askWeights } from "../api.js";
+import { paint, scaleAroundZero } from "../colours.js";
+import { make } from "../elements.js";
+import { activated, disagreement, ledger, line } from "./ledger.js";
+import { added, decimal, percent, short, whole } from "../numbers.js";
+import { channelsOf } from "./stages.js";
+import { products, softmax, sum } from "./sums.js";
+import { garment, text } from "../language/text.js";
+import { legendOf } from "./tiles.js";
+
+/** @typedef {import("./stages.js").Stage} Stage */
+/** @typedef {import("./written.js").Subject} Subject */
+
+const STRONGEST = 8; // terms of a sum that are written one by one
+
+/** @param {Subject} subject */
+export async function dense(subject) {
+  const { stage, look, channel, value, classes } = subject;
+  const before = /** @type {Stage} */ (stage.before);
+  const values = look.values.get(before.layer.name) ?? [];
+  const learned = await askWeights(stage.layer, channel);
+  const terms = products(values, /** @type {number[]} */ (learned.kernel));
+  const strongest = terms.map((term, i) => ({ term, i })).sort((a, b) => Math.abs(b.term) - Math.abs(a.term)).slice(0, STRONGEST);
+  const rest = sum(terms) - sum(strongest.map(({ term }) => term));
+  /** @type {HTMLElement[]} */
+  const parts = [make("h4", "", text("strongest", { count: strongest.length, of: whole(terms.length) }))];
+  const total = sum(terms);
+  const lines = [
+    ...strongest.map(({ term, i }) => line(`${nameOf(before, i)}: ${decimal(values[i], 3)} × ${decimal(/** @type {number[]} */ (learned.kernel)[i], 3)}`, decimal(term))),
+    line(text("others", { count: whole(terms.length - strongest.length) }), added(rest)),
+    line(text("sumOf", { count: whole(terms.length) }), decimal(total), "sum"),
+    line(text("bias"), added(learned.bias), "bias"),
+  ];
+  if (stage.layer.configuration.activation !== "softmax") {
+    parts.push(activated(stage, lines, total + learned.bias, value), ...contributions(subject, terms));
+    return parts;
+  }
+  parts.push(ledger([...lines, line(text("logit"), decimal(total + learned.bias), "total")]));
+  const logits = await Promise.all(Array.from({ length: channelsOf(stage) }, async (_, unit) => {
+    const { kernel, bias } = await askWeights(stage.layer, unit);
+    return sum(products(values, /** @type {number[]} */ (kernel))) + bias;
+  }));
+  parts.push(...shares(logits, channel, classes, value, look));
+  return parts;
+}
+
+/** What each map adds to a unit, as pictures, where the values before it were maps. @param {Subject} subject @param {number[]} terms */
+function contributions({ stage }, terms) {
+  const maps = stage.before?.kind === "flatten" ? stage.before.before : undefined;
+  if (!maps) return [];
+  const [height, width, channels] = maps.layer.output_shape;
+  const scale = scaleAroundZero(terms);
+  const pictures = Array.from({ length: channels }, (_, c) => {
+    const plane = Array.from({ length: height }, (_row, y) => Array.from({ length: width }, (_column, x) => terms[(y * width + x) * channels + c]));
+    const canvas = make("canvas");
+    paint(canvas, plane, scale);
+    const figure = make("figure", "", canvas, make("figcaption", "", short(sum(plane.flat()))));
+    figure.title = `${text("map")} ${c}`;
+    return figure;
+  });
+  return [make("h4", "", text("perMapAdds", { layer: maps.layer.name })), make("div", "contributions", ...pictures), legendOf(scale)];
+}
+
+/** @param {Stage} before @param {number} i */
+function nameOf(before, i) {
+  const maps = before.kind === "flatten" ? before.before : undefined;
+  if (!maps) return `${text("unit")} ${i}`;
+  const [, width, channels] = maps.layer.output_shape;
+  const pixelAt = Math.floor(i / channels);
+  return text("flatPixel", { map: i % channels, row: Math.floor(pixelAt / width), column: pixelAt % width });
+}
+
+/** Softmax, written out. @param {number[]} logits @param {number} channel @param {string[]} classes @param {number} value @param {import("../picture/looks.js").Look} look */
+function shares(logits, channel, classes, value, look) {
+  const { largest, powers, total, shares: parts } = softmax(logits);
+  const head = make("tr", "", ...["", "z", "e^(z − max)", text("share")].map((title) => make("th", "", title)));
+  const rows = logits.map((logit, i) => {
+    const row = make("tr", i === channel ? "chosen" : "", make("th", "", garment(classes[i])), ...[decimal(logit), powers[i] < 1e-4 ? short(powers[i]) : decimal(powers[i]), percent(parts[i])].map((number) => make("td", "", number)));
+    return row;
+  });
+  const lines = [
+    line(text("largestLogit"), decimal(largest)),
+    line(text("sumOfPowers"), decimal(total)),
+    line(`${decimal(powers[channel])} ÷ ${decimal(total)}`, decimal(parts[channel]), "result"),
+    ...disagreement(parts[channel], value),
+  ];
+  const served = look.prediction?.probabilities[classes[channel]] ?? value;
+  const note = Math.abs(served - value) < 5e-5 ? [] : [make("p", "note", text("served_note", { share: percent(served) }))];
+  const heading = make("h4", "", text("softmax"));
+  return [heading, make("table", "softmax", make("thead", "", head), make("tbody", "", ...rows)), ledger(lines), ...note];
+}

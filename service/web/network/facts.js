@@ -1,0 +1,33 @@
+// What is known of a layer without a picture: its shape, and where its parameters come from.
+
+import { make } from "../elements.js";
+import { sizes, whole } from "../numbers.js";
+import { channelsOf } from "./stages.js";
+import { text } from "../language/text.js";
+
+/** @param {import("./stages.js").Stage} stage */
+export function factsOf(stage) {
+  const { output_shape: shape, parameters } = stage.layer;
+  return make("p", "facts", make("b", "", sizes(shape)), ...settings(stage), make("span", "", whole(parameters), " ", text("parameters"), arithmetic(stage)));
+}
+
+/** @param {import("./stages.js").Stage} stage */
+function settings({ kind, layer: { configuration } }) {
+  const words = [];
+  if (kind === "convolution" || kind === "pooling") {
+    const size = configuration.kernel_size ?? configuration.pool_size;
+    words.push(`${text(kind === "pooling" ? "window" : "kernel")} ${size.join(" × ")}`);
+    words.push(`${text("stride")} ${configuration.strides[0]}`, `${text("padding")} ${configuration.padding}`);
+  }
+  if (configuration.activation) words.push(configuration.activation);
+  if (kind === "dropout") words.push(`${configuration.rate}`);
+  return words.map((word) => make("span", "", word));
+}
+
+/** How the parameters come to be so many. @param {import("./stages.js").Stage} stage */
+function arithmetic(stage) {
+  const { kind, layer, before } = stage;
+  if (!before || layer.parameters === 0) return "";
+  const inputs = kind === "convolution" ? [...layer.configuration.kernel_size, channelsOf(before)] : kind === "dense" ? [channelsOf(before)] : [];
+  return inputs.length === 0 ? "" : ` = (${sizes(inputs)} + 1) × ${whole(channelsOf(stage))}`;
+}

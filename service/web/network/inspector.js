@@ -1,0 +1,155 @@
+// Looks into one map or unit: enlarged, stepped through pixel by pixel, its number written out.
+
+import { greyUpTo, scaleOf } from "../colours.js";
+import { byId } from "../elements.js";
+import { enlarge } from "./enlarged.js";
+import { cardOf, markChosen } from "./network.js";
+import { decimal } from "../numbers.js";
+import { busiest, channelsOf } from "./stages.js";
+import { change, onChange, state } from "../state.js";
+import { text } from "../language/text.js";
+import { legendOf } from "./tiles.js";
+import { frameOf, windowOf } from "./windows.js";
+import { write } from "./written.js";
+
+/** @typedef {import("./stages.js").Stage} Stage */
+/** @typedef {import("../picture/looks.js").Look} Look */
+/** @typedef {import("./windows.js").Window} Window */
+
+const panel = byId("inspector", HTMLElement);
+const large = byId("large", HTMLCanvasElement);
+const source = byId("source", HTMLCanvasElement);
+/** Whether there is room for the inspector beside the layers. */
+export const beside = matchMedia("(min-width: 64rem)");
+
+/** @type {Stage[]} */
+let stages = [];
+/** @type {Look[]} */
+let looks = [];
+/** Which of two pictures is looked into. */
+let which = 0;
+/** Which map of the layer before is shown; undefined: the one its kernel weighs most. @type {number | undefined} */
+let input;
+/** @type {import("../api.js").Summary} */
+let summary;
+
+/** @param {Stage[]} ofNetwork @param {Look[]} ofPictures @param {import("../api.js").Summary} served */
+export function inspectWith(ofNetwork, ofPictures, served) {
+  [stages, looks, summary] = [ofNetwork, ofPictures.filter(({ maps }) => maps.size > 0), served];
+  which = Math.min(which, Math.max(looks.length - 1, 0));
+  if (!chosen() && looks.length > 0) {
+    const first = stages.find(({ kind }) => kind === "convolution") ?? stages[0];
+    const planes = looks[0].maps.get(first.layer.name) ?? [];
+    const channel = busiest(planes);
+    const values = planes[channel].flat();
+    const at = values.indexOf(Math.max(...values));
+    const width = planes[channel][0].length;
+    change({ layer: first.layer.name, channel, row: Math.floor(at / width), column: at % width });
+  }
+  inspect();
+}
+
+/** @param {string} name */
+export const stageNamed = (name) => stages.find(({ layer }) => layer.name === name);
+
+/** What is looked into. */
+export const chosen = () => stageNamed(state.layer);
+
+/** Show what is chosen. */
+export async function inspect() {
+  const stage = chosen();
+  const look = looks[which];
+  panel.hidden = !stage || !look;
+  if (!stage || !look) return;
+  place(stage);
+  markChosen(stage);
+  const channel = Math.min(state.channel, channelsOf(stage) - 1);
+  const planes = look.maps.get(stage.layer.name);
+  const values = look.values.get(stage.layer.name);
+  if (channel !== state.channel) return change({ channel });
+  const plane = planes?.[channel];
+  const row = Math.min(state.row, (plane?.length ?? 1) - 1);
+  const column = Math.min(state.column, (plane?.[0].length ?? 1) - 1);
+  const value = plane ? plane[row][column] : values?.[channel] ?? NaN;
+  byId("which", HTMLElement).textContent = looks.length > 1 ? "AB"[which] : "";
+  byId("what", HTMLElement).textContent = `${stage.layer.name} · ${text(plane ? "map" : "unit")} ${channel}`;
+  byId("where", HTMLElement).textContent = plane
+    ? text("atPixel", { row, column, value: decimal(value) }) : text("ofUnit", { value: decimal(value) });
+  const other = looks[1 - which]?.maps.get(stage.layer.name)?.[channel]?.[row]?.[column];
+  byId("elsewhere", HTMLElement).textContent = other === undefined ? "" : text("otherPixel", { letter: "AB"[1 - which], value: decimal(other) });
+  byId("stage", HTMLElement).hidden = !plane;
+  if (plane) drawLarge(stage, plane, row, column);
+  await write({
+    stage, look, channel, row, column, input, value, choose, drawSource,
+    classes: summary.class_names, scale: summary.input.scale,
+  });
+}
+
+/** On a narrow screen below the layer that is looked into, on a wide one beside all of them. @param {Stage} stage */
+function place(stage) {
+  const home = beside.matches ? byId("side", HTMLElement) : cardOf(stage);
+  if (panel.parentElement !== home) home.append(panel);
+}
+
+/** @param {Stage} stage @param {import("../api.js").Plane} plane @param {number} row @param {number} column */
+function drawLarge(stage, plane, row, column) {
+  const scale = stage.kind === "input" ? greyUpTo(1) : scaleOf([plane]);
+  enlarge(large, plane, scale, { top: row, left: column, height: 1, width: 1 });
+  byId("large-name", HTMLElement).textContent = byId("what", HTMLElement).textContent;
+  byId("large-legend", HTMLElement).replaceChildren(legendOf(scale));
+  light(cardOf(stage).querySelector(".maps"), { top: row, left: column, height: 1, width: 1 }, plane, "marked");
+  const moved = stage.kind === "convolution" || stage.kind === "pooling";
+  byId("from", HTMLElement).hidden = !moved;
+  for (const lit of document.querySelectorAll(".lit")) lit.classList.remove("lit");
+  if (!moved || !stage.before) return;
+  const before = looks[which].maps.get(stage.before.layer.name);
+  const grid = cardOf(stage.before).querySelector(".maps");
+  if (!before || !grid) return;
+  const window = windowOf(stage, row, column);
+  const lit = stage.kind === "pooling" ? grid.querySelector(`[data-channel="${state.channel}"]`) : grid;
+  light(lit, window, before[0], "lit");
+}
+
+/** Frame a window in one map or in all of a layer. @param {Element | null} element @param {Window} window @param {import("../api.js").Plane} plane @param {string} name */
+function light(element, { top, left, height, width }, plane, name) {
+  if (!(element instanceof HTMLElement)) return;
+  element.classList.add(name);
+  const share = (/** @type {number} */ part, /** @type {number} */ of) => `${100 * part / of}%`;
+  element.style.setProperty("--top", share(top, plane.length));
+  element.style.setProperty("--height", share(height, plane.length));
+  element.style.setProperty("--left", share(left, plane[0].length));
+  element.style.setProperty("--width", share(width, plane[0].length));
+}
+
+/** Draw the map that the window lies on. @param {Stage} stage @param {number} channel @param {number} row @param {number} column */
+function drawSource(stage, channel, row, column) {
+  const plane = stage.before && looks[which].maps.get(stage.before.layer.name)?.[channel];
+  if (!plane || !stage.before) return;
+  const scale = stage.before.kind === "input" ? greyUpTo(1) : scaleOf([plane]);
+  enlarge(source, plane, scale, windowOf(stage, row, column), frameOf(stage));
+  byId("source-legend", HTMLElement).replaceChildren(legendOf(scale));
+  byId("source-name", HTMLElement).textContent = `${stage.before.layer.name} · ${text("map")} ${channel}`;
+}
+
+/** Show another map of the layer before. @param {number} channel */
+function choose(channel) {
+  input = channel;
+  inspect();
+}
+
+/**
+ * Look into another map, pixel or unit.
+ * @param {Partial<import("../state.js").State>} at
+ * @param {number} [ofPicture] which of two
+ */
+export function lookInto(at, ofPicture = which) {
+  const moved = { ...state, ...at };
+  if (moved.layer !== state.layer || moved.channel !== state.channel) input = undefined;
+  const turned = ofPicture !== which;
+  which = ofPicture;
+  change(at);
+  if (turned) inspect();
+}
+
+beside.addEventListener("change", inspect);
+onChange(["layer", "channel", "row", "column"], inspect);

@@ -1,0 +1,137 @@
+// The network, layer by layer: a card for each, with its maps, kernels or units.
+
+import { askMapsPicture, askWeights } from "../api.js";
+import { greyUpTo, scaleAroundZero, scaleOf } from "../colours.js";
+import { byId, make, makeButton, rove, save } from "../elements.js";
+import { factsOf } from "./facts.js";
+import { channelsOf, hasMaps } from "./stages.js";
+import { state } from "../state.js";
+import { text } from "../language/text.js";
+import { classBars, kernelTile, legendOf, mapTile, unitTile } from "./tiles.js";
+
+/** @typedef {import("./stages.js").Stage} Stage */
+/** @typedef {import("../picture/looks.js").Look} Look */
+/** @typedef {import("../colours.js").Scale} Scale */
+
+/** @param {Stage} stage */
+export const cardOf = ({ layer }) => byId(`layer-${layer.name}`, HTMLElement);
+
+/**
+ * Draw every layer anew.
+ * @param {Stage[]} stages
+ * @param {Look[]} looks
+ * @param {string[]} classes
+ */
+export function showNetwork(stages, looks, classes) {
+  const answered = looks.filter(({ maps }) => maps.size > 0);
+  const common = scaleOf(stages.slice(1).flatMap((stage) => answered.flatMap(({ maps }) => maps.get(stage.layer.name) ?? [])));
+  byId("layers", HTMLElement).replaceChildren(...stages.map((stage) => card(stage, answered, common, classes)));
+}
+
+/**
+ * @param {Stage} stage
+ * @param {Look[]} looks
+ * @param {Scale} common
+ * @param {string[]} classes
+ */
+function card(stage, looks, common, classes) {
+  const { layer, kind } = stage;
+  const heading = make("h3", "", layer.name, " ", make("small", "", layer.type));
+  heading.id = `name-${layer.name}`;
+  heading.tabIndex = -1;
+  const head = make("header", "", heading);
+  const box = make("section", `layer ${kind}`, head, factsOf(stage), make("p", "explain", text(layer.configuration.activation === "softmax" ? "explain_softmax" : `explain_${kind}`)));
+  box.id = `layer-${layer.name}`;
+  box.setAttribute("aria-labelledby", heading.id);
+  if (looks.length === 0) return box;
+  if (!hasMaps(stage)) {
+    box.append(...units(stage, looks, head, classes));
+  } else if (state.show === "kernels" && kind === "convolution") {
+    showKernels(stage, head, box);
+  } else {
+    box.append(maps(stage, looks, common, head));
+  }
+  return box;
+}
+
+/** @param {Stage} stage @param {Look[]} looks @param {Scale} common @param {HTMLElement} head */
+function maps(stage, looks, common, head) {
+  const { name } = stage.layer;
+  const planes = looks.map(({ maps: all }) => all.get(name) ?? []);
+  const own = stage.kind === "input" ? greyUpTo(1) : scaleOf(planes.flat());
+  const scale = state.scale === "all" && stage.kind !== "input" ? common : own;
+  const perMap = state.scale === "map" && stage.kind !== "input";
+  if (!perMap) head.append(legendOf(scale));
+  if (stage.kind !== "input") head.append(download(name, looks[0]));
+  const grid = group(stage, text("mapsOf", { layer: name }));
+  for (let channel = 0; channel < channelsOf(stage); channel += 1) {
+    const shown = planes.map((all) => all[channel]);
+    grid.append(mapTile(stage, channel, shown, perMap ? scaleOf(shown) : scale, perMap));
+  }
+  rove(grid);
+  return grid;
+}
+
+/** @param {Stage} stage @param {HTMLElement} head @param {HTMLElement} box */
+async function showKernels(stage, head, box) {
+  const channels = Array.from({ length: channelsOf(stage) }, (_, channel) => channel);
+  const learned = await Promise.all(channels.map((channel) => askWeights(stage.layer, channel)));
+  const kernels = learned.map(({ kernel }) => /** @type {import("../api.js").Plane[]} */ (kernel));
+  const common = scaleAroundZero(kernels.flat(3));
+  const perMap = state.scale === "map";
+  if (!perMap) head.append(legendOf(common));
+  const grid = group(stage, text("kernelsOf", { layer: stage.layer.name }));
+  grid.append(...channels.map((channel) => kernelTile(channel, kernels[channel], perMap ? scaleAroundZero(kernels[channel].flat(2)) : common, perMap)));
+  rove(grid);
+  box.append(grid);
+  if (state.layer === stage.layer.name) markChosen(stage);
+}
+
+/** @param {Stage} stage @param {Look[]} looks @param {HTMLElement} head @param {string[]} classes */
+function units(stage, looks, head, classes) {
+  const { layer, kind } = stage;
+  const values = looks.map(({ values: all }) => all.get(layer.name) ?? []);
+  if (kind === "flatten" || kind === "dropout" || values.some((some) => some.length === 0)) return [];
+  if (layer.configuration.activation === "softmax" && channelsOf(stage) === classes.length) {
+    const list = group(stage, text("unitsOf", { layer: layer.name }));
+    list.className = "classes";
+    list.append(...classes.map((name, unit) => classBars(name, unit, values.map((some) => some[unit]))));
+    rove(list);
+    return [list];
+  }
+  const scale = scaleOf(values.map((some) => [some]));
+  head.append(legendOf(scale));
+  const grid = group(stage, text("unitsOf", { layer: layer.name }));
+  grid.className = "units";
+  grid.append(...values[0].map((_, unit) => unitTile(unit, values.map((some) => some[unit]), scale)));
+  rove(grid);
+  return [grid];
+}
+
+/** @param {Stage} stage @param {string} label */
+function group({ layer }, label) {
+  const grid = make("div", "maps");
+  grid.role = "group";
+  grid.ariaLabel = label;
+  grid.dataset.layer = layer.name;
+  return grid;
+}
+
+/** @param {string} layer @param {Look} look */
+function download(layer, look) {
+  const button = makeButton("quiet", async () => {
+    if (look.prepared) save(await askMapsPicture(look.prepared.image, layer), `${layer}.png`);
+  }, "PNG");
+  button.ariaLabel = button.title = text("saveMaps", { layer });
+  return button;
+}
+
+/** Mark the chosen map or unit of a layer, and the layer. @param {Stage} stage */
+export function markChosen(stage) {
+  for (const pressed of document.querySelectorAll("#layers [aria-pressed=true]")) pressed.setAttribute("aria-pressed", "false");
+  cardOf(stage).querySelector(`[data-channel="${state.channel}"]`)?.setAttribute("aria-pressed", "true");
+  for (const go of document.querySelectorAll("#overview button")) {
+    if (go.getAttribute("data-layer") === stage.layer.name) go.setAttribute("aria-current", "true");
+    else go.removeAttribute("aria-current");
+  }
+}

@@ -1,0 +1,47 @@
+// The way through the network: what each layer makes of the picture, small, in a row.
+
+import { greyUpTo, paint, scaleOf } from "../colours.js";
+import { byId, make, makeButton } from "../elements.js";
+import { cardOf } from "./network.js";
+import { busiest } from "./stages.js";
+
+/** @typedef {import("./stages.js").Stage} Stage */
+/** @typedef {import("../picture/looks.js").Look} Look */
+
+const MOST_VALUES = 1024; // that can be told apart in a column
+
+/** @param {Stage[]} stages @param {Look | undefined} look */
+export function showOverview(stages, look) {
+  byId("overview", HTMLElement).replaceChildren(...stages.map((stage) => {
+    const { name, output_shape: shape } = stage.layer;
+    const go = makeButton("", () => {
+      cardOf(stage).scrollIntoView();
+      byId(`name-${name}`, HTMLElement).focus({ preventScroll: true });
+    }, thumbnail(stage, look), make("span", "", name), make("small", "", shape.join("×")));
+    go.dataset.layer = name;
+    return make("li", "", go);
+  }));
+}
+
+/** @param {Stage} stage @param {Look | undefined} look */
+function thumbnail({ layer, kind }, look) {
+  const picture = make("span", "thumbnail");
+  const canvas = make("canvas");
+  const planes = look?.maps.get(layer.name);
+  const values = look?.values.get(layer.name);
+  if (planes) {
+    const plane = planes[busiest(planes)];
+    paint(canvas, plane, kind === "input" ? greyUpTo(1) : scaleOf([plane]));
+    canvas.style.width = `${Math.round(20 + 1.5 * plane[0].length)}px`;
+    const sheets = Math.min(5, Math.ceil(Math.log2(planes.length)));
+    canvas.style.boxShadow = Array.from({ length: sheets }, (_, i) => `${3 * i + 3}px ${-3 * i - 3}px 0 -1px var(--sheet${i % 2})`).join();
+    picture.append(canvas);
+  } else if (values && values.length <= MOST_VALUES) {
+    paint(canvas, values.map((value) => [value]), scaleOf([[values]]));
+    canvas.className = "column";
+    picture.append(canvas);
+  } else {
+    picture.append(make("i", "column"));
+  }
+  return picture;
+}

@@ -1,0 +1,111 @@
+// What moves the inspector: pointing at a map, pressing it, and the keys.
+
+import { byId } from "../elements.js";
+import { beside, chosen, inspect, lookInto, stageNamed } from "./inspector.js";
+import { cardOf } from "./network.js";
+import { channelsOf, hasMaps } from "./stages.js";
+import { state } from "../state.js";
+
+/** @typedef {Partial<import("../state.js").State>} Place */
+
+const panel = byId("inspector", HTMLElement);
+const layers = byId("layers", HTMLElement);
+const large = byId("large", HTMLCanvasElement);
+const hold = byId("hold", HTMLButtonElement);
+
+const STEPS = new Map([["ArrowUp", [-1, 0]], ["ArrowDown", [1, 0]], ["ArrowLeft", [0, -1]], ["ArrowRight", [0, 1]]]);
+const TURNS = new Map([["PageUp", -1], ["PageDown", 1]]);
+
+/** Whether the pointer no longer moves what is looked into. */
+let held = false;
+
+/** @param {boolean} now */
+function holdStill(now) {
+  held = now;
+  hold.setAttribute("aria-pressed", String(now));
+}
+
+/** @param {number} at @param {number} size */
+const within = (at, size) => Math.min(Math.max(at, 0), size - 1);
+
+/**
+ * @param {Element} plane @param {MouseEvent} event @param {number[]} shape
+ * @returns {Place} the pixel under the pointer
+ */
+function pixelAt(plane, { clientX, clientY }, [height, width]) {
+  const box = plane.getBoundingClientRect();
+  return {
+    row: within(Math.floor((clientY - box.top) / box.height * height), height),
+    column: within(Math.floor((clientX - box.left) / box.width * width), width),
+  };
+}
+
+/** @param {MouseEvent} event @returns {{at: Place, which: number | undefined} | undefined} the map or unit under the pointer */
+function pointedAt(event) {
+  const target = /** @type {Element} */ (event.target);
+  const tile = target.closest(".tile");
+  const name = tile?.closest("[data-layer]")?.getAttribute("data-layer");
+  const stage = stageNamed(name ?? "");
+  if (!tile || !stage) return undefined;
+  const at = { layer: stage.layer.name, channel: Number(tile.getAttribute("data-channel")) };
+  const plane = target.closest(".plane");
+  // A key presses a button at no place in particular.
+  const isKey = event.type === "click" && event.detail === 0;
+  if (!plane || !hasMaps(stage) || isKey) return { at, which: undefined };
+  const which = Number(plane.getAttribute("data-which"));
+  return { at: { ...at, ...pixelAt(plane, event, stage.layer.output_shape) }, which };
+}
+
+layers.addEventListener("pointermove", (event) => {
+  if (event.pointerType !== "mouse" || held) return;
+  const pointed = pointedAt(event);
+  if (pointed) lookInto(pointed.at, pointed.which);
+});
+
+layers.addEventListener("click", async (event) => {
+  const pointed = pointedAt(event);
+  if (!pointed) return;
+  holdStill(true);
+  lookInto(pointed.at, pointed.which);
+  await inspect();
+  const stage = chosen();
+  (stage && hasMaps(stage) ? large : hold).focus({ preventScroll: beside.matches });
+});
+
+/** Go to the next map or the one before. @param {number} by */
+function turn(by) {
+  const stage = chosen();
+  if (!stage) return;
+  const count = channelsOf(stage);
+  lookInto({ channel: (state.channel + by + count) % count });
+}
+
+panel.addEventListener("keydown", (event) => {
+  const stage = chosen();
+  if (!stage) return;
+  const by = TURNS.get(event.key);
+  const step = event.target === large ? STEPS.get(event.key) : undefined;
+  if (by) {
+    turn(by);
+  } else if (step) {
+    const [height, width] = stage.layer.output_shape;
+    lookInto({ row: within(state.row + step[0], height), column: within(state.column + step[1], width) });
+  } else if (event.key === "Escape") {
+    holdStill(false);
+    const tile = cardOf(stage).querySelector(`.tile[data-channel="${state.channel}"]`);
+    if (tile instanceof HTMLElement) tile.focus();
+  } else {
+    return;
+  }
+  event.preventDefault();
+});
+
+for (const type of /** @type {const} */ (["pointermove", "pointerdown"])) {
+  large.addEventListener(type, (event) => {
+    const stage = chosen();
+    if (stage && (event.pointerType === "mouse" || event.buttons > 0)) lookInto(pixelAt(large, event, stage.layer.output_shape));
+  });
+}
+byId("previous", HTMLElement).addEventListener("click", () => turn(-1));
+byId("next", HTMLElement).addEventListener("click", () => turn(1));
+hold.addEventListener("click", () => holdStill(!held));

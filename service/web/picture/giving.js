@@ -1,0 +1,103 @@
+// The ways a picture gets in: dropped, pasted, chosen, photographed, drawn, or one of the samples.
+
+import { context } from "../colours.js";
+import { byId, make, makeButton, rove } from "../elements.js";
+import { garment, text } from "../language/text.js";
+
+/** @typedef {(given: import("./looks.js").Given) => void} Give */
+
+const FILE = "picture";
+
+/** @param {Give} give */
+export function listenForFiles(give) {
+  const drop = byId("drop", HTMLElement);
+  const file = byId("file", HTMLInputElement);
+  const giveFirst = (/** @type {FileList | null | undefined} */ files) => {
+    const picture = files?.[0];
+    if (picture) give({ picture, name: picture.name || FILE, sample: undefined });
+  };
+  for (const type of ["dragover", "dragleave", "drop"]) {
+    document.addEventListener(type, (event) => {
+      event.preventDefault();
+      drop.classList.toggle("over", type === "dragover");
+    });
+  }
+  document.addEventListener("drop", (event) => giveFirst(event.dataTransfer?.files));
+  document.addEventListener("paste", (event) => giveFirst(event.clipboardData?.files));
+  byId("choose", HTMLElement).addEventListener("click", () => file.click());
+  file.addEventListener("change", () => {
+    giveFirst(file.files);
+    file.value = ""; // so that the same file can be chosen again
+  });
+}
+
+/** @param {string[]} classes @param {Give} give */
+export function showSamples(classes, give) {
+  const group = byId("samples", HTMLElement);
+  group.replaceChildren(...classes.map((name, sample) => {
+    const image = make("img");
+    image.src = `web/samples/${sample}.png`;
+    image.alt = "";
+    const button = makeButton("", () => giveSample(sample, give), image);
+    button.dataset.sample = String(sample);
+    button.dataset.garment = name;
+    return button;
+  }));
+  rove(group);
+  nameSamples();
+}
+
+/** Write the samples' names in the present language. */
+export function nameSamples() {
+  for (const button of document.querySelectorAll("#samples button")) {
+    const name = garment(button.getAttribute("data-garment") ?? "");
+    button.setAttribute("aria-label", `${text("sample")}: ${name}`);
+    button.setAttribute("title", name);
+  }
+}
+
+/** @param {number} sample @param {Give} give */
+export async function giveSample(sample, give) {
+  const response = await fetch(`web/samples/${sample}.png`);
+  if (response.ok) give({ picture: await response.blob(), name: `sample-${sample}.png`, sample });
+}
+
+/** Show which sample is looked at. @param {(number | undefined)[]} samples */
+export function markSamples(samples) {
+  for (const button of document.querySelectorAll("#samples button")) {
+    button.setAttribute("aria-pressed", String(samples.includes(Number(button.getAttribute("data-sample")))));
+  }
+}
+
+/** @param {Give} give @param {(message: string) => void} fail */
+export function listenToCamera(give, fail) {
+  const video = byId("video", HTMLVideoElement);
+  const viewfinder = byId("viewfinder", HTMLElement);
+  const button = byId("camera", HTMLButtonElement);
+  const close = () => {
+    if (video.srcObject instanceof MediaStream) video.srcObject.getTracks().forEach((track) => track.stop());
+    video.srcObject = null;
+    viewfinder.hidden = true;
+    button.setAttribute("aria-expanded", "false");
+  };
+  button.addEventListener("click", async () => {
+    if (!viewfinder.hidden) return close();
+    try {
+      video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+      viewfinder.hidden = false;
+      button.setAttribute("aria-expanded", "true");
+      await video.play();
+    } catch {
+      close();
+      fail(text("noCamera"));
+    }
+  });
+  byId("shoot", HTMLElement).addEventListener("click", () => {
+    const frame = make("canvas");
+    [frame.width, frame.height] = [video.videoWidth, video.videoHeight];
+    context(frame).drawImage(video, 0, 0);
+    close();
+    button.focus();
+    frame.toBlob((picture) => picture && give({ picture, name: "photograph.png", sample: undefined }), "image/png");
+  });
+}

@@ -1,0 +1,80 @@
+// What is being looked at. All of it that a link can carry is in the address.
+
+/**
+ * @typedef {object} State
+ * @property {number | undefined} sample which of the shipped pictures, if it is one
+ * @property {number | undefined} other the sample it is compared with, if it is one
+ * @property {"auto" | "photo" | "plain"} prepare
+ * @property {string} layer that is looked into; empty: none
+ * @property {number} channel its map or unit
+ * @property {number} row @property {number} column of the map
+ * @property {"layer" | "map" | "all"} scale what one colour scale is for
+ * @property {"maps" | "kernels"} show
+ */
+
+const CHOICES = { prepare: ["auto", "photo", "plain"], scale: ["layer", "map", "all"], show: ["maps", "kernels"] };
+
+/** @returns {State} what the address says */
+function read() {
+  const said = new URLSearchParams(location.hash.slice(1));
+  const number = (/** @type {string} */ name) => (/^\d{1,5}$/.test(said.get(name) ?? "") ? Number(said.get(name)) : undefined);
+  const [row, column] = /^\d{1,5},\d{1,5}$/.test(said.get("pixel") ?? "") ? String(said.get("pixel")).split(",").map(Number) : [0, 0];
+  const choice = (/** @type {keyof typeof CHOICES} */ name) => {
+    const value = said.get(name) ?? "";
+    return /** @type {any} */ (CHOICES[name].includes(value) ? value : CHOICES[name][0]);
+  };
+  return {
+    sample: number("sample"), other: number("other"), layer: said.get("layer") ?? "", channel: number("channel") ?? 0,
+    row, column, prepare: choice("prepare"), scale: choice("scale"), show: choice("show"),
+  };
+}
+
+/** @type {State} */
+export const state = read();
+
+/** @type {[(keyof State)[], () => void][]} */
+const listeners = [];
+
+/**
+ * Be called after any of these has changed.
+ * @param {(keyof State)[]} names
+ * @param {() => void} listener
+ */
+export const onChange = (names, listener) => listeners.push([names, listener]);
+
+/** @param {Partial<State>} changes */
+export function change(changes) {
+  const before = { ...state };
+  Object.assign(state, changes);
+  history.replaceState(null, "", address());
+  tell(before);
+}
+
+/** @param {State} before */
+function tell(before) {
+  for (const [names, listener] of listeners) {
+    if (names.some((name) => state[name] !== before[name])) listener();
+  }
+}
+
+/** @returns {string} the address of what is being looked at */
+export function address() {
+  const said = new URLSearchParams();
+  if (state.sample !== undefined) said.set("sample", String(state.sample));
+  if (state.other !== undefined) said.set("other", String(state.other));
+  if (state.layer) {
+    said.set("layer", state.layer);
+    said.set("channel", String(state.channel));
+    said.set("pixel", `${state.row},${state.column}`);
+  }
+  for (const name of /** @type {(keyof typeof CHOICES)[]} */ (Object.keys(CHOICES))) {
+    if (state[name] !== CHOICES[name][0]) said.set(name, state[name]);
+  }
+  return `${location.pathname}${location.search}#${said.toString().replaceAll("%2C", ",")}`;
+}
+
+addEventListener("hashchange", () => {
+  const before = { ...state };
+  Object.assign(state, read());
+  tell(before);
+});

@@ -1,0 +1,36 @@
+"""Write down the schema of a ServiceMonitor, from the published models of the Prometheus operator.
+
+In an environment of its own, for the package brings a plugin that no other test can use:
+
+    python -m venv operator
+    operator/bin/pip install cloudcoil-models-prometheus-operator==0.80.1.0
+    operator/bin/python tests/data/renew_service_monitor.py
+
+The number is that of the operator. It is under the Apache License 2.0, as its models are.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
+
+SCHEMA = Path(__file__).with_name("kubernetes") / "service_monitor.json"
+
+
+def strict(schema: Any) -> Any:
+    """Return the schema without its prose; what it does not name, it does not allow."""
+    if isinstance(schema, list):
+        return [strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    said = {key: strict(schema[key]) for key in schema.keys() - {"description", "title", "default"}}
+    if "properties" in schema:
+        said["properties"] = {name: strict(kind) for name, kind in schema["properties"].items()}
+        said.setdefault("additionalProperties", False)
+    return said
+
+
+if __name__ == "__main__":
+    schema = strict(ServiceMonitor.model_json_schema(by_alias=True))
+    SCHEMA.write_text(json.dumps(schema, indent=1, sort_keys=True) + "\n")

@@ -1,0 +1,102 @@
+"""The page in a real browser. Nothing may reach its console, and no other host be asked."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
+
+from service.settings import Settings
+from tests.service.browser import start_browser
+from tests.service.conftest import ARTIFACTS, serve
+
+# A machine that has other work may take its time.
+expect.set_options(timeout=30_000)
+
+DESKTOP, PHONE = (1360, 900), (360, 760)
+
+Open = Callable[..., AbstractContextManager[Page]]
+
+
+# Of this package alone: a browser that is driven keeps an event loop running in the thread.
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    with start_browser("--use-fake-device-for-media-stream") as browser:
+        yield browser
+
+
+@pytest.fixture(scope="package")
+def server() -> Iterator[httpx.Client]:
+    with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
+        yield client
+
+
+@pytest.fixture(scope="package")
+def address(server: httpx.Client) -> str:
+    return str(server.base_url)
+
+
+@pytest.fixture(scope="package")
+def open_page(browser: Browser, address: str) -> Open:
+    """Opens the page at a state; when the block ends, the console must have stayed silent."""
+
+    @contextmanager
+    def opened(
+        state: str = "",
+        *,
+        at: str = address,
+        size: tuple[int, int] = DESKTOP,
+        language: str = "en",
+        **options: object,
+    ) -> Iterator[Page]:
+        context = browser.new_context(
+            locale=language,
+            viewport={"width": size[0], "height": size[1]},
+            has_touch=size == PHONE,
+            reduced_motion="reduce",
+            **options,  # type: ignore[arg-type]  # Playwright's own names and types
+        )
+        page = context.new_page()
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(spoken(message)))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(foreign(request, at)))
+        page.goto(at + state)
+        expect(page.locator("#layers .tile").first).to_be_visible()
+        expect(page.locator("#written > *").first).to_be_visible()
+        yield page
+        context.close()
+        assert [complaint for complaint in complaints if complaint] == []
+
+    return opened
+
+
+def spoken(message: ConsoleMessage) -> str:
+    # Chromium itself reports every 4xx; anything else is the page's.
+    return "" if "status of 4" in message.text else message.text
+
+
+def foreign(request: Request, at: str) -> str:
+    where = urlsplit(request.url)
+    is_own = where.scheme == "blob" or where.netloc == urlsplit(at).netloc
+    return "" if is_own else f"asked {request.url}"
+
+
+@pytest.fixture
+def page(open_page: Open) -> Iterator[Page]:
+    with open_page() as page:
+        yield page
+
+
+@pytest.fixture(
+    params=[
+        pytest.param({"size": DESKTOP, "language": "en"}, id="english-desktop"),
+        pytest.param({"size": PHONE, "language": "ko"}, id="korean-phone"),
+    ]
+)
+def either(request: pytest.FixtureRequest, open_page: Open) -> Iterator[Page]:
+    """The page in both languages, on both sizes of screen."""
+    with open_page(**request.param) as page:
+        yield page

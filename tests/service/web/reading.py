@@ -1,0 +1,34 @@
+"""Reads the numbers that the page writes."""
+
+import re
+
+from playwright.sync_api import Page, expect
+
+_NUMBER = re.compile(r"[+−-]?\s?\d[\d,]*(?:\.\d+)?(?:e−?\d+)?")
+
+
+def number(text: str) -> float:
+    [found] = numbers(text)
+    return found
+
+
+def numbers(text: str) -> list[float]:
+    """Return every number in a text; the page writes a real minus sign."""
+    found = [
+        match.replace("−", "-").replace(" ", "").replace(",", "") for match in _NUMBER.findall(text)
+    ]
+    return [float(each) for each in found]
+
+
+def ledger_of(page: Page) -> dict[str, float]:
+    """Return the lines of the sum that is written out, in their order."""
+    expect(page.locator("#written .ledger .result").first).to_be_visible()
+    lines = {}
+    for line in page.locator("#written .ledger > div").all():
+        lines[line.locator("dt").inner_text()] = number(line.locator("dd").inner_text())
+    return lines
+
+
+def value_of(page: Page) -> float:
+    """Return the number that is looked into, as the service answered it."""
+    return numbers(page.locator("#where").inner_text())[-1]

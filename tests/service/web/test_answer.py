@@ -1,0 +1,108 @@
+"""The answer as bars."""
+
+import json
+import re
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.conftest import DATA
+from tests.service.conftest import Encode
+from tests.service.web.conftest import Open
+
+
+def predicted(server: httpx.Client, sample: int) -> dict[str, float]:
+    picture = server.get(f"/web/samples/{sample}.png").content
+    answer = server.post("/predict", content=picture).json()
+    shares: dict[str, float] = answer["predictions"][0]["probabilities"]
+    return shares
+
+
+def test_each_class_has_a_bar_with_its_figure(page: Page, server: httpx.Client) -> None:
+    page.locator("#samples button").nth(6).click()
+    expect(page.locator(".label")).to_contain_text("Shirt")
+    shares = predicted(server, 6)
+    ordered = sorted(shares, key=lambda name: -shares[name])
+    assert page.locator("#bars .class").all_inner_texts() == ordered
+    assert page.locator("#bars b").all_inner_texts() == [
+        f"{100 * shares[name]:.2f} %" for name in ordered
+    ]
+    width = page.locator("#bars i").first.evaluate("(bar) => bar.style.width")
+    assert float(width[:-1]) == pytest.approx(100 * shares["Shirt"], abs=1e-3)
+
+
+def test_bars_can_be_in_the_order_of_the_classes(page: Page, server: httpx.Client) -> None:
+    page.locator("#sorted").uncheck()
+    assert page.locator("#bars .class").all_inner_texts() == list(predicted(server, 9))
+
+
+def test_it_is_said_whether_the_picture_is_like_those_of_the_training(
+    either: Page, encode: Encode
+) -> None:
+    language = either.evaluate("document.documentElement.lang")
+    known = {"en": "It looks like", "ko": "비슷합니다"}[language]
+    strange = {"en": "It is unlike", "ko": "달라서"}[language]
+    either.locator("#file").set_input_files(DATA / "png" / "0002-trouser.png")
+    expect(either.locator(".known")).to_contain_text(known)
+    noise = np.random.default_rng(0).integers(256, size=(28, 28), dtype=np.uint8)
+    either.locator("#file").set_input_files(
+        {"name": "noise.png", "mimeType": "", "buffer": encode(noise)}
+    )
+    expect(either.locator(".strange")).to_contain_text(strange)
+    expect(either.locator(".strange")).to_contain_text(re.compile(r"\d+\.\d, .*15\.8"))
+
+
+def test_the_answer_is_saved_as_it_was_sent(
+    page: Page, server: httpx.Client, tmp_path: Path
+) -> None:
+    with page.expect_download() as download:
+        page.locator("#save-answer").click()
+    download.value.save_as(tmp_path / "answer.json")
+    assert download.value.suggested_filename == "answer.json"
+    picture = server.get("/web/samples/9.png").content
+    answer = server.post("/predict", content=picture).json()
+    assert json.loads((tmp_path / "answer.json").read_text()) == answer
+
+
+def test_two_pictures_are_compared_side_by_side(page: Page, server: httpx.Client) -> None:
+    page.locator("#samples button").nth(6).click()
+    expect(page.locator(".label")).to_contain_text("Shirt")
+    page.locator("#compare").check()
+    page.locator("#samples button").nth(3).click()
+    expect(page.locator(".label")).to_have_count(2)
+    expect(page.locator(".label").nth(1)).to_contain_text("Dress")
+    expect(page.locator(".label").first).to_contain_text("Shirt")
+    first, second = predicted(server, 6), predicted(server, 3)
+    names = page.locator("#bars .class").all_inner_texts()
+    figures = page.locator("#bars b").all_inner_texts()
+    assert figures == [
+        f"{100 * shares[name]:.2f} %" for name in names for shares in (first, second)
+    ]
+    expect(page.locator(".steps")).to_have_count(2)
+    tile = page.locator("#layer-conv2d_1 .tile").first
+    expect(tile.locator("canvas")).to_have_count(2)
+    assert "sample=6" in page.url
+    assert "other=3" in page.url
+    page.locator("#compare").uncheck()
+    expect(page.locator(".label")).to_have_count(1)
+    expect(tile.locator("canvas")).to_have_count(1)
+    assert "other" not in page.url
+
+
+def test_the_second_picture_is_looked_into_where_it_is_pointed_at(open_page: Open) -> None:
+    with open_page("#sample=6&other=3&layer=conv2d_1&channel=11&pixel=0,12") as page:
+        expect(page.locator("#which")).to_have_text("A")
+        tile = page.locator("#layer-conv2d_1 .tile").nth(11)
+        of_a = page.locator("#where").inner_text().split(": ")[1]
+        expect(page.locator("#elsewhere")).to_contain_text("B: ")
+        of_b = page.locator("#elsewhere").inner_text().split("B: ")[1]
+        assert of_a != of_b
+        box = tile.locator(".plane").nth(1).bounding_box()
+        assert box
+        across, down = 12.5 / 28 * box["width"], 0.5 / 28 * box["height"]
+        tile.locator(".plane").nth(1).click(position={"x": across, "y": down})
+        expect(page.locator("#which")).to_have_text("B")
+        expect(page.locator("#where")).to_have_text(f"row 0, column 12: {of_b}")

@@ -1,0 +1,153 @@
+"""Every way in which a picture gets to the network."""
+
+import base64
+
+import httpx
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.conftest import DATA
+from tests.service.conftest import Encode
+from tests.service.web.conftest import Open
+
+TROUSER = DATA / "png" / "0002-trouser.png"
+
+
+def test_every_sample_is_classified_as_what_it_is(either: Page) -> None:
+    samples = either.locator("#samples button").all()
+    assert len(samples) == 10
+    for sample in samples:
+        sample.click()
+        expect(either.locator(".label")).to_contain_text(str(sample.get_attribute("data-garment")))
+        expect(sample).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_chosen_file_is_answered(either: Page) -> None:
+    with either.expect_file_chooser() as chooser:
+        either.locator("#choose").click()
+    chooser.value.set_files(TROUSER)
+    expect(either.locator(".label")).to_contain_text("Trouser")
+    expect(either.locator("#samples [aria-pressed=true]")).to_have_count(0)
+
+
+@pytest.mark.parametrize("event", ["drop", "paste"])
+def test_a_dropped_or_pasted_picture_is_answered(page: Page, event: str) -> None:
+    hand_over(page, event, TROUSER.read_bytes(), "image/png")
+    expect(page.locator(".label")).to_contain_text("Trouser")
+
+
+def hand_over(page: Page, event: str, content: bytes, media_type: str) -> None:
+    """Drop or paste a file, as a person does: with an event that carries it."""
+    page.evaluate(
+        """([event, content, type]) => {
+            const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+            const carried = new DataTransfer();
+            carried.items.add(new File([bytes], "given", { type }));
+            const at = document.querySelector("#drop");
+            const how = { bubbles: true, cancelable: true };
+            if (event === "paste") {
+                at.dispatchEvent(new ClipboardEvent(event, { ...how, clipboardData: carried }));
+                return;
+            }
+            at.dispatchEvent(new DragEvent("dragover", { ...how, dataTransfer: carried }));
+            if (!at.classList.contains("over")) throw new Error("not lit");
+            at.dispatchEvent(new DragEvent("drop", { ...how, dataTransfer: carried }));
+            if (at.classList.contains("over")) throw new Error("still lit");
+        }""",
+        [event, base64.b64encode(content).decode(), media_type],
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type"),
+    [(b"no picture", ""), (b"%PDF-1.7", "application/pdf"), (b"", "image/png")],
+)
+def test_what_is_refused_is_refused_where_it_was_dropped_in_the_services_words(
+    page: Page, server: httpx.Client, content: bytes, media_type: str
+) -> None:
+    hand_over(page, "drop", content, media_type)
+    headers = {"Content-Type": media_type} if media_type else {}
+    answer = server.post("/predict", content=content, headers=headers)
+    message = answer.json()["error"]["message"]
+    expect(page.locator("#drop #error")).to_have_text(message)
+    page.locator("#samples button").nth(1).click()
+    expect(page.locator(".label")).to_contain_text("Trouser")
+    expect(page.locator("#error")).to_be_empty()
+
+
+def test_a_picture_over_the_limit_is_refused_in_the_services_words(
+    page: Page, encode: Encode
+) -> None:
+    hand_over(page, "drop", encode(np.zeros((5000, 5001), np.uint8)), "image/png")
+    expect(page.locator("#error")).to_contain_text("25005000 pixels, the limit is 25000000")
+
+
+def test_a_drawing_is_answered_and_wiped(either: Page) -> None:
+    either.locator("#pen").click()
+    sheet = either.locator("#sheet")
+    sheet.scroll_into_view_if_needed()
+    box = sheet.bounding_box()
+    assert box
+    with either.expect_response("**/predict*"):
+        either.mouse.move(box["x"] + 50, box["y"] + 50)
+        either.mouse.down()
+        either.mouse.move(box["x"] + 60, box["y"] + 200, steps=4)
+        either.mouse.up()
+    assert either.evaluate(BRIGHTEST) == 255
+    expect(either.locator("#samples [aria-pressed=true]")).to_have_count(0)
+    with either.expect_response("**/predict*"):
+        either.locator("#wipe").click()
+    assert either.evaluate(BRIGHTEST) == 0
+
+
+BRIGHTEST = """() => {
+    const sheet = document.querySelector("#sheet");
+    const copy = new OffscreenCanvas(sheet.width, sheet.height).getContext("2d");
+    copy.drawImage(sheet, 0, 0);
+    const { data } = copy.getImageData(0, 0, sheet.width, sheet.height);
+    return Math.max(...data.filter((_, i) => i % 4 === 0));
+}"""
+
+
+def test_a_drawing_needs_no_mouse(page: Page) -> None:
+    page.locator("#pen").press("Enter")
+    page.locator("#sheet").focus()
+    with page.expect_response("**/predict*"):
+        page.keyboard.press("ArrowDown")
+    assert page.evaluate(BRIGHTEST) == 255
+    page.locator("#rubber").check()
+    page.locator("#sheet").focus()
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate(BRIGHTEST) < 255
+
+
+def test_the_pen_draws_the_networks_own_pixels(page: Page) -> None:
+    page.locator("#pen").click()
+    assert page.evaluate("(({ width, height }) => [width, height])(document.all.sheet)") == [28, 28]
+
+
+def test_a_photograph_is_answered(open_page: Open) -> None:
+    with open_page(permissions=["camera"]) as page:
+        page.locator("#camera").click()
+        expect(page.locator("#viewfinder")).to_be_visible()
+        page.wait_for_function("document.querySelector('#video').videoWidth > 0")
+        with page.expect_response("**/predict*") as answered:
+            page.locator("#shoot").click()
+        prediction = answered.value.json()["predictions"][0]
+        assert prediction["preparation"] == "photo"
+        expect(page.locator(".label")).to_contain_text(prediction["label"])
+        expect(page.locator("#viewfinder")).to_be_hidden()
+        assert page.evaluate("document.querySelector('#video').srcObject") is None
+
+
+def test_a_camera_that_cannot_be_used_is_said_to_be_so(open_page: Open) -> None:
+    with open_page() as page:
+        page.locator("#camera").click()
+        expect(page.locator("#error")).to_have_text("The camera cannot be used.")
+
+
+def test_a_service_that_is_gone_is_said_to_be_gone(page: Page) -> None:
+    page.evaluate("() => { window.fetch = () => Promise.reject(new TypeError('no network')); }")
+    hand_over(page, "drop", TROUSER.read_bytes(), "image/png")
+    expect(page.locator("#error")).to_have_text("The service does not answer.")

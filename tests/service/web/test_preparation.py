@@ -1,0 +1,72 @@
+"""What the model saw, and what was done to the picture before."""
+
+import pytest
+from PIL import Image, ImageDraw
+from playwright.sync_api import Page, expect
+
+from tests.service.conftest import Encode
+from tests.service.web.conftest import Open
+
+PHOTO_STEPS = {
+    "en": ["Your picture", "Background removed", "Inverted: light on black", "Cropped", "Centred"],
+    "ko": ["원본 사진", "배경 제거", "반전: 검정 위에 밝게", "잘라 냄", "가운데 놓음"],
+}
+
+
+@pytest.fixture(scope="module")
+def photograph(encode: Encode) -> bytes:
+    picture = Image.new("RGB", (300, 400), "#eee8dd")
+    ImageDraw.Draw(picture).rectangle((60, 80, 239, 359), "#203060")
+    return encode(picture)
+
+
+def give(page: Page, picture: bytes) -> None:
+    page.locator("#file").set_input_files(
+        {"name": "photo.png", "mimeType": "image/png", "buffer": picture}
+    )
+
+
+def test_each_step_of_a_photograph_is_shown(either: Page, photograph: bytes) -> None:
+    give(either, photograph)
+    steps = PHOTO_STEPS[either.evaluate("document.documentElement.lang")]
+    expect(either.locator(".steps li")).to_have_count(5)
+    for item, step in zip(either.locator(".steps li").all(), steps, strict=True):
+        expect(item.locator("figcaption")).to_contain_text(step)
+    for picture in either.locator(".steps img").all():
+        assert picture.evaluate("async (image) => (await image.decode(), image.naturalWidth)") > 0
+
+
+def test_the_last_picture_is_what_the_network_gets(page: Page) -> None:
+    with page.expect_response("**/preparation*") as answered:
+        page.locator("#samples button").nth(3).click()
+    image = answered.value.json()["image"]
+    expect(page.locator(".label")).to_contain_text("Dress")
+    shown = page.evaluate(
+        """() => {
+            const { data } = document.querySelector(".steps .input").getContext("2d")
+                .getImageData(0, 0, 28, 28);
+            return Array.from({ length: 28 }, (_, y) =>
+                Array.from({ length: 28 }, (_, x) => data[4 * (28 * y + x)]));
+        }"""
+    )
+    assert shown == image
+
+
+def test_a_picture_of_the_networks_own_size_is_said_to_be_untouched(page: Page) -> None:
+    expect(page.locator(".steps li")).to_have_count(2)
+    expect(page.locator(".steps li").last).to_contain_text("Taken bit for bit")
+
+
+def test_the_preparation_can_be_switched(page: Page, photograph: bytes) -> None:
+    give(page, photograph)
+    expect(page.locator(".steps li").last).to_contain_text("Centred")
+    page.locator("#prepare").select_option("plain")
+    expect(page.locator(".steps li").last).to_contain_text("Resized")
+    expect(page.locator(".steps li")).to_have_count(3)
+    assert "prepare=plain" in page.url
+
+
+def test_the_preparation_is_in_the_address(open_page: Open) -> None:
+    with open_page("#sample=0&prepare=photo") as page:
+        expect(page.locator("#prepare")).to_have_value("photo")
+        expect(page.locator(".steps li").last).to_contain_text("Centred")
