@@ -48,8 +48,8 @@ def table(results: dict[str, Any]) -> str:
         f"{results['seconds']} s on {results['measured']}. Figures are medians; ratios are taken "
         "within a round, with the lowest and the highest behind them. A ratio above 1 says that "
         "the service is faster. CPU is the processor time of all processes of a server for an "
-        "answer, with how many times the service's it is. The service has everything on: validation, "
-        "limits, admission, metrics, request ids.",
+        "answer, with how many times the service's it is. The service has everything on: "
+        "validation, limits, admission, metrics, request ids.",
         "",
         "| server | PNG/s | service ÷ it | CPU µs | JSON/s | service ÷ it | CPU µs | "
         "p50 ms, 1 conn. | p99 ms | MiB (PSS) | first answer s |",
