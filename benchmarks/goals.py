@@ -157,7 +157,8 @@ def scale() -> list[str]:
         "processor time of a request on "
         + ", ".join(f"{count} connections {1e6 * middle[count]:.0f} µs" for count in CONNECTIONS)
         + " (goal: flat)",
-        f"two workers on two free cores, by what a request costs each: {statistics.median(gain):.2f} times one (goal 1.8)",
+        "two workers on two free cores, by what a request costs them: "
+        f"{statistics.median(gain):.2f} times one (goal 1.8)",
     ]
 
 
