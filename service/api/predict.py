@@ -10,7 +10,7 @@ from service.api.admission import admit, run
 from service.api.dependencies import LoadedClassifier, PrepareQuery, ServiceSettings
 from service.api.documentation import ERROR_RESPONSES, picture_request
 from service.api.pictures import Upload, decode, receive
-from service.api.predictions import write_predictions
+from service.api.predictions import write_answer, write_predictions
 from service.classifier import Classifier
 from service.errors import InvalidParameter
 from service.images import Prepare
@@ -87,4 +87,4 @@ def classify(
     )
     ticket.check()
     assessment = classifier.assess([image.pixels for image in images])
-    return write_predictions(images, assessment, classifier, top_k)
+    return write_answer(write_predictions(images, assessment, classifier, top_k), classifier)

@@ -1,7 +1,7 @@
 """Writes the answer of `/predict`.
 
 Most of it is the same in every answer. What is not, the numbers, is made into text at once for all
-pictures of a request, and put in: a third of the time that a document a picture would take.
+pictures, and put in: a third of the time that a document a picture would take.
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ def write_predictions(
     assessment: Assessment,
     classifier: Classifier,
     top_k: int | None = None,
-) -> bytes:
-    """Return `schemas.PredictResponse` as JSON; what is no finite number is null.
+) -> list[bytes]:
+    """Return a `schemas.Prediction` an image as JSON; what is no finite number is null.
 
     Args:
         images: What was classified.
@@ -34,8 +34,7 @@ def write_predictions(
         top_k: How many classes to rank, or None.
     """
     probabilities, novelty = assessment
-    manifest = classifier.manifest
-    form = _form(manifest.name, manifest.version, manifest.class_names)
+    form = _form_of(classifier)
     if novelty is None:
         scores = inside = [_NULL] * len(images)
     else:
@@ -59,7 +58,12 @@ def write_predictions(
     if top_k is not None:
         for index, row_of_numbers in enumerate(probabilities):
             predictions[index] = form.with_ranking(predictions[index], row_of_numbers, top_k)
-    body = form.beginning + b",".join(predictions) + b"]}"
+    return predictions
+
+
+def write_answer(predictions: Sequence[bytes], classifier: Classifier) -> bytes:
+    """Return `schemas.PredictResponse` as JSON, of what `write_predictions` has returned."""
+    body = _form_of(classifier).beginning + b",".join(predictions) + b"]}"
     finish("encode")
     return body
 
@@ -96,6 +100,11 @@ class _Form:
 
 
 _form = lru_cache(maxsize=16)(_Form)
+
+
+def _form_of(classifier: Classifier) -> _Form:
+    manifest = classifier.manifest
+    return _form(manifest.name, manifest.version, manifest.class_names)
 
 
 def _texts(numbers: Tensor) -> bytes:

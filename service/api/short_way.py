@@ -21,13 +21,12 @@ from service.admission import Admission, GiveWay, Ticket
 from service.api.headers import SECURITY_HEADERS
 from service.api.heads import Head
 from service.api.pictures import Upload, decode
-from service.api.predictions import write_predictions
-from service.arrays import Assessment
+from service.api.predictions import write_answer, write_predictions
 from service.classifier import Classifier
 from service.images import PreparedImage
 from service.keys import KeyRing
 from service.lanes import Lanes
-from service.observation import Observation, begin, count_predictions, current
+from service.observation import Observation, begin, current
 from service.observer import Observer
 from service.repository import Repository
 from service.settings import Settings
@@ -161,38 +160,37 @@ class ShortWay:
             return
         for one in waiting:
             one.seen.finish("queue")
+        images = [image for one in waiting for image in one.images]
         try:
-            probabilities, novelty = classifier.assess(
-                [image.pixels for one in waiting for image in one.images]
-            )
+            assessment = classifier.assess([image.pixels for image in images])
+            for one in waiting:
+                one.seen.leave_network(len(one.images))
+            predictions = write_predictions(images, assessment, classifier)
         except Exception:  # Each finds out for itself whether it is to blame.
             for one in waiting:
                 one.leave(None)
             return
-        for one in waiting:
-            one.seen.leave_network(len(one.images))
         for one in waiting[1:]:
             one.seen.executions = 0  # It was the same run.
+        manifest = classifier.manifest
+        self._observer.metrics.count_predictions(
+            manifest.version, manifest.class_names, *assessment
+        )
         end = 0
         for one in waiting:
-            rows = slice(end, end := end + len(one.images))
-            of_one = Assessment(probabilities[rows], None if novelty is None else novelty[rows])
+            own = predictions[end : (end := end + len(one.images))]
             token = current.set(one.seen)
             try:
-                answer = self._write(one, of_one, classifier)
-            except Exception:
+                answer = self._write(one, write_answer(own, classifier))
+            except Exception:  # The others are to have theirs.
                 answer = None
             finally:
                 current.reset(token)
             one.leave(answer)
 
-    def _write(
-        self, one: _Waiting, assessment: Assessment, classifier: Classifier
-    ) -> tuple[bytes, bytes]:
+    def _write(self, one: _Waiting, body: bytes) -> tuple[bytes, bytes]:
+        """Count a request and return the headers of its answer with the body."""
         seen = one.seen
-        seen.finish("queue")
-        count_predictions(classifier, *assessment)
-        body = write_predictions(one.images, assessment, classifier)
         seen.method, seen.target, seen.route, seen.status = one.head.method, _PATH, _PATH, 200
         if one.asker.client is not None:
             seen.client = "{}:{}".format(*one.asker.client)

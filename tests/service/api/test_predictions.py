@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 import pytest
 
-from service.api.predictions import write_predictions
+from service.api.predictions import write_answer, write_predictions
 from service.arrays import Assessment, Tensor
 from service.classifier import Classifier
 from service.images import Preparation, PreparedImage
@@ -27,6 +27,15 @@ def classifier(threshold: float = 0.0) -> Classifier:
 
 def images(count: int) -> list[PreparedImage]:
     return [PreparedImage(BLACK, PREPARATIONS[i % 3]) for i in range(count)]
+
+
+def written(
+    probabilities: Tensor, novelty: Tensor | None = None, top_k: int | None = None
+) -> bytes:
+    model = classifier()
+    pictures = images(len(probabilities))
+    predictions = write_predictions(pictures, Assessment(probabilities, novelty), model, top_k)
+    return write_answer(predictions, model)
 
 
 def expected(probabilities: Tensor, novelty: Tensor | None, top_k: int | None) -> bytes:
@@ -60,15 +69,13 @@ def test_numbers_and_names_of_all_kinds(count: int, has_novelty: bool, top_k: in
     random = np.random.default_rng(count)
     probabilities = random.dirichlet([0.05] * len(NAMES), count).astype(np.float32)
     novelty = random.normal(0, 1e6, count).astype(np.float32) if has_novelty else None
-    given = write_predictions(
-        images(count), Assessment(probabilities, novelty), classifier(), top_k
-    )
+    given = written(probabilities, novelty, top_k)
     assert given == expected(probabilities, novelty, top_k)
 
 
 def test_what_is_no_number_is_null() -> None:
     probabilities = np.full((2, len(NAMES)), np.nan, np.float32)
     novelty = np.array([np.nan, np.inf], np.float32)
-    given = write_predictions(images(2), Assessment(probabilities, novelty), classifier())
+    given = written(probabilities, novelty)
     assert given == expected(probabilities, novelty, None)
     assert orjson.loads(given)["predictions"][0]["confidence"] is None
