@@ -66,7 +66,7 @@ fuzz: $(VENV)/.all
 # Known weaknesses of what is locked. It fails as well where the advisories cannot be had.
 audit: $(BIN)/python
 	$(BIN)/python -m pip install --quiet pip-audit==$(PIP_AUDIT_VERSION)
-	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/service.txt
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/service-extras.txt
 
 # Renew the generated module after a change to the .proto.
 proto: $(VENV)/.all
@@ -74,9 +74,9 @@ proto: $(VENV)/.all
 
 lock: $(BIN)/python
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	$(COMPILE) --upgrade $(call extras,grpc otel s3 training test) -o requirements/all.txt
+	$(COMPILE) --upgrade $(call extras,grpc otel s3 signing training test) -o requirements/all.txt
 	$(COMPILE) $(AS_TESTED) $(call extras,) -o requirements/service.txt
-	$(COMPILE) $(AS_TESTED) $(call extras,grpc otel s3 gcs) -o requirements/service-extras.txt
+	$(COMPILE) $(AS_TESTED) $(call extras,grpc otel s3 gcs signing) -o requirements/service-extras.txt
 	$(COMPILE) $(AS_TESTED) $(call extras,training) -o requirements/training.txt
 	$(COMPILE) $(AS_TESTED) --group build -o requirements/build.txt
 	$(COMPILE) $(AS_TESTED) $(call extras,ray) --group test-ray -o requirements/ray.txt

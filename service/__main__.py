@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from service.api.connection import ServiceProtocol
+from service.api.fair_connection import FairProtocol
 from service.app import WORKERS_DIRECTORY
 from service.command_line import PROGRAM, read_settings
 from service.logs import log_config
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         access_log=False,  # The service's own says more.
         server_header=False,
         timeout_graceful_shutdown=_seconds_to_finish(settings),  # type: ignore[arg-type]  # asyncio takes fractions
-        http=ServiceProtocol,
+        http=FairProtocol,
         ws="none",
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,

@@ -38,7 +38,9 @@ from service.api.errors import add_error_handlers
 from service.api.headers import HeadersMiddleware
 from service.api.observation import HEADER as REQUEST_ID_HEADER
 from service.api.observation import ObservationMiddleware
+from service.api.refusal import REFUSAL, Refusal
 from service.api.short_way import SHORT_WAY, ShortWay
+from service.api.turns import TURNS, Turns
 from service.drain import drain_on_sigterm
 from service.errors import ArtifactError, StartError
 from service.keys import KeyRing, load_keys
@@ -48,7 +50,8 @@ from service.observer import Observer
 from service.repository import Repository
 from service.settings import Settings
 from service.sources import open_source
-from service.workers import FOLLOW_SECONDS, Workers
+from service.version_watch import follow_orders, serve_versions
+from service.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +71,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     lanes: Lanes = app.state.lanes
     loaded = asyncio.Event()
     workers: Workers = app.state.workers
-    serving = asyncio.create_task(_serve_versions(repository, workers, settings, loaded))
+    serving = asyncio.create_task(serve_versions(repository, workers, settings, loaded))
     serving.add_done_callback(_exit_if_failed)
-    following = asyncio.create_task(_follow_orders(workers, settings, loaded))
+    following = asyncio.create_task(follow_orders(workers, settings, loaded))
     if settings.workers > 1:
         # The port is open in any case, and whoever comes now is better off with another worker.
         await loaded.wait()
@@ -86,45 +89,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
 
 
 def _for_connections(app: FastAPI) -> dict[str, Any]:
-    """Return the lifespan's state, where `ServiceProtocol` looks for the short way."""
+    """Return the lifespan's state, where connections look for what they share."""
     if app.state.settings.cors_origins:  # What those ask for, the middleware answers.
-        return {}
-    return {SHORT_WAY: ShortWay(app.state)}
-
-
-async def _serve_versions(
-    repository: Repository, workers: Workers, settings: Settings, loaded: asyncio.Event
-) -> None:
-    """Load what there is, then keep looking for as long as the process serves."""
-    await run_in_threadpool(repository.open)
-    manifest = repository.classifier().manifest
-    await run_in_threadpool(workers.follow)  # The model may be unloaded for now.
-    loaded.set()
-    logger.info(
-        "%s version %d is ready on %s://%s:%d (API: /docs)",
-        manifest.name,
-        manifest.version,
-        settings.scheme,
-        settings.host,
-        settings.port,
-    )
-    while settings.poll_seconds > 0:
-        await asyncio.sleep(settings.poll_seconds)
-        try:
-            await run_in_threadpool(repository.refresh)
-        except Exception:  # What is loaded serves on, and the next look may fare better.
-            logger.exception("cannot look for versions of the model")
-
-
-async def _follow_orders(workers: Workers, settings: Settings, loaded: asyncio.Event) -> None:
-    """Load and unload as the other workers are told."""
-    await loaded.wait()
-    while settings.workers > 1:
-        await asyncio.sleep(FOLLOW_SECONDS)
-        try:
-            await run_in_threadpool(workers.follow)
-        except Exception:  # The next order may fare better.
-            logger.exception("cannot follow an order to load or unload")
+        return {TURNS: Turns()}
+    return {TURNS: Turns(), SHORT_WAY: ShortWay(app.state), REFUSAL: Refusal(app.state)}
 
 
 @asynccontextmanager
@@ -162,10 +130,6 @@ def _exit(reason: str) -> NoReturn:
     os._exit(STARTUP_FAILURE)
 
 
-def _share_of_processors(workers: int) -> int:
-    return max(1, available_processors() // workers)
-
-
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the application; without `settings`, they come from the environment."""
     app = FastAPI(
@@ -191,6 +155,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         engine=settings.engine,
         policy=settings.version_policy,
         labels=settings.version_labels,
+        public_key=settings.model_public_key,
         metrics=observer.metrics,
     )
     app.state.workers = Workers(app.state.repository, directory)
@@ -199,7 +164,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         max_bytes=settings.max_bytes_in_flight,
         count=observer.metrics.count_in_flight,
     )
-    app.state.lanes = Lanes(settings.threads or _share_of_processors(settings.workers))
+    app.state.lanes = Lanes(settings.threads or max(1, available_processors() // settings.workers))
     _add_middleware(app)
     add_error_handlers(app)
     _add_routes(app)

@@ -22,6 +22,9 @@ EXTRAS = PurePosixPath("assets.extra")
 """TF Serving's place for the files that belong to a model and are not the SavedModel's own."""
 
 MANIFEST = EXTRAS / "manifest.json"
+SIGNATURE = EXTRAS / "model.sig"
+"""Written when all else is there, so that no manifest lists it; `service.signature` checks it."""
+
 FLATBUFFER = EXTRAS / "model.tflite"
 INT8_FLATBUFFER = EXTRAS / "model.int8.tflite"
 
@@ -176,7 +179,7 @@ def verify(directory: Path) -> Artifact:
         raise ArtifactError(
             f"{directory} holds a manifest of version {manifest.version}: was it renamed?"
         )
-    present = _files_in(directory) - {str(MANIFEST)}
+    present = _files_in(directory) - {str(MANIFEST), str(SIGNATURE)}
     listed = set(manifest.files)
     if missing := sorted(listed - present):
         raise ArtifactError(f"{directory / missing[0]} is listed in the manifest and missing")

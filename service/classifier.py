@@ -72,9 +72,9 @@ class Classifier:
             Probabilities and novelty in the order given; NaN for an image that has a NaN or an
             infinity in it.
         """
-        broken = _not_finite(images)
-        if not broken.any():
+        if np.isfinite(images).all():
             return self._assess(images)
+        broken = _not_finite(images)
         probabilities, novelty = self._assess(_without(images, broken), ~broken)
         return Assessment(
             _with_nan(probabilities, broken),
@@ -90,9 +90,9 @@ class Classifier:
         Returns:
             By layer name, the layer's output: (n, …) float32; NaN as in `assess_images`.
         """
-        broken = _not_finite(images)
-        if not broken.any():
+        if np.isfinite(images).all():
             return self._feature_maps(images)
+        broken = _not_finite(images)
         outputs = self._feature_maps(_without(images, broken))
         return {name: _with_nan(output, broken) for name, output in outputs.items()}
 

@@ -33,6 +33,8 @@ class JsonLimits:
 def parse_json(text: bytes, limits: JsonLimits) -> Any:
     """Parse a document; NaN, Infinity and -Infinity are numbers.
 
+    A whole number of more than 64 bits is read as a float.
+
     Args:
         text: JSON in UTF-8.
         limits: What it may cost.

@@ -20,15 +20,18 @@ from service.errors import DeadlineExceeded, Overloaded
 QUICK_PIXELS = 64 * 64
 """What a request may decode in the quick lane; a picture of the data set has 784."""
 
-WAITING_SHARE = 0.5
-"""Of the time to its deadline that a job may have to wait. The estimate is rough, and the work
-itself takes time."""
+WAITING_SHARE = 0.25
+"""Of the time to its deadline that a job may have to wait. The estimate is rough, the work itself
+takes time, and whatever waits is in memory."""
+
+SECONDS_A_LONG_JOB = 0.05
+"""What a long job is taken to need before there was one."""
 
 WEIGHT_OF_LAST = 0.05
 """Of a job in the moving average of what jobs take."""
 
 LONG_JOB_NICENESS = 10
-"""Of 0…19, as in nice(1): a short job gets the processor at once."""
+"""More than the process has, as in nice(1): a short job gets the processor at once."""
 
 T = TypeVar("T")
 
@@ -41,8 +44,8 @@ class Lanes:
     """
 
     def __init__(self, threads: int) -> None:
-        self._quick = _Lane("quick", threads)
-        self._long = _Lane("long", threads, initializer=_lower_priority)
+        self._quick = _Lane("quick", threads, 0.0)
+        self._long = _Lane("long", threads, SECONDS_A_LONG_JOB, initializer=_lower_priority)
 
     def run_here(self, job: Callable[[], T], ticket: Ticket) -> T:
         """Return what `job` returns, run by the caller itself.
@@ -68,6 +71,11 @@ class Lanes:
             ticket.pixels_in_lane = float("inf")
             return await self._long.run(job, ticket)
 
+    @property
+    def has_long_jobs(self) -> bool:
+        """Whether a long job would have others before it."""
+        return self._long.has_jobs
+
     def expect_long_job(self, seconds: float) -> None:
         """Refuse a long job before anything is done for it.
 
@@ -89,13 +97,22 @@ class _Lane:
     """A pool of threads that knows how long its queue takes."""
 
     def __init__(
-        self, name: str, threads: int, *, initializer: Callable[[], None] | None = None
+        self,
+        name: str,
+        threads: int,
+        seconds_a_job: float,
+        *,
+        initializer: Callable[[], None] | None = None,
     ) -> None:
         self._pool = ThreadPoolExecutor(threads, name, initializer=initializer)
         self._threads = threads
         self._jobs = 0
-        self._seconds_a_job = 0.0
+        self._seconds_a_job = seconds_a_job
         self._lock = threading.Lock()
+
+    @property
+    def has_jobs(self) -> bool:
+        return self._jobs > 0
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -151,4 +168,6 @@ def _in_loop_time(ticket: Ticket) -> float | None:
 
 def _lower_priority() -> None:
     if sys.platform == "linux":  # Elsewhere, priority is that of the whole process.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LONG_JOB_NICENESS)
+        thread = threading.get_native_id()
+        usual = os.getpriority(os.PRIO_PROCESS, thread)
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, usual + LONG_JOB_NICENESS))

@@ -4,6 +4,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Mapping
+from pathlib import Path
 
 from service.artifact import Fingerprint
 from service.classifier import Classifier, load_classifier
@@ -18,6 +19,7 @@ from service.errors import (
 from service.metrics import Metrics
 from service.setting_types import VersionPolicy
 from service.settings import EngineChoice
+from service.signature import verify_signature
 from service.sources import Source
 from service.version_status import VersionStatus
 
@@ -33,19 +35,21 @@ class Repository:
     and what was refused is counted in `metrics`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is a setting of its own)
         self,
         source: Source,
         *,
         engine: EngineChoice = "auto",
         policy: VersionPolicy = "latest",
         labels: Mapping[str, int] | None = None,
+        public_key: Path | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self._source = source
         self._engine: EngineChoice = engine
         self._policy: VersionPolicy = policy
         self._labels = labels or {}
+        self._public_key = public_key
         self.metrics = metrics or Metrics()
         self._name = ""
         self._serving: Mapping[int, Classifier] = {}  # Replaced as a whole, never changed.
@@ -200,6 +204,8 @@ class Repository:
             status.state = "LOADING"
         try:
             directory = self._source.directory(number)
+            if self._public_key is not None:
+                verify_signature(directory, self._public_key)
             classifier = load_classifier(directory, self._engine)
             self._check_same_model(classifier)
         except StoreError as error:

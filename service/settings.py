@@ -74,6 +74,11 @@ class Settings(BaseSettings):
     """Names for versions that requests may use, such as `stable=1,canary=2`, or the same as a
     JSON object. A label answers while its version is served."""
 
+    model_public_key: Path | None = None
+    """PEM file with the public key (elliptic curve) of whoever publishes the model: versions that
+    are not signed with it, as OpenSSF's model_signing does, are refused. Needs the extra
+    `signing`."""
+
     poll_seconds: float = Field(default=5, ge=0)
     """Seconds between two looks for new and removed versions; 0 looks only at the start."""
 

@@ -29,7 +29,7 @@ def admit(request: Request, images: int = 1) -> Ticket:
 def expect_long_job(request: Request) -> None:
     """Refuse long work before its body is read; see `Lanes.expect_long_job`."""
     lanes: Lanes = request.app.state.lanes
-    lanes.expect_long_job(_deadline_seconds(request))
+    lanes.expect_long_job(_deadline_of(request))
 
 
 async def run(
@@ -49,7 +49,7 @@ async def run(
         ClientDisconnect: The client hung up, and the work was dropped.
     """
     lanes: Lanes = request.app.state.lanes
-    ticket.start_clock(_deadline_seconds(request))
+    ticket.start_clock(_deadline_of(request))
     if is_short:
         try:
             return lanes.run_here(job, ticket)
@@ -71,10 +71,21 @@ async def run(
         watch.stop()
 
 
-def _deadline_seconds(request: Request) -> float:
-    """Return how long the work may take: the setting, or less if the client asks for less."""
-    seconds: float = request.app.state.settings.deadline_seconds
+def _deadline_of(request: Request) -> float:
     asked = request.headers.get(DEADLINE_HEADER)
+    return deadline_seconds(asked, request.app.state.settings.deadline_seconds)
+
+
+def deadline_seconds(asked: str | None, seconds: float) -> float:
+    """Return how long the work may take: the setting, or less if the client asks for less.
+
+    Args:
+        asked: The header as sent, or None if it was not.
+        seconds: The setting.
+
+    Raises:
+        InvalidParameter: The header says no such time.
+    """
     if asked is None:
         return seconds
     try:

@@ -42,17 +42,17 @@ def _respond(
 ) -> Response:
     seen: Observation = request.state.observation
     seen.rejected = code
-    body: dict[str, object]
     if f"{request.url.path}/".startswith(_PROTOCOLS):
-        body = {"error": message}
+        body = orjson.dumps({"error": message})
     else:
-        body = {"error": {"code": code, "message": message, "request_id": seen.request_id}}
-    return Response(
-        orjson.dumps(body),
-        status,
-        headers,
-        media_type="application/json",
-    )
+        body = error_document(code, message, seen.request_id)
+    return Response(body, status, headers, media_type="application/json")
+
+
+def error_document(code: str, message: str, request_id: str) -> bytes:
+    """Return `schemas.ErrorResponse` as JSON."""
+    error = {"code": code, "message": message, "request_id": request_id}
+    return orjson.dumps({"error": error})
 
 
 async def request_error(request: Request, error: Exception) -> Response:

@@ -4,6 +4,9 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+import numpy as np
+
+from service.arrays import Tensor
 from service.metrics.storage import Storage
 
 LabelValues = tuple[object, ...]
@@ -104,3 +107,12 @@ class Histogram(Family):
         values = self._storage.values
         values[slot + bisect_left(self.bounds, value)] += 1
         values[slot + self.width - 1] += value
+
+    def observe_all(self, labels: LabelValues, observed: Tensor) -> None:
+        """Count each of (n,) finite numbers."""
+        slot = self.slot(labels)
+        values = self._storage.values
+        counts = np.bincount(np.searchsorted(self.bounds, observed)).tolist()
+        for place, count in enumerate(counts, start=slot):
+            values[place] += count
+        values[slot + self.width - 1] += float(observed.sum(dtype=np.float64))

@@ -58,8 +58,7 @@ def numbers_to_images(
             images: Tensor = values.astype(np.float32, copy=False)
     else:
         _check_pixels(values, tensor.name, spec.scale)
-        images = values.astype(np.float32)
-        images /= np.float32(spec.scale)
+        images = np.divide(values, np.float32(spec.scale), dtype=np.float32)
     return images.reshape(-1, *spec.shape)
 
 

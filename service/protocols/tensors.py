@@ -40,6 +40,9 @@ MAX_DIMENSIONS = 64
 MAX_SIZE = 2**63 - 1
 """Of a dimension; the protocol counts in 64 bits."""
 
+MAX_ELEMENTS = 65536
+"""Of a BYTES tensor. Each is a file of its own, and takes as long as a thousand numbers."""
+
 _LENGTH = struct.Struct("<I")
 
 
@@ -80,6 +83,11 @@ def check_shape(shape: Sequence[int]) -> None:
         raise InvalidTensor(f"the shape has a dimension over {MAX_SIZE}")
 
 
+def _check_elements(shape: Sequence[int]) -> None:
+    if prod(shape) > MAX_ELEMENTS:
+        raise InvalidTensor(f"{prod(shape)} elements, {BYTES} has at most {MAX_ELEMENTS}")
+
+
 def from_raw(raw: bytes | memoryview, datatype: str, shape: Sequence[int]) -> Values:
     """Take a tensor from its bytes, without copying numbers.
 
@@ -96,6 +104,7 @@ def from_raw(raw: bytes | memoryview, datatype: str, shape: Sequence[int]) -> Va
     check_datatype(datatype)
     check_shape(shape)
     if datatype == BYTES:
+        _check_elements(shape)
         return _elements(view, prod(shape))
     dtype = DTYPES[datatype]
     expected = prod(shape) * dtype.itemsize
@@ -110,6 +119,8 @@ def _elements(view: memoryview, count: int) -> list[bytes]:
     elements: list[bytes] = []
     start = 0
     while start < len(view):
+        if len(elements) == count:
+            raise InvalidTensor(f"more elements than the {count} of the shape")
         if start + _LENGTH.size > len(view):
             raise InvalidTensor(f"the bytes end inside the length of element {len(elements)}")
         [length] = _LENGTH.unpack_from(view, start)
@@ -120,7 +131,7 @@ def _elements(view: memoryview, count: int) -> list[bytes]:
             )
         elements.append(bytes(view[start : start + length]))
         start += length
-    if len(elements) != count:
+    if len(elements) < count:
         raise InvalidTensor(f"{len(elements)} elements, the shape has {count}")
     return elements
 
@@ -150,6 +161,8 @@ def from_json(data: object, datatype: str, shape: Sequence[int]) -> Values:
     """
     check_datatype(datatype)
     check_shape(shape)
+    if datatype == BYTES:
+        _check_elements(shape)
     flat, nested, kinds = flatten(data)
     if nested != tuple(shape) and nested != (prod(shape),):
         raise InvalidTensor(f"data of shape {list(nested)}, the tensor has shape {list(shape)}")

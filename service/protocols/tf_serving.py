@@ -221,10 +221,7 @@ def _to_images(
         raise error.at(field) from error
     if kinds == {dict} and len(shape) == 1:
         check_count(field, shape, settings.max_images, ticket)
-        own_name = classifier.manifest.input.name
-        files = [
-            _from_base64(item, f"{field}[{index}]", own_name) for index, item in enumerate(flat)
-        ]
+        files = [_from_base64(item, f"{field}[{index}]") for index, item in enumerate(flat)]
         tensor = NamedTensor(field, BYTES, shape, files)
         return pictures_to_images(tensor, "auto", classifier, settings, ticket)
     if not kinds <= {int, float}:
@@ -238,12 +235,12 @@ def _to_images(
     return numbers_to_images(tensor, classifier, settings.max_images, ticket)
 
 
-def _from_base64(item: dict[str, object], place: str, input_name: str) -> bytes:
+def _from_base64(item: dict[str, object], place: str) -> bytes:
     encoded = item.get("b64")
     if item.keys() != {"b64"} or not isinstance(encoded, str):
         raise InvalidTensor(
-            f'{place}: an object must be {{"b64": "<picture file in base64>"}}, or name the one '
-            f"input, {input_name}, in every item"
+            f'{place}: an object must be {{"b64": "<picture file in base64>"}}, or name the input '
+            "as the metadata does"
         )
     try:
         return base64.b64decode(encoded, validate=True)

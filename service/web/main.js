@@ -26,7 +26,7 @@ const scale = byId("scale", HTMLSelectElement);
 const show = byId("show", HTMLSelectElement);
 const languages = byId("language", HTMLSelectElement);
 
-/** @type {import("./api.js").Summary} */
+/** Of the network; nothing before the service has answered. @type {import("./api.js").Summary} */
 let summary;
 /** @type {import("./network/stages.js").Stage[]} */
 let stages = [];
@@ -46,11 +46,11 @@ function give(given) {
 /** @param {Look} look */
 async function ask(look) {
   await look.ask(summary, stages, state.prepare, (news) => SHOW[news]());
-  if (look.version && look.version !== summary.version) { // another version has been published
-    forgetWeights();
-    await learnNetwork();
-    await Promise.all(looks.map(ask));
-  }
+  if (!look.version || look.version === summary.version) return;
+  forgetWeights(); // another version has been published
+  await learnNetwork();
+  write();
+  await Promise.all(looks.map((each) => each.ask(summary, stages, state.prepare, (news) => SHOW[news]())));
 }
 
 /** @type {Record<News, () => void>} */
@@ -73,6 +73,7 @@ const SHOW = {
 const chosen = () => stages.find(({ layer }) => layer.name === state.layer);
 
 function drawNetwork() {
+  if (!summary) return;
   showOverview(stages, looks[0]);
   showNetwork(stages, looks, summary.class_names);
   inspectWith(stages, looks, summary);
@@ -92,6 +93,7 @@ async function learnNetwork() {
 /** Write everything in the present language. */
 function write() {
   translate();
+  if (!summary) return;
   const { name, version, parameters, scores } = summary;
   const accuracy = scores.test ? text("accuracy", { share: percent(scores.test.accuracy) }) : "";
   byId("served", HTMLElement).textContent = text("served", { name, version, parameters: whole(parameters.total), accuracy });
@@ -102,7 +104,7 @@ function write() {
   drawNetwork();
 }
 
-/** Show in the controls what the address says, and the pictures it names. */
+/** Show in the controls what the address says. */
 function follow() {
   [prepare.value, scale.value, show.value] = [state.prepare, state.scale, state.show];
 }
@@ -146,12 +148,16 @@ compare.addEventListener("change", () => {
 byId("sorted", HTMLInputElement).addEventListener("change", () => showAnswers(looks, summary));
 byId("request", HTMLSelectElement).addEventListener("change", () => showRequests(looks[0], chosen()));
 byId("save-answer", HTMLElement).addEventListener("click", () => {
-  save(new Blob([looks[0].written], { type: "application/json" }), "answer.json");
+  if (looks[0]?.written) save(new Blob([looks[0].written], { type: "application/json" }), "answer.json");
 });
-byId("save-picture", HTMLElement).addEventListener("click", () => save(looks[0].picture, looks[0].name));
+byId("save-picture", HTMLElement).addEventListener("click", () => looks[0] && save(looks[0].picture, looks[0].name));
 byId("save-maps", HTMLElement).addEventListener("click", async () => {
-  const { prepared } = looks[0];
-  if (prepared) save(await askMapsPicture(prepared.image, undefined), "feature-maps.png");
+  const image = looks[0]?.prepared?.image;
+  if (image) save(await askMapsPicture(image, undefined), "feature-maps.png");
+});
+byId("skip", HTMLElement).addEventListener("click", (event) => {
+  event.preventDefault(); // the address tells what is looked at, not where
+  byId("network-section", HTMLElement).focus();
 });
 byId("locked", HTMLFormElement).addEventListener("submit", (event) => {
   event.preventDefault();

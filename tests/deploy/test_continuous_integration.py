@@ -22,7 +22,7 @@ def test_it_runs_what_the_projects_own_ci_runs() -> None:
     own = re.findall(r"^make \S+", (ROOT / ".ci/run").read_text(), re.MULTILINE)
     github = re.findall(r"run: (make \S+)", (ROOT / ".github/workflows/ci.yml").read_text())
     assert own
-    assert github == own
+    assert github == [*own, "make audit"]  # The advisories are on a network that not all can reach.
 
 
 def test_what_it_makes_can_be_made() -> None:

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.api.connection import ServiceProtocol
+from service.api.fair_connection import FairProtocol
 from service.app import create_app
 from service.artifact import FLATBUFFER, MANIFEST, Artifact, published_versions, verify
 from service.classifier import Classifier
@@ -78,7 +78,7 @@ def serve(
     """Serve in a thread of this process, where coverage sees it, until the block ends."""
     listener = socket.create_server(("127.0.0.1", 0))
     app = app or create_app(settings)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", http=ServiceProtocol))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", http=FairProtocol))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:

@@ -161,6 +161,10 @@ def test_long_work_is_refused_before_it_begins_only_while_there_is_much_of_it(
         ticket.weigh(QUICK_PIXELS + 1)
         may_end.wait(seconds)
 
+    async def one_long_job() -> None:
+        with admission.admit() as ticket:
+            await lanes.run(lambda: long_job(ticket, 30), ticket)
+
     async def until_refused() -> None:
         while True:  # They change lanes one after the other.
             lanes.expect_long_job(0.05)
@@ -171,10 +175,7 @@ def test_long_work_is_refused_before_it_begins_only_while_there_is_much_of_it(
         with admission.admit() as ticket:
             for _ in range(30):
                 await lanes.run(lambda: long_job(ticket, 0.01), ticket)
-            waiting = [
-                asyncio.create_task(lanes.run(lambda: long_job(ticket, 30), ticket))
-                for _ in range(20)
-            ]
+            waiting = [asyncio.create_task(one_long_job()) for _ in range(20)]
             with pytest.raises(Overloaded):
                 await until_refused()
             lanes.expect_long_job(30)

@@ -92,7 +92,9 @@ def test_uvicorn_and_the_service_write_the_same_json(free_port: int, boot_png: b
     # LiteRT's native code says this for itself, past Python's logging.
     written.remove("INFO: Created TensorFlow Lite XNNPACK delegate for CPU.")
     lines = [json.loads(line) for line in written]
-    assert {"uvicorn.error", "service.app", "service.access"} <= {line["logger"] for line in lines}
+    assert {"uvicorn.error", "service.version_watch", "service.access"} <= {
+        line["logger"] for line in lines
+    }
     assert all({"time", "level", "message", "pid"} <= line.keys() for line in lines)
     [access] = [line for line in lines if line["logger"] == "service.access"]
     assert access["request_id"] == "mine"

@@ -10,14 +10,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from service.api.admission import DEADLINE_HEADER
 from service.classifier import Classifier
+from service.images import read_image
 from tests.service.conftest import Encode
 
 Images = NDArray[np.uint8]
 Answers = NDArray[np.float32]
+Large = tuple[list[bytes], Answers]
+"""Files, and the answer to each."""
 
 THREADS = 8
 REQUESTS_A_THREAD = 40
+SCALE = 4
 TOLERANCE = 0.01
 """What quantisation may make of a batch; any two pictures of the pool are further apart."""
 
@@ -35,12 +40,42 @@ def pool(test_slice: tuple[Images, Images], classifier: Classifier) -> tuple[Ima
     return pictures[chosen], answers[chosen]
 
 
+@pytest.fixture(scope="session")
+def large(pool: tuple[Images, Answers], classifier: Classifier, encode: Encode) -> Large:
+    """The same pictures in a size that is long work, and the answers to them."""
+    files = [encode(picture.repeat(SCALE, 0).repeat(SCALE, 1)) for picture in pool[0]]
+    prepared = [
+        read_image(file, prepare="plain", shape=(28, 28), max_pixels=100_000).pixels
+        for file in files
+    ]
+    return files, classifier.predict(prepared)
+
+
+def ask_for_a_large_one(client: httpx.Client, file: bytes) -> Answers:
+    answer = client.post("/predict?prepare=plain", content=file)
+    assert answer.status_code == 200, answer.text
+    return rows_of(answer)
+
+
+def ask_in_vain(client: httpx.Client, file: bytes) -> None:
+    """Ask for an answer sooner than it can be had."""
+    late = client.post("/predict?prepare=plain", content=file, headers={DEADLINE_HEADER: "1e-6"})
+    assert late.status_code == 504
+
+
+def rows_of(answer: httpx.Response) -> Answers:
+    rows = [list(p["probabilities"].values()) for p in answer.json()["predictions"]]
+    return np.array(rows, np.float32)
+
+
 def ask(
     client: httpx.Client, random: np.random.Generator, pictures: Images, encode: Encode
 ) -> Answers:
     """Return the probabilities of the pictures, asked for in one form or another."""
-    form = int(random.integers(4))
-    if form == 0:
+    form = int(random.integers(5))
+    if form == 4 and len(pictures) == 1:
+        answer = client.put("/predict", content=encode(pictures[0]))
+    elif form in {0, 4}:
         files = [("files", (f"{i}.png", encode(p))) for i, p in enumerate(pictures)]
         answer = client.post("/predict", files=files)
     elif form == 1:
@@ -66,8 +101,7 @@ def ask(
         data: Answers = np.array(answer.json()["outputs"][0]["data"], np.float32)
         return data.reshape(-1, 10)
     assert answer.status_code == 200, answer.text
-    rows = [list(p["probabilities"].values()) for p in answer.json()["predictions"]]
-    return np.array(rows, np.float32)
+    return rows_of(answer)
 
 
 def hang_up_half_way(client: httpx.Client, picture: bytes) -> None:
@@ -81,11 +115,12 @@ def hang_up_half_way(client: httpx.Client, picture: bytes) -> None:
 def test_under_concurrency_cancellation_and_mixed_sizes(
     client: httpx.Client,
     pool: tuple[Images, Answers],
+    large: Large,
     encode: Encode,
-    boot_png: bytes,
     seed: int,
 ) -> None:
     pictures, expected = pool
+    files, expected_of_files = large
     start = threading.Barrier(THREADS)
 
     def converse(thread: int) -> float:
@@ -93,8 +128,16 @@ def test_under_concurrency_cancellation_and_mixed_sizes(
         start.wait()
         worst = 0.0
         for _ in range(REQUESTS_A_THREAD):
+            one = int(random.integers(len(files)))
             if random.random() < 0.2:
-                hang_up_half_way(client, boot_png)
+                hang_up_half_way(client, encode(pictures[one]))
+            if random.random() < 0.2:
+                hang_up_half_way(client, files[one])
+            if random.random() < 0.1:
+                ask_in_vain(client, files[one])
+            if random.random() < 0.3:
+                given = ask_for_a_large_one(client, files[one])
+                worst = max(worst, float(np.abs(given - expected_of_files[one]).max()))
             rows = random.integers(len(pictures), size=random.choice([1, 1, 2, 7, 40]))
             given = ask(client, random, pictures[rows], encode)
             assert given.shape == expected[rows].shape

@@ -147,6 +147,7 @@ def test_every_worker_follows_and_not_one_request_fails(
         wait_for(lambda: workers_that_serve(client, 1) == 2, seconds=60)
         load = Load(str(client.base_url), boot_png, f"127.0.0.1:{grpc_port}")
         with load.applied():
+            wait_for(lambda: 1 in load.versions)
             for version in (2, 3):
                 publish(copied_artifacts, version)
                 wait_for(partial(all_workers_serve, client, version), seconds=60)

@@ -16,7 +16,7 @@ export const english = {
   key: "This service asks for an API key", useKey: "Use it",
 
   seen: "What the model saw", prepare: "Preparation", auto: "automatic", photo: "as a photograph", plain: "only grey and small",
-  original: "Your picture", input: "What goes into the network", decoded: "Decoded", cut_out: "Background removed",
+  original: "Your picture", given: "{name}, as it was given", after: "The picture after this step: {step}", input: "What goes into the network", decoded: "Decoded", cut_out: "Background removed",
   light_on_black: "Inverted: light on black", grey: "Grey", cropped: "Cropped", centred: "Centred", resized: "Resized",
   unchanged: "Taken bit for bit", savePicture: "Save the picture",
 
@@ -29,9 +29,9 @@ export const english = {
 
   network: "The network, layer by layer", networkLead: "Point at any pixel: the window it comes from lights up in the layer before, and its sum is written out. Click to hold it still.",
   overview: "Layers", scale: "One colour scale", perLayer: "per layer", perMap: "per map", forAll: "for all layers", show: "Show", maps: "feature maps",
-  kernels: "kernels", saveAll: "All maps as PNG", saveMaps: "Maps of {layer} as PNG", parameters: "parameters", kernel: "kernel", window: "window", stride: "stride",
+  kernels: "kernels", saveAll: "All maps as PNG", saveMaps: "PNG of the maps of {layer}", parameters: "parameters", kernel: "kernel", window: "window", stride: "stride",
   padding: "padding", mapsOf: "Feature maps of {layer}", kernelsOf: "Kernels of {layer}", unitsOf: "Units of {layer}",
-  mapLabel: "map {channel}, colours from {low} to {high}", inputMap: "the picture, in numbers from 0 to 1", kernelLabel: "kernel {channel}",
+  mapLabel: "map {channel}, colours {low} … {high}", inputMap: "the picture, in numbers from 0 to 1", kernelLabel: "kernel {channel}",
   unitLabel: "unit {unit}: {value}", legend: "Colours from {low} to {high}",
 
   explain_input: "The picture as numbers: each pixel divided by 255, so that black is 0 and white is 1.",
@@ -47,7 +47,6 @@ export const english = {
   source: "The layer before, with the window that the pixel comes from", previous: "Previous", next: "Next", hold: "Hold still",
   step: "Arrow keys step through the pixels, Page Up and Page Down through the maps.", map: "map", unit: "unit",
   atPixel: "row {row}, column {column}: {value}", ofUnit: "value {value}", otherPixel: "The same pixel of {letter}: {value}",
-  arrow: "becomes",
   perInput: "What each of the {count} maps before adds: choose one to see its window", inputLabel: "map {map} adds {sum}",
   underKernel: "Window × kernel", underKernelOf: "Window × kernel, map {map} of {layer}",
   ofThisMap: "map {map}", ofOtherMaps: "the other {count} maps", sumOf: "sum of {count} products", bias: "bias", total: "together", pixelOver: "pixel ÷ {scale}",

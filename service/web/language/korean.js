@@ -17,7 +17,7 @@ export const korean = {
   key: "이 서비스는 API 키가 필요합니다", useKey: "사용",
 
   seen: "모델이 본 것", prepare: "전처리", auto: "자동", photo: "사진으로", plain: "회색조와 크기만",
-  original: "원본 사진", input: "신경망에 들어가는 픽셀", decoded: "해독", cut_out: "배경 제거",
+  original: "원본 사진", given: "넣은 그대로의 {name}", after: "이 단계를 거친 사진: {step}", input: "신경망에 들어가는 픽셀", decoded: "해독", cut_out: "배경 제거",
   light_on_black: "반전: 검정 위에 밝게", grey: "회색조", cropped: "잘라 냄", centred: "가운데 놓음", resized: "크기 조절",
   unchanged: "비트 그대로", savePicture: "사진 저장",
 
@@ -30,9 +30,9 @@ export const korean = {
 
   network: "층별로 본 신경망", networkLead: "픽셀을 가리키면 그 값이 나온 창이 앞 층에서 밝아지고 계산이 수로 적힙니다. 누르면 고정됩니다.",
   overview: "층", scale: "색 눈금", perLayer: "층마다", perMap: "맵마다", forAll: "모든 층 공통", show: "보기", maps: "특징 맵",
-  kernels: "커널", saveAll: "모든 맵을 PNG로", saveMaps: "{layer}의 맵을 PNG로", parameters: "매개변수", kernel: "커널", window: "창", stride: "스트라이드",
+  kernels: "커널", saveAll: "모든 맵을 PNG로", saveMaps: "PNG: {layer}의 맵", parameters: "매개변수", kernel: "커널", window: "창", stride: "스트라이드",
   padding: "패딩", mapsOf: "{layer}의 특징 맵", kernelsOf: "{layer}의 커널", unitsOf: "{layer}의 유닛",
-  mapLabel: "맵 {channel}, 색은 {low}부터 {high}까지", inputMap: "0부터 1까지의 수로 된 사진", kernelLabel: "커널 {channel}",
+  mapLabel: "맵 {channel}, 색 {low} … {high}", inputMap: "0부터 1까지의 수로 된 사진", kernelLabel: "커널 {channel}",
   unitLabel: "유닛 {unit}: {value}", legend: "색은 {low}부터 {high}까지",
 
   explain_input: "수로 된 사진: 픽셀을 255로 나누어 검정은 0, 흰색은 1입니다.",
@@ -48,7 +48,6 @@ export const korean = {
   source: "픽셀이 나온 창이 표시된 앞 층", previous: "이전", next: "다음", hold: "고정",
   step: "화살표 키로 픽셀을, Page Up과 Page Down으로 맵을 옮깁니다.", map: "맵", unit: "유닛",
   atPixel: "행 {row}, 열 {column}: {value}", ofUnit: "값 {value}", otherPixel: "{letter}의 같은 픽셀: {value}",
-  arrow: "결과",
   perInput: "앞 층의 맵 {count}개가 각각 더하는 값: 골라서 창을 볼 수 있습니다", inputLabel: "맵 {map}: {sum}",
   underKernel: "창 × 커널", underKernelOf: "창 × 커널, {layer}의 맵 {map}",
   ofThisMap: "맵 {map}", ofOtherMaps: "나머지 맵 {count}개", sumOf: "곱 {count}개의 합", bias: "편향", total: "모두 더하면", pixelOver: "픽셀 ÷ {scale}",

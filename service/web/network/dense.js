@@ -75,7 +75,7 @@ function nameOf(before, i) {
 /** Softmax, written out. @param {number[]} logits @param {number} channel @param {string[]} classes @param {number} value @param {import("../picture/looks.js").Look} look */
 function shares(logits, channel, classes, value, look) {
   const { largest, powers, total, shares: parts } = softmax(logits);
-  const head = make("tr", "", ...["", "z", "e^(z − max)", text("share")].map((title) => make("th", "", title)));
+  const head = make("tr", "", make("td"), ...["z", "e^(z − max)", text("share")].map((title) => make("th", "", title)));
   const rows = logits.map((logit, i) => {
     const row = make("tr", i === channel ? "chosen" : "", make("th", "", garment(classes[i])), ...[decimal(logit), powers[i] < 1e-4 ? short(powers[i]) : decimal(powers[i]), percent(parts[i])].map((number) => make("td", "", number)));
     return row;

@@ -13,7 +13,7 @@ function tile(channel, label, ...content) {
   const button = make("button", "tile", ...content);
   button.type = "button";
   button.dataset.channel = String(channel);
-  button.ariaLabel = button.title = label;
+  if (label) button.ariaLabel = button.title = label;
   button.setAttribute("aria-pressed", "false");
   return button;
 }
@@ -68,8 +68,7 @@ export function classBars(name, unit, shares) {
     return bar;
   }));
   const figures = make("span", "figures", ...shares.map((share) => make("b", "", percent(share))));
-  const label = `${garment(name)}: ${shares.map(percent).join(" · ")}`;
-  return tile(unit, label, make("span", "class", garment(name)), tracks, figures);
+  return tile(unit, "", make("span", "class", garment(name)), tracks, figures);
 }
 
 /** @param {Scale} scale */

@@ -16,6 +16,8 @@ export function listenToPen(give, [height, width]) {
   const ink = context(sheet);
   [sheet.width, sheet.height] = [width, height];
   sheet.style.aspectRatio = `${width} / ${height}`;
+  byId("paper", HTMLElement).style.setProperty("--columns", String(width));
+  byId("paper", HTMLElement).style.setProperty("--rows", String(height));
 
   /** @type {Place | undefined} */
   let last;

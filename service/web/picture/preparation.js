@@ -15,7 +15,7 @@ function row(look, scale, letter) {
   if (letter) list.append(make("li", "letter", letter));
   const original = make("img");
   original.src = look.url;
-  original.alt = text("original");
+  original.alt = text("given", { name: look.name });
   original.addEventListener("error", () => original.remove()); // a picture that the browser cannot show
   list.append(item(original, text("original"), ""));
   if (!look.prepared) return list;
@@ -25,8 +25,9 @@ function row(look, scale, letter) {
     const step = make("img", "prepared");
     step.src = URL.createObjectURL(new Blob([Uint8Array.from(atob(png), (c) => c.charCodeAt(0))], { type: "image/png" }));
     step.addEventListener("load", () => URL.revokeObjectURL(step.src));
-    step.alt = text(/** @type {any} */ (name));
-    list.append(item(step, step.alt, `${width} × ${height}`));
+    const done = text(/** @type {any} */ (name));
+    step.alt = text("after", { step: done });
+    list.append(item(step, done, `${width} × ${height}`));
   }
   const input = make("canvas", "input");
   paint(input, image, greyUpTo(scale));

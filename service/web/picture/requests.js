@@ -58,9 +58,6 @@ function python(look, path, output) {
 /** @param {string} language @param {string} written */
 export function code(language, written) {
   const pre = make("pre", "", written);
-  pre.tabIndex = 0; // so that the keyboard can scroll it
-  pre.role = "region";
-  pre.ariaLabel = language;
   const copy = makeButton("quiet", async () => {
     await navigator.clipboard.writeText(written);
     copy.textContent = text("copied");

@@ -406,6 +406,10 @@ def changed(**fields: object) -> dict[str, Any]:
             "must be strings",
         ),
         (
+            changed(name="image", shape=[3_000_000], datatype="BYTES", data=[]),
+            "image: 3000000 elements, BYTES has at most 65536",
+        ),
+        (
             {"inputs": [{"name": "image", "shape": [1, 1, 1], "datatype": "BYTES", "data": [""]}]},
             "shape [1, 1, 1], expected [n] or [n, 1]",
         ),
@@ -501,7 +505,7 @@ def test_binary_that_is_truncated_or_too_long_is_a_400(
         (b"\x01\0", "the bytes end inside the length of element 0"),
         (b"\x09\0\0\0abc", "element 0 has 3 bytes, its length says 9"),
         (b"\xff\xff\xff\xffabc", "its length says 4294967295"),
-        (b"\0\0\0\0\0\0\0\0", "2 elements, the shape has 1"),
+        (b"\0\0\0\0\0\0\0\0", "more elements than the 1 of the shape"),
         (b"", "0 elements, the shape has 1"),
         (b"\0\0\0\0", "image[0]: the picture is empty"),
     ],

@@ -32,7 +32,7 @@ def predict(client: httpx.Client, **request: object) -> Any:
 
 
 def close(expected: object, actual: object) -> bool:
-    """Whether two JSON documents are the same but for what quantising does to probabilities."""
+    """Whether two JSON documents are the same but for what quantising does to numbers."""
     if isinstance(expected, dict) and isinstance(actual, dict):
         return list(expected) == list(actual) and all(
             close(expected[key], actual[key]) for key in actual
@@ -40,7 +40,10 @@ def close(expected: object, actual: object) -> bool:
     if isinstance(expected, list) and isinstance(actual, list):
         return len(expected) == len(actual) and all(map(close, expected, actual))
     if isinstance(expected, float):
-        return actual == pytest.approx(expected, abs=0.02)
+        is_novelty = abs(expected) > 1
+        return actual == pytest.approx(
+            expected, abs=0.02, rel=0.15 if is_novelty else 0, nan_ok=True
+        )
     return expected == actual
 
 
@@ -54,7 +57,7 @@ def test_a_documented_request_gets_the_documented_answer(client: httpx.Client, p
 
 
 def test_the_golden_files_are_there() -> None:
-    assert len(GOLDEN) >= 16
+    assert len(GOLDEN) >= 21
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (28, 28), (784,)])
@@ -148,8 +151,8 @@ def test_nan_and_infinity_are_read_and_written_as_tokens(client: httpx.Client) -
         ({"instances": [{"b64": ""}]}, "instances[0]: the picture is empty"),
         ({"instances": [{"b64": "AAAA"}]}, "instances[0]: not a picture"),
         ({"inputs": {"images": [BLACK], "more": 1}}, "inputs[0]: an object must be"),
-        ({"instances": [{"image": BLACK}]}, "or name the one input, images, in every item"),
-        ({"inputs": {"image": [BLACK]}}, "or name the one input, images, in every item"),
+        ({"instances": [{"image": BLACK}]}, "or name the input as the metadata does"),
+        ({"inputs": {"image": [BLACK]}}, "or name the input as the metadata does"),
         ({"instances": [BLACK], "inputs": [BLACK]}, "exactly one of"),
         ({"instances": None, "inputs": None}, "exactly one of"),
         ({"signature_name": "serving_default"}, "exactly one of"),

@@ -1,14 +1,40 @@
-"""What test_kserve.py has KServe's client ask the service at an address."""
+"""What test_kserve.py has KServe's clients ask the service at an address of each kind."""
 
 import asyncio
 import sys
+from typing import Any
 
+import grpc
+import httpx
 import numpy as np
+import pytest
 from kserve import InferInput, InferRequest
-from kserve.inference_client import InferenceRESTClient, RESTConfig
+from kserve.inference_client import InferenceGRPCClient, InferenceRESTClient, RESTConfig
 from kserve.protocol.infer_type import RequestedOutput
+from numpy.typing import NDArray
 
 MODEL = "fashion_mnist"
+
+PIXELS = np.zeros((3, 28, 28), np.uint8)
+PIXELS[1, :, 9:13] = PIXELS[1, :, 15:19] = 255  # a pair of trousers
+
+
+def request_of(pixels: NDArray[Any], *, binary_in: bool, binary_out: bool) -> InferRequest:
+    given = InferInput("images", list(pixels.shape), "UINT8")
+    given.set_data_from_numpy(pixels, binary_data=binary_in)
+    wanted = [
+        RequestedOutput(name, parameters={"binary_data": binary_out})
+        for name in ("probabilities", "class_id")
+    ]
+    return InferRequest(MODEL, [given], request_outputs=wanted, request_id="7")
+
+
+def check(answer: Any) -> None:
+    assert (answer.id, answer.model_name) == ("7", MODEL)
+    probabilities, class_id = answer.outputs
+    assert probabilities.as_numpy().shape == (3, 10)
+    assert class_id.as_numpy()[1] == 1
+    assert class_id.as_numpy()[0] == class_id.as_numpy()[2] != 1
 
 
 async def ask_v2(address: str) -> None:
@@ -16,23 +42,27 @@ async def ask_v2(address: str) -> None:
     assert await client.is_server_live(address)
     assert await client.is_server_ready(address)
     assert await client.is_model_ready(address, MODEL)
-    pixels = np.zeros((3, 28, 28), np.uint8)
-    pixels[1, :, 9:13] = pixels[1, :, 15:19] = 255  # a pair of trousers
     for binary_in in (True, False):
         for binary_out in (True, False):
-            given = InferInput("images", list(pixels.shape), "UINT8")
-            given.set_data_from_numpy(pixels, binary_data=binary_in)
-            wanted = [
-                RequestedOutput(name, parameters={"binary_data": binary_out})
-                for name in ("probabilities", "class_id")
-            ]
-            request = InferRequest(MODEL, [given], request_outputs=wanted, request_id="7")
-            answer = await client.infer(address, request, model_name=MODEL)
-            assert (answer.id, answer.model_name) == ("7", MODEL)
-            probabilities, class_id = answer.outputs
-            assert probabilities.as_numpy().shape == (3, 10)
-            assert class_id.as_numpy()[1] == 1
-            assert class_id.as_numpy()[0] == class_id.as_numpy()[2] != 1
+            request = request_of(PIXELS, binary_in=binary_in, binary_out=binary_out)
+            check(await client.infer(address, request, model_name=MODEL))
+    wrong = request_of(PIXELS[:, :27], binary_in=True, binary_out=True)
+    with pytest.raises(httpx.HTTPStatusError, match=r"shape \[3, 27, 28\], expected .*400 Bad"):
+        await client.infer(address, wrong, model_name=MODEL)
+    await client.close()
+
+
+async def ask_grpc(address: str) -> None:
+    client = InferenceGRPCClient(address)
+    assert await client.is_server_live()
+    assert await client.is_server_ready()
+    assert await client.is_model_ready(MODEL)
+    for binary_in in (True, False):
+        check(await client.infer(request_of(PIXELS, binary_in=binary_in, binary_out=True)))
+    with pytest.raises(grpc.RpcError) as caught:
+        await client.infer(request_of(PIXELS[:, :27], binary_in=True, binary_out=True))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "shape [3, 27, 28], expected" in caught.value.details()
     await client.close()
 
 
@@ -44,6 +74,10 @@ async def ask_v1(address: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(ask_v2(sys.argv[1]))
-    asyncio.run(ask_v1(sys.argv[1]))
+    kind, to = sys.argv[1:]
+    if kind == "grpc":
+        asyncio.run(ask_grpc(to))
+    else:
+        asyncio.run(ask_v2(to))
+        asyncio.run(ask_v1(to))
     print("all was answered")

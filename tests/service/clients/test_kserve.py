@@ -9,17 +9,33 @@ import sys
 from pathlib import Path
 
 import httpx
-import numpy as np
-from numpy.typing import NDArray
 
-Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+from service.settings import EngineChoice
+from tests.service.conftest import serve_process, unused_port, wait_until_ready
 
 CONVERSATION = Path(__file__).with_name("kserve_conversation.py")
 
 
 def test_kserves_client_gets_what_it_asks_for(client: httpx.Client) -> None:
+    talk("rest", str(client.base_url))
+
+
+def test_kserves_client_gets_what_it_asks_for_by_grpc(
+    engine_choice: EngineChoice, free_port: int
+) -> None:
+    grpc_port = unused_port()
+    arguments = (f"--engine={engine_choice}", f"--grpc-port={grpc_port}")
+    with (
+        serve_process(*arguments, port=free_port),
+        httpx.Client(base_url=f"http://127.0.0.1:{free_port}") as client,
+    ):
+        wait_until_ready(client)
+        talk("grpc", f"127.0.0.1:{grpc_port}")
+
+
+def talk(kind: str, address: str) -> None:
     ran = subprocess.run(
-        [sys.executable, CONVERSATION, str(client.base_url)],
+        [sys.executable, CONVERSATION, kind, address],
         capture_output=True,
         text=True,
         timeout=120,

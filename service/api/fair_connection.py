@@ -1,0 +1,142 @@
+"""The server's HTTP connections under load: each in its turn, and refused as early as can be."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from service.api.connection import ServiceProtocol
+from service.api.predict import SHORT_BODY_BYTES
+from service.api.refusal import REFUSAL, Answer, Refusal
+from service.api.turns import TURNS, Turns
+
+
+class FairProtocol(ServiceProtocol):
+    """Keeps what one connection sends from holding up the others."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._turns: Turns | None = self.app_state.get(TURNS)
+        self._refusal: Refusal | None = self.app_state.get(REFUSAL)
+        self._held = b""
+        self._is_in_message = False
+        self._is_refused = False
+        self._is_last = False
+        self._rest_timer: asyncio.TimerHandle | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._held = b""
+        self._stop_rest_timer()
+        super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        self.take_turn()
+        super().eof_received()
+
+    def shutdown(self) -> None:
+        self.take_turn()
+        super().shutdown()
+
+    def data_received(self, data: bytes) -> None:
+        if self._held or self._has_to_wait(data):
+            self._hold(data)
+        else:
+            super().data_received(data)
+
+    def _has_to_wait(self, data: bytes) -> bool:
+        """Return whether this may begin work, POST or PUT, and others come first.
+
+        Health, which is asked for with GET, goes ahead; and what is long is not begun by its head.
+        """
+        return (
+            data.startswith(b"P")
+            and len(data) <= 2 * SHORT_BODY_BYTES
+            and self._turns is not None
+            and self._turns.are_over()
+        )
+
+    def _hold(self, data: bytes) -> None:
+        assert self._turns is not None  # noqa: S101 (nothing is held without)
+        self._unset_keepalive_if_required()
+        if not self._held:
+            self._turns.wait(self)
+        self._held += data
+        self.flow.pause_reading()
+
+    def take_turn(self) -> None:
+        """Go on with what came when it was the turn of others."""
+        data, self._held = self._held, b""
+        if data and not self.transport.is_closing():
+            self.flow.resume_reading()
+            super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self._is_in_message = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        if (
+            self._refusal is not None
+            and self._refusal.is_likely
+            and not self._is_answering
+            and not self.flow.write_paused
+            and not self.root_path
+        ):
+            answer = self._refusal.answer(
+                self.parser.get_method(), self.url, self.headers, self.client
+            )
+            if answer is not None:
+                self._head_complete()
+                self._refuse_with(answer)
+                return
+        super().on_headers_complete()
+
+    def _refuse_with(self, answer: Answer) -> None:
+        self._is_refused = True
+        is_last = not self.parser.should_keep_alive()
+        if is_last:
+            answer.headers["Connection"] = "close"
+        self._is_last = "Connection" in answer.headers
+        fields = [
+            *self.server_state.default_headers,
+            *((name.encode(), value.encode()) for name, value in answer.headers.items()),
+        ]
+        lines = [STATUS_LINE[answer.status], *(b"%b: %b\r\n" % field for field in fields), b"\r\n"]
+        self.transport.write(b"".join([*lines, answer.body]))
+        self._expect_rest()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._is_refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._is_in_message = False
+        if self._rest_timer is not None:
+            self._stop_rest_timer()
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        if not self._is_refused:
+            super().on_message_complete()
+            return
+        self._is_refused = False
+        if self._is_last:
+            self.transport.close()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._is_in_message and not self.transport.is_closing():
+            self._expect_rest()
+
+    def _expect_rest(self) -> None:
+        """Bound the time of a body that nobody reads, because its request has been answered."""
+        if self._refusal is not None:
+            self._rest_timer = self.loop.call_later(
+                self._refusal.receive_seconds, self.transport.close
+            )
+
+    def _stop_rest_timer(self) -> None:
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None

@@ -1,0 +1,206 @@
+"""Hypothesis looks for bytes that a parser neither reads nor refuses."""
+
+import io
+import json
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from service.admission import Admission
+from service.artifact import Artifact
+from service.documents import JsonLimits, parse_json
+from service.errors import RequestError
+from service.images import read_image
+from service.instances import read_instances
+from service.protocols.open_inference import read_message
+from service.protocols.tensors import BYTES, DTYPES
+from service.settings import Settings
+from tests.fuzz.test_damaged_requests import BASE64, ODD_VALUES, PICTURE, TENSOR
+
+SHAPE = (28, 28)
+LIMITS = JsonLimits(depth=16, marks=1_000_000)
+
+fuzzed = settings(
+    max_examples=40 * int(os.environ.get("FUZZ_EXAMPLES", "10")),
+    deadline=None,
+    derandomize="FUZZ_EXAMPLES" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+T = TypeVar("T")
+
+
+def outcome(read: Callable[[], T]) -> T | RequestError:
+    """Return what is read, or the error it is refused with; any other error passes."""
+    try:
+        return read()
+    except RequestError as error:
+        return error
+
+
+def picture(file_format: str, mode: str, size: tuple[int, int]) -> bytes:
+    """Return a gradient as a file."""
+    pixels = np.add.outer(np.arange(size[1]), np.arange(size[0])) % 256
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).convert(mode).save(buffer, file_format)
+    return buffer.getvalue()
+
+
+PICTURES = [
+    picture(file_format, mode, size)
+    for file_format in ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+    for mode in ("L", "RGB")
+    for size in (SHAPE, (40, 33))
+]
+
+
+@st.composite
+def edited(draw: st.DrawFn, originals: list[bytes]) -> bytes:
+    """A file with pieces of it replaced, removed, repeated or put elsewhere."""
+    content = draw(st.sampled_from(originals))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(content)))
+        end = draw(st.integers(at, min(len(content), at + 64)))
+        piece = draw(
+            st.one_of(st.binary(max_size=8), st.just(content[at:end] * 2), st.just(content[:at]))
+        )
+        content = content[:at] + piece + content[end:]
+    return content
+
+
+@fuzzed
+@given(
+    data=st.one_of(st.binary(max_size=200), edited(PICTURES)),
+    prepare=st.sampled_from(["auto", "photo", "plain"]),
+)
+def test_a_picture_is_read_or_refused(data: bytes, prepare: Any) -> None:
+    image = outcome(lambda: read_image(data, prepare=prepare, shape=SHAPE, max_pixels=10_000))
+    if isinstance(image, RequestError):
+        assert str(image)
+    else:
+        assert image.pixels.shape == SHAPE
+        assert 0 <= image.pixels.min() <= image.pixels.max() <= 255
+
+
+# Of more than 64 bits, a whole number is read as a float.
+NUMBERS = st.one_of(st.integers(-(2**63), 2**64 - 1), st.floats(), st.booleans(), st.none())
+VALUES = st.recursive(
+    st.one_of(NUMBERS, st.text(max_size=8), st.just({"b64": BASE64})),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.sampled_from(["b64", "instances", "a"]), inner, max_size=3),
+    ),
+    max_leaves=20,
+)
+
+
+@fuzzed
+@given(value=VALUES)
+def test_json_is_read_as_python_reads_it(value: Any) -> None:
+    text = json.dumps(value).encode()
+    document = outcome(lambda: parse_json(text, LIMITS))
+    if isinstance(document, RequestError):
+        assert "nests deeper" in str(document)
+    else:
+        np.testing.assert_equal(document, json.loads(text))
+
+
+@fuzzed
+@given(text=st.one_of(st.binary(max_size=100), edited([json.dumps(ODD_VALUES).encode()])))
+def test_whatever_else_there_is_is_json_or_is_refused(text: bytes) -> None:
+    outcome(lambda: parse_json(text, LIMITS))
+
+
+@fuzzed
+@given(
+    instances=st.lists(
+        st.one_of(
+            VALUES,
+            st.sampled_from(ODD_VALUES),
+            st.lists(st.integers(0, 255), min_size=784, max_size=784),
+            st.just([[0] * 28] * 28),
+        ),
+        max_size=3,
+    )
+)
+def test_instances_are_read_or_refused_by_their_place(instances: list[Any]) -> None:
+    body = json.dumps({"instances": instances}).encode()
+    with Admission(max_images=10, max_bytes=100).admit() as ticket:
+        images = outcome(
+            lambda: read_instances(
+                body, prepare="auto", shape=SHAPE, settings=Settings(), ticket=ticket
+            )
+        )
+    if isinstance(images, RequestError):
+        assert "instances" in str(images) or "JSON" in str(images)
+    else:
+        assert [image.pixels.shape for image in images] == [SHAPE] * len(instances)
+
+
+@st.composite
+def binary_messages(draw: st.DrawFn) -> tuple[bytes, int | None, list[tuple[str, bytes]]]:
+    """A V2 request of tensors in binary, how long its JSON is, and the tensors' bytes."""
+    inputs, tensors = [], []
+    for number in range(draw(st.integers(1, 3))):
+        datatype = draw(st.sampled_from([*DTYPES, BYTES]))
+        count = draw(st.integers(0, 4))
+        if datatype == BYTES:
+            texts = [draw(st.binary(max_size=5)) for _ in range(count)]
+            data = b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+        else:
+            size = DTYPES[datatype].itemsize * count
+            data = draw(st.binary(min_size=size, max_size=size))
+            if datatype == "BOOL":
+                data = bytes(byte & 1 for byte in data)
+        inputs.append(
+            {
+                "name": f"input{number}",
+                "datatype": datatype,
+                "shape": [count],
+                "parameters": {"binary_data_size": len(data)},
+            }
+        )
+        tensors.append((datatype, data))
+    head = json.dumps({"inputs": inputs}).encode()
+    return head + b"".join(data for _, data in tensors), len(head), tensors
+
+
+@fuzzed
+@given(message=binary_messages())
+def test_a_binary_tensor_is_read_as_it_was_sent(
+    artifact: Artifact, message: tuple[bytes, int, list[tuple[str, bytes]]]
+) -> None:
+    body, length, tensors = message
+    read = read_message(body, length, artifact.manifest, LIMITS).request.inputs
+    assert len(read) == len(tensors)
+    for tensor, (datatype, data) in zip(read, tensors, strict=True):
+        assert tensor.datatype == datatype
+        if isinstance(tensor.values, list):
+            assert data == b"".join(len(v).to_bytes(4, "little") + v for v in tensor.values)
+        else:
+            assert tensor.values.tobytes() == data
+
+
+WHOLE = json.dumps({"id": "1", "inputs": [TENSOR, PICTURE], "outputs": [{"name": "label"}]})
+
+
+@fuzzed
+@given(
+    body=st.one_of(
+        edited([WHOLE.encode()]),
+        binary_messages().map(lambda message: message[0]),
+        st.binary(max_size=50),
+        st.dictionaries(st.sampled_from(["id", "inputs", "outputs", "parameters"]), VALUES).map(
+            lambda document: json.dumps(document).encode()
+        ),
+    ),
+    length=st.one_of(st.none(), st.integers(-1, 400)),
+)
+def test_a_message_is_read_or_refused(artifact: Artifact, body: bytes, length: int | None) -> None:
+    outcome(lambda: read_message(body, length, artifact.manifest, LIMITS))

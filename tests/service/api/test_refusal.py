@@ -1,0 +1,149 @@
+"""Under overload long work is refused on seeing its head, as the application would refuse it."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from service.api.refusal import Refusal
+from service.app import create_app
+from service.errors import Overloaded
+from service.keys import make_key
+from service.lanes import Lanes
+from service.settings import Settings
+from tests.service.api.test_predict import error_of
+from tests.service.api.test_turns import answers, connect
+from tests.service.conftest import ARTIFACTS, samples_of, serve
+
+LONG = bytes(100_000)
+"""No picture; long enough to be refused unread."""
+
+SECRET, KEY = make_key("shop", ["predict", "observe"])
+
+
+@contextmanager
+def overloaded(**options: object) -> Iterator[httpx.Client]:
+    """A client of a server that has all the long work it can take."""
+    settings = Settings.model_validate({"artifacts": ARTIFACTS, "engine": "litert", **options})
+    app = create_app(settings)
+    with serve(settings, app=app) as client, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lanes, "has_long_jobs", True)
+        patch.setattr(Lanes, "expect_long_job", _refuse)
+        yield client
+
+
+def _refuse(_: Lanes, seconds: float) -> None:
+    raise Overloaded(f"nothing is done within {seconds:g} seconds")
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict?prepare=photo", "/feature-maps"])
+@pytest.mark.parametrize("verb", ["POST", "PUT"])
+def test_it_is_the_answer_the_application_would_have_given(path: str, verb: str) -> None:
+    asked = {"X-Request-ID": "mine", "X-Request-Timeout": "3"}
+    with overloaded() as client:
+        early = client.request(verb, path, content=LONG, headers=asked)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Refusal, "answer", lambda *_: None)
+            late = client.request(verb, path, content=LONG, headers=asked)
+        assert error_of(early, 503) == ("overloaded", "nothing is done within 3 seconds")
+        assert early.json() == late.json()
+        assert {**early.headers, "date": ""} == {**late.headers, "date": ""}
+        route = path.partition("?")[0]
+        counted = samples_of(client.get("/metrics").text)
+    series = f'route="{route}",method="{verb}",status="503"'
+    assert counted[f"fashion_mnist_requests_total{{{series}}}"] == 2
+    assert counted['fashion_mnist_rejected_total{reason="overloaded"}'] == 2
+
+
+def test_the_body_is_not_kept_and_the_connection_goes_on(boot_png: bytes) -> None:
+    with overloaded() as client, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.api.pictures.read_body", None)  # Nobody reads it.
+        connection = connect(client)
+        head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+        for _ in range(3):
+            connection.sendall(head % len(LONG))
+            refused = answers(connection, 1)[0]  # Before the body is sent.
+            assert refused.startswith(b"HTTP/1.1 503 ")
+            assert b'"overloaded"' in refused
+            connection.sendall(LONG + head % len(boot_png) + boot_png)
+            assert answers(connection, 1)[0].startswith(b"HTTP/1.1 200 ")
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Type": "text/plain"}, 415),
+        ({"X-Request-Timeout": "soon"}, 400),
+        ({"Expect": "100-continue"}, 503),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_said_before(headers: dict[str, str], status: int) -> None:
+    with overloaded() as client:
+        assert client.post("/predict", content=LONG, headers=headers).status_code == status
+
+
+def test_what_is_too_large_or_has_no_key_is_told_so() -> None:
+    with overloaded(max_body_bytes=90_000) as client:
+        assert client.post("/predict", content=LONG[:80_000]).status_code == 503
+    with overloaded(api_keys=KEY.line()) as client:
+        assert client.post("/predict", content=LONG).status_code == 401
+        key = {"X-API-Key": SECRET}
+        assert client.post("/predict", content=LONG, headers=key).status_code == 503
+        counted = samples_of(client.get("/metrics", headers=key).text)
+    assert counted['fashion_mnist_key_requests_total{key="shop",status="503"}'] == 1
+
+
+def test_other_requests_are_not_refused(boot_png: bytes) -> None:
+    with overloaded() as client:
+        assert client.post("/predict", content=boot_png).status_code == 200
+        assert client.post("/predict", files=[("files", boot_png)]).status_code == 200
+        many = {"instances": [[0] * 784] * 50}
+        assert client.post("/v1/models/fashion_mnist:predict", json=many).status_code == 200
+
+
+def test_when_the_service_drains_it_says_so_and_closes() -> None:
+    settings = Settings(artifacts=ARTIFACTS, engine="litert")
+    app = create_app(settings)
+    with serve(settings, app=app) as client:
+        app.state.admission.close()
+        response = client.post("/predict", content=LONG)
+        assert error_of(response, 503)[0] == "draining"
+        assert response.headers["Connection"] == "close"
+
+
+def send_slowly(connection: socket.socket) -> None:
+    for _ in range(1000):
+        connection.sendall(b"x")
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_a_body_that_nobody_reads_has_its_time_too(is_early: bool) -> None:
+    with overloaded(receive_seconds=0.3) as client, pytest.MonkeyPatch.context() as patch:
+        if not is_early:
+            patch.setattr(Refusal, "answer", lambda *_: None)
+        connection = connect(client)
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+        assert answers(connection, 1)[0].startswith(b"HTTP/1.1 503 ")
+        with pytest.raises(ConnectionError):
+            send_slowly(connection)
+        connection.close()
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_a_connection_that_is_idle_after_it_is_closed(is_early: bool) -> None:
+    with overloaded() as client, pytest.MonkeyPatch.context() as patch:
+        if not is_early:
+            patch.setattr(Refusal, "answer", lambda *_: None)
+        connection = connect(client)
+        connection.settimeout(20)
+        head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
+        connection.sendall(head)
+        assert answers(connection, 1)[0].startswith(b"HTTP/1.1 503 ")
+        connection.sendall(LONG)
+        assert connection.recv(1) == b""
+        connection.close()

@@ -1,0 +1,117 @@
+"""For everybody: axe without violations, the keyboard all the way, light, dark, and phones."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.conftest import ROOT
+from tests.service.web.conftest import DESKTOP, PHONE, Open
+
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+
+STATES = {
+    "convolution": "#sample=9&layer=conv2d_2&channel=9&pixel=6,9",
+    "pooling, a scale a map": "#sample=3&layer=max_pooling2d_2&channel=3&pixel=2,3&scale=map",
+    "softmax, kernels": "#sample=6&layer=dense_2&channel=6&show=kernels",
+    "two pictures": "#sample=6&other=3&layer=dense_1&channel=3",
+}
+
+
+def violations(page: Page) -> list[str]:
+    assert AXE.exists(), "this test needs axe: npm ci"
+    page.evaluate(AXE.read_text())
+    result: dict[str, Any] = page.evaluate(
+        """axe.run(document, { runOnly: [
+            "wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
+        ] })"""
+    )
+    return [
+        f"{violation['id']}: {node['target']} {node['failureSummary']}"
+        for violation in result["violations"]
+        for node in violation["nodes"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "language", "colours"),
+    [(DESKTOP, "en", "light"), (PHONE, "ko", "dark")],
+    ids=["desktop-light", "phone-dark"],
+)
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES.keys())
+def test_axe_finds_nothing(
+    open_page: Open, state: str, size: tuple[int, int], language: str, colours: str
+) -> None:
+    with open_page(state, size=size, language=language, color_scheme=colours) as page:
+        page.locator("#pen").click()
+        page.locator("#same summary").click()
+        expect(page.locator("#written .ledger .result").first).to_be_visible()
+        assert violations(page) == []
+
+
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES.keys())
+def test_nothing_is_cut_off(open_page: Open, state: str) -> None:
+    with open_page(state) as page:
+        for width in (360, 768, 1024, 1440):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_tab_reaches_every_control_and_its_focus_is_seen(page: Page) -> None:
+    page.evaluate("document.all.same.open = true; document.all.sketch.hidden = false")
+    reached: list[str] = []
+    while True:
+        page.keyboard.press("Tab")
+        focused = page.evaluate(
+            """() => {
+                const at = document.activeElement;
+                if (at === document.body) return null;
+                const { outlineStyle, outlineWidth } = getComputedStyle(at);
+                const name = at.id || at.dataset.setting || at.textContent.slice(0, 20);
+                return [name, outlineStyle !== "none" && parseFloat(outlineWidth) > 1];
+            }"""
+        )
+        if focused is None or len(reached) > 200:
+            break
+        name, seen = focused
+        assert seen, f"the focus on {name} is not seen"
+        reached.append(name)
+    assert len(reached) < 120
+    for control in (
+        "skip", "language", "choose", "camera", "pen", "sheet", "thickness", "rubber", "wipe",
+        "compare", "prepare", "save-picture", "sorted", "save-answer", "request", "show", "scale",
+        "save-maps", "previous", "next", "hold", "large", "filters", "kernel_size", "padding",
+        "pooling", "pool_size", "activation", "dense_units", "dropout", "add-block", "inputs",
+        "sliding-output",
+    ):  # fmt: skip
+        assert control in reached
+
+
+def test_a_group_of_maps_is_one_stop_and_arrows_go_on(page: Page) -> None:
+    tiles = page.locator("#layer-conv2d_1 .tile")
+    assert tiles.evaluate_all("(all) => all.filter(({ tabIndex }) => tabIndex === 0).length") == 1
+    tiles.first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(tiles.nth(1)).to_be_focused()
+    page.keyboard.press("End")
+    expect(tiles.last).to_be_focused()
+    page.keyboard.press("Home")
+    expect(tiles.first).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    row = page.evaluate("document.activeElement.offsetTop")
+    assert row > tiles.first.evaluate("(tile) => tile.offsetTop")
+
+
+def test_the_way_to_the_network_can_be_skipped(page: Page) -> None:
+    page.keyboard.press("Tab")
+    expect(page.locator("#skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#network-section")).to_be_focused()
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_it_is_light_or_dark_as_the_reader_has_it(open_page: Open, colours: str) -> None:
+    with open_page(color_scheme=colours) as page:
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        brightness = max(int(part) for part in ground[4:-1].split(","))
+        assert (brightness > 200) == (colours == "light")

@@ -1,0 +1,143 @@
+"""Convolution basics: shapes with their arithmetic, and a configuration that trains."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.service.web.reading import numbers
+from training.config import FitSettings, read_settings
+from training.recipe import IMAGE_SIDE, Network
+
+
+def setting(page: Page, name: str, block: int = 1) -> Locator:
+    return page.locator("#blocks fieldset").nth(block - 1).locator(f"[data-setting={name}]")
+
+
+def configured(page: Page, folder: Path) -> Network:
+    """Return what training makes of the configuration that the page shows."""
+    file = folder / "network.toml"
+    file.write_text(page.locator("#recipe pre").inner_text())
+    return read_settings(FitSettings, ["--config", str(file)], "fit").network
+
+
+def shapes(page: Page) -> list[str]:
+    return page.locator("#shapes td:nth-of-type(2)").all_inner_texts()
+
+
+def test_it_begins_with_the_network_of_the_lesson(either: Page, tmp_path: Path) -> None:
+    assert configured(either, tmp_path) == Network()
+    assert shapes(either) == [
+        "28 × 28 × 32", "14 × 14 × 32", "14 × 14 × 64", "7 × 7 × 64", "3,136", "100", "10",
+    ]  # fmt: skip
+    expect(either.locator("#total")).to_contain_text("333,526")
+
+
+def test_ten_inputs_under_a_kernel_of_three_give_eight(page: Page) -> None:
+    setting(page, "padding").select_option("valid")
+    tried = page.locator("#tried")
+    expect(tried).to_contain_text("10 inputs under a kernel of 3")
+    expect(tried).to_contain_text("⌊(10 − 3) / 1⌋ + 1 = 8")
+    expect(tried).to_contain_text("Pooling of 2 makes 8 into ⌊(8 − 2) / 2⌋ + 1 = 4")
+    expect(tried).to_contain_text("keeps all 32 maps")
+    expect(page.locator("#sliding-output rect")).to_have_count(64)
+
+
+def test_same_padding_keeps_the_size(page: Page) -> None:
+    expect(page.locator("#tried")).to_contain_text("⌈10 / 1⌉ = 10")
+    # A cell of padding all round.
+    expect(page.locator("#sliding-input rect")).to_have_count(144)
+    expect(page.locator("#sliding-input .pad")).to_have_count(44)
+
+
+def test_every_setting_reaches_the_configuration_and_the_shapes(page: Page, tmp_path: Path) -> None:
+    page.locator("#add-block").click()
+    setting(page, "filters").fill("8")
+    setting(page, "kernel_size").fill("5")
+    setting(page, "strides").fill("2")
+    setting(page, "padding").select_option("valid")
+    setting(page, "activation").select_option("tanh")
+    setting(page, "pooling").select_option("none")
+    setting(page, "pooling", 2).select_option("average")
+    setting(page, "pool_size", 2).fill("3")
+    setting(page, "kernel_size", 3).fill("1")
+    page.locator("#rest [data-setting=dense_units]").fill("48")
+    page.locator("#rest [data-setting=dense_activation]").select_option("gelu")
+    page.locator("#rest [data-setting=dropout]").fill("0.25")
+    network = configured(page, tmp_path)
+    first, second, third = network.blocks
+    assert first.model_dump() == {
+        "filters": 8, "kernel_size": 5, "strides": 2, "padding": "valid",
+        "activation": "tanh", "pooling": "none", "pool_size": 2,
+    }  # fmt: skip
+    assert (second.filters, second.pooling, second.pool_size) == (64, "average", 3)
+    assert (third.filters, third.kernel_size, third.pooling) == (64, 1, "max")
+    rest = (network.dense_units, network.dense_activation, network.dropout)
+    assert rest == (48, "gelu", 0.25)
+    assert sides(page) == expected_sides(network)
+
+
+def sides(page: Page) -> list[int]:
+    return [int(numbers(shape)[0]) for shape in shapes(page) if "×" in shape]
+
+
+def expected_sides(network: Network) -> list[int]:
+    """Return what training computes the sides of the maps to be."""
+    side, found = IMAGE_SIDE, []
+    for block in network.blocks:
+        for step in block.steps(side):
+            side = step.output
+            found.append(side)
+    return found
+
+
+def test_the_parameters_are_those_that_keras_counts(page: Page, tmp_path: Path) -> None:
+    from training.architecture import build_network  # noqa: PLC0415  # TensorFlow takes seconds
+
+    setting(page, "filters").fill("3")
+    setting(page, "kernel_size").fill("4")
+    setting(page, "strides", 2).fill("3")
+    page.locator("#rest [data-setting=dense_units]").fill("7")
+    model = build_network(configured(page, tmp_path))
+    expect(page.locator("#total")).to_contain_text(f"{model.count_params():,}")
+
+
+def test_maps_that_shrink_to_nothing_are_refused_with_the_arithmetic(page: Page) -> None:
+    setting(page, "pool_size").fill("28")
+    setting(page, "kernel_size", 2).fill("5")
+    setting(page, "padding", 2).select_option("valid")
+    broken = page.locator("#shapes .broken")
+    expect(broken).to_contain_text("conv2d_2")
+    expect(broken).to_contain_text("⌊(1 − 5) / 1⌋ + 1 = -3")
+    expect(page.locator("#total")).to_contain_text("shrink to nothing")
+    expect(page.locator("#recipe pre")).to_have_count(0)
+
+
+@pytest.mark.parametrize("typed", ["", "0", "-3", "1.5", "9999"])
+def test_a_setting_that_is_none_changes_nothing(page: Page, tmp_path: Path, typed: str) -> None:
+    setting(page, "filters").fill(typed)
+    assert configured(page, tmp_path) == Network()
+
+
+def test_a_block_can_be_added_and_removed(page: Page, tmp_path: Path) -> None:
+    page.locator("#add-block").click()
+    assert len(configured(page, tmp_path).blocks) == 3
+    page.locator("#blocks fieldset").first.locator("button").click()
+    assert [block.filters for block in configured(page, tmp_path).blocks] == [64, 64]
+    page.locator("#blocks fieldset").first.locator("button").click()
+    assert len(configured(page, tmp_path).blocks) == 1
+    expect(page.locator("#blocks fieldset button")).to_have_count(0)
+
+
+def test_the_window_slides_with_the_arrow_keys(page: Page) -> None:
+    setting(page, "strides").fill("2")
+    setting(page, "padding").select_option("valid")
+    expect(page.locator("#sliding-output rect")).to_have_count(16)
+    page.locator("#sliding-output").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    lit = page.locator("#sliding-input rect").evaluate_all(
+        "(cells) => cells.flatMap((cell, i) => cell.classList.contains('under') ? [i] : [])"
+    )
+    assert lit == [10 * row + column for row in (2, 3, 4) for column in (2, 3, 4)]
+    expect(page.locator("#sliding-output .made")).to_have_count(1)

@@ -1,0 +1,98 @@
+"""The page's requests for a shell and for Python do what the page did."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.conftest import DATA
+from tests.service.web.conftest import Open
+
+
+def run(page: Page, language: str, folder: Path) -> str:
+    """Run what the page shows, in an empty folder; return what it prints."""
+    program = page.locator(f"#requests .code:has(b:text-is('{language}')) pre").inner_text()
+    command = ["bash", "-ec", program] if language == "curl" else [sys.executable, "-c", program]
+    return subprocess.run(
+        command, cwd=folder, check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+
+
+def parsed(printed: str) -> object:
+    # Python prints its own notation.
+    return json.loads(printed) if printed.startswith('{"') else eval(printed)  # noqa: S307
+
+
+@pytest.mark.parametrize("language", ["curl", "Python"])
+def test_the_answer_of_a_sample(
+    page: Page, server: httpx.Client, tmp_path: Path, language: str
+) -> None:
+    page.locator("#same summary").click()
+    picture = server.get("/web/samples/9.png").content
+    expected = server.post("/predict", content=picture).json()
+    assert parsed(run(page, language, tmp_path)) == expected
+
+
+@pytest.mark.parametrize("language", ["curl", "Python"])
+def test_the_answer_of_ones_own_picture(
+    page: Page, server: httpx.Client, tmp_path: Path, language: str
+) -> None:
+    page.locator("#file").set_input_files(
+        {
+            "name": "my trousers.png",
+            "mimeType": "image/png",
+            "buffer": (DATA / "png" / "0002-trouser.png").read_bytes(),
+        }
+    )
+    expect(page.locator(".label")).to_contain_text("Trouser")
+    page.locator("#same summary").click()
+    (tmp_path / "my-trousers.png").write_bytes((DATA / "png" / "0002-trouser.png").read_bytes())
+    answer = parsed(run(page, language, tmp_path))
+    assert answer["predictions"][0]["label"] == "Trouser"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("language", ["curl", "Python"])
+def test_the_map_that_is_looked_into(open_page: Open, tmp_path: Path, language: str) -> None:
+    with open_page("#sample=0&layer=conv2d_2&channel=5&pixel=1,1&prepare=plain") as page:
+        page.locator("#same summary").click()
+        page.locator("#request").select_option("maps")
+        answer = parsed(run(page, language, tmp_path))
+        assert isinstance(answer, dict)
+        [layer] = answer["layers"]
+        assert (answer["preparation"], layer["name"], layer["channels"]) == (
+            "plain",
+            "conv2d_2",
+            [5],
+        )
+
+
+@pytest.mark.parametrize("language", ["curl", "Python"])
+def test_all_maps_as_a_picture(page: Page, tmp_path: Path, language: str) -> None:
+    page.locator("#same summary").click()
+    page.locator("#request").select_option("picture")
+    run(page, language, tmp_path)
+    with Image.open(tmp_path / "feature-maps.png") as picture:
+        assert picture.height > 400
+
+
+def test_a_program_is_copied(open_page: Open) -> None:
+    with open_page(permissions=["clipboard-read", "clipboard-write"]) as page:
+        page.locator("#same summary").click()
+        page.locator("#requests button").first.click()
+        expect(page.locator("#requests button").first).to_have_text("Copied")
+        copied = page.evaluate("navigator.clipboard.readText()")
+        assert copied == page.locator("#requests pre").first.inner_text()
+
+
+def test_the_picture_is_saved(page: Page, server: httpx.Client, tmp_path: Path) -> None:
+    with page.expect_download() as download:
+        page.locator("#save-picture").click()
+    assert download.value.suggested_filename == "sample-9.png"
+    download.value.save_as(tmp_path / "sample.png")
+    sent = server.get("/web/samples/9.png").content
+    assert (tmp_path / "sample.png").read_bytes() == sent

@@ -1,0 +1,56 @@
+"""The page with what a service may do: ask for a key, or publish a new version."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from service.keys import make_key
+from service.settings import Settings
+from tests.service.conftest import ARTIFACTS, publish, serve, wait_for
+from tests.service.web.conftest import Open
+
+
+@pytest.fixture
+def key() -> tuple[str, str]:
+    secret, key = make_key("page", ["predict"])
+    return secret, key.line()
+
+
+def test_a_service_with_keys_is_asked_with_the_readers_key(
+    browser: Browser, key: tuple[str, str]
+) -> None:
+    secret, line = key
+    with serve(Settings(artifacts=ARTIFACTS, engine="litert", api_keys=line)) as client:
+        page = browser.new_page(locale="en")
+        page.goto(str(client.base_url))
+        expect(page.locator("#error")).to_contain_text("API key")
+        page.locator("#language").select_option("ko")
+        page.locator("#language").select_option("en")
+        page.locator("#key").fill("wrong")
+        page.keyboard.press("Enter")
+        expect(page.locator("#error")).not_to_be_empty()
+        page.locator("#key").fill(secret)
+        page.keyboard.press("Enter")
+        expect(page.locator(".label")).to_contain_text("Ankle boot")
+        expect(page.locator("#key")).to_be_hidden()
+        expect(page.locator("#written .ledger").first).to_be_visible()
+        page.locator("#same summary").click()
+        programs = page.locator("#requests pre").all_inner_texts()
+        assert '-H "Authorization: Bearer $KEY"' in programs[0]
+        assert "os.environ['KEY']" in programs[1]
+        assert not any(secret in program for program in programs)
+        page.context.close()
+
+
+def test_a_new_version_is_noticed_with_the_next_picture(
+    open_page: Open, copied_artifacts: Path
+) -> None:
+    settings = Settings(artifacts=copied_artifacts, engine="litert", poll_seconds=0.1)
+    with serve(settings) as client, open_page(at=str(client.base_url)) as page:
+        expect(page.locator("#served")).to_contain_text("version 1")
+        publish(copied_artifacts, 2)
+        wait_for(lambda: client.get("/model/summary").json()["version"] == 2)
+        page.locator("#samples button").nth(3).click()
+        expect(page.locator("#served")).to_contain_text("version 2")
+        expect(page.locator(".label")).to_contain_text("Dress")
