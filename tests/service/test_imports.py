@@ -30,8 +30,11 @@ NEEDED = {
 }
 """What `make serve` installs. OpenTelemetry's interface is a requirement of FastAPI."""
 
-NOT_OURS = {"cython_runtime", "watchfiles", "yaml", "websockets", "wsproto"}
-"""No module of its own; and what uvicorn looks for, which comes with the tests."""
+NOT_OURS = {
+    "cython_runtime",  # no module of its own
+    *("email_validator", "dns", "watchfiles", "yaml", "websockets", "wsproto"),
+}
+"""What FastAPI and uvicorn look for, and what comes only with the tests."""
 
 START = """
 import json, sys
