@@ -38,8 +38,9 @@ from uvicorn.server import ServerState
 
 from benchmarks.load import post
 from benchmarks.pictures import small_png
-from service.api.connection import ServiceProtocol
+from service.api.fair_connection import FairProtocol
 from service.api.short_way import SHORT_WAY, ShortWay
+from service.api.turns import TURNS, Turns
 from service.app import create_app
 from service.artifact import INT8_FLATBUFFER
 from service.settings import Settings
@@ -137,7 +138,7 @@ async def profile(app: FastAPI) -> None:
 
 def service_without_socket(app: FastAPI) -> "Server":
     """Return the service as its own command has it served."""
-    return Server(app, ServiceProtocol, {SHORT_WAY: ShortWay(app.state)})
+    return Server(app, FairProtocol, {SHORT_WAY: ShortWay(app.state), TURNS: Turns()})
 
 
 def bodies() -> dict[str, tuple[bytes, str]]:
