@@ -138,6 +138,7 @@ class ServiceProtocol(BoundedHeadProtocol):
 
     def _ask(self, head: Head, body: bytes) -> None:
         assert self._short_way is not None  # noqa: S101 (the head is from there)
+        self._stop_body_timer()  # It may be due before the answer is.
         self._waits = True
         if not self._short_way.ask(self, head, body):
             self.take_usual_way()
@@ -186,6 +187,9 @@ class ServiceProtocol(BoundedHeadProtocol):
         self._waits = self._is_whole = False
         self._head = None
         self._body = self._recognised = b""
+        self._stop_body_timer()
+
+    def _stop_body_timer(self) -> None:
         if self._body_timer is not None:
             self._body_timer.cancel()
             self._body_timer = None

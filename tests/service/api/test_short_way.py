@@ -10,12 +10,16 @@ from collections.abc import Iterator
 import httpx
 import numpy as np
 import pytest
+import uvicorn
+import uvloop
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from service.api.connection import BODY_PATIENCE_SECONDS
+from service.api.fair_connection import FairProtocol
 from service.api.heads import read_head
 from service.api.predict import SHORT_BODY_BYTES
-from service.api.short_way import MOST_TOGETHER, ShortWay
+from service.api.short_way import MOST_TOGETHER, SHORT_WAY, ShortWay
 from service.app import create_app
 from service.arrays import Assessment, Tensor
 from service.keys import make_key
@@ -260,6 +264,55 @@ def test_a_body_that_comes_late_behind_a_head_that_was_sent_before(
         ((lines, _),) = read_answers(connection, 1)
         assert lines.startswith(b"HTTP/1.1 408")
     assert len(arrived) == 2
+
+
+class Sink(asyncio.Transport):
+    """Takes what a connection writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_body_that_comes_when_its_time_is_over_is_answered_once(
+    boot_png: bytes, is_known: bool
+) -> None:
+    """The event loop may be so busy that the body and the end of the patience come together."""
+    app = create_app(Settings(artifacts=ARTIFACTS))
+    app.state.repository.open()
+
+    async def converse() -> bytes:
+        config = uvicorn.Config(app, http=FairProtocol, log_config=None, ws="none")
+        config.load()
+        sink = Sink()
+        connection = FairProtocol(config, ServerState(), {SHORT_WAY: ShortWay(app.state)})
+        connection.connection_made(sink)
+        if is_known:
+            connection.data_received(head(boot_png) + boot_png)
+            await asyncio.sleep(0)
+            assert sink.written.count(b"HTTP/1.1 200") == 1
+            sink.written = b""
+        connection.data_received(head(boot_png))
+        time.sleep(1.5 * BODY_PATIENCE_SECONDS)
+        connection.data_received(boot_png)
+        await asyncio.sleep(4 * BODY_PATIENCE_SECONDS)
+        connection.connection_lost(None)
+        return sink.written
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        written = runner.run(converse())
+    assert written.count(b"HTTP/1.1 ") == 1
+    assert written.startswith(b"HTTP/1.1 200")
 
 
 def test_who_sends_no_more_still_gets_the_answer(counted: httpx.Client, boot_png: bytes) -> None:
