@@ -95,7 +95,7 @@ def _measure_one(contender: Contender, server: Running, seconds: int) -> dict[st
         quiet = load(server.port, request, connections=1, seconds=max(1, seconds // 2))
         result[form] = {
             "rate": busy.rate,
-            "cpu_us": 1e6 * spent / busy.requests,
+            "cpu_us": 1e6 * spent / max(1, busy.requests),
             "percentiles_ms": list(busy.percentiles_ms.items()),
             "p99_ms": busy.percentiles_ms[99],
             "p50_ms_of_one_connection": quiet.percentiles_ms[50],
@@ -122,7 +122,7 @@ def _cpu_us(server: Running, request: Request, *, connections: int) -> float:
     """Return the microseconds of processor time that a server spends on a request."""
     before = server.cpu_seconds()
     answered = load(server.port, request, connections=connections, seconds=1).requests
-    return 1e6 * (server.cpu_seconds() - before) / answered
+    return 1e6 * (server.cpu_seconds() - before) / max(1, answered)
 
 
 def _model_paths() -> dict[str, str]:
