@@ -92,10 +92,12 @@ def _measure_one(contender: Contender, server: Running, seconds: int) -> dict[st
         before = server.cpu_seconds()
         busy = load(server.port, request, connections=CONNECTIONS, seconds=seconds)
         spent = server.cpu_seconds() - before
+        if not busy.requests:
+            raise DoesNotRunError(f"no answer within {seconds} s under load")
         quiet = load(server.port, request, connections=1, seconds=max(1, seconds // 2))
         result[form] = {
             "rate": busy.rate,
-            "cpu_us": 1e6 * spent / max(1, busy.requests),
+            "cpu_us": 1e6 * spent / busy.requests,
             "percentiles_ms": list(busy.percentiles_ms.items()),
             "p99_ms": busy.percentiles_ms[99],
             "p50_ms_of_one_connection": quiet.percentiles_ms[50],
