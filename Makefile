@@ -54,6 +54,7 @@ bench: $(VENV)/.all
 	$(BIN)/python -m benchmarks.novelty_cost
 	$(BIN)/python -m benchmarks.training_speed
 	$(BIN)/python -m benchmarks.metrics_overhead
+	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.capacity
 	$(BIN)/python -m benchmarks.request_path
 	$(BIN)/python -m benchmarks.goals

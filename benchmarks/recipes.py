@@ -1,14 +1,15 @@
 """What each ingredient of the recipe gives, and how much chance there is in it.
 
     nice -n 19 python -m benchmarks.recipes ablation
-    nice -n 19 python -m benchmarks.recipes seeds [--photographs FILE]
+    nice -n 19 python -m benchmarks.recipes seeds [--recipe NAME] [--photographs FILE]
 
 `ablation` adds the ingredients of training/recipes/photo.toml one after the other, for a few epochs
 each, and compares them on the validation images alone: the test images make no choice. `seeds` fits
-that recipe whole with three seeds and measures each on the test images. Both keep their runs below
-runs/, go on where they were when interrupted, and write benchmarks/results/ablation.json and
-seeds.json, which `python -m training export --experiments benchmarks/results` puts into the model
-card. On two cores `ablation` takes about a quarter of an hour, `seeds` about one hour.
+that recipe, or another, whole with three seeds and measures each on the test images; a teacher is
+trained once for all three. Both keep their runs below runs/, go on where they were when
+interrupted, and write benchmarks/results/ablation.json and seeds.json, which `python -m training
+export --experiments benchmarks/results` puts into the model card. On two cores `ablation` takes
+about a quarter of an hour, `seeds` about one hour.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from training.run import Run, best_epoch
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 RUNS = ROOT / "runs"
-RECIPE = ROOT / "training" / "recipes" / "photo.toml"
+RECIPES = ROOT / "training" / "recipes"
 
 SEEDS = 42, 43, 44
 ABLATION_EPOCHS = 10
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Fit what is missing, measure, print a table, write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("experiment", choices=["ablation", "seeds"])
+    parser.add_argument("--recipe", default="photo", help="a file of training/recipes, for seeds")
     parser.add_argument("--photographs", type=Path, help="what benchmarks.photographs prepared")
     options = parser.parse_args(arguments)
     if options.experiment == "ablation":
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for row in results["steps"]:
             print(f"{row['validation_accuracy']:.4f}  {row['added']}")
     else:
-        results = seeds(options.photographs)
+        results = seeds(options.recipe, options.photographs)
         for name, row in results["measures"].items():
             print(f"{name:32}{row['mean']:.4f} ± {row['standard_deviation']:.4f}")
     RESULTS.mkdir(exist_ok=True)
@@ -82,13 +84,15 @@ def ablation() -> dict[str, Any]:
     return {"epochs": ABLATION_EPOCHS, "seed": SEEDS[0], "steps": steps}
 
 
-def seeds(photographs: Path | None) -> dict[str, Any]:
+def seeds(recipe: str, photographs: Path | None) -> dict[str, Any]:
     """Fit and evaluate the recipe with each seed; return means and standard deviations."""
     scores = []
     for seed in tqdm(SEEDS, desc="seeds", unit="run"):
-        run_dir = RUNS / "seeds" / f"{RECIPE.stem}-{seed}"
-        train("fit", run_dir, f"--config={RECIPE}", f"--fit.seed={seed}")
-        train("evaluate", run_dir, *([f"--photographs={photographs}"] if photographs else []))
+        run_dir = RUNS / "seeds" / f"{recipe}-{seed}"
+        teacher = f"--teacher-dir={RUNS / recipe / 'teacher'}"
+        train("fit", run_dir, f"--config={RECIPES / recipe}.toml", f"--fit.seed={seed}", teacher)
+        shown = [f"--photographs={photographs}"] if photographs else []
+        train("evaluate", run_dir, teacher, *shown)
         scores.append(Run(run_dir).read_evaluation())
     measures = {
         "test accuracy": [row["test"]["accuracy"] for row in scores],
@@ -105,7 +109,7 @@ def seeds(photographs: Path | None) -> dict[str, Any]:
         ]
         measures["photographs, macro average"] = [row["macro_average"] for row in of_photographs]
     return {
-        "recipe": RECIPE.stem,
+        "recipe": recipe,
         "seeds": list(SEEDS),
         "measures": {
             name: {

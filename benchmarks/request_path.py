@@ -39,9 +39,7 @@ from uvicorn.server import ServerState
 from benchmarks.load import post
 from benchmarks.pictures import small_png
 from service.api.fair_connection import FairProtocol
-from service.api.short_way import SHORT_WAY, ShortWay
-from service.api.turns import TURNS, Turns
-from service.app import create_app
+from service.app import connection_state, create_app
 from service.artifact import INT8_FLATBUFFER
 from service.settings import Settings
 from service.sources import open_source
@@ -138,7 +136,7 @@ async def profile(app: FastAPI) -> None:
 
 def service_without_socket(app: FastAPI) -> "Server":
     """Return the service as its own command has it served."""
-    return Server(app, FairProtocol, {SHORT_WAY: ShortWay(app.state), TURNS: Turns()})
+    return Server(app, FairProtocol, connection_state(app))
 
 
 def bodies() -> dict[str, tuple[bytes, str]]:

@@ -82,13 +82,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         stack.enter_context(drain_on_sigterm(app.state.admission, settings.notice_seconds))
         if settings.grpc_port != 0:
             await stack.enter_async_context(_grpc_server(app, settings))
-        yield _for_connections(app)
+        yield connection_state(app)
     serving.cancel()
     following.cancel()
     await run_in_threadpool(app.state.observer.close)
 
 
-def _for_connections(app: FastAPI) -> dict[str, Any]:
+def connection_state(app: FastAPI) -> dict[str, Any]:
     """Return the lifespan's state, where connections look for what they share."""
     if app.state.settings.cors_origins:  # What those ask for, the middleware answers.
         return {TURNS: Turns()}

@@ -79,6 +79,16 @@ def test_only_the_store_knows_of_fsspec(module: Path) -> None:
 
 
 @pytest.mark.parametrize("module", SERVICE, ids=name_of)
+def test_only_the_signature_knows_of_model_signing(module: Path) -> None:
+    assert name_of(module) == "service/signature.py" or "model_signing" not in packages(module)
+
+
+@pytest.mark.parametrize("module", SERVICE, ids=name_of)
+def test_nothing_reads_pickles(module: Path) -> None:
+    assert not packages(module) & {"pickle", "marshal", "shelve", "dill", "joblib"}
+
+
+@pytest.mark.parametrize("module", SERVICE, ids=name_of)
 def test_only_the_second_port_knows_of_grpc(module: Path) -> None:
     if module.parent.name != "grpc":
         assert not packages(module) & {"grpc", "google"}

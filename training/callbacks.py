@@ -9,7 +9,7 @@ from typing import Any, Self
 import keras
 import numpy as np
 
-from training.batches import ShuffledBatches
+from training.batches import Batches
 from training.errors import RunError
 from training.run import Row, Run, best_epoch, epochs_waited
 
@@ -51,7 +51,7 @@ class Interruption(keras.callbacks.Callback):  # type: ignore[misc]  # Keras shi
 class EpochSeeds(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
     """Makes the order of the images and the dropout of an epoch depend on its number alone."""
 
-    def __init__(self, batches: ShuffledBatches, seed: int) -> None:
+    def __init__(self, batches: Batches, seed: int) -> None:
         super().__init__()
         self._batches = batches
         self._seed = seed

@@ -19,7 +19,7 @@ from pydantic_settings import (
 )
 
 from training.errors import TrainingError
-from training.recipe import Augmentation, Count, Fit, Network, Recipe
+from training.recipe import Augmentation, Count, Distillation, Fit, Network, Recipe
 
 ENVIRONMENT_PREFIX = "FASHION_TRAINING_"
 
@@ -81,22 +81,34 @@ class Settings(BaseSettings):
         return init_settings, env_settings, _TomlFile(settings_cls)
 
 
-class FitSettings(Settings):
+class _TaughtSettings(Settings):
+    teacher_dir: Path | None = None
+    """Folder of the teacher's run and its answers, which several runs may share. Without it:
+    `teacher` in the run folder."""
+
+
+class FitSettings(_TaughtSettings):
     """Train the network, or go on with a run that was interrupted."""
 
     network: Network = Network()
     fit: Fit = Fit()
     augmentation: Augmentation = Augmentation()
+    distillation: Distillation | None = None
     fresh: bool = False
     """Discard what the run folder holds and start again."""
 
     @property
     def recipe(self) -> Recipe:
         """The settings that decide the weights."""
-        return Recipe(network=self.network, fit=self.fit, augmentation=self.augmentation)
+        return Recipe(
+            network=self.network,
+            fit=self.fit,
+            augmentation=self.augmentation,
+            distillation=self.distillation,
+        )
 
 
-class EvaluateSettings(Settings):
+class EvaluateSettings(_TaughtSettings):
     """Measure a finished run's best checkpoint on the test images and draw the report."""
 
     photographs: Path | None = None

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
 from training.errors import DataError
-from training.recipe import IMAGE_SIDE
+from training.recipe import IMAGE_SIDE, Fit
 
 CLASS_NAMES = (
     "T-shirt/top",
@@ -73,10 +73,8 @@ class FashionMnist:
         """Return the test images as the network takes them."""
         return Labelled(to_inputs(self.test_images), self.test_labels)
 
-    def split(
-        self, validation_fraction: float, seed: int, stratify: bool
-    ) -> tuple[Labelled, Labelled]:
-        """Split the training images.
+    def split(self, fit: Fit) -> tuple[Labelled, Labelled]:
+        """Split the training images as a training asks for.
 
         Returns:
             The training part and the validation part.
@@ -88,9 +86,9 @@ class FashionMnist:
             train_images, validation_images, train_labels, validation_labels = train_test_split(
                 to_inputs(self.train_images),
                 self.train_labels,
-                test_size=validation_fraction,
-                random_state=seed,
-                stratify=self.train_labels if stratify else None,
+                test_size=fit.validation_fraction,
+                random_state=fit.split_seed,
+                stratify=self.train_labels if fit.stratify else None,
             )
         except ValueError as error:
             raise DataError(f"{self.folder}: the images cannot be split: {error}") from error

@@ -10,10 +10,11 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from training.architecture import build_network
 from training.calibration import find_temperature, fold_temperature
 from training.config import EvaluateSettings
-from training.data import CLASS_NAMES, Labelled, Labels, load_fashion_mnist
+from training.data import CLASS_NAMES, FashionMnist, Labelled, Labels, load_fashion_mnist
 from training.novelty import Assessor, extract_features, find_threshold, fit_detector
 from training.outliers import measure_novelty
 from training.photographs import measure_photographs, read_photographs
+from training.recipe import TeacherRecipe
 from training.report import draw_report
 from training.run import Run
 
@@ -38,7 +39,7 @@ def run(settings: EvaluateSettings) -> None:
     fit = recipe.fit
     model = build_network(recipe.network)  # in float32, whatever it was trained in
     model.load_weights(finished_run.checkpoint)
-    training, validation = data.split(fit.validation_fraction, fit.seed, fit.stratify)
+    training, validation = data.split(fit)
     temperature = calibrate(model, validation) if fit.calibrate else 1.0
     model.save(finished_run.model)
     test = data.test()
@@ -46,6 +47,9 @@ def run(settings: EvaluateSettings) -> None:
     probabilities = model.predict(test.images, batch_size=PREDICT_BATCH, verbose=0)
     scores = score(probabilities, test.labels)
     scores["calibration"]["temperature"] = temperature
+    if recipe.distillation:
+        teacher_run = Run(settings.teacher_dir or finished_run.teacher)
+        scores["teacher"] = score_teacher(teacher_run, test, data)
     draw_report(finished_run.report, model, test, probabilities, finished_run.read_history())
     print("Measuring what the network does not know")
     detector = fit_detector(extract_features(model, training.images), training.labels)
@@ -65,6 +69,21 @@ def run(settings: EvaluateSettings) -> None:
         f"Test accuracy {scores['test']['accuracy']:.4f}, loss {scores['test']['loss']:.4f}; "
         f"pictures in {finished_run.report}. Next: python -m training export"
     )
+
+
+def score_teacher(teacher_run: Run, test: Labelled, data: FashionMnist) -> dict[str, Any]:
+    """Measure the teacher on the test images: the accuracy that its student cannot be asked for.
+
+    Raises:
+        RunError: there is no finished teacher, or it was trained with other data.
+    """
+    teacher_run.require_finished(data, TeacherRecipe)
+    teacher = keras.models.load_model(teacher_run.checkpoint, compile=False)
+    probabilities = teacher.predict(test.images, batch_size=PREDICT_BATCH, verbose=0)
+    return {
+        "parameters": teacher.count_params(),
+        "accuracy": float(np.mean(probabilities.argmax(axis=1) == test.labels)),
+    }
 
 
 def calibrate(model: Any, validation: Labelled) -> float:

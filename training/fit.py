@@ -11,13 +11,15 @@ import keras
 import tensorflow as tf
 
 from training.architecture import build_network
-from training.batches import ShuffledBatches
+from training.batches import Batches, LabelledBatches, one_hot
 from training.callbacks import EpochSeeds, History, Interruption, WholeBackup
 from training.config import FitSettings
-from training.data import Labelled, load_fashion_mnist
+from training.data import FashionMnist, Labelled, load_fashion_mnist
+from training.distillation import TaughtBatches, Views, answer_views
 from training.precision import dtype_policy
 from training.recipe import Fit, Recipe
 from training.run import Row, Run, best_epoch, is_finished
+from training.teacher import build_teacher
 
 STEPS_PER_EXECUTION = 16
 """Steps between returns to Python, which in so small a network take as long as a step."""
@@ -36,36 +38,57 @@ def run(settings: FitSettings) -> None:
     training_run = Run(settings.run_dir)
     if settings.fresh:
         training_run.discard()
-    training_run.begin(settings, data)
-    fit = settings.fit
+    recipe = settings.recipe
+    training_run.begin(recipe, data)
+    fit = recipe.fit
     if is_finished(training_run.read_history(), fit):
         print(f"{settings.run_dir} is complete; --fresh starts it again.")
     else:
-        training, validation = data.split(fit.validation_fraction, fit.seed, fit.stratify)
+        training, validation = data.split(fit)
         print(
             f"Training on {len(training.images):,} images, validating on "
             f"{len(validation.images):,}, from {data.folder}"
         )
-        keras.utils.set_random_seed(fit.seed)
         tf.config.experimental.enable_op_determinism()
-        model = build_network(settings.network, dtype_policy(fit.mixed_precision))
-        train(model, training, validation, training_run, settings.recipe)
+        batches: Batches = LabelledBatches(training, recipe)
+        if recipe.distillation:
+            teacher_run = Run(settings.teacher_dir or training_run.teacher)
+            views = ask_teacher(teacher_run, recipe, data)
+            batches = TaughtBatches(views, recipe.distillation, fit)
+        keras.utils.set_random_seed(fit.seed)
+        model = build_network(recipe.network, dtype_policy(fit.mixed_precision))
+        train(model, batches, validation, training_run, fit)
     _print_result(training_run.read_history())
 
 
-def train(
-    model: Any,
-    training: Labelled,
-    validation: Labelled,
-    training_run: Run,
-    recipe: Recipe,
-) -> None:
+def ask_teacher(teacher_run: Run, recipe: Recipe, data: FashionMnist) -> Views:
+    """Train the teacher and have it answer, as far as that is not done yet.
+
+    Raises:
+        RunError: the folder holds another teacher, or its training diverges.
+    """
+    if not recipe.distillation or not recipe.teacher:
+        raise ValueError("the recipe has no teacher")
+    teacher_run.begin(recipe.teacher, data)
+    fit = recipe.teacher.fit
+    training, validation = data.split(fit)
+    keras.utils.set_random_seed(fit.seed)
+    teacher = build_teacher(recipe.teacher.width, dtype_policy(fit.mixed_precision))
+    if is_finished(teacher_run.read_history(), fit):
+        teacher.load_weights(teacher_run.checkpoint)
+    else:
+        print(f"Training the teacher, {teacher.count_params():,} parameters")
+        train(teacher, LabelledBatches(training, recipe.teacher), validation, teacher_run, fit)
+    views = Views(teacher_run.folder, recipe.distillation.views)
+    answer_views(views, teacher, training, recipe.teacher)
+    return views
+
+
+def train(model: Any, batches: Batches, validation: Labelled, training_run: Run, fit: Fit) -> None:
     """Train the model until the epochs or the patience are used up.
 
     The best weights are left in the model, and with them the whole model in the run's checkpoint.
     """
-    fit = recipe.fit
-    batches = ShuffledBatches(*training, recipe)
     compile_for_training(model, fit, steps=len(batches) * fit.epochs)
     early_stopping = keras.callbacks.EarlyStopping("val_loss", mode="min", patience=fit.patience)
     checkpoint = keras.callbacks.ModelCheckpoint(
@@ -76,9 +99,9 @@ def train(
             batches,
             shuffle=False,  # by Keras, whose generator a resumed run would not find where it was
             epochs=fit.epochs,
-            validation_data=tf.data.Dataset.from_tensor_slices(tuple(validation)).batch(
-                fit.batch_size
-            ),
+            validation_data=tf.data.Dataset.from_tensor_slices(
+                (validation.images, one_hot(validation.labels))
+            ).batch(fit.batch_size),
             # The bar is redrawn in place, which only a terminal can show.
             verbose=1 if sys.stdout.isatty() else 2,
             # The history is written after the checkpoint and before the backup: whenever the
@@ -107,7 +130,7 @@ def compile_for_training(model: Any, fit: Fit, steps: int) -> None:
     """
     model.compile(
         optimizer=build_optimizer(fit, steps),
-        loss=build_loss(fit.label_smoothing),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=fit.label_smoothing),
         metrics=["accuracy"],
         steps_per_execution=STEPS_PER_EXECUTION,
     )
@@ -131,36 +154,6 @@ def build_optimizer(fit: Fit, steps: int) -> Any:
     optimizer = keras.optimizers.AdamW(rate, weight_decay=fit.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     return optimizer
-
-
-@keras.saving.register_keras_serializable("training")
-class SmoothedCrossentropy(keras.losses.Loss):  # type: ignore[misc]  # Keras ships no types
-    """Cross-entropy of class ids of which a share is spread over all classes.
-
-    Keras' own smoothing asks for one-hot labels.
-    """
-
-    def __init__(self, label_smoothing: float, name: str = "smoothed_crossentropy") -> None:
-        super().__init__(name=name)
-        self.label_smoothing = label_smoothing
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Compute the loss of each image: labels (n,), probabilities (n, 10) -> (n,)."""
-        one_hot = keras.ops.one_hot(keras.ops.reshape(y_true, [-1]), y_pred.shape[-1])
-        return keras.losses.categorical_crossentropy(
-            one_hot, y_pred, label_smoothing=self.label_smoothing
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what the loss is made again from when a checkpoint is loaded."""
-        return {"label_smoothing": self.label_smoothing, "name": self.name}
-
-
-def build_loss(label_smoothing: float) -> Any:
-    """Build the cross-entropy of class ids, smoothed where asked for."""
-    if label_smoothing:
-        return SmoothedCrossentropy(label_smoothing)
-    return "sparse_categorical_crossentropy"
 
 
 def _print_result(rows: list[Row]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from training.card_template import ABLATION, PHOTO_NOTE, PHOTOGRAPHS, SEEDS, TEMPLATE
+from training.card_template import ABLATION, PHOTO_NOTE, PHOTOGRAPHS, SEEDS, TEACHER, TEMPLATE
 
 
 def write_model_card(path: Path, manifest: dict[str, Any]) -> None:
@@ -40,6 +40,8 @@ def render(manifest: dict[str, Any]) -> str:
         validation=fit["validation_fraction"],
         stratified="stratified by class" if fit["stratify"] else "not stratified",
         seed=fit["seed"],
+        split_seed=fit["split_seed"],
+        teacher=_teacher(training["configuration"]["distillation"], scores),
         patience=fit["patience"],
         most_epochs=fit["epochs"],
         epochs=training["epochs"],
@@ -91,6 +93,18 @@ def _augmentation(augmentation: dict[str, Any]) -> str:
             "after the service's preparation; no photograph was used."
         )
     return sentence.strip()
+
+
+def _teacher(distillation: dict[str, Any] | None, scores: dict[str, Any]) -> str:
+    """Return whom the network learnt from, a sentence or nothing."""
+    if distillation is None:
+        return ""
+    return TEACHER.format(
+        epochs=distillation["teacher"]["fit"]["epochs"],
+        views=distillation["views"],
+        temperature=distillation["temperature"],
+        **scores["teacher"],
+    )
 
 
 def _class_row(name: str, row: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ Activation = Literal[
     "elu", "gelu", "leaky_relu", "linear", "relu", "selu", "sigmoid", "silu", "softplus", "tanh"
 ]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class _Group(BaseModel):
@@ -90,8 +91,10 @@ class Fit(_Group):
     """Share of each label that is spread over all classes."""
     patience: Count = 2
     """Epochs without a lower validation loss before training stops."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
-    """Seed of the split, the first weights, the order of the images and the dropout."""
+    seed: Seed = 42
+    """Seed of the first weights, the order of the images, their changes and the dropout."""
+    split_seed: Seed = 42
+    """Seed of the split into training and validation images."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the training images held out for validation."""
     mixed_precision: bool = False
@@ -121,9 +124,51 @@ class Augmentation(_Group):
         return self.flip or self.shift > 0 or self.erase > 0 or self.photo_share > 0
 
 
+class Teacher(_Group):
+    """The larger network that the network learns from, taught with the same changed images."""
+
+    width: Count = 32
+    """Number of filters of its first convolution; the last ones have eight times as many."""
+    fit: Fit = Fit()
+    """Its training."""
+
+
+class Distillation(_Group):
+    """Learning from a teacher's answers instead of the labels.
+
+    Hinton, Vinyals and Dean 2015, Distilling the Knowledge in a Neural Network,
+    https://arxiv.org/abs/1503.02531.
+    """
+
+    teacher: Teacher = Teacher()
+    """Who answers."""
+    views: Count = 16
+    """Changed views of the training images that the teacher answers, once; the epochs take turns
+    with them."""
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """What its logits are divided by: the higher, the more its doubts count."""
+
+
+class TeacherRecipe(_Group):
+    """Everything that, with the data, decides the weights of a teacher and its answers."""
+
+    width: Count
+    fit: Fit
+    augmentation: Augmentation
+
+
 class Recipe(_Group):
     """Everything that, with the data, decides the weights."""
 
     network: Network = Network()
     fit: Fit = Fit()
     augmentation: Augmentation = Augmentation()
+    distillation: Distillation | None = None
+
+    @property
+    def teacher(self) -> TeacherRecipe | None:
+        """The recipe of the teacher, which sees the changes that the network sees."""
+        if self.distillation is None:
+            return None
+        teacher = self.distillation.teacher
+        return TeacherRecipe(width=teacher.width, fit=teacher.fit, augmentation=self.augmentation)

@@ -5,13 +5,13 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from training.config import FitSettings
 from training.data import FashionMnist
 from training.errors import RunError
-from training.recipe import Fit, Recipe
+from training.recipe import Fit, Recipe, TeacherRecipe
 
+AnyRecipe = TypeVar("AnyRecipe", Recipe, TeacherRecipe)
 Row = dict[str, float]
 """One epoch of the history: loss, accuracy, val_loss, val_accuracy."""
 
@@ -43,6 +43,11 @@ class Run:
         return self.folder / "backup"
 
     @property
+    def teacher(self) -> Path:
+        """The teacher's run, if the network has one of its own."""
+        return self.folder / "teacher"
+
+    @property
     def tensorboard(self) -> Path:
         """The TensorBoard log."""
         return self.folder / "tensorboard"
@@ -64,19 +69,19 @@ class Run:
     def _evaluation(self) -> Path:
         return self.folder / "evaluation.json"
 
-    def begin(self, settings: FitSettings, data: FashionMnist) -> None:
+    def begin(self, recipe: Recipe | TeacherRecipe, data: FashionMnist) -> None:
         """Write down what the run is made of, or check that an existing run is made of the same.
 
         Raises:
             RunError: the folder holds a run of another configuration or other data.
         """
         about = {
-            "configuration": settings.recipe.model_dump(mode="json"),
+            "configuration": recipe.model_dump(mode="json"),
             "data_set": {"name": data.name, "sha256": data.digests},
         }
         if self._about.exists():
             # Compared as read: a setting that came later was at its default in an earlier run.
-            if self.read_about() != (settings.recipe, about["data_set"]):
+            if self.read_about(type(recipe)) != (recipe, about["data_set"]):
                 raise RunError(
                     f"{self.folder} holds a run of another configuration or of other data: name "
                     "another folder with --run-dir, or start again with --fresh"
@@ -87,13 +92,13 @@ class Run:
 
     def discard(self) -> None:
         """Remove the run, and nothing else that the folder may hold."""
-        for folder in (self.backup, self.tensorboard, self.report):
+        for folder in (self.backup, self.tensorboard, self.report, self.teacher):
             shutil.rmtree(folder, ignore_errors=True)
         models = self.checkpoint, self.model, self.novelty
         for file in (*models, self._about, self._history, self._evaluation):
             file.unlink(missing_ok=True)
 
-    def read_about(self) -> tuple[Recipe, dict[str, Any]]:
+    def read_about(self, kind: type[AnyRecipe] = Recipe) -> tuple[AnyRecipe, dict[str, Any]]:
         """Read the recipe and the data set of the run.
 
         Raises:
@@ -102,15 +107,15 @@ class Run:
         if not self._about.exists():
             raise RunError(f"{self.folder} holds no run: `python -m training fit` makes one")
         about = self._read_json(self._about)
-        return Recipe(**about["configuration"]), about["data_set"]
+        return kind(**about["configuration"]), about["data_set"]
 
-    def require_finished(self, data: FashionMnist) -> None:
+    def require_finished(self, data: FashionMnist, kind: type[AnyRecipe] = Recipe) -> None:
         """Check that the run is complete and that this is the data it was trained with.
 
         Raises:
             RunError: one of the two does not hold.
         """
-        recipe, data_set = self.read_about()
+        recipe, data_set = self.read_about(kind)
         if not is_finished(self.read_history(), recipe.fit) or not self.checkpoint.exists():
             raise RunError(
                 f"{self.folder} is not finished: `python -m training fit` goes on with it"

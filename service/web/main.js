@@ -33,9 +33,12 @@ let stages = [];
 /** The picture, and the one it is compared with. @type {Look[]} */
 let looks = [];
 
-/** Take a picture: the only one, or the second of two. @param {import("./picture/looks.js").Given} given */
-function give(given) {
-  const place = compare.checked && looks.length > 0 ? 1 : 0;
+/**
+ * Take a picture.
+ * @param {import("./picture/looks.js").Given} given
+ * @param {number} [place] 0: the only one, or the first of two; 1: the second
+ */
+function give(given, place = compare.checked && looks.length > 0 ? 1 : 0) {
   looks[place]?.close();
   looks[place] = new Look(given);
   change(place === 0 ? { sample: given.sample } : { other: given.sample });
@@ -55,13 +58,13 @@ async function ask(look) {
 
 /** @type {Record<News, () => void>} */
 const SHOW = {
-  picture: () => showPreparation(looks, 255),
+  picture: () => showPreparation(looks, summary.input.scale),
   answer: () => {
     fail("");
     showAnswers(looks, summary);
     showRequests(looks[0], chosen());
   },
-  prepared: () => showPreparation(looks, 255),
+  prepared: () => showPreparation(looks, summary.input.scale),
   outputs: drawNetwork,
   refused: () => {
     fail(looks.map(({ refusal }) => refusal).join(" ").trim());
@@ -83,6 +86,17 @@ function drawNetwork() {
 /** @param {string} message */
 function fail(message) {
   byId("error", HTMLElement).textContent = message;
+}
+
+/** Show one picture or two. @param {boolean} two */
+function setCompare(two) {
+  compare.checked = two;
+  byId("compare-hint", HTMLElement).hidden = !two;
+  if (two || looks.length < 2) return;
+  looks.splice(1).forEach((look) => look.close());
+  change({ other: undefined });
+  markSamples(looks.map(({ sample }) => sample));
+  write();
 }
 
 async function learnNetwork() {
@@ -122,7 +136,7 @@ async function start() {
   const { other } = state;
   await giveSample(Math.min(state.sample ?? last, last), give);
   if (other !== undefined) {
-    compare.checked = true;
+    setCompare(true);
     await giveSample(Math.min(other, last), give);
   }
 }
@@ -137,14 +151,7 @@ languages.addEventListener("change", () => {
 prepare.addEventListener("change", () => change({ prepare: /** @type {typeof state.prepare} */ (prepare.value) }));
 scale.addEventListener("change", () => change({ scale: /** @type {typeof state.scale} */ (scale.value) }));
 show.addEventListener("change", () => change({ show: /** @type {typeof state.show} */ (show.value) }));
-compare.addEventListener("change", () => {
-  byId("compare-hint", HTMLElement).hidden = !compare.checked;
-  if (compare.checked) return;
-  looks.splice(1).forEach((look) => look.close());
-  change({ other: undefined });
-  markSamples(looks.map(({ sample }) => sample));
-  write();
-});
+compare.addEventListener("change", () => setCompare(compare.checked));
 byId("sorted", HTMLInputElement).addEventListener("change", () => showAnswers(looks, summary));
 byId("request", HTMLSelectElement).addEventListener("change", () => showRequests(looks[0], chosen()));
 byId("save-answer", HTMLElement).addEventListener("click", () => {
@@ -173,8 +180,12 @@ onChange(["scale", "show"], () => {
   drawNetwork();
 });
 onChange(["layer", "channel"], () => showRequests(looks[0], chosen()));
-onChange(["sample"], () => {
-  if (state.sample !== undefined && state.sample !== looks[0]?.sample) giveSample(state.sample, give);
+onChange(["sample", "other"], async () => {
+  const { sample, other } = state;
+  if (sample !== undefined && sample !== looks[0]?.sample) await giveSample(sample, (given) => give(given, 0));
+  if (other === looks[1]?.sample) return;
+  setCompare(other !== undefined);
+  if (other !== undefined) await giveSample(other, (given) => give(given, 1));
 });
 
 async function open() {

@@ -7,7 +7,7 @@ export const decimal = (value, digits = 4) => signed(value.toFixed(digits));
 export function short(value) {
   const size = Math.abs(value);
   if (value === 0) return "0";
-  if (size >= 1000 || size < 0.001) return signed(value.toExponential(0).replace("e", "e").replace("+", ""));
+  if (size >= 1000 || size < 0.001) return signed(value.toExponential(0).replace("+", ""));
   return signed(value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3));
 }
 

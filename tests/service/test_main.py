@@ -25,9 +25,10 @@ def test_it_serves_until_told_to_stop(workers: int, free_port: int, boot_png: by
     assert "Traceback" not in log
 
 
-def test_neither_tensorflow_nor_grpc_nor_fsspec_is_loaded_by_default() -> None:
+def test_what_is_heavy_is_not_loaded_by_default() -> None:
     code = "import sys; from service.app import create_app; app = create_app();"
-    code += "app.state.repository.open(); heavy = {'tensorflow', 'grpc', 'fsspec'};"
+    code += "app.state.repository.open();"
+    code += "heavy = {'tensorflow', 'grpc', 'fsspec', 'model_signing'};"
     code += "assert not heavy & sys.modules.keys()"
     import subprocess  # noqa: PLC0415
     import sys  # noqa: PLC0415

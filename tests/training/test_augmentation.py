@@ -8,7 +8,7 @@ from tests.training.conftest import IDX_FOLDER
 from training.augmentation import augment, photo_like
 from training.data import Labelled, load_fashion_mnist
 from training.fields import field_bank
-from training.recipe import Augmentation
+from training.recipe import Augmentation, Fit
 
 EVERYTHING = Augmentation(flip=True, shift=2, erase=0.5, photo_share=0.5)
 
@@ -16,7 +16,7 @@ EVERYTHING = Augmentation(flip=True, shift=2, erase=0.5, photo_share=0.5)
 @pytest.fixture(scope="module")
 def training() -> Labelled:
     data = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
-    return Labelled(*data.split(0.5, 0, stratify=False)[0])
+    return Labelled(*data.split(Fit(validation_fraction=0.5, split_seed=0))[0])
 
 
 def test_the_form_stays_that_of_the_network_s_input(training: Labelled) -> None:

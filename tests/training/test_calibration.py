@@ -9,6 +9,7 @@ from tests.training.conftest import IDX_FOLDER, TINY_DATA, TINY_NETWORK
 from training.__main__ import main
 from training.calibration import find_temperature, fold_temperature
 from training.data import load_fashion_mnist
+from training.recipe import Fit
 from training.run import Run
 
 Floats = npt.NDArray[np.float64]
@@ -61,6 +62,6 @@ def test_a_calibrated_run_publishes_the_checkpoint_with_its_last_layer_scaled(
     for mine, original in zip(model[-2:], checkpoint[-2:], strict=True):
         np.testing.assert_allclose(mine, original / temperature, rtol=1e-5)
     data = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
-    _, validation = data.split(0.2, 42, stratify=False)
+    _, validation = data.split(Fit())
     probabilities = keras.models.load_model(run.model).predict(validation.images, verbose=0)
     assert find_temperature(probabilities, validation.labels) == pytest.approx(1, abs=0.01)

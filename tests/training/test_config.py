@@ -12,7 +12,9 @@ from training.config import (
     FitSettings,
     read_settings,
 )
+from training.recipe import Network
 
+RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.toml"))
 THREE_BLOCKS = '[{}, {"kernel_size": 5}, {"kernel_size": 9, "padding": "valid"}]'
 
 
@@ -28,6 +30,13 @@ def test_the_defaults_are_the_documented_network_and_training() -> None:
     assert (settings.fit.batch_size, settings.fit.epochs, settings.fit.patience) == (32, 20, 2)
     assert (settings.fit.seed, settings.fit.validation_fraction) == (42, 0.2)
     assert (settings.fit.learning_rate, settings.fit.stratify) == (0.001, False)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_is_one_of_the_network_of_the_lesson(path: Path) -> None:
+    recipe = fit_settings("--config", str(path)).recipe
+    assert recipe.network == Network()
+    assert (recipe.teacher is not None) == (path.stem == "distilled")
 
 
 def test_command_line_beats_environment_beats_file_beats_default(

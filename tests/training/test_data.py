@@ -10,6 +10,7 @@ from tests.training.conftest import IDX_FOLDER
 from training import data
 from training.data import DEBIAN_FOLDER, DIGESTS, load_fashion_mnist, parse_idx, to_inputs
 from training.errors import DataError
+from training.recipe import Fit
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
@@ -186,11 +187,11 @@ def test_inputs_are_divided_by_255_and_get_a_channel() -> None:
 
 def test_the_split_is_that_of_scikit_learn_and_stratified_only_if_asked() -> None:
     loaded = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
-    training, validation = loaded.split(0.2, seed=42, stratify=False)
+    training, validation = loaded.split(Fit())
     assert (len(training.labels), len(validation.labels)) == (204, 52)
-    again, _ = loaded.split(0.2, seed=42, stratify=False)
+    again, _ = loaded.split(Fit())
     np.testing.assert_array_equal(training.images, again.images)
-    stratified = loaded.split(0.25, seed=42, stratify=True)[1]
+    stratified = loaded.split(Fit(validation_fraction=0.25, stratify=True))[1]
     wanted = np.bincount(loaded.train_labels) / 4
     assert np.abs(np.bincount(stratified.labels) - wanted).max() < 1
     assert np.abs(np.bincount(validation.labels) - wanted * 0.8).max() > 1
@@ -199,4 +200,4 @@ def test_the_split_is_that_of_scikit_learn_and_stratified_only_if_asked() -> Non
 def test_a_split_that_leaves_a_part_empty_is_one_sentence() -> None:
     loaded = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
     with pytest.raises(DataError, match="cannot be split"):
-        loaded.split(0.001, seed=42, stratify=True)
+        loaded.split(Fit(validation_fraction=0.001, stratify=True))

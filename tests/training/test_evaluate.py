@@ -18,7 +18,7 @@ def one_hot(classes: list[int], confidence: float = 1.0) -> np.ndarray[tuple[int
 def test_the_scores_are_those_that_keras_measures(tiny: Published) -> None:
     test = load_fashion_mnist(IDX_FOLDER, allow_other_data=True).test()
     model = keras.models.load_model(Run(tiny.run_dir).checkpoint)
-    loss, accuracy = model.evaluate(*test, verbose=0)
+    loss, accuracy = model.evaluate(test.images, np.eye(10)[test.labels], verbose=0)
     scores = Run(tiny.run_dir).read_evaluation()
     assert scores["test"]["images"] == 64
     assert scores["test"]["accuracy"] == pytest.approx(accuracy)

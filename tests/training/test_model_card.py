@@ -59,12 +59,15 @@ def test_every_section_and_every_picture_is_there(tiny: Published, card: str) ->
 def test_the_procedure_names_every_ingredient_that_was_used(
     manifest: dict[str, Any], card: str
 ) -> None:
-    assert "Adam, learning rate 0.001, cross-entropy, 32 images a step." in card
+    assert "Adam, learning rate 0.001, cross-entropy, 32 images a step, seed 42." in card
+    assert "teacher" not in card
     changed = copy.deepcopy(manifest)
     recipe = changed["training"]["configuration"]
     recipe["fit"] |= {"weight_decay": 0.02, "schedule": "cosine", "label_smoothing": 0.05}
     recipe["fit"]["calibrate"] = True
     recipe["augmentation"] = {"flip": True, "shift": 1, "erase": 0.3, "photo_share": 0.4}
+    recipe["distillation"] = {"views": 16, "temperature": 2.0, "teacher": {"fit": {"epochs": 18}}}
+    changed["scores"]["teacher"] = {"parameters": 1_234_567, "accuracy": 0.95}
     changed["scores"]["calibration"]["temperature"] = 0.75
     rendered = render(changed)
     for phrase in (
@@ -73,6 +76,8 @@ def test_the_procedure_names_every_ingredient_that_was_used(
         "label smoothing 0.05",
         "flipped, shifted by up to 1 pixels, partly erased (30% of them)",
         "40% of each batch are instead warped",
+        "a residual network of 1,234,567 parameters, trained for 18 epochs",
+        "right on 95.00% of the test images. It answers 16 views of every training image, at temp",
         "calibrated with temperature 0.750",
         "look like photographs after preparation",
     ):

@@ -32,7 +32,7 @@ export const english = {
   kernels: "kernels", saveAll: "All maps as PNG", saveMaps: "PNG of the maps of {layer}", parameters: "parameters", kernel: "kernel", window: "window", stride: "stride",
   padding: "padding", mapsOf: "Feature maps of {layer}", kernelsOf: "Kernels of {layer}", unitsOf: "Units of {layer}",
   mapLabel: "map {channel}, colours {low} … {high}", inputMap: "the picture, in numbers from 0 to 1", kernelLabel: "kernel {channel}",
-  unitLabel: "unit {unit}: {value}", legend: "Colours from {low} to {high}",
+  unitLabel: "unit {unit}: {value}", legend: "Colours from {low} to {high}", itsLeast: "its least", itsMost: "its most",
 
   explain_input: "The picture as numbers: each pixel divided by 255, so that black is 0 and white is 1.",
   explain_convolution: "Each map is one kernel slid over everything before it: numbers times weights, added up, plus a bias, through the activation.",

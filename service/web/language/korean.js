@@ -33,7 +33,7 @@ export const korean = {
   kernels: "커널", saveAll: "모든 맵을 PNG로", saveMaps: "PNG: {layer}의 맵", parameters: "매개변수", kernel: "커널", window: "창", stride: "스트라이드",
   padding: "패딩", mapsOf: "{layer}의 특징 맵", kernelsOf: "{layer}의 커널", unitsOf: "{layer}의 유닛",
   mapLabel: "맵 {channel}, 색 {low} … {high}", inputMap: "0부터 1까지의 수로 된 사진", kernelLabel: "커널 {channel}",
-  unitLabel: "유닛 {unit}: {value}", legend: "색은 {low}부터 {high}까지",
+  unitLabel: "유닛 {unit}: {value}", legend: "색은 {low}부터 {high}까지", itsLeast: "최솟값", itsMost: "최댓값",
 
   explain_input: "수로 된 사진: 픽셀을 255로 나누어 검정은 0, 흰색은 1입니다.",
   explain_convolution: "맵마다 커널 하나가 앞 층 전체를 훑습니다. 수에 가중치를 곱해 모두 더하고, 편향을 더한 뒤 활성화 함수를 거칩니다.",

@@ -7,7 +7,7 @@ import { factsOf } from "./facts.js";
 import { channelsOf, hasMaps } from "./stages.js";
 import { state } from "../state.js";
 import { text } from "../language/text.js";
-import { classBars, kernelTile, legendOf, mapTile, unitTile } from "./tiles.js";
+import { classBars, kernelTile, legendOf, legendOfEach, mapTile, unitTile } from "./tiles.js";
 
 /** @typedef {import("./stages.js").Stage} Stage */
 /** @typedef {import("../picture/looks.js").Look} Look */
@@ -61,7 +61,7 @@ function maps(stage, looks, common, head) {
   const own = stage.kind === "input" ? greyUpTo(1) : scaleOf(planes.flat());
   const scale = state.scale === "all" && stage.kind !== "input" ? common : own;
   const perMap = state.scale === "map" && stage.kind !== "input";
-  if (!perMap) head.append(legendOf(scale));
+  head.append(perMap ? legendOfEach(scale) : legendOf(scale));
   if (stage.kind !== "input") head.append(download(name, looks[0]));
   const grid = group(stage, text("mapsOf", { layer: name }));
   for (let channel = 0; channel < channelsOf(stage); channel += 1) {
@@ -79,7 +79,7 @@ async function showKernels(stage, head, box) {
   const kernels = learned.map(({ kernel }) => /** @type {import("../api.js").Plane[]} */ (kernel));
   const common = scaleAroundZero(kernels.flat(3));
   const perMap = state.scale === "map";
-  if (!perMap) head.append(legendOf(common));
+  head.append(perMap ? legendOfEach(common) : legendOf(common));
   const grid = group(stage, text("kernelsOf", { layer: stage.layer.name }));
   grid.append(...channels.map((channel) => kernelTile(channel, kernels[channel], perMap ? scaleAroundZero(kernels[channel].flat(2)) : common, perMap)));
   rove(grid);

@@ -25,6 +25,8 @@ function holdStill(now) {
   hold.setAttribute("aria-pressed", String(now));
 }
 
+if (state.layer) holdStill(true); // a link leads to one pixel, and stays there
+
 /** @param {number} at @param {number} size */
 const within = (at, size) => Math.min(Math.max(at, 0), size - 1);
 

@@ -71,13 +71,19 @@ export function classBars(name, unit, shares) {
   return tile(unit, "", make("span", "class", garment(name)), tracks, figures);
 }
 
-/** @param {Scale} scale */
-export function legendOf(scale) {
+/**
+ * @param {Scale} scale
+ * @param {string} [low] @param {string} [high] what its ends are called
+ */
+export function legendOf(scale, low = short(scale.low), high = short(scale.high)) {
   const canvas = make("canvas");
   const ramp = Array.from({ length: 64 }, (_, i) => scale.low + (scale.high - scale.low) * i / 63);
   paint(canvas, [ramp], scale);
-  const legend = make("span", "legend", short(scale.low), canvas, short(scale.high));
+  const legend = make("span", "legend", low, canvas, high);
   legend.role = "img";
-  legend.ariaLabel = text("legend", { low: short(scale.low), high: short(scale.high) });
+  legend.ariaLabel = text("legend", { low, high });
   return legend;
 }
+
+/** Of maps that each have a scale of their own, whose ends are written under them. @param {Scale} scale any of them */
+export const legendOfEach = (scale) => legendOf(scale, text("itsLeast"), text("itsMost"));

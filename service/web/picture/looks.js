@@ -33,7 +33,7 @@ export class Look {
   }
 
   /**
-   * Ask for the answer and the preparation at once, and for what each layer makes of it after that.
+   * Ask for the answer, then for the preparation, then for what each layer makes of it.
    * @param {import("../api.js").Summary} summary
    * @param {Stage[]} stages
    * @param {string} prepare
@@ -45,12 +45,10 @@ export class Look {
     const { signal } = this.asking;
     tell("picture");
     try {
-      const preparing = askPreparation(this.picture, prepare, signal);
-      preparing.catch(() => {}); // what it fails with, the prediction fails with as well
       const { prediction, version, written } = await askPrediction(this.picture, prepare, signal);
       Object.assign(this, { prediction, version, written, refusal: "" });
       tell("answer");
-      const prepared = await preparing;
+      const prepared = await askPreparation(this.picture, prepare, signal);
       this.prepared = prepared;
       tell("prepared");
       await this.askOutputs(summary, stages, prepared.image, signal);

@@ -73,6 +73,20 @@ def test_the_body_is_not_kept_and_the_connection_goes_on(boot_png: bytes) -> Non
         connection.close()
 
 
+def test_the_last_request_of_a_connection_is_read_to_its_end() -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    with overloaded() as client:
+        connection = connect(client)
+        connection.sendall(head % len(LONG))
+        with connection.makefile("rb") as file:
+            lines = list(iter(file.readline, b"\r\n"))
+            assert lines[0].startswith(b"HTTP/1.1 503 ")
+            assert b"Connection: close\r\n" in lines
+            connection.sendall(LONG)  # A server that had hung up would answer this with a reset.
+            assert b'"overloaded"' in file.read()
+        connection.close()
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -208,6 +208,12 @@ def test_a_link_leads_to_sample_layer_map_and_pixel(open_page: Open) -> None:
         expect(page.locator(".label")).to_contain_text("Trouser")
         expect(page.locator("#what")).to_have_text("max_pooling2d_1 · map 2")
         expect(page.locator("#where")).to_contain_text("row 3, column 4")
+        page.evaluate("location.hash = '#sample=1&other=9'")
+        expect(page.locator(".label")).to_have_count(2)
+        expect(page.locator(".label").last).to_contain_text("Ankle boot")
+        page.evaluate("location.hash = '#sample=2'")
+        expect(page.locator(".label")).to_have_count(1)
+        expect(page.locator(".label")).to_contain_text("Pullover")
 
 
 @pytest.mark.parametrize(
