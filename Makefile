@@ -56,6 +56,8 @@ bench: $(VENV)/.all
 	$(BIN)/python -m benchmarks.metrics_overhead
 	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.capacity
+	$(BIN)/python -m benchmarks.request_path
+	$(BIN)/python -m benchmarks.goals
 	$(BIN)/python -m benchmarks.peers
 
 # Forty times as many damaged pictures and requests as `make test` sends.

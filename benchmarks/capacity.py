@@ -19,6 +19,7 @@ from http.client import OK, HTTPConnection
 from math import ceil
 from pathlib import Path
 
+from benchmarks.process_tree import cpu_seconds
 from benchmarks.server import service
 from benchmarks.tensor_overhead import INFER, JSON_LENGTH_HEADER, binary_request
 
@@ -132,12 +133,6 @@ def ask(connection: HTTPConnection, way: Way) -> None:
     answer = response.read()
     if response.status != OK:
         raise RuntimeError(answer.decode())
-
-
-def cpu_seconds(process: int) -> float:
-    """Return the CPU time a process has spent, in user and kernel mode."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mb(process: int) -> float:

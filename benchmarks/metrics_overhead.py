@@ -21,7 +21,7 @@ import numpy as np
 
 from service.classifier import Classifier
 from service.metrics import Metrics
-from service.observation import count_predictions, enter_network, finish, leave_network
+from service.observation import count_predictions, finish, leave_network
 from service.observer import Observer
 
 REQUESTS_A_ROUND = 5_000
@@ -63,8 +63,8 @@ def observed(directory: Path) -> Callable[[], None]:
             seen.method, seen.route, seen.status = "PUT", "/predict", 200
             for phase in ("receive", "queue", "decode"):
                 finish(phase)
-            enter_network(images)
-            leave_network()
+            finish("prepare")
+            leave_network(images)
             count_predictions(classifier, probabilities, novelty)
             finish("encode")
 

@@ -31,19 +31,30 @@ class Server:
 @contextmanager
 def service(*options: str) -> Iterator[Server]:
     """Run the service with default settings, except for `options`, until the block ends."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "service", f"--port={port}", "--log-level=error", *options]
     process = subprocess.Popen(command)
     try:
-        _wait_until_ready(port)
+        wait_until_ready(port)
         yield Server(port, process.pid)
     finally:
         process.terminate()
         process.wait()
 
 
-def _wait_until_ready(port: int) -> None:
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def wait_until_ready(port: int) -> None:
+    """Return when the service at this port is ready.
+
+    Raises:
+        TimeoutError: It is not after `STARTUP_SECONDS`.
+    """
     deadline = time.monotonic() + STARTUP_SECONDS
     while time.monotonic() < deadline:
         connection = http.client.HTTPConnection("127.0.0.1", port)
@@ -55,5 +66,5 @@ def _wait_until_ready(port: int) -> None:
             pass
         finally:
             connection.close()
-        time.sleep(0.05)
+        time.sleep(0.01)
     raise TimeoutError(f"the service is not ready after {STARTUP_SECONDS} s")

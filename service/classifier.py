@@ -10,7 +10,7 @@ from service.arrays import Assessment, Pixels, Tensor, Weights
 from service.artifact import Artifact, Layer, Manifest, verify
 from service.engines import Engine, load_engine
 from service.errors import ArtifactError
-from service.observation import count_predictions, enter_network, leave_network
+from service.observation import count_predictions, finish, leave_network
 from service.settings import EngineChoice
 
 
@@ -99,9 +99,8 @@ class Classifier:
     def to_images(self, pixels: Sequence[Pixels]) -> Tensor:
         """Reshape to (n, height, width, 1) and divide by the scale: float32 in [0, 1]."""
         spec = self.manifest.input
-        images = np.array(pixels, np.float32).reshape(-1, *spec.shape)
-        images /= np.float32(spec.scale)
-        return images
+        images: Tensor = np.divide(np.array(pixels), np.float32(spec.scale), dtype=np.float32)
+        return images.reshape(-1, *spec.shape)
 
     def weights(self, layer: Layer) -> Weights:
         """Return kernel and bias of a layer of the manifest that has parameters."""
@@ -114,16 +113,16 @@ class Classifier:
 
     def _assess(self, images: Tensor, whole: NDArray[np.bool_] | slice = slice(None)) -> Assessment:
         """Run the network; only the answers for what is `whole` are counted."""
-        enter_network(images)
+        finish("prepare")
         probabilities, novelty = self._engine.assess(images)
-        leave_network()
+        leave_network(images)
         count_predictions(self, probabilities[whole], None if novelty is None else novelty[whole])
         return Assessment(probabilities, novelty)
 
     def _feature_maps(self, images: Tensor) -> Mapping[str, Tensor]:
-        enter_network(images)
+        finish("prepare")
         outputs = self._engine.feature_maps(images)
-        leave_network()
+        leave_network(images)
         return outputs
 
     def warm_up(self) -> None:

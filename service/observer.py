@@ -44,6 +44,23 @@ class Observer:
         """Make the request the current one until the block ends; an error in it counts as ours.
 
         Args:
+            headers: As `begin` takes them.
+        """
+        seen = self.begin(headers)
+        token = current.set(seen)
+        try:
+            yield seen
+        except BaseException:
+            seen.fail()
+            raise
+        finally:
+            self.end(seen)
+            current.reset(token)
+
+    def begin(self, headers: Mapping[str, str]) -> Observation:
+        """Return the observation of a request that has just come.
+
+        Args:
             headers: `x-request-id`, `traceparent` and `tracestate`, where they were sent.
         """
         sent = headers.get("x-request-id", "")
@@ -52,20 +69,16 @@ class Observer:
         seen = Observation(self.metrics, request_id)
         if parent is not None:
             seen.trace_id = parent.trace_id
-        span = self._spans.start(parent, seen) if self._spans is not None else None
-        token = current.set(seen)
-        try:
-            yield seen
-        except BaseException:
-            seen.fail()
-            raise
-        finally:
-            if not seen.abandoned:
-                seen.end()
-                log_access(seen)
-                if self._spans is not None and span is not None:
-                    self._spans.finish(span, seen)
-            current.reset(token)
+        if self._spans is not None:
+            seen.span = self._spans.start(parent, seen)
+        return seen
+
+    def end(self, seen: Observation) -> None:
+        """Count the request, log it, and export it; it is the current one, and its answer out."""
+        seen.end()
+        log_access(seen)
+        if self._spans is not None:
+            self._spans.finish(seen)
 
     def close(self) -> None:
         """Send what traces there are. It may take some seconds and belongs in a thread."""

@@ -69,12 +69,13 @@ class SpanExporter:
         seen.traceresponse = f"00-{seen.trace_id}-{seen.span_id}-{own.trace_flags:02x}"
         return span
 
-    def finish(self, span: Span, seen: Observation) -> None:
+    def finish(self, seen: Observation) -> None:
         """Close the span of a request that has been answered, with a span for each phase.
 
         A request of many pictures goes back and forth between decoding and preparing. Its spans
         say how long each took in all, one behind the other.
         """
+        span = seen.span
         if not isinstance(span, RecordingSpan) or span.start_time is None:  # It is not sampled.
             return
         span.update_name(f"{seen.method} {seen.route}")

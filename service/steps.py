@@ -52,6 +52,11 @@ class Step(NamedTuple):
 _recorded: ContextVar[list[Step] | None] = ContextVar("_recorded", default=None)
 
 
+def somebody_looks() -> bool:
+    """Say whether what is shown is recorded in this context."""
+    return _recorded.get() is not None
+
+
 def show(step: Step) -> None:
     """Tell what was done to a picture, if anybody looks."""
     steps = _recorded.get()

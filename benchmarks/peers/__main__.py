@@ -5,9 +5,10 @@
 In each round every contender is started in its turn, alone, and asked: one picture a request as a
 PNG and as JSON numbers, on 16 connections and on one. The service and the script are asked on more
 connections and with more pictures as well. Ratios are taken within a round, so that a machine that
-slows down slows both sides. Peers get environments of their own in .venv-peers; one that does not
-run here is named, not left out. Writes results/peers.json, results/peers.png and PEERS.md; a round
-takes about two and a half minutes. Needs wrk.
+slows down slows both sides; the processor time that an answer costs all processes of a server is
+counted as well, which depends less on who else is busy on the machine. Peers get environments of
+their own in .venv-peers; one that does not run here is named, not left out. Writes
+results/peers.json, results/peers.png and PEERS.md; a round takes about three minutes. Needs wrk.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from benchmarks.peers.environments import ENVIRONMENTS, ROOT
 from benchmarks.peers.generator import load
 from benchmarks.peers.processes import DoesNotRunError, Running, running
 from benchmarks.peers.report import draw, machine, table
-from benchmarks.request_path import alone_per_second
+from benchmarks.request_path import alone_us
 from service.artifact import INT8_FLATBUFFER
 from service.settings import Settings
 from service.sources import open_source
@@ -60,7 +61,7 @@ def measure(chosen: list[Contender], rounds: int, seconds: int) -> dict[str, Any
     absent: dict[str, str] = {}
     limits: list[dict[str, float]] = []
     for _ in tqdm(range(rounds), desc="rounds", unit="round"):
-        limits.append(alone_per_second(Path(settings["FLATBUFFER"]), seconds))
+        limits.append(alone_us(Path(settings["FLATBUFFER"]), seconds))
         for contender in tqdm(chosen, desc="contenders", leave=False):
             if contender.name in absent:
                 continue
@@ -88,32 +89,42 @@ def _measure_one(contender: Contender, server: Running, seconds: int) -> dict[st
     result: dict[str, Any] = {"first_answer_seconds": server.first_answer_seconds}
     for form, request in contender.requests.items():
         load(server.port, request, connections=CONNECTIONS, seconds=WARM_UP_SECONDS)
+        before = server.cpu_seconds()
         busy = load(server.port, request, connections=CONNECTIONS, seconds=seconds)
+        spent = server.cpu_seconds() - before
+        if not busy.requests:
+            raise DoesNotRunError(f"no answer within {seconds} s under load")
         quiet = load(server.port, request, connections=1, seconds=max(1, seconds // 2))
         result[form] = {
             "rate": busy.rate,
-            "p50_ms": busy.p50_ms,
-            "p90_ms": busy.p90_ms,
-            "p99_ms": busy.p99_ms,
-            "p50_ms_of_one_connection": quiet.p50_ms,
+            "cpu_us": 1e6 * spent / busy.requests,
+            "percentiles_ms": list(busy.percentiles_ms.items()),
+            "p99_ms": busy.percentiles_ms[99],
+            "p50_ms_of_one_connection": quiet.percentiles_ms[50],
         }
     result["proportional_mib"] = server.proportional_mib()
     if contender.name in (SERVICE, SCRIPT):
-        result |= _scaling(server.port, contender.requests["PNG"])
+        result |= _scaling(server, contender.requests["PNG"])
     return result
 
 
-def _scaling(port: int, png: Request) -> dict[str, dict[int, float]]:
+def _scaling(server: Running, png: Request) -> dict[str, dict[int, float]]:
     return {
-        "rate_by_connections": {
-            count: load(port, png, connections=count, seconds=1).rate
-            for count in SCALING_CONNECTIONS
+        "cpu_us_by_connections": {
+            count: _cpu_us(server, png, connections=count) for count in SCALING_CONNECTIONS
         },
-        "images_a_second_by_batch": {
-            images: images * load(port, batch(images), connections=2, seconds=1).rate
+        "cpu_us_an_image_by_batch": {
+            images: _cpu_us(server, batch(images), connections=2) / images
             for images in SCALING_IMAGES
         },
     }
+
+
+def _cpu_us(server: Running, request: Request, *, connections: int) -> float:
+    """Return the microseconds of processor time that a server spends on a request."""
+    before = server.cpu_seconds()
+    answered = load(server.port, request, connections=connections, seconds=1).requests
+    return 1e6 * (server.cpu_seconds() - before) / max(1, answered)
 
 
 def _model_paths() -> dict[str, str]:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,16 +19,14 @@ class Load:
     """What came of a stretch of load.
 
     Attributes:
+        requests: Answers in all.
         rate: Answers a second.
-        p50_ms: Median time to an answer.
-        p90_ms: Time that nine of ten stayed within.
-        p99_ms: Time that 99 of 100 stayed within.
+        percentiles_ms: By percent, the time that so many of a hundred answers stayed within.
     """
 
+    requests: int
     rate: float
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
+    percentiles_ms: Mapping[float, float]
 
 
 def load(port: int, request: Request, *, connections: int, seconds: int) -> Load:
@@ -55,8 +54,7 @@ def load(port: int, request: Request, *, connections: int, seconds: int) -> Load
     if counts["errors"]:
         raise RuntimeError(f"{counts['errors']} of {counts['requests']} requests failed")
     return Load(
+        requests=counts["requests"],
         rate=counts["requests"] / (counts["duration_us"] / 1e6),
-        p50_ms=counts["p50_us"] / 1000,
-        p90_ms=counts["p90_us"] / 1000,
-        p99_ms=counts["p99_us"] / 1000,
+        percentiles_ms={percent: us / 1000 for percent, us in counts["percentiles_us"]},
     )

@@ -8,9 +8,12 @@ file:close()
 
 function done(summary, latency)
   local errors = summary.errors
+  local steps = {}
+  for _, percent in ipairs({1, 5, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9}) do
+    table.insert(steps, string.format("[%g, %d]", percent, latency:percentile(percent)))
+  end
   io.write(string.format(
-    '{"requests": %d, "duration_us": %d, "p50_us": %d, "p90_us": %d, "p99_us": %d, "errors": %d}\n',
-    summary.requests, summary.duration, latency:percentile(50), latency:percentile(90),
-    latency:percentile(99), errors.connect + errors.read + errors.write + errors.status
-    + errors.timeout))
+    '{"requests": %d, "duration_us": %d, "percentiles_us": [%s], "errors": %d}\n',
+    summary.requests, summary.duration, table.concat(steps, ", "), errors.connect + errors.read
+    + errors.write + errors.status + errors.timeout))
 end

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.peers.contenders import Contender, Request
 from benchmarks.peers.environments import ROOT
+from benchmarks.process_tree import cpu_seconds, family, proportional_mib
 
 STARTUP_SECONDS = 120
 STOP_SECONDS = 20
@@ -39,7 +40,11 @@ class Running:
 
     def proportional_mib(self) -> float:
         """Return the memory of the process and all below it, shared pages in proportion (PSS)."""
-        return sum(_proportional_kib(pid) for pid in _family(self.pid)) / 1024
+        return proportional_mib(self.pid)
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time they have spent."""
+        return cpu_seconds(self.pid)
 
 
 @contextmanager
@@ -107,32 +112,12 @@ def _wait_for_answer(
     raise DoesNotRunError(f"no answer (last status {status or 'none'}); see {log.name}")
 
 
-def _family(pid: int) -> list[int]:
-    """Return a process and all that descend from it."""
-    family = [pid]
-    for member in family:
-        try:
-            for task in Path(f"/proc/{member}/task").iterdir():
-                family += map(int, (task / "children").read_text().split())
-        except OSError:  # It has ended meanwhile.
-            continue
-    return family
-
-
-def _proportional_kib(pid: int) -> int:
-    try:
-        content = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:
-        return 0
-    return next(int(line.split()[1]) for line in content.splitlines() if line.startswith("Pss:"))
-
-
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    family = _family(process.pid)
+    members = family(process.pid)
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)
-    for pid in family:  # Those that outlive their parent.
+    for pid in members:  # Those that outlive their parent.
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:

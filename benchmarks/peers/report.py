@@ -15,6 +15,8 @@ from benchmarks.peers.environments import REQUIREMENTS
 
 Round = dict[str, Any]
 
+_OWN, _OTHER = "#c4511b", "#7d8ca3"
+
 _VERSIONS = ("fastapi", "uvicorn", "ai-edge-litert", "pillow", "numpy")
 
 
@@ -45,12 +47,13 @@ def table(results: dict[str, Any]) -> str:
         f"{results['machine']['cores']} cores, {results['rounds']} interleaved rounds of "
         f"{results['seconds']} s on {results['measured']}. Figures are medians; ratios are taken "
         "within a round, with the lowest and the highest behind them. A ratio above 1 says that "
-        "the service is faster. The service has everything on: validation, limits, admission, "
-        "metrics, request ids.",
+        "the service is faster. CPU is the processor time of all processes of a server for an "
+        "answer, with how many times the service's it is. The service has everything on: "
+        "validation, limits, admission, metrics, request ids.",
         "",
-        "| server | PNG/s | service ÷ it | JSON/s | service ÷ it | p50 ms, 1 conn. | p99 ms | "
-        "MiB (PSS) | first answer s |",
-        "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
+        "| server | PNG/s | service ÷ it | CPU µs | JSON/s | service ÷ it | CPU µs | "
+        "p50 ms, 1 conn. | p99 ms | MiB (PSS) | first answer s |",
+        "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
     ]
     for name, of in rounds.items():
         reference = rounds.get(f"{SERVICE}, 2 workers" if "2 workers" in name else SERVICE, of)
@@ -79,36 +82,41 @@ def table(results: dict[str, Any]) -> str:
 
 def _rate_cells(reference: list[Round], of: list[Round], form: str) -> list[str]:
     if form not in of[0]:
-        return ["–", "–"]
+        return ["–", "–", "–"]
     rate = _median(of, lambda r: r[form]["rate"], "{:,.0f}")
+    cpu = _median(of, lambda r: r[form]["cpu_us"], "{:,.0f}")
     if of is reference:
-        return [rate, "1"]
-    ratios = [a[form]["rate"] / b[form]["rate"] for a, b in zip(reference, of, strict=False)]
-    middle = statistics.median(ratios)
-    return [rate, f"**{middle:.2f}** ({min(ratios):.2f}…{max(ratios):.2f})"]
+        return [rate, "1", cpu]
+    faster = [a[form]["rate"] / b[form]["rate"] for a, b in zip(reference, of, strict=False)]
+    cheaper = [b[form]["cpu_us"] / a[form]["cpu_us"] for a, b in zip(reference, of, strict=False)]
+    return [rate, _spread(faster), f"{cpu}: {_spread(cheaper)}"]
+
+
+def _spread(ratios: list[float]) -> str:
+    return f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f}…{max(ratios):.2f})"
 
 
 def _limit_lines(results: dict[str, Any]) -> list[str]:
-    """Say what share of decoding and inference alone, on one core, the service reaches."""
+    """Say what share of the service's processor time is decoding and inference."""
     service = results["contenders"].get(SERVICE)
     if service is None:
         return []
     shares = []
     for form in ("PNG", "JSON"):
         ratios = [
-            r[form]["rate"] / limit[form]
+            limit[form] / r[form]["cpu_us"]
             for r, limit in zip(service, results["limits"], strict=True)
         ]
         shares.append(f"{100 * statistics.median(ratios):.0f} % for {form}")
     return [
-        "Of what decoding and inference alone do in a loop, on one core and without HTTP, one "
-        f"worker reaches {' and '.join(shares)}."
+        "Decoding and inference alone, in a loop and without HTTP, take "
+        f"{' and '.join(shares)} of the processor time that the service takes for an answer."
     ]
 
 
-def _one_picture(of: Round) -> dict[str, float]:
+def _one_picture(of: Round) -> dict[str, Any]:
     """Return what was measured with a picture file, or, of who takes none, with numbers."""
-    measured: dict[str, float] = of["PNG" if "PNG" in of else "JSON"]
+    measured: dict[str, Any] = of["PNG" if "PNG" in of else "JSON"]
     return measured
 
 
@@ -117,20 +125,20 @@ def _median(of: list[Round], value: Callable[[Round], float], form: str) -> str:
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
-    """Draw throughput, latency, memory and start of all, and how service and script scale."""
+    """Draw throughput, cost, memory, start and latency of all, and how service and script scale."""
     rounds: dict[str, list[Round]] = results["contenders"]
-    figure = Figure(figsize=(13, 7), layout="constrained")
-    axes: Any = figure.subplots(2, 3)
+    figure = Figure(figsize=(17, 7), layout="constrained")
+    axes: Any = figure.subplots(2, 4)
     bars: list[tuple[str, Callable[[Round], float]]] = [
         ("pictures a second, one a request", lambda r: _one_picture(r)["rate"]),
-        ("99th percentile, ms", lambda r: _one_picture(r)["p99_ms"]),
+        ("processor time an answer, µs", lambda r: _one_picture(r)["cpu_us"]),
         ("memory, MiB (PSS)", lambda r: r["proportional_mib"]),
         ("seconds to the first answer", lambda r: r["first_answer_seconds"]),
     ]
     names = list(rounds)[::-1]
-    for axis, (title, value) in zip(axes.flat, bars, strict=False):
+    for axis, (title, value) in zip(axes[0], bars, strict=True):
         middle = [statistics.median(map(value, rounds[name])) for name in names]
-        colours = ["#c4511b" if name.startswith(SERVICE) else "#7d8ca3" for name in names]
+        colours = [_OWN if name.startswith(SERVICE) else _OTHER for name in names]
         axis.barh(names, middle, color=colours)
         for index, number in enumerate(middle):
             axis.annotate(
@@ -139,15 +147,20 @@ def draw(results: dict[str, Any], path: Path) -> None:
                 va="center",
                 fontsize=8,
             )
-        axis.set_title(title, fontsize=10)
+        if axis is not axes[0][0]:
+            axis.set_yticks([])
         axis.margins(x=0.18)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=8)
+        _finish(axis, title)
+    _draw_latency(axes[1][0], rounds)
     for axis, key, title in (
-        (axes.flat[4], "rate_by_connections", "PNGs a second by connections"),
-        (axes.flat[5], "images_a_second_by_batch", "pictures a second by batch"),
+        (axes[1][1], "cpu_us_by_connections", "processor time an answer, µs, by connections"),
+        (
+            axes[1][2],
+            "cpu_us_an_image_by_batch",
+            "processor time a picture, µs, by pictures (JSON)",
+        ),
     ):
-        for name, colour in ((SERVICE, "#c4511b"), (SCRIPT, "#7d8ca3")):
+        for name, colour in ((SERVICE, _OWN), (SCRIPT, _OTHER)):
             if name not in rounds:
                 continue
             steps = list(rounds[name][0][key])
@@ -155,8 +168,45 @@ def draw(results: dict[str, Any], path: Path) -> None:
             axis.plot([int(step) for step in steps], middle, "o-", color=colour, label=name)
         axis.set_xscale("log", base=2)
         axis.set_ylim(bottom=0)
-        axis.set_title(title, fontsize=10)
         axis.legend(fontsize=8, frameon=False)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=8)
-    figure.savefig(path, dpi=90)
+        _finish(axis, title)
+    about = results["machine"]
+    axes[1][3].axis("off")
+    axes[1][3].text(
+        0,
+        1,
+        f"{about['processor']}, {about['cores']} cores, with the load generator\n"
+        f"{results['connections']} connections, {results['rounds']} rounds, {results['measured']}\n"
+        + "\n".join(f"{name} {number}" for name, number in about["versions"].items())
+        + "\n"
+        + "\n".join(about["peers"]),
+        va="top",
+        fontsize=8,
+    )
+    figure.savefig(path, dpi=80)
+
+
+def _draw_latency(axis: Any, rounds: dict[str, list[Round]]) -> None:
+    """Draw how long answers take on 16 connections, from the quickest to the slowest."""
+    for index, (name, of) in enumerate(rounds.items()):
+        percents = [percent for percent, _ in _one_picture(of[0])["percentiles_ms"]]
+        curves = [[ms for _, ms in _one_picture(r)["percentiles_ms"]] for r in of]
+        middle = [statistics.median(column) for column in zip(*curves, strict=True)]
+        own = name.startswith(SERVICE)
+        axis.plot(
+            middle,
+            percents,
+            color=_OWN if own else f"C{index}",
+            linestyle="--" if "2 workers" in name else "-",
+            linewidth=2 if own else 1,
+            label=name,
+        )
+    axis.set_xscale("log")
+    axis.legend(fontsize=6, frameon=False)
+    _finish(axis, "percent of answers within so many ms, 16 connections")
+
+
+def _finish(axis: Any, title: str) -> None:
+    axis.set_title(title, fontsize=10)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=8)

@@ -1,168 +1,195 @@
-"""The server's HTTP connections: with a limit on what comes before a request, and a short way."""
+"""The server's HTTP connections: a short way for the common request, the application for others."""
 
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
+from service.api.bounded_head import BoundedHeadProtocol
+from service.api.heads import Head, KnownHead, read_head
+from service.api.predict import SHORT_BODY_BYTES
 from service.api.short_way import SHORT_WAY, ShortWay
-
-HEAD_SECONDS = 10.0
-"""From the first byte of a request, or from the connection, to the end of its headers."""
-
-MAX_HEAD_BYTES = 64 * 1024
-"""Of a request line and headers. One read more may be in memory before it is noticed."""
 
 BODY_PATIENCE_SECONDS = 0.05
 """How long the short way waits for a body that many clients send behind the headers."""
 
 
-class BoundedHeadProtocol(HttpToolsProtocol):
-    """Closes connections whose headers come too slowly (408) or never end (431).
+class ServiceProtocol(BoundedHeadProtocol):
+    """Has the short way answer what may go there, and hands all else to the application.
 
-    uvicorn bounds the idle time between two requests, and leaves bodies to the application; the
-    headers between the two are left to whoever sends them.
+    What goes there is kept until it is answered, so that the application can still have it: parsed
+    if the parser has seen it, and as it came if it was recognised before that.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._head_bytes = 0
-        self._is_in_head = False
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._expect_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._head_complete()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._is_in_head and self._head_timer is None:
-            self._expect_head()
-        if self._head_timer is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(b"431 Request Header Fields Too Large")
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._is_in_head = True  # A timer is only worth its time if it ends in another packet.
-
-    def on_headers_complete(self) -> None:
-        self._head_complete()
-        super().on_headers_complete()
-
-    def _expect_head(self) -> None:
-        self._head_bytes = 0
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._refuse, b"408 Request Timeout")
-
-    def _head_complete(self) -> None:
-        self._is_in_head = False
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _refuse(self, status: bytes) -> None:
-        self._head_complete()
-        # Behind answers that are under way, nobody would know which request this is about.
-        if not self.transport.is_closing() and not self._is_answering:
-            self.transport.write(
-                b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-            )
-        self.transport.close()
-
-    @property
-    def _is_answering(self) -> bool:
-        """Whether the application has a request of this connection that it has not answered."""
-        return self.cycle is not None and not self.cycle.response_complete
-
-
-class ServiceProtocol(BoundedHeadProtocol):
-    """Answers what may go the short way itself, and hands all else to the application."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
         self._short_way: ShortWay | None = self.app_state.get(SHORT_WAY)
-        self._is_short = False
+        self._waits = False
+        self._is_between = True
+        self._known: KnownHead | None = None
+        self._recognised = b""
+        self._head: Head | None = None
         self._body = b""
+        self._is_whole = False
+        self._keeps_alive = True
         self._body_timer: asyncio.TimerHandle | None = None
+        # Of what the parser is fed at once:
+        self._begun = self._body_bytes = 0
+        self._new_head: Head | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._leave_short_way()
+        self._forget()
         super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        self._hurry()  # Whoever sends no more may well wait for an answer.
+        super().eof_received()
 
     def shutdown(self) -> None:
-        if self._is_short:  # It would be taken for an idle connection.
-            self._take_usual_way()
+        self._hurry()
+        if self._head is not None or self._recognised:  # It would be taken for idle.
+            self.take_usual_way()
         super().shutdown()
 
     def data_received(self, data: bytes) -> None:
+        self._hurry()
+        if self._recognised:
+            data = self._recognised + data
+            self._forget()
+        if not self._recognises(data):
+            self._feed(data)
+
+    def _recognises(self, data: bytes) -> bool:
+        """Return whether this is a known head with a body, or the beginning of one."""
+        if (
+            self._known is None
+            or not self._is_between
+            or self._is_answering
+            or self.flow.write_paused
+            or (found := self._known.match(data)) is None
+        ):
+            return False
+        start, length = found
+        missing = start + length - len(data)
+        if missing < 0 or not 0 < length <= SHORT_BODY_BYTES:
+            return False
+        self._unset_keepalive_if_required()
+        self._recognised = data
+        if missing:
+            self._expect_body()
+        else:
+            self._keeps_alive = True
+            self._ask(self._known.head, data[start:])
+        return True
+
+    def _feed(self, data: bytes) -> None:
+        """Hand data to the parser, and learn what the head in it looks like."""
+        was_between = self._is_between
+        self._begun = self._body_bytes = 0
+        self._new_head = None
         super().data_received(data)
-        if self._is_short and self._body_timer is None:
-            self._body_timer = self.loop.call_later(BODY_PATIENCE_SECONDS, self._take_usual_way)
+        if self._new_head is not None and was_between and self._begun == 1:
+            head = data[: len(data) - self._body_bytes]
+            self._known = KnownHead.learn(head, self._new_head)
+        if self._head is not None and not self._is_whole and self._body_timer is None:
+            self._expect_body()
 
     def on_message_begin(self) -> None:
+        self._hurry()
+        self._begun += 1
+        self._is_between = False
         # A request in the same packet as the one before it is no idle time.
         self._unset_keepalive_if_required()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._is_short = (
+        if (
             self._short_way is not None
+            and not self._recognised
             and not self._is_answering
             and not self.flow.write_paused
             and not self.root_path
             and self.parser.get_http_version() == "1.1"
-            and self._short_way.takes(self.parser.get_method(), self.url, self.headers)
-        )
-        if self._is_short:
-            self._head_complete()
-        else:
+        ):
+            self._head = read_head(self.parser.get_method(), self.url, self.headers)
+        if self._head is None:
             super().on_headers_complete()
+            return
+        self._head_complete()
+        self._keeps_alive = self.parser.should_keep_alive()
+        if self._keeps_alive:
+            self._new_head = self._head
 
     def on_body(self, body: bytes) -> None:
-        if self._is_short:
+        self._body_bytes += len(body)
+        if self._head is not None:
             self._body += body
         else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._is_short:
-            assert self._short_way is not None  # noqa: S101 (it was asked)
-            answer = self._short_way.answer(
-                self.parser.get_method(), self.headers, self._body, self.client
-            )
-            if answer is not None:
-                self._leave_short_way()
-                self._respond(*answer)
-                return
-            self._take_usual_way()
-        super().on_message_complete()
+        self._is_between = True
+        if self._head is not None:
+            self._is_whole = True
+            self._ask(self._head, self._body)
+        else:
+            super().on_message_complete()
 
-    def _respond(self, headers: bytes, body: bytes) -> None:
+    def _expect_body(self) -> None:
+        self._body_timer = self.loop.call_later(BODY_PATIENCE_SECONDS, self.take_usual_way)
+
+    def _ask(self, head: Head, body: bytes) -> None:
+        assert self._short_way is not None  # noqa: S101 (the head is from there)
+        self._stop_body_timer()  # It may be due before the answer is.
+        self._waits = True
+        if not self._short_way.ask(self, head, body):
+            self.take_usual_way()
+
+    def _hurry(self) -> None:
+        """Have a request answered before anything else happens on the connection."""
+        if self._waits:
+            assert self._short_way is not None  # noqa: S101 (it was asked)
+            self._short_way.answer()
+
+    def take_answer(self, headers: bytes, body: bytes) -> None:
+        """Send an answer of the short way; see `short_way.Asker`."""
+        self._forget()
+        if self.transport.is_closing():
+            return
         lines = [b"HTTP/1.1 200 OK\r\n"]
         for name, value in self.server_state.default_headers:
             lines += (name, b": ", value, b"\r\n")
-        keep_alive = self.parser.should_keep_alive()
-        lines += (headers, b"\r\n" if keep_alive else b"connection: close\r\n\r\n", body)
+        lines += (headers, b"\r\n" if self._keeps_alive else b"connection: close\r\n\r\n", body)
         self.transport.write(b"".join(lines))
-        if not keep_alive:
+        if not self._keeps_alive:
             self.transport.close()
         self.on_response_complete()
 
-    def _take_usual_way(self) -> None:
-        body = self._body
-        self._leave_short_way()
-        super().on_headers_complete()
-        if body:
-            super().on_body(body)
+    def take_usual_way(self) -> None:
+        """Hand the application what has come of a request; see `short_way.Asker`."""
+        recognised, body, is_whole = self._recognised, self._body, self._is_whole
+        is_parsed = self._head is not None
+        if self.transport.is_closing():
+            self._forget()
+        elif recognised:
+            self._waits = False
+            super().data_received(recognised)
+            self._forget()
+        elif is_parsed:
+            self._forget()
+            super().on_headers_complete()
+            # The parser has forgotten what it was asked for if the message is over.
+            self.cycle.keep_alive = self.cycle.keep_alive and self._keeps_alive
+            if body:
+                super().on_body(body)
+            if is_whole:
+                super().on_message_complete()
 
-    def _leave_short_way(self) -> None:
-        self._is_short = False
-        self._body = b""
+    def _forget(self) -> None:
+        self._waits = self._is_whole = False
+        self._head = None
+        self._body = self._recognised = b""
+        self._stop_body_timer()
+
+    def _stop_body_timer(self) -> None:
         if self._body_timer is not None:
             self._body_timer.cancel()
             self._body_timer = None

@@ -71,8 +71,8 @@ class FairProtocol(ServiceProtocol):
             super().data_received(data)
 
     def on_message_begin(self) -> None:
+        super().on_message_begin()  # It may answer the one before.
         self._is_in_message = True
-        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         if (

@@ -5,19 +5,28 @@ the router; together they take longer than decoding and the network do for a pic
 set. A request that is small, has arrived whole and asks for nothing special is answered here, by
 the functions that the route uses. All others take the usual way, and so does whatever goes wrong:
 an attempt that leads to no answer leaves no trace, and the usual way says what is the matter.
+
+What has arrived by the time the event loop has looked at all its connections goes through the
+network together: nobody waits for anybody who is not there, and under load the network's weights
+are fetched from memory once for many.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
 
 from starlette.datastructures import State
 
-from service.admission import Admission, GiveWay
+from service.admission import Admission, GiveWay, Ticket
 from service.api.headers import SECURITY_HEADERS
-from service.api.pictures import Upload, media_type_of
-from service.api.predict import SHORT_BODY_BYTES, classify
+from service.api.heads import Head
+from service.api.pictures import Upload, decode
+from service.api.predictions import write_answer, write_predictions
+from service.classifier import Classifier
+from service.images import PreparedImage
 from service.keys import KeyRing
 from service.lanes import Lanes
-from service.observation import Observation
+from service.observation import Observation, begin, current
 from service.observer import Observer
 from service.repository import Repository
 from service.settings import Settings
@@ -25,26 +34,52 @@ from service.settings import Settings
 SHORT_WAY = "short_way"
 """Under which the application's lifespan hands it to the server's connections."""
 
-_METHODS = {b"POST": "POST", b"PUT": "PUT"}
-_PATH = "/predict"
+MOST_TOGETHER = 32
+"""Images from which on nobody else is waited for: from here on the network gains nothing."""
 
-_UNUSUAL = {
-    b"content-encoding",
-    b"expect",
-    b"forwarded",
-    b"transfer-encoding",
-    b"upgrade",
-    b"x-forwarded-for",
-    b"x-request-timeout",
-}
-"""Headers with which a request asks for more than is done here."""
+_PATH = "/predict"
 
 _FIXED_HEADERS = b"".join(
     f"{name.lower()}: {value}\r\n".encode()
     for name, value in {"Content-Type": "application/json", **SECURITY_HEADERS}.items()
 )
 
-Headers = Sequence[tuple[bytes, bytes]]
+
+class Asker(Protocol):
+    """A connection that waits for an answer."""
+
+    client: tuple[str, int] | None
+    """Address and port."""
+
+    def take_answer(self, headers: bytes, body: bytes) -> None:
+        """Be answered with status 200.
+
+        Args:
+            headers: Each with its line end.
+            body: JSON.
+        """
+
+    def take_usual_way(self) -> None:
+        """Be told that there is no answer here."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A request whose pictures are decoded."""
+
+    asker: Asker
+    head: Head
+    seen: Observation
+    ticket: Ticket
+    images: list[PreparedImage]
+
+    def leave(self, answer: tuple[bytes, bytes] | None) -> None:
+        """Give the place back, and tell the asker."""
+        self.ticket.__exit__()
+        if answer is None:
+            self.asker.take_usual_way()
+        else:
+            self.asker.take_answer(*answer)
 
 
 class ShortWay:
@@ -58,67 +93,108 @@ class ShortWay:
         self._lanes: Lanes = state.lanes
         self._observer: Observer = state.observer
         self._keys: KeyRing | None = state.keys
+        self._waiting: list[_Waiting] = []
+        self._images = 0
+        self._classifier: Classifier | None = None
+        """Of those who wait."""
 
-    def takes(self, method: bytes, target: bytes, headers: Headers) -> bool:
-        """Say whether a request may go this way once its body is there.
-
-        Args:
-            method: HTTP's.
-            target: Path and query as sent.
-            headers: With names in lower case.
-        """
-        if target != b"/predict" or method not in _METHODS:
-            return False
-        length = None
-        for name, value in headers:
-            if name in _UNUSUAL:
-                return False
-            if name == b"content-length":
-                length = int(value)
-        return length is not None and 0 < length <= SHORT_BODY_BYTES
-
-    def answer(
-        self, method: bytes, headers: Headers, body: bytes, client: tuple[str, int] | None
-    ) -> tuple[bytes, bytes] | None:
-        """Return headers and body of an answer with status 200, or None if there is to be another.
+    def ask(self, asker: Asker, head: Head, body: bytes) -> bool:
+        """Take a request in; return whether its asker will be told of an answer.
 
         Args:
-            method: HTTP's, one that `takes` has let through.
-            headers: With names in lower case.
+            asker: Will be told before the event loop looks at its connections again.
+            head: Of the request.
             body: All of it.
-            client: Address and port.
-
-        Returns:
-            The headers, each with its line end, and JSON.
         """
-        sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-        with self._observer.observe(sent) as seen:
-            seen.finish("receive")
-            try:
-                document = self._predict(seen, sent, body)
-            except (Exception, GiveWay):
-                seen.abandon()
-                return None
-            seen.method, seen.target, seen.route, seen.status = _METHODS[method], _PATH, _PATH, 200
-            if client is not None:
-                seen.client = f"{client[0]}:{client[1]}"
-            trace = f"traceresponse: {seen.traceresponse}\r\n" if seen.traceresponse else ""
-            head = f"content-length: {len(document)}\r\nx-request-id: {seen.request_id}\r\n{trace}"
-            return head.encode() + _FIXED_HEADERS, document
+        seen = self._observer.begin(head.sent)
+        token = current.set(seen)
+        try:
+            self._take_in(asker, head, body, seen)
+        except (Exception, GiveWay):
+            return False
+        finally:
+            current.reset(token)
+        if self._images >= MOST_TOGETHER:
+            self.answer()
+        elif len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self.answer)
+        return True
 
-    def _predict(self, seen: Observation, sent: Mapping[str, str], body: bytes) -> bytes:
+    def _take_in(self, asker: Asker, head: Head, body: bytes, seen: Observation) -> None:
+        seen.finish("receive")
         if self._keys is not None:
-            key = self._keys.identify(sent)
+            key = self._keys.identify(head.sent)
             key.require("predict")
             seen.key = key.name
-        content_type = sent.get("content-type", "")
-        upload = Upload(media_type_of(content_type), content_type, body)
         with self._admission.admit() as ticket:
             ticket.hold_bytes(len(body))
             ticket.start_clock(self._settings.deadline_seconds)
             classifier = self._repository.classifier()
+            upload = Upload(head.media_type, head.content_type, body)
+            images = self._lanes.run_here(
+                lambda: self._read(upload, classifier, ticket, seen), ticket
+            )
+            if classifier is not self._classifier:
+                self.answer()
+                self._classifier = classifier
+            self._waiting.append(_Waiting(asker, head, seen, ticket, images))
+            self._images += len(images)
+            ticket.__enter__()  # Until it is answered.
 
-            def job() -> bytes:
-                return classify(upload, classifier, self._settings, "auto", None, ticket)
+    def _read(
+        self, upload: Upload, classifier: Classifier, ticket: Ticket, seen: Observation
+    ) -> list[PreparedImage]:
+        begin(classifier)
+        images = decode(
+            upload, prepare="auto", classifier=classifier, settings=self._settings, ticket=ticket
+        )
+        seen.finish("prepare")
+        ticket.check()
+        return images
 
-            return self._lanes.run_here(job, ticket)
+    def answer(self) -> None:
+        """Answer all who wait."""
+        waiting, classifier = self._waiting, self._classifier
+        self._waiting, self._images, self._classifier = [], 0, None
+        if classifier is None:
+            return
+        for one in waiting:
+            one.seen.finish("queue")
+        images = [image for one in waiting for image in one.images]
+        try:
+            assessment = classifier.assess([image.pixels for image in images])
+            for one in waiting:
+                one.seen.leave_network(len(one.images))
+            predictions = write_predictions(images, assessment, classifier)
+        except Exception:  # Each finds out for itself whether it is to blame.
+            for one in waiting:
+                one.leave(None)
+            return
+        for one in waiting[1:]:
+            one.seen.executions = 0  # It was the same run.
+        manifest = classifier.manifest
+        self._observer.metrics.count_predictions(
+            manifest.version, manifest.class_names, *assessment
+        )
+        end = 0
+        for one in waiting:
+            own = predictions[end : (end := end + len(one.images))]
+            token = current.set(one.seen)
+            try:
+                answer = self._write(one, write_answer(own, classifier))
+            except Exception:  # The others are to have theirs.
+                answer = None
+            finally:
+                current.reset(token)
+            one.leave(answer)
+
+    def _write(self, one: _Waiting, body: bytes) -> tuple[bytes, bytes]:
+        """Count a request and return the headers of its answer with the body."""
+        seen = one.seen
+        seen.method, seen.target, seen.route, seen.status = one.head.method, _PATH, _PATH, 200
+        if one.asker.client is not None:
+            seen.client = "{}:{}".format(*one.asker.client)
+        self._observer.end(seen)
+        trace = f"traceresponse: {seen.traceresponse}\r\n" if seen.traceresponse else ""
+        head = f"content-length: {len(body)}\r\nx-request-id: {seen.request_id}\r\n{trace}"
+        return head.encode() + _FIXED_HEADERS, body

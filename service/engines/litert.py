@@ -1,7 +1,6 @@
 """The network as a LiteRT flatbuffer: no TensorFlow in the process."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
@@ -21,21 +20,17 @@ class LiteRTEngine:
     name = "litert"
 
     def __init__(self, artifact: Artifact) -> None:
-        self._input = artifact.manifest.input.name
         smallest = INT8_FLATBUFFER if artifact.file(INT8_FLATBUFFER) else FLATBUFFER
         signature = "novelty" if artifact.manifest.novelty else "serving_default"
         self._assessors = _RunnerPool(artifact, smallest, signature)
         self._mappers = _RunnerPool(artifact, FLATBUFFER, "feature_maps")
 
     def assess(self, images: Tensor) -> Assessment:
-        with self._assessors.borrow() as runner:
-            outputs: Mapping[str, Tensor] = runner(**{self._input: images})
+        outputs = self._assessors.run(images)
         return Assessment(outputs["probabilities"], outputs.get("novelty"))
 
     def feature_maps(self, images: Tensor) -> Mapping[str, Tensor]:
-        with self._mappers.borrow() as runner:
-            outputs: Mapping[str, Tensor] = runner(**{self._input: images})
-        return outputs
+        return self._mappers.run(images)
 
     def weights(self, layer: str) -> Weights:
         # The schema takes a tenth of a second to import, and most processes are never asked.
@@ -57,17 +52,19 @@ class _RunnerPool:
         # go on with this version while it is being replaced or removed.
         self.content = self._path.read_bytes()
         self._signature = signature
+        self._input = artifact.manifest.input.name
         self._idle: list[SignatureRunner] = [self._create()]
 
-    @contextmanager
-    def borrow(self) -> Iterator[SignatureRunner]:
+    def run(self, images: Tensor) -> Mapping[str, Tensor]:
+        """Return what the signature makes of images, by the name of the output."""
         try:
             runner = self._idle.pop()
         except IndexError:
             runner = self._create()
-        yield runner
+        outputs: Mapping[str, Tensor] = runner(**{self._input: images})
         # Not in a finally: one that failed half-way is left to the garbage collector.
         self._idle.append(runner)
+        return outputs
 
     def _create(self) -> SignatureRunner:
         try:

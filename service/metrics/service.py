@@ -185,42 +185,49 @@ class Metrics:
             self._in_flight.add((), images)
 
     def count_predictions(
-        self, version: int, class_names: Sequence[str], probabilities: Tensor
+        self,
+        version: int,
+        class_names: Sequence[str],
+        probabilities: Tensor,
+        novelty: Tensor | None,
     ) -> None:
-        """Count what pictures were taken for.
+        """Count what pictures were taken for, and how strange they are.
 
         Args:
             version: Of the model.
             class_names: By class id.
             probabilities: (n, classes) float32.
+            novelty: (n,) float32; None if the model has no such score.
         """
-        # Numbers as large as floats can be make a network answer NaN, which no sum, not even that
-        # of the histogram, recovers from.
-        if len(probabilities) > _FEW:
-            whole = probabilities[np.isfinite(probabilities).all(axis=1)]
-            counts = np.bincount(whole.argmax(axis=1)).tolist()
-            with self._storage.lock:
-                for class_name, count in zip(class_names, counts, strict=False):
-                    self._predicted.add((class_name, version), count)
-                self._confidence.observe_all((), whole.max(axis=1))
-            return
         with self._storage.lock:
-            for row in probabilities.tolist():
-                if not math.isfinite(sum(row)):
-                    continue
-                confidence = max(row)
-                self._predicted.add((class_names[row.index(confidence)], version))
-                self._confidence.observe((), confidence)
-
-    def count_novelty(self, novelty: Tensor) -> None:
-        """Count how strange pictures are: (n,) float32."""
-        with self._storage.lock:
-            if len(novelty) > _FEW:
-                self._novelty.observe_all((), novelty[np.isfinite(novelty)])
+            if len(probabilities) > _FEW:
+                self._count_many(version, class_names, probabilities, novelty)
                 return
-            for score in novelty.tolist():
+            for row in probabilities.tolist():
+                confidence = max(row)
+                # Numbers as large as floats can be make a network answer NaN, which no sum, not
+                # even that of the histogram, recovers from.
+                if math.isfinite(sum(row)):
+                    self._predicted.add((class_names[row.index(confidence)], version))
+                    self._confidence.observe((), confidence)
+            for score in [] if novelty is None else novelty.tolist():
                 if math.isfinite(score):
                     self._novelty.observe((), score)
+
+    def _count_many(
+        self,
+        version: int,
+        class_names: Sequence[str],
+        probabilities: Tensor,
+        novelty: Tensor | None,
+    ) -> None:
+        whole = probabilities[np.isfinite(probabilities).all(axis=1)]
+        counts = np.bincount(whole.argmax(axis=1)).tolist()
+        for class_name, count in zip(class_names, counts, strict=False):
+            self._predicted.add((class_name, version), count)
+        self._confidence.observe_all((), whole.max(axis=1))
+        if novelty is not None:
+            self._novelty.observe_all((), novelty[np.isfinite(novelty)])
 
     def set_versions(self, serving: Mapping[int, "Classifier"], known: Collection[int]) -> None:
         """Note which versions this worker serves now, of all it has taken up."""

@@ -1,6 +1,8 @@
 """Triton Inference Server through PyTriton, the V2 protocol."""
 
+import os
 import sys
+import sysconfig
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,8 @@ def infer(images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
 if __name__ == "__main__":
     from pytriton.decorators import batch
 
+    # Triton's own Python library may be older than the standard library it finds here.
+    os.environ["LD_LIBRARY_PATH"] = str(sysconfig.get_config_var("LIBDIR"))
     port = int(sys.argv[1])
     config = TritonConfig(
         http_address="127.0.0.1", http_port=port, grpc_port=port + 1, metrics_port=port + 2

@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.admission import Admission
-from service.api import connection as connection_module
+from service.api import bounded_head
 from service.app import create_app
 from service.settings import Settings
 from tests.service.api.test_predict import error_of
@@ -224,7 +224,7 @@ class TestSlowSenders:
     def test_headers_that_do_not_come_are_a_408(
         self, monkeypatch: pytest.MonkeyPatch, client: httpx.Client, sent: bytes
     ) -> None:
-        monkeypatch.setattr(connection_module, "HEAD_SECONDS", 0.2)
+        monkeypatch.setattr(bounded_head, "HEAD_SECONDS", 0.2)
         with raw_connection(client) as connection:
             connection.sendall(sent)
             assert read_all(connection).startswith(b"HTTP/1.1 408 ")
@@ -232,7 +232,7 @@ class TestSlowSenders:
     def test_the_second_request_of_a_connection_has_its_time_too(
         self, monkeypatch: pytest.MonkeyPatch, client: httpx.Client
     ) -> None:
-        monkeypatch.setattr(connection_module, "HEAD_SECONDS", 0.2)
+        monkeypatch.setattr(bounded_head, "HEAD_SECONDS", 0.2)
         with raw_connection(client) as connection:
             connection.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\nGET /li")
             answer = read_all(connection)

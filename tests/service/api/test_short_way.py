@@ -1,5 +1,6 @@
 """The short way through `/predict` answers as the usual way does, and takes what it should."""
 
+import asyncio
 import json
 import socket
 import threading
@@ -9,11 +10,18 @@ from collections.abc import Iterator
 import httpx
 import numpy as np
 import pytest
+import uvicorn
+import uvloop
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from service.api.connection import BODY_PATIENCE_SECONDS
+from service.api.fair_connection import FairProtocol
+from service.api.heads import read_head
 from service.api.predict import SHORT_BODY_BYTES
+from service.api.short_way import MOST_TOGETHER, SHORT_WAY, ShortWay
 from service.app import create_app
+from service.arrays import Assessment, Tensor
 from service.keys import make_key
 from service.settings import Settings
 from tests.service.api.test_predict import PIXELS
@@ -190,6 +198,227 @@ def test_the_connection_is_closed_where_the_client_wants_it(
         ((answer, _),) = read_answers(connection, 1)
         assert b"200 OK" in answer
         assert connection.recv(1) == b""
+
+
+def test_a_head_that_was_sent_before_leads_to_the_same_answers(
+    counted: httpx.Client, arrived: list[int], boot_png: bytes, encode: Encode
+) -> None:
+    black = encode(np.zeros((28, 28), np.uint8))
+    labels = []
+    arrived.clear()
+    with connect(counted) as connection:
+        for picture in (boot_png, black, boot_png):
+            for pieces in ([head(picture) + picture], [head(picture), picture[:9], picture[9:]]):
+                for piece in pieces:
+                    connection.sendall(piece)
+                    time.sleep(0.005)
+                ((lines, body),) = read_answers(connection, 1)
+                assert lines.startswith(b"HTTP/1.1 200")
+                labels.append(json.loads(body)["predictions"][0]["label"])
+    assert labels[0] == labels[1] == labels[4] == labels[5] == "Ankle boot"
+    assert labels[2] == labels[3] != "Ankle boot"
+    assert not arrived
+
+
+def test_behind_a_head_that_was_sent_before_anything_may_come(
+    counted: httpx.Client, arrived: list[int], boot_png: bytes
+) -> None:
+    bad = b"no picture"
+    other = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    good = head(boot_png) + boot_png
+    tries = [
+        (good, [200]),
+        (head(bad) + bad, [400]),
+        (good, [200]),
+        (other, [200]),
+        (good + good + head(bad) + bad + good, [200, 200, 400, 200]),
+        (good[:50], []),
+        (good[50:] + other, [200, 200]),
+        (good, [200]),
+        (good + b"\r\n", [200]),
+        (good, [200]),
+        (b"POST /predict HTTP/9\r\n\r\n", [400]),
+    ]
+    arrived.clear()
+    with connect(counted) as connection:
+        for sent, statuses in tries:
+            connection.sendall(sent)
+            answers = read_answers(connection, len(statuses))
+            assert [int(lines[9:12]) for lines, _ in answers] == statuses
+    assert len(arrived) == 3, "two that are bad, and one behind the answer to such a one"
+
+
+def test_a_body_that_comes_late_behind_a_head_that_was_sent_before(
+    counted: httpx.Client, arrived: list[int], boot_png: bytes
+) -> None:
+    arrived.clear()
+    with connect(counted) as connection:
+        for pause in (0.0, 4 * BODY_PATIENCE_SECONDS, 0.0):
+            connection.sendall(head(boot_png))
+            time.sleep(pause)
+            connection.sendall(boot_png)
+            ((lines, body),) = read_answers(connection, 1)
+            assert lines.startswith(b"HTTP/1.1 200")
+            assert b"Ankle boot" in body
+        connection.sendall(head(boot_png) + boot_png[:100])
+        ((lines, _),) = read_answers(connection, 1)
+        assert lines.startswith(b"HTTP/1.1 408")
+    assert len(arrived) == 2
+
+
+class Sink(asyncio.Transport):
+    """Takes what a connection writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_body_that_comes_when_its_time_is_over_is_answered_once(
+    boot_png: bytes, is_known: bool
+) -> None:
+    """The event loop may be so busy that the body and the end of the patience come together."""
+    app = create_app(Settings(artifacts=ARTIFACTS))
+    app.state.repository.open()
+
+    async def converse() -> bytes:
+        config = uvicorn.Config(app, http=FairProtocol, log_config=None, ws="none")
+        config.load()
+        sink = Sink()
+        connection = FairProtocol(config, ServerState(), {SHORT_WAY: ShortWay(app.state)})
+        connection.connection_made(sink)
+        if is_known:
+            connection.data_received(head(boot_png) + boot_png)
+            await asyncio.sleep(0)
+            assert sink.written.count(b"HTTP/1.1 200") == 1
+            sink.written = b""
+        connection.data_received(head(boot_png))
+        time.sleep(1.5 * BODY_PATIENCE_SECONDS)
+        connection.data_received(boot_png)
+        await asyncio.sleep(4 * BODY_PATIENCE_SECONDS)
+        connection.connection_lost(None)
+        return sink.written
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        written = runner.run(converse())
+    assert written.count(b"HTTP/1.1 ") == 1
+    assert written.startswith(b"HTTP/1.1 200")
+
+
+def test_who_sends_no_more_still_gets_the_answer(counted: httpx.Client, boot_png: bytes) -> None:
+    with connect(counted) as connection:
+        connection.sendall(head(boot_png) + boot_png)
+        connection.shutdown(socket.SHUT_WR)
+        ((lines, _),) = read_answers(connection, 1)
+    assert lines.startswith(b"HTTP/1.1 200")
+
+
+class Caller:
+    """Stands for a connection."""
+
+    client: tuple[str, int] | None = ("127.0.0.1", 1)
+
+    def __init__(self) -> None:
+        self.answers: list[bytes | None] = []
+
+    def take_answer(self, headers: bytes, body: bytes) -> None:
+        assert b"x-request-id" in headers
+        self.answers.append(body)
+
+    def take_usual_way(self) -> None:
+        self.answers.append(None)
+
+
+def test_those_who_ask_at_once_share_a_run_of_the_network(
+    monkeypatch: pytest.MonkeyPatch, boot_png: bytes, encode: Encode
+) -> None:
+    app = create_app(Settings(artifacts=ARTIFACTS))
+    app.state.repository.open()
+    classifier = app.state.repository.classifier()
+    runs: list[int] = []
+    assess = classifier._engine.assess
+
+    def count(images: Tensor) -> Assessment:
+        runs.append(len(images))
+        if len(runs) > 3:
+            raise RuntimeError("the network fails")
+        result: Assessment = assess(images)
+        return result
+
+    monkeypatch.setattr(classifier._engine, "assess", count)
+    short_way = ShortWay(app.state)
+    black = encode(np.zeros((28, 28), np.uint8))
+    two = json.dumps({"instances": [PIXELS, PIXELS]}).encode()
+
+    async def ask(bodies: list[tuple[bytes, str]]) -> list[Caller]:
+        callers = []
+        for body, media_type in bodies:
+            fields = [
+                (b"content-length", b"%d" % len(body)),
+                (b"content-type", media_type.encode()),
+            ]
+            form = read_head(b"POST", b"/predict", fields)
+            assert form is not None
+            callers.append(Caller())
+            assert short_way.ask(callers[-1], form, body)
+        await asyncio.sleep(0)
+        return callers
+
+    def labels(caller: Caller) -> list[str]:
+        (answer,) = caller.answers
+        assert answer is not None
+        return [one["label"] for one in json.loads(answer)["predictions"]]
+
+    boot, dark, numbers = asyncio.run(
+        ask([(boot_png, "image/png"), (black, "image/png"), (two, "application/json")])
+    )
+    assert runs == [4]
+    assert labels(boot) == ["Ankle boot"]
+    assert labels(dark) != ["Ankle boot"]
+    assert len(labels(numbers)) == 2
+    asyncio.run(ask([(boot_png, "image/png")] * (MOST_TOGETHER + 5)))
+    assert runs[1:] == [MOST_TOGETHER, 5]
+    failed = asyncio.run(ask([(boot_png, "image/png")] * 3))
+    assert [caller.answers for caller in failed] == [[None]] * 3
+    assert app.state.admission.images == app.state.admission.bytes == 0
+    counted = app.state.observer.metrics.write()
+    assert f"fashion_mnist_images_total {4 + MOST_TOGETHER + 5}\n" in counted
+
+
+def test_a_network_that_fails_is_reported_once_for_each(
+    boot_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(artifacts=ARTIFACTS)
+    app = create_app(settings)
+
+    def fail(images: Tensor) -> Assessment:
+        raise RuntimeError("the network fails")
+
+    with serve(settings, app=app) as client:
+        engine = app.state.repository.classifier()._engine
+        with connect(client) as known, connect(client) as new, monkeypatch.context() as patch:
+            known.sendall(head(boot_png) + boot_png)
+            ((lines, _),) = read_answers(known, 1)
+            assert lines.startswith(b"HTTP/1.1 200")
+            patch.setattr(engine, "assess", fail)
+            for connection in (known, new):
+                connection.sendall(head(boot_png) + boot_png)
+                ((lines, body),) = read_answers(connection, 1)
+                assert lines.startswith(b"HTTP/1.1 500")
+                assert b"internal_error" in body
+        metrics = client.get("/metrics").text
+    assert 'requests_total{route="/predict",method="POST",status="500"} 2\n' in metrics
+    assert "fashion_mnist_images_in_flight 0\n" in metrics
 
 
 def test_a_key_is_asked_for_here_as_well(boot_png: bytes) -> None:

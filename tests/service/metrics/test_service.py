@@ -18,11 +18,9 @@ def test_predictions_of_a_batch_are_counted_as_those_of_its_pictures(count: int)
     for broken in range(3, count, 7):
         probabilities[broken] = novelty[broken] = np.nan
     together, alone = Metrics(), Metrics()
-    together.count_predictions(3, CLASSES, probabilities)
-    together.count_novelty(novelty)
+    together.count_predictions(3, CLASSES, probabilities, novelty)
     for row, score in zip(probabilities, novelty, strict=True):
-        alone.count_predictions(3, CLASSES, row[None])
-        alone.count_novelty(score[None])
+        alone.count_predictions(3, CLASSES, row[None], score[None])
     expected = {n: v for n, v in counted(alone).items() if v}
     assert {n: v for n, v in counted(together).items() if v} == pytest.approx(expected)
     assert expected["fashion_mnist_confidence_count"] == count - len(range(3, count, 7))
@@ -30,8 +28,8 @@ def test_predictions_of_a_batch_are_counted_as_those_of_its_pictures(count: int)
 
 def test_a_batch_with_nothing_finite_in_it_is_not_counted() -> None:
     metrics = Metrics()
-    metrics.count_predictions(3, CLASSES, np.full((40, 3), np.nan, np.float32))
-    metrics.count_novelty(np.full(40, np.nan, np.float32))
+    nothing = np.full((40, 3), np.nan, np.float32)
+    metrics.count_predictions(3, CLASSES, nothing, nothing[:, 0])
     assert counted(metrics)["fashion_mnist_confidence_count"] == 0
     assert counted(metrics)["fashion_mnist_novelty_count"] == 0
 

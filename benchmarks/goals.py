@@ -1,0 +1,235 @@
+"""Each goal of speed and size beside what was measured.
+
+    python -m benchmarks.goals
+
+Throughput is told by the processor time that the service spends on an image, by the kernel's
+account: a busy machine, and the load generator on its cores, blur the clock more. `alone` is the
+same work in a loop of its own process. Takes about two minutes. Needs wrk.
+"""
+
+import asyncio
+import http.client
+import io
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, SignatureRunner
+from PIL import Image
+from tqdm import tqdm
+
+from benchmarks.load import closed_loop, open_loop, post
+from benchmarks.peers.contenders import Request, batch
+from benchmarks.peers.generator import load
+from benchmarks.pictures import jpeg, small_png
+from benchmarks.process_tree import cpu_seconds, proportional_mib
+from benchmarks.server import Server, free_port, service, wait_until_ready
+from benchmarks.tensor_overhead import INFER, JSON_LENGTH_HEADER, binary_request
+from service.artifact import INT8_FLATBUFFER
+from service.images import read_image
+from service.settings import Settings
+from service.sources import open_source
+
+IMAGES = 256
+ROUNDS = 5
+REQUESTS_A_ROUND = 12
+SECONDS = 2
+STARTS = 5
+WORKERS = 4
+CONNECTIONS = (1, 16, 256)
+PNG = Request("/predict", "image/png", small_png())
+
+
+def main() -> int:
+    """Measure and print a line a goal."""
+    sections = (shared_runs, many_images, latency, start_and_memory, scale, feature_maps)
+    lines = [line for section in tqdm(sections, unit="section") for line in section()]
+    print("\n".join(lines))
+    return 0
+
+
+def shared_runs() -> list[str]:
+    """Compare the answers to pictures alone with those to the same pictures together."""
+    random = np.random.default_rng(0)
+    images = random.random((IMAGES, 28, 28, 1), np.float32)
+    run = network()
+    alone = np.concatenate([run(images=images[i : i + 1])["probabilities"] for i in range(IMAGES)])
+    together = run(images=images)["probabilities"]
+    difference = float(np.abs(alone - together).max())
+    return [f"a probability alone and beside {IMAGES - 1} other pictures: {difference:g} apart"]
+
+
+def many_images() -> list[str]:
+    """Compare 256 images a request, in three forms, with the network alone."""
+    head, tensor = binary_request()
+    form, content_type = multipart([small_png()] * IMAGES)
+    headers = {JSON_LENGTH_HEADER: str(head), "Content-Type": "application/octet-stream"}
+    numbers = batch(IMAGES)
+    requests = {
+        "binary tensor": (INFER, tensor, headers, 0.8),
+        "JSON": (numbers.path, numbers.body, {"Content-Type": numbers.media_type}, 0.5),
+        "multipart PNGs": ("/predict", form, {"Content-Type": content_type}, None),
+    }
+    all_at_once = network_alone()
+    decode = partial(read_image, small_png(), prepare="auto", shape=(28, 28), max_pixels=10**6)
+    shares: dict[str, list[float]] = {name: [] for name in requests}
+    decoding: list[float] = []
+    with service() as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port)
+        for _ in range(ROUNDS):
+            alone = cpu_of(all_at_once, REQUESTS_A_ROUND)
+            decoding.append(cpu_of(decode, IMAGES) * IMAGES / alone)
+            for name, (path, body, fields, _) in requests.items():
+                before = cpu_seconds(server.pid)
+                for _ in range(REQUESTS_A_ROUND):
+                    ask(connection, path, body, fields)
+                spent = (cpu_seconds(server.pid) - before) / REQUESTS_A_ROUND
+                shares[name].append(alone / spent)
+    lines = []
+    for name, (*_, goal) in requests.items():
+        share = statistics.median(shares[name])
+        aim = f"goal {goal:.0%}" if goal else "the network and decoding alone would be "
+        if goal is None:
+            aim += f"{1 / (1 + statistics.median(decoding)):.0%}"
+        lines.append(f"{IMAGES} images as {name}: {share:.0%} of the network alone ({aim})")
+    return lines
+
+
+def latency() -> list[str]:
+    """Measure small pictures at half the peak, and one large photograph."""
+    small = post(PNG.path, PNG.body, PNG.media_type)
+    large = post("/predict", jpeg(4000, 3000), "image/jpeg")
+    with service() as server:
+
+        async def measure() -> tuple[float, float, float]:
+            peak = await closed_loop(server.port, [small], connections=16, seconds=SECONDS)
+            half = await open_loop(
+                server.port, small, rate=peak.rate() / 2, connections=64, seconds=2 * SECONDS
+            )
+            photographs = await closed_loop(server.port, [large], connections=1, seconds=SECONDS)
+            return peak.rate(), half.percentile(99), photographs.percentile(50)
+
+        peak, p99, photograph = asyncio.run(measure())
+    return [
+        f"99th percentile at half of a peak of {peak:,.0f}/s: {1000 * p99:.1f} ms (goal 5 ms)",
+        f"a JPEG of 12 megapixels: {1000 * photograph:.0f} ms (goal 120 ms)",
+    ]
+
+
+def start_and_memory() -> list[str]:
+    """Measure from the start of the process to readiness, and four workers' memory."""
+    seconds = []
+    for _ in range(STARTS):
+        port = free_port()
+        begin = time.perf_counter()
+        with subprocess.Popen([sys.executable, "-m", "service", f"--port={port}"]) as process:
+            wait_until_ready(port)
+            seconds.append(time.perf_counter() - begin)
+            process.terminate()
+    with service(f"--workers={WORKERS}") as server:
+        load(server.port, PNG, connections=16, seconds=SECONDS)
+        memory = proportional_mib(server.pid) * 1.048576 / WORKERS
+    return [
+        f"ready after {min(seconds):.2f} s at best, {statistics.median(seconds):.2f} s in the "
+        f"median of {STARTS} starts (goal 1 s)",
+        f"memory of {WORKERS} workers: {memory:.0f} MB each (PSS, goal 90 MB)",
+    ]
+
+
+def scale() -> list[str]:
+    """Measure what a request costs on more connections, and with two workers at once."""
+    with service() as one, service("--workers=2") as two:
+        for server in (one, two):
+            load(server.port, PNG, connections=16, seconds=1)
+        costs: dict[int, list[float]] = {connections: [] for connections in CONNECTIONS}
+        of_two = []
+        for _ in range(ROUNDS):
+            for connections in CONNECTIONS:
+                costs[connections].append(cost(one, connections))
+            of_two.append(cost(two, 32))
+    middle = {connections: statistics.median(costs[connections]) for connections in CONNECTIONS}
+    gain = [2 * single / both for single, both in zip(costs[16], of_two, strict=True)]
+    return [
+        "processor time of a request on "
+        + ", ".join(f"{count} connections {1e6 * middle[count]:.0f} µs" for count in CONNECTIONS)
+        + " (goal: flat)",
+        "two workers on two free cores, by what a request costs them: "
+        f"{statistics.median(gain):.2f} times one (goal 1.8)",
+    ]
+
+
+def feature_maps() -> list[str]:
+    """Measure all maps of one picture, as numbers and as a picture."""
+    lines = []
+    with service() as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port)
+        for form, goal in (("json", 5), ("png", 15)):
+            times = []
+            for _ in range(50):
+                begin = time.perf_counter()
+                ask(connection, f"/feature-maps?format={form}", PNG.body, {})
+                times.append(1000 * (time.perf_counter() - begin))
+            lines.append(
+                f"all feature maps as {form}: {statistics.median(times):.1f} ms, "
+                f"{min(times):.1f} ms at best (goal {goal} ms)"
+            )
+    return lines
+
+
+def network_alone() -> Callable[[], object]:
+    """Return what runs the network once with all images of a request."""
+    with Image.open(io.BytesIO(small_png())) as image:
+        pixels = np.asarray(image, np.float32).reshape(1, 28, 28, 1) / np.float32(255)
+    return partial(network(), images=np.repeat(pixels, IMAGES, axis=0))
+
+
+def network() -> SignatureRunner:
+    """Return the network of the shipped model, as the service runs it, on one thread."""
+    settings = Settings()
+    source = open_source(settings.artifacts, settings.cache)
+    directory = source.directory(source.versions()[0])
+    interpreter = Interpreter(str(directory / INT8_FLATBUFFER), num_threads=1)
+    return interpreter.get_signature_runner("serving_default")
+
+
+def cpu_of(work: Callable[[], object], times: int) -> float:
+    """Return the processor seconds that a call takes in this process."""
+    begin = time.process_time()
+    for _ in range(times):
+        work()
+    return (time.process_time() - begin) / times
+
+
+def cost(server: Server, connections: int) -> float:
+    """Return the processor seconds that the service spends on a request under load."""
+    before = cpu_seconds(server.pid)
+    answered = load(server.port, PNG, connections=connections, seconds=SECONDS).requests
+    return (cpu_seconds(server.pid) - before) / answered
+
+
+def ask(
+    connection: http.client.HTTPConnection, path: str, body: bytes, headers: dict[str, str]
+) -> None:
+    """Send one request and read its whole answer."""
+    connection.request("POST", path, body, headers)
+    response = connection.getresponse()
+    answer = response.read()
+    if response.status != http.client.OK:
+        raise RuntimeError(answer.decode())
+
+
+def multipart(files: list[bytes]) -> tuple[bytes, str]:
+    """Return a form with these files, and its Content-Type."""
+    boundary = b"a-boundary-that-no-picture-has"
+    head = b'Content-Disposition: form-data; name="files"; filename="%d.png"\r\n\r\n'
+    parts = [b"--%b\r\n" % boundary + head % i + file for i, file in enumerate(files)]
+    body = b"\r\n".join([*parts, b"--%b--\r\n" % boundary])
+    return body, f"multipart/form-data; boundary={boundary.decode()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

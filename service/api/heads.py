@@ -1,0 +1,107 @@
+"""What a request for the short way says before its body: read, and recognised when said again."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from service.api.pictures import media_type_of
+from service.api.predict import SHORT_BODY_BYTES
+from service.errors import RequestError
+
+_METHODS = {b"POST": "POST", b"PUT": "PUT"}
+
+_UNUSUAL = {
+    b"content-encoding",
+    b"expect",
+    b"forwarded",
+    b"transfer-encoding",
+    b"upgrade",
+    b"x-forwarded-for",
+    b"x-request-timeout",
+}
+"""Headers with which a request asks for more than is done here."""
+
+_END = b"\r\n\r\n"
+_LENGTH = re.compile(rb"\r\ncontent-length: ?([0-9]+)(?=\r\n)", re.IGNORECASE)
+_MOST_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a request says before its body.
+
+    Attributes:
+        method: HTTP's.
+        sent: Its headers, names in lower case.
+        content_type: As sent; empty if it was not.
+        media_type: Of it.
+    """
+
+    method: str
+    sent: Mapping[str, str]
+    content_type: str
+    media_type: str
+
+
+def read_head(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Head | None:
+    """Return the head of a request for the short way, or None if it goes another way.
+
+    Args:
+        method: HTTP's.
+        target: Path and query as sent.
+        headers: With names in lower case.
+    """
+    if target != b"/predict" or method not in _METHODS:
+        return None
+    sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    length = int(sent.get("content-length", 0))
+    if not 0 < length <= SHORT_BODY_BYTES or not _UNUSUAL.isdisjoint(n for n, _ in headers):
+        return None
+    content_type = sent.get("content-type", "")
+    try:
+        media_type = media_type_of(content_type)
+    except RequestError:
+        return None
+    return Head(_METHODS[method], sent, content_type, media_type)
+
+
+class KnownHead(NamedTuple):
+    """The bytes of a head that was parsed, but for the number behind Content-Length.
+
+    Clients send one head again and again. Between two messages a parser makes the same of the same
+    bytes, so that it need not be asked.
+
+    Attributes:
+        head: What was made of it.
+        before: Its bytes up to the number.
+        after: Its bytes behind the number, to the blank line.
+    """
+
+    head: Head
+    before: bytes
+    after: bytes
+
+    @classmethod
+    def learn(cls, data: bytes, head: Head) -> "KnownHead | None":
+        """Return what is to be recognised, or None if that is not beyond doubt.
+
+        Args:
+            data: From the first byte of a message to the first of its body.
+            head: What was made of it.
+        """
+        lengths = list(_LENGTH.finditer(data))
+        if data.find(_END) != len(data) - len(_END) or len(lengths) != 1:
+            return None
+        return cls(head, data[: lengths[0].start(1)], data[lengths[0].end(1) :])
+
+    def match(self, data: bytes) -> tuple[int, int] | None:
+        """Return where the body starts and how long it is, or None if this is another head."""
+        if not data.startswith(self.before):
+            return None
+        start = len(self.before)
+        end = data.find(b"\r", start, start + _MOST_DIGITS)
+        digits = data[start:end]
+        if end < 0 or not digits.isdigit() or not data.startswith(self.after, end):
+            return None
+        return end + len(self.after), int(digits)

@@ -1,0 +1,78 @@
+"""What a worker imports before it is ready: counted, because time depends on the machine."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+MOST_MODULES = 485
+"""Without the standard library's, whose number changes with Python."""
+
+NEEDED = {
+    *("ai_edge_litert", "flatbuffers"),  # the engine
+    *("numpy", "PIL", "orjson"),
+    *(
+        "fastapi",
+        "starlette",
+        "anyio",
+        "idna",
+        "python_multipart",
+        "annotated_doc",
+        "opentelemetry",
+    ),
+    *("pydantic", "pydantic_core", "pydantic_settings", "annotated_types", "dotenv"),
+    *("typing_extensions", "typing_inspection"),
+    *("uvicorn", "click", "httptools", "uvloop", "h11"),
+    "shtab",  # the command line
+}
+"""What `make serve` installs. OpenTelemetry's interface is a requirement of FastAPI."""
+
+NOT_OURS = {
+    "cython_runtime",  # no module of its own
+    *("email_validator", "dns", "watchfiles", "yaml", "websockets", "wsproto"),
+}
+"""What FastAPI and uvicorn look for, and what comes only with the tests."""
+
+START = """
+import json, sys
+import service.__main__
+from service.app import create_app
+app = create_app()
+app.state.repository.open()
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+@pytest.fixture(scope="module")
+def modules() -> list[str]:
+    """Names of all modules of a worker that has loaded the model."""
+    ran = subprocess.run(
+        [sys.executable, "-c", START], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    names = json.loads(ran.stdout)
+    standard = sys.stdlib_module_names
+    assert "service.engines.litert" in names
+    return [name for name in names if name.split(".")[0] not in standard]
+
+
+def test_nothing_is_imported_that_serving_does_not_need(modules: list[str]) -> None:
+    packages = {name.split(".")[0] for name in modules if not name.startswith("_")}
+    assert packages - {"service"} <= NEEDED | NOT_OURS
+
+
+def test_there_are_no_more_modules_than_budgeted(modules: list[str]) -> None:
+    counted = [name for name in modules if name.split(".")[0] not in NOT_OURS]
+    assert len(counted) <= MOST_MODULES, len(counted)
+
+
+def test_what_few_ask_for_is_imported_when_they_do(modules: list[str]) -> None:
+    assert not {
+        "service.engines.tensorflow",
+        "service.engines.flatbuffer",
+        "service.grpc.server",
+        "service.spans",
+        "PIL.JpegImagePlugin",
+    } & set(modules)
