@@ -11,7 +11,7 @@ from training.data import FashionMnist
 from training.errors import RunError
 from training.recipe import Fit, Recipe, TeacherRecipe
 
-AnyRecipe = TypeVar("AnyRecipe", Recipe, TeacherRecipe)
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe | TeacherRecipe)
 Row = dict[str, float]
 """One epoch of the history: loss, accuracy, val_loss, val_accuracy."""
 
@@ -81,7 +81,7 @@ class Run:
         }
         if self._about.exists():
             # Compared as read: a setting that came later was at its default in an earlier run.
-            if self.read_about(type(recipe)) != (recipe, about["data_set"]):
+            if self.read_as(type(recipe)) != (recipe, about["data_set"]):
                 raise RunError(
                     f"{self.folder} holds a run of another configuration or of other data: name "
                     "another folder with --run-dir, or start again with --fresh"
@@ -98,8 +98,16 @@ class Run:
         for file in (*models, self._about, self._history, self._evaluation):
             file.unlink(missing_ok=True)
 
-    def read_about(self, kind: type[AnyRecipe] = Recipe) -> tuple[AnyRecipe, dict[str, Any]]:
+    def read_about(self) -> tuple[Recipe, dict[str, Any]]:
         """Read the recipe and the data set of the run.
+
+        Raises:
+            RunError: there is no run in the folder.
+        """
+        return self.read_as(Recipe)
+
+    def read_as(self, kind: type[AnyRecipe]) -> tuple[AnyRecipe, dict[str, Any]]:
+        """Read a recipe of this kind, and the data set of the run.
 
         Raises:
             RunError: there is no run in the folder.
@@ -109,13 +117,15 @@ class Run:
         about = self._read_json(self._about)
         return kind(**about["configuration"]), about["data_set"]
 
-    def require_finished(self, data: FashionMnist, kind: type[AnyRecipe] = Recipe) -> None:
+    def require_finished(
+        self, data: FashionMnist, kind: type[Recipe | TeacherRecipe] = Recipe
+    ) -> None:
         """Check that the run is complete and that this is the data it was trained with.
 
         Raises:
             RunError: one of the two does not hold.
         """
-        recipe, data_set = self.read_about(kind)
+        recipe, data_set = self.read_as(kind)
         if not is_finished(self.read_history(), recipe.fit) or not self.checkpoint.exists():
             raise RunError(
                 f"{self.folder} is not finished: `python -m training fit` goes on with it"
