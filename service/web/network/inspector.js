@@ -80,7 +80,7 @@ export async function inspect() {
   byId("stage", HTMLElement).hidden = !plane;
   if (plane) drawLarge(stage, plane, row, column);
   await write({
-    stage, look, channel, row, column, input, value, choose, drawSource,
+    stage, look, channel, row, column, input, value, choose, drawSource: (...at) => drawSource(look, ...at),
     classes: summary.class_names, scale: summary.input.scale,
   });
 }
@@ -121,9 +121,10 @@ function light(element, { top, left, height, width }, plane, name) {
   element.style.setProperty("--width", share(width, plane[0].length));
 }
 
-/** Draw the map that the window lies on. @param {Stage} stage @param {number} channel @param {number} row @param {number} column */
-function drawSource(stage, channel, row, column) {
-  const plane = stage.before && looks[which].maps.get(stage.before.layer.name)?.[channel];
+/** Draw the map that the window lies on. @param {Look} look @param {Stage} stage @param {number} channel @param {number} row @param {number} column */
+function drawSource(look, stage, channel, row, column) {
+  if (!looks.includes(look)) return; // another picture came while its kernels were fetched
+  const plane = stage.before && look.maps.get(stage.before.layer.name)?.[channel];
   if (!plane || !stage.before) return;
   const scale = stage.before.kind === "input" ? greyUpTo(1) : scaleOf([plane]);
   enlarge(source, plane, scale, windowOf(stage, row, column), frameOf(stage));

@@ -74,10 +74,11 @@ export function listenToCamera(give, fail) {
   const video = byId("video", HTMLVideoElement);
   const viewfinder = byId("viewfinder", HTMLElement);
   const button = byId("camera", HTMLButtonElement);
+  const shoot = byId("shoot", HTMLButtonElement);
   const close = () => {
     if (video.srcObject instanceof MediaStream) video.srcObject.getTracks().forEach((track) => track.stop());
     video.srcObject = null;
-    viewfinder.hidden = true;
+    viewfinder.hidden = shoot.disabled = true;
     button.setAttribute("aria-expanded", "false");
   };
   button.addEventListener("click", async () => {
@@ -87,12 +88,13 @@ export function listenToCamera(give, fail) {
       viewfinder.hidden = false;
       button.setAttribute("aria-expanded", "true");
       await video.play();
+      shoot.disabled = false; // before, there is nothing to be seen
     } catch {
       close();
       fail(text("noCamera"));
     }
   });
-  byId("shoot", HTMLElement).addEventListener("click", () => {
+  shoot.addEventListener("click", () => {
     const frame = make("canvas");
     [frame.width, frame.height] = [video.videoWidth, video.videoHeight];
     context(frame).drawImage(video, 0, 0);

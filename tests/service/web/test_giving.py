@@ -131,7 +131,6 @@ def test_a_photograph_is_answered(open_page: Open) -> None:
     with open_page(permissions=["camera"]) as page:
         page.locator("#camera").click()
         expect(page.locator("#viewfinder")).to_be_visible()
-        page.wait_for_function("document.querySelector('#video').videoWidth > 0")
         with page.expect_response("**/predict*") as answered:
             page.locator("#shoot").click()
         prediction = answered.value.json()["predictions"][0]
