@@ -64,7 +64,7 @@ def port(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             wait_for(lambda: len(replicas()) == 2)
             yield port
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # Not by SIGINT, which it ignores if whoever runs the tests does.
 
 
 @pytest.fixture(scope="module")
