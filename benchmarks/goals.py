@@ -25,12 +25,13 @@ from tqdm import tqdm
 from benchmarks.load import closed_loop, open_loop, post
 from benchmarks.peers.contenders import Request, batch
 from benchmarks.peers.generator import load
-from benchmarks.pictures import jpeg, small_png
+from benchmarks.pictures import jpeg, large_png, small_png
 from benchmarks.process_tree import cpu_seconds, proportional_mib
 from benchmarks.server import Server, free_port, service, wait_until_ready
 from benchmarks.tensor_overhead import INFER, JSON_LENGTH_HEADER, binary_request
 from service.artifact import INT8_FLATBUFFER
 from service.images import read_image
+from service.lanes import available_processors
 from service.settings import Settings
 from service.sources import open_source
 
@@ -41,12 +42,14 @@ SECONDS = 2
 STARTS = 5
 WORKERS = 4
 CONNECTIONS = (1, 16, 256)
+LARGE_SIDE = 256
+LARGE_IMAGES = 64
 PNG = Request("/predict", "image/png", small_png())
 
 
 def main() -> int:
     """Measure and print a line a goal."""
-    sections = (shared_runs, many_images, latency, start_and_memory, scale, feature_maps)
+    sections = (shared_runs, many_images, all_cores, latency, start_and_memory, scale, feature_maps)
     lines = [line for section in tqdm(sections, unit="section") for line in section()]
     print("\n".join(lines))
     return 0
@@ -97,6 +100,29 @@ def many_images() -> list[str]:
             aim += f"{1 / (1 + statistics.median(decoding)):.0%}"
         lines.append(f"{IMAGES} images as {name}: {share:.0%} of the network alone ({aim})")
     return lines
+
+
+def all_cores() -> list[str]:
+    """Compare a form of pictures that have to be prepared with one thread that prepares them."""
+    picture = large_png(LARGE_SIDE)
+    form, content_type = multipart([picture] * LARGE_IMAGES)
+    prepare = partial(read_image, picture, prepare="auto", shape=(28, 28), max_pixels=10**6)
+    ratios = []
+    with service() as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port)
+        for _ in range(ROUNDS):
+            start = time.perf_counter()
+            for _ in range(LARGE_IMAGES):
+                prepare()
+            alone = time.perf_counter() - start
+            start = time.perf_counter()
+            ask(connection, "/predict", form, {"Content-Type": content_type})
+            ratios.append(alone / (time.perf_counter() - start))
+    return [
+        f"{LARGE_IMAGES} PNGs of {LARGE_SIDE}×{LARGE_SIDE} as a form: "
+        f"{statistics.median(ratios):.2f} times as fast as one thread prepares them "
+        f"({min(ratios):.2f} to {max(ratios):.2f}) on {available_processors()} processors"
+    ]
 
 
 def latency() -> list[str]:

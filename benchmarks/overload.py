@@ -31,6 +31,8 @@ GOAL_SHARE = 0.8
 DEADLINE_SECONDS = 10
 GOAL_LOST = 0.01
 GOAL_HEALTH_SECONDS = 0.1
+GOAL_GROWTH = 0.1
+SECONDS_OF_REST = 4
 SECONDS_BETWEEN_PROBES = 0.02
 
 
@@ -50,17 +52,21 @@ async def measure(name: str, request: bytes) -> bool:
     health: list[float] = []
     with service() as server:
         await closed_loop(server.port, [request], connections=PEAK_CONNECTIONS, seconds=2)
-        memory = [server.resident_mib()]
+        memory, highest = [server.resident_mib()], []
         for _ in range(ROUNDS):
             peak = await closed_loop(
                 server.port, [request], connections=PEAK_CONNECTIONS, seconds=SECONDS
             )
             with health_probes(server) as seconds:
+                watching = asyncio.create_task(watch_memory(server))
                 flood = await flood_with(server, request, peak.rate())
+                watching.cancel()
+                highest.append(await watching)
             shares.append(flood.rate() / peak.rate())
             late.append(flood.percentile(99))
             health += seconds
             sent.append(flood.counts.total() / SECONDS / peak.rate())
+            await asyncio.sleep(SECONDS_OF_REST)
             memory.append(server.resident_mib())
             accepted = flood.counts[200] + flood.counts[504]
             lost.append(flood.counts[504] / accepted)
@@ -72,13 +78,32 @@ async def measure(name: str, request: bytes) -> bool:
     print(f"  p99 of what was accepted  {max(late):.2f} s (worst), goal {DEADLINE_SECONDS} s")
     print(f"  accepted and late (504)   {max(lost):.2%} (worst), goal less than 1 %")
     print(f"  slowest health answer     {1000 * max(health):.0f} ms of {len(health)}, goal 100 ms")
-    print(f"  resident memory           {', '.join(f'{mib:.0f}' for mib in memory)} MiB")
+    growth = max(highest) / highest[0] - 1
+    print(f"  resident, highest a round {mib(highest)}, growth {growth:.0%}, goal under 10 %")
+    print(f"  resident, between rounds  {mib(memory)}")
     return (
         statistics.median(shares) >= GOAL_SHARE
         and max(late) <= DEADLINE_SECONDS
         and max(lost) < GOAL_LOST
         and max(health) <= GOAL_HEALTH_SECONDS
+        and growth < GOAL_GROWTH
     )
+
+
+def mib(memory: list[float]) -> str:
+    """Return sizes for people."""
+    return f"{', '.join(f'{size:.0f}' for size in memory)} MiB"
+
+
+async def watch_memory(server: Server) -> float:
+    """Return the most memory that was resident until this is cancelled, in MiB."""
+    most = 0.0
+    try:
+        while True:
+            most = max(most, server.resident_mib())
+            await asyncio.sleep(SECONDS_BETWEEN_PROBES)
+    except asyncio.CancelledError:
+        return most
 
 
 async def flood_with(server: Server, request: bytes, peak: float) -> Result:

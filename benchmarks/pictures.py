@@ -15,12 +15,23 @@ def small_png() -> bytes:
 
 def jpeg(width: int, height: int) -> bytes:
     """Return a boot on white ground, with a texture, as a camera's JPEG of that size."""
+    buffer = io.BytesIO()
+    _boot_on_ground(width, height).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def large_png(side: int) -> bytes:
+    """Return the same as a square PNG."""
+    buffer = io.BytesIO()
+    _boot_on_ground(side, side).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _boot_on_ground(width: int, height: int) -> Image.Image:
     with Image.open(io.BytesIO(small_png())) as small:
         boot = small.convert("L")
     side = min(width, height) * 3 // 4
     large = boot.resize((side, side), Image.Resampling.BICUBIC).point(lambda value: 255 - value)
     noise = Image.effect_noise((width, height), 12).point(lambda value: min(255, value + 100))
     noise.paste(large, ((width - side) // 2, (height - side) // 2), boot.resize((side, side)))
-    buffer = io.BytesIO()
-    noise.convert("RGB").save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
+    return noise.convert("RGB")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Self
 
 from service.errors import DeadlineExceeded, Draining, Overloaded
+from service.teamwork import Helpers
 
 
 class Admission:
@@ -114,11 +115,13 @@ class Ticket:
     Attributes:
         deadline: When the answer is due, in seconds of `time.monotonic()`.
         pixels_in_lane: Pixels that may be decoded before the request has to give way.
+        helpers: Who may help with its pictures, if anybody.
     """
 
     def __init__(self, admission: Admission, images: int) -> None:
         self.deadline = float("inf")
         self.pixels_in_lane = float("inf")
+        self.helpers: Helpers | None = None
         self._admission = admission
         self._images = images
         self._bytes = 0

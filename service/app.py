@@ -45,6 +45,7 @@ from service.drain import drain_on_sigterm
 from service.errors import ArtifactError, StartError
 from service.keys import KeyRing, load_keys
 from service.lanes import Lanes, available_processors
+from service.memory import give_back_memory
 from service.metrics import Metrics
 from service.observer import Observer
 from service.repository import Repository
@@ -74,6 +75,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     serving = asyncio.create_task(serve_versions(repository, workers, settings, loaded))
     serving.add_done_callback(_exit_if_failed)
     following = asyncio.create_task(follow_orders(workers, settings, loaded))
+    tidying = asyncio.create_task(give_back_memory(lambda: lanes.jobs_done))
     if settings.workers > 1:
         # The port is open in any case, and whoever comes now is better off with another worker.
         await loaded.wait()
@@ -85,6 +87,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         yield connection_state(app)
     serving.cancel()
     following.cancel()
+    tidying.cancel()
     await run_in_threadpool(app.state.observer.close)
 
 

@@ -18,6 +18,7 @@ from service.errors import InvalidInstances, RequestError, TooManyImages
 from service.images import Prepare, PreparedImage, read_image
 from service.observation import finish
 from service.settings import Settings
+from service.teamwork import do_all
 
 _LARGEST_PIXEL = 255
 
@@ -61,25 +62,26 @@ def read_instances(
     ticket.hold_images(len(instances))
     # numpy would take true for 1. The token can only be there if a walk is worth its time.
     may_hold_booleans = b"true" in body or b"false" in body
-    images = []
-    for index, instance in enumerate(instances):
-        place = f"instances[{index}]"
-        if isinstance(instance, dict):
-            data = _from_base64(instance, place)
-            try:
-                image = read_image(
-                    data,
-                    prepare=prepare,
-                    shape=shape,
-                    max_pixels=settings.max_pixels,
-                    weigh=ticket.weigh,
-                )
-            except RequestError as error:
-                raise error.at(place) from error
-        else:
-            image = _from_numbers(instance, place, shape, walk=may_hold_booleans)
-        images.append(image)
-    return images
+
+    def read(index: int) -> PreparedImage:
+        instance, place = instances[index], f"instances[{index}]"
+        if not isinstance(instance, dict):
+            return _from_numbers(instance, place, shape, walk=may_hold_booleans)
+        data = _from_base64(instance, place)
+        try:
+            return read_image(
+                data,
+                prepare=prepare,
+                shape=shape,
+                max_pixels=settings.max_pixels,
+                weigh=ticket.weigh,
+            )
+        except RequestError as error:
+            raise error.at(place) from error
+
+    # Numbers are made into pixels under the interpreter's lock.
+    helpers = ticket.helpers if isinstance(instances[0], dict) else None
+    return do_all(read, range(len(instances)), len(body), helpers)
 
 
 def _from_base64(instance: dict[str, Any], place: str) -> bytes:

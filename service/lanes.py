@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from service.admission import GiveWay, Ticket
 from service.errors import DeadlineExceeded, Overloaded
+from service.teamwork import Helpers
 
 QUICK_PIXELS = 64 * 64
 """What a request may decode in the quick lane; a picture of the data set has 784."""
@@ -68,13 +69,20 @@ class Lanes:
             ticket.pixels_in_lane = QUICK_PIXELS
             return await self._quick.run(job, ticket)
         except GiveWay:
-            ticket.pixels_in_lane = float("inf")
-            return await self._long.run(job, ticket)
+            pass  # And let go of what it holds: the frames of the attempt.
+        ticket.pixels_in_lane = float("inf")
+        ticket.helpers = self._long.helpers
+        return await self._long.run(job, ticket)
 
     @property
     def has_long_jobs(self) -> bool:
         """Whether a long job would have others before it."""
         return self._long.has_jobs
+
+    @property
+    def jobs_done(self) -> int:
+        """How many jobs threads have finished, well or not."""
+        return self._quick.jobs_done + self._long.jobs_done
 
     def expect_long_job(self, seconds: float) -> None:
         """Refuse a long job before anything is done for it.
@@ -105,7 +113,9 @@ class _Lane:
         initializer: Callable[[], None] | None = None,
     ) -> None:
         self._pool = ThreadPoolExecutor(threads, name, initializer=initializer)
+        self.helpers = Helpers(self._pool, threads - 1)
         self._threads = threads
+        self.jobs_done = 0
         self._jobs = 0
         self._seconds_a_job = seconds_a_job
         self._lock = threading.Lock()
@@ -138,6 +148,9 @@ class _Lane:
         except asyncio.CancelledError:
             ticket.cancel()
             raise
+        finally:
+            # Its exception knows of this frame: pictures would wait for the garbage collector.
+            del future
 
     def _work(self, job: Callable[[], T], ticket: Ticket) -> T:
         ticket.check()  # It may have waited long.
@@ -152,6 +165,7 @@ class _Lane:
     def _leave(self, ticket: Ticket) -> None:
         with self._lock:
             self._jobs -= 1
+            self.jobs_done += 1
         ticket.__exit__()
 
 

@@ -112,6 +112,7 @@ class _Watch:
     def stop(self) -> None:
         if self._watching is not None:
             self._watching.cancel()
+            self._watching = None  # Cancelled, it knows of this: a circle.
 
     async def _wait(self) -> None:
         while (await self._request.receive())["type"] != "http.disconnect":

@@ -15,6 +15,7 @@ from service.images import Prepare, PreparedImage, read_image
 from service.instances import read_instances
 from service.observation import finish
 from service.settings import Settings
+from service.teamwork import do_all
 
 PICTURE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
 
@@ -27,13 +28,20 @@ LONG_BODY_BYTES = 65536
 """What carries pictures and is longer takes long: if its turn would not come, it stays unread."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Upload:
     """A body as it came over the wire, within the size limit and of a media type that is read."""
 
     media_type: str
     content_type: str
     body: bytes
+    _files: list[bytes] | None = None
+
+    def files(self, most: int) -> list[bytes]:
+        """Return the files of a form, which is taken apart once; see `read_files`."""
+        if self._files is None:
+            self._files = read_files(self.body, content_type=self.content_type, max_files=most)
+        return self._files
 
 
 def media_type_of(content_type: str) -> str:
@@ -89,16 +97,17 @@ def decode(
     )
     if upload.media_type != "multipart/form-data":
         return [read(upload.body)]
-    images = []
-    files = read_files(upload.body, content_type=upload.content_type, max_files=settings.max_images)
+    files = upload.files(settings.max_images)
     ticket.hold_images(len(files))
     finish("decode")
-    for index, data in enumerate(files):
+
+    def read_file(index: int) -> PreparedImage:
         try:
-            images.append(read(data))
+            return read(files[index])
         except RequestError as error:
             raise error.at(f"files[{index}]") from error
-    return images
+
+    return do_all(read_file, range(len(files)), len(upload.body), ticket.helpers)
 
 
 def decode_one(

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.admission import Ticket
-from service.arrays import Tensor
+from service.arrays import Pixels, Tensor
 from service.classifier import Classifier
 from service.errors import InvalidTensor, RequestError, TooManyImages
 from service.images import Prepare, read_image
 from service.protocols.tensors import NamedTensor
 from service.settings import Settings
+from service.teamwork import do_all
 
 PIXEL_DATATYPES = {"UINT8", "INT32", "INT64"}
 """Of pictures in 0…scale, which are divided by the scale."""
@@ -76,19 +77,22 @@ def pictures_to_images(
     """
     if prepare not in get_args(Prepare):
         raise InvalidTensor(f"prepare: {prepare!r} is none of {', '.join(get_args(Prepare))}")
-    pixels = []
-    for index, data in enumerate(tensor.values):
+    files = tensor.values
+
+    def read(index: int) -> Pixels:
         try:
-            image = read_image(
-                data,
+            return read_image(
+                files[index],
                 prepare=prepare,  # type: ignore[arg-type]  # checked above
                 shape=classifier.manifest.input.size,
                 max_pixels=settings.max_pixels,
                 weigh=ticket.weigh,
-            )
+            ).pixels
         except RequestError as error:
             raise error.at(f"{tensor.name}[{index}]") from error
-        pixels.append(image.pixels)
+
+    byte_count = sum(map(len, files))
+    pixels = do_all(read, range(len(files)), byte_count, ticket.helpers)
     return classifier.to_images(pixels)
 
 

@@ -20,7 +20,7 @@ NEEDED = {
         "starlette",
         "anyio",
         "idna",
-        "python_multipart",
+        "multipart",
         "annotated_doc",
         "opentelemetry",
     ),
@@ -33,7 +33,7 @@ NEEDED = {
 
 NOT_OURS = {
     "cython_runtime",  # no module of its own
-    *("email_validator", "dns", "watchfiles", "yaml", "websockets", "wsproto"),
+    *("email_validator", "dns", "python_multipart", "watchfiles", "yaml", "websockets", "wsproto"),
 }
 """What FastAPI and uvicorn look for, and what comes only with the tests."""
 

@@ -221,3 +221,32 @@ def test_what_a_job_raises_is_raised(lanes: Lanes, admission: Admission) -> None
 
 def test_there_is_a_processor() -> None:
     assert 1 <= available_processors() <= (os.cpu_count() or 1)
+
+
+def test_only_a_long_job_has_helpers(lanes: Lanes, admission: Admission) -> None:
+    def job(ticket: Ticket, pixels: int) -> bool:
+        ticket.weigh(pixels)
+        return ticket.helpers is not None
+
+    async def test() -> None:
+        for pixels, has_helpers in ((QUICK_PIXELS, False), (QUICK_PIXELS + 1, True)):
+            with admission.admit() as ticket:
+                answer = await lanes.run(lambda t=ticket, p=pixels: job(t, p), ticket)  # type: ignore[misc]
+                assert answer is has_helpers
+
+    in_loop(test)
+
+
+def test_jobs_are_counted_however_they_end(lanes: Lanes, admission: Admission) -> None:
+    def fail() -> None:
+        raise InvalidImage("no picture")
+
+    async def test() -> None:
+        with admission.admit() as ticket:
+            await lanes.run(lambda: None, ticket)
+        with admission.admit() as ticket, pytest.raises(InvalidImage):
+            await lanes.run(fail, ticket)
+
+    in_loop(test)
+    lanes.close()
+    assert lanes.jobs_done == 2

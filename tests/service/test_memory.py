@@ -1,0 +1,66 @@
+import asyncio
+import ctypes
+import sys
+from pathlib import Path
+
+import pytest
+
+from service import memory
+
+MIB = 2**20
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"),
+    reason="only glibc keeps memory this way and can be told not to",
+)
+
+
+def resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / MIB
+
+
+def leave_holes() -> list[bytes]:
+    """Return a few small pieces with 64 MiB between them that are free and that glibc keeps."""
+    pieces = [bytes(16 * 1024) for _ in range(64 * 64)]
+    return pieces[::64]
+
+
+def tidy(jobs: list[int]) -> None:
+    async def tidy_once() -> None:
+        tidying = asyncio.create_task(memory.give_back_memory(lambda: jobs.pop(0)))
+        while jobs and not tidying.done():
+            await asyncio.sleep(0.01)
+        tidying.cancel()
+        await asyncio.wait([tidying])
+        if not tidying.cancelled():
+            assert isinstance(tidying.exception(), IndexError)  # It has asked once too often.
+
+    asyncio.run(tidy_once())
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "PAUSE_SECONDS", 0.05)
+
+
+def test_memory_between_what_is_in_use_goes_back_to_the_system() -> None:
+    kept = leave_holes()
+    before = resident_mib()
+    tidy([0, 1, 2])
+    assert before - resident_mib() > 40
+    assert len(kept) == 64
+
+
+def test_an_idle_service_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(memory, "_trim", lambda: calls.append)
+    tidy([7, 7, 7, 7])
+    assert calls == []
+    tidy([7, 7, 8, 8])
+    assert calls == [0]
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    asyncio.run(memory.give_back_memory(lambda: 0))
