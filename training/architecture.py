@@ -70,6 +70,14 @@ def trace_layers(model: Any) -> tuple[Any, dict[str, Any]]:
     return images, outputs
 
 
+def pooling_layer(block: Block, number: int, dtype: str) -> Any:
+    """Build the pooling of a block of this number, or return None if it has none."""
+    if block.pooling == "none":
+        return None
+    name, pooling = _POOLING[block.pooling]
+    return pooling(block.pool_size, name=f"{name}_{number}", dtype=dtype)
+
+
 def _block_layers(block: Block, number: int, dtype: str) -> list[Any]:
     layers = [
         keras.layers.Conv2D(
@@ -82,7 +90,5 @@ def _block_layers(block: Block, number: int, dtype: str) -> list[Any]:
             dtype=dtype,
         )
     ]
-    if block.pooling != "none":
-        name, pooling = _POOLING[block.pooling]
-        layers.append(pooling(block.pool_size, name=f"{name}_{number}", dtype=dtype))
-    return layers
+    pooling = pooling_layer(block, number, dtype)
+    return layers if pooling is None else [*layers, pooling]

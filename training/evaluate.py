@@ -11,10 +11,11 @@ from training.architecture import build_network
 from training.calibration import find_temperature, fold_temperature
 from training.config import EvaluateSettings
 from training.data import CLASS_NAMES, FashionMnist, Labelled, Labels, load_fashion_mnist
+from training.normalization import build_normalized, fold_normalization
 from training.novelty import Assessor, extract_features, find_threshold, fit_detector
 from training.outliers import measure_novelty
 from training.photographs import measure_photographs, read_photographs
-from training.recipe import TeacherRecipe
+from training.recipe import Recipe, TeacherRecipe
 from training.report import draw_report
 from training.run import Run
 
@@ -37,8 +38,7 @@ def run(settings: EvaluateSettings) -> None:
     finished_run.require_finished(data)
     recipe, _ = finished_run.read_about()
     fit = recipe.fit
-    model = build_network(recipe.network)  # in float32, whatever it was trained in
-    model.load_weights(finished_run.checkpoint)
+    model = load_network(finished_run, recipe)
     training, validation = data.split(fit)
     temperature = calibrate(model, validation) if fit.calibrate else 1.0
     model.save(finished_run.model)
@@ -69,6 +69,17 @@ def run(settings: EvaluateSettings) -> None:
         f"Test accuracy {scores['test']['accuracy']:.4f}, loss {scores['test']['loss']:.4f}; "
         f"pictures in {finished_run.report}. Next: python -m training export"
     )
+
+
+def load_network(finished_run: Run, recipe: Recipe) -> Any:
+    """Return the network of the best checkpoint, in float32, whatever it was trained in."""
+    if not recipe.fit.batch_normalization:
+        model = build_network(recipe.network)
+        model.load_weights(finished_run.checkpoint)
+        return model
+    normalized = build_normalized(recipe.network)
+    normalized.load_weights(finished_run.checkpoint)
+    return fold_normalization(normalized, recipe.network)
 
 
 def score_teacher(teacher_run: Run, test: Labelled, data: FashionMnist) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from training.callbacks import EpochSeeds, History, Interruption, WholeBackup
 from training.config import FitSettings
 from training.data import FashionMnist, Labelled, load_fashion_mnist
 from training.distillation import TaughtBatches, Views, answer_views
+from training.normalization import build_normalized
 from training.precision import dtype_policy
 from training.recipe import Fit, Recipe
 from training.run import Row, Run, best_epoch, is_finished
@@ -56,7 +57,8 @@ def run(settings: FitSettings) -> None:
             views = ask_teacher(teacher_run, recipe, data)
             batches = TaughtBatches(views, recipe.distillation, fit)
         keras.utils.set_random_seed(fit.seed)
-        model = build_network(recipe.network, dtype_policy(fit.mixed_precision))
+        build = build_normalized if fit.batch_normalization else build_network
+        model = build(recipe.network, dtype_policy(fit.mixed_precision))
         train(model, batches, validation, training_run, fit)
     _print_result(training_run.read_history())
 

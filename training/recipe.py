@@ -87,6 +87,9 @@ class Fit(_Group):
     """How the step size changes: cosine rises over the first tenth and falls to nothing."""
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Weight decay, decoupled as in AdamW, of kernels and dense weights."""
+    batch_normalization: bool = False
+    """Normalise what each layer but the last puts out while training. It is folded into the
+    weights afterwards: the network that is published has none."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of each label that is spread over all classes."""
     patience: Count = 2
