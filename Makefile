@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 # A file of training/recipes: photo is what is shipped, quick is the plain network of the lesson.
-RECIPE ?= photo
+RECIPE ?= full
 VENV := .venv
 RAY_VENV := .venv-ray
 BIN := $(VENV)/bin

@@ -154,7 +154,7 @@ def build_optimizer(fit: Fit, steps: int) -> Any:
     if not fit.weight_decay:
         return keras.optimizers.Adam(rate)
     optimizer = keras.optimizers.AdamW(rate, weight_decay=fit.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    optimizer.exclude_from_weight_decay(var_names=["beta", "bias", "gamma"])
     return optimizer
 
 

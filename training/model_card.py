@@ -73,8 +73,9 @@ def _optimisation(fit: dict[str, Any]) -> str:
         rate = f"{rate} at its highest, cosine schedule"
     smoothing = fit["label_smoothing"]
     loss = f"cross-entropy with label smoothing {smoothing}" if smoothing else "cross-entropy"
+    normalised = ", batch normalisation folded into the weights" * fit["batch_normalization"]
     precision = ", in bfloat16 where the processor has it" if fit["mixed_precision"] else ""
-    return f"{optimizer}, {rate}, {loss}{precision}"
+    return f"{optimizer}, {rate}, {loss}{normalised}{precision}"
 
 
 def _augmentation(augmentation: dict[str, Any]) -> str:

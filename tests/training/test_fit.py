@@ -18,6 +18,9 @@ import pytest
 from tests.training.conftest import TINY_DATA, TINY_NETWORK
 from training.__main__ import EXIT_FAILED, EXIT_INTERRUPTED, main
 from training.callbacks import History, WholeBackup
+from training.fit import build_optimizer
+from training.normalization import build_normalized
+from training.recipe import Block, Fit, Network
 from training.run import Run, best_epoch
 
 # A learning rate high enough to overshoot, so that some epochs are worse than the ones before and
@@ -253,3 +256,19 @@ def test_runs_may_share_a_teacher_of_the_same_recipe_alone(
     assert not Run(tmp_path / "second").teacher.exists()
     assert fit(tmp_path / "third", *arguments, "--distillation.teacher.width=2") == EXIT_FAILED
     assert "another configuration" in capsys.readouterr().err
+
+
+def test_only_what_images_are_multiplied_by_decays() -> None:
+    model = build_normalized(Network(blocks=(Block(filters=2),), dense_units=4))
+    variables = model.trainable_variables
+    before = [np.asarray(variable) + 1 for variable in variables]
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
+    optimizer = build_optimizer(Fit(weight_decay=0.1), steps=10)
+    optimizer.apply([np.zeros_like(value) for value in before], variables)
+    decayed = {
+        variable.name
+        for variable, value in zip(variables, before, strict=True)
+        if not np.array_equal(variable, value)
+    }
+    assert decayed == {"kernel"}

@@ -64,7 +64,7 @@ def test_the_procedure_names_every_ingredient_that_was_used(
     changed = copy.deepcopy(manifest)
     recipe = changed["training"]["configuration"]
     recipe["fit"] |= {"weight_decay": 0.02, "schedule": "cosine", "label_smoothing": 0.05}
-    recipe["fit"]["calibrate"] = True
+    recipe["fit"] |= {"calibrate": True, "batch_normalization": True}
     recipe["augmentation"] = {"flip": True, "shift": 1, "erase": 0.3, "photo_share": 0.4}
     recipe["distillation"] = {"views": 16, "temperature": 2.0, "teacher": {"fit": {"epochs": 18}}}
     changed["scores"]["teacher"] = {"parameters": 1_234_567, "accuracy": 0.95}
@@ -73,7 +73,7 @@ def test_the_procedure_names_every_ingredient_that_was_used(
     for phrase in (
         "AdamW (weight decay 0.02)",
         "learning rate 0.001 at its highest, cosine schedule",
-        "label smoothing 0.05",
+        "label smoothing 0.05, batch normalisation folded into the weights",
         "flipped, shifted by up to 1 pixels, partly erased (30% of them)",
         "40% of each batch are instead warped",
         "a residual network of 1,234,567 parameters, trained for 18 epochs",
