@@ -24,10 +24,10 @@ def main() -> None:
         at = str(client.base_url)
         first = f"{at}#sample=9"
         save("page", take(browser, first, size=(1280, 1400)))
-        sum_ = f"{at}#sample=6&other=0&layer=conv2d_2&channel=9&pixel=11,4"
+        sum_ = f"{at}#sample=6&other=0&layer=conv2d_2&channel=9&pixel=6,10"
         save("page-dark", take(browser, sum_, size=(1280, 1000), scheme="dark", to="#walk"))
         phone = {"size": (360, 720), "language": "ko", "sharpness": 1.5}
-        pooled = f"{at}#sample=0&layer=max_pooling2d_1&channel=14&pixel=4,2"
+        pooled = f"{at}#sample=0&layer=max_pooling2d_1&channel=14&pixel=5,11"
         screens = [
             take(browser, f"{at}#sample=0", **phone),  # type: ignore[arg-type]  # named above
             take(browser, pooled, to="#inspector", **phone),  # type: ignore[arg-type]

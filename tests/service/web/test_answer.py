@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+from service.artifact import Artifact
 from tests.conftest import DATA
 from tests.service.conftest import Encode
 from tests.service.web.conftest import Open
@@ -40,7 +41,7 @@ def test_bars_can_be_in_the_order_of_the_classes(page: Page, server: httpx.Clien
 
 
 def test_it_is_said_whether_the_picture_is_like_those_of_the_training(
-    either: Page, encode: Encode
+    either: Page, encode: Encode, artifact: Artifact
 ) -> None:
     language = either.evaluate("document.documentElement.lang")
     known = {"en": "It looks like", "ko": "비슷합니다"}[language]
@@ -52,7 +53,9 @@ def test_it_is_said_whether_the_picture_is_like_those_of_the_training(
         {"name": "noise.png", "mimeType": "", "buffer": encode(noise)}
     )
     expect(either.locator(".strange")).to_contain_text(strange)
-    expect(either.locator(".strange")).to_contain_text(re.compile(r"\d+\.\d, .*15\.8"))
+    assert artifact.manifest.novelty is not None
+    threshold = re.escape(f"{artifact.manifest.novelty.threshold:.1f}")
+    expect(either.locator(".strange")).to_contain_text(re.compile(rf"\d+\.\d, .*{threshold}"))
 
 
 def test_the_answer_is_saved_as_it_was_sent(
