@@ -14,9 +14,12 @@
 
 const CHOICES = { prepare: ["auto", "photo", "plain"], scale: ["layer", "map", "all"], show: ["maps", "kernels"] };
 
-/** @returns {State} what the address says */
-function read() {
-  const said = new URLSearchParams(location.hash.slice(1));
+/**
+ * @param {string} hash of an address
+ * @returns {State} what it says
+ */
+function read(hash) {
+  const said = new URLSearchParams(hash.slice(1));
   const number = (/** @type {string} */ name) => (/^\d{1,5}$/.test(said.get(name) ?? "") ? Number(said.get(name)) : undefined);
   const [row, column] = /^\d{1,5},\d{1,5}$/.test(said.get("pixel") ?? "") ? String(said.get("pixel")).split(",").map(Number) : [0, 0];
   const choice = (/** @type {keyof typeof CHOICES} */ name) => {
@@ -30,7 +33,7 @@ function read() {
 }
 
 /** @type {State} */
-export const state = read();
+export const state = read(location.hash);
 
 /** @type {[(keyof State)[], () => void][]} */
 const listeners = [];
@@ -73,8 +76,10 @@ export function address() {
   return `${location.pathname}${location.search}#${said.toString().replaceAll("%2C", ",")}`;
 }
 
-addEventListener("hashchange", () => {
+addEventListener("hashchange", (event) => {
   const before = { ...state };
-  Object.assign(state, read());
+  // The address may have been written over since, by an answer to what was asked for before.
+  Object.assign(state, read(new URL(event.newURL).hash));
+  history.replaceState(null, "", address());
   tell(before);
 });

@@ -67,12 +67,19 @@ def worker_pids(supervisor: int) -> list[int]:
     return [int(c) for c in children if "spawn_main" in Path(f"/proc/{c}/cmdline").read_text()]
 
 
+@pytest.mark.parametrize("probe", ["/livez", "/readyz"])
 def test_each_worker_answers_for_itself(
-    workers: tuple[subprocess.Popen[str], httpx.Client],
+    workers: tuple[subprocess.Popen[str], httpx.Client], probe: str
 ) -> None:
     _, client = workers
-    for probe in ("/livez", "/readyz"):
-        assert {worker_that_answers(client, probe) for _ in range(REQUESTS)} == {0, 1}
+    seen: set[int] = set()
+
+    def all_were_seen() -> bool:
+        seen.add(worker_that_answers(client, probe))
+        return len(seen) == 2
+
+    wait_for(all_were_seen)  # On a busy machine, one of them may be the faster for long.
+    assert seen == {0, 1}
 
 
 def test_counters_do_not_fall_when_a_worker_is_killed(

@@ -216,6 +216,18 @@ def test_a_link_leads_to_sample_layer_map_and_pixel(open_page: Open) -> None:
         expect(page.locator(".label")).to_contain_text("Pullover")
 
 
+def test_a_link_counts_even_if_an_answer_comes_just_then(open_page: Open) -> None:
+    with open_page("#sample=1") as page:
+        expect(page.locator(".label")).to_contain_text("Trouser")
+        page.evaluate(
+            "import('/web/state.js').then(({ change }) => {"
+            "  location.hash = '#sample=2'; change({ channel: 3 });"
+            "})"
+        )
+        expect(page.locator(".label")).to_contain_text("Pullover")
+        assert "sample=2" in page.evaluate("location.hash")
+
+
 @pytest.mark.parametrize(
     "state", ["#layer=nowhere", "#layer=conv2d_1&channel=999&pixel=99,99", "#sample=77&pixel=x"]
 )
