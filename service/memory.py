@@ -11,8 +11,7 @@ import sys
 from collections.abc import Callable
 
 PAUSE_SECONDS = 2.0
-"""Between two times. Each takes a millisecond or so of a thread, and what is given back has to be
-asked for again."""
+"""Between two times: what is given back has to be asked for again."""
 
 
 async def give_back_memory(jobs_done: Callable[[], int]) -> None:

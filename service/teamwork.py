@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Helpers:
-    """Threads that help as long as nobody asks for them.
+    """Threads that help when they have nothing else to do.
 
     Attributes:
         pool: Where they wait for work, behind whatever waits there already.

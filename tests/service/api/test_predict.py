@@ -19,6 +19,9 @@ from tests.service.test_artifact import edit_manifest
 
 JSON = {"Content-Type": "application/json"}
 
+KNOWN_ON_THE_SLICE = 0.971
+"""Share of the committed test images that are not called novel, with either engine."""
+
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
@@ -144,9 +147,7 @@ def test_a_picture_of_clothes_is_known_and_one_of_noise_is_not(
     assert (boot.in_distribution, strange.in_distribution) == (True, False)
 
 
-def test_one_in_twenty_pictures_of_clothes_is_called_novel(
-    client: httpx.Client, test_slice: Slice
-) -> None:
+def test_few_pictures_of_clothes_are_called_novel(client: httpx.Client, test_slice: Slice) -> None:
     pictures = test_slice[0]
     known = [
         prediction.in_distribution
@@ -155,7 +156,7 @@ def test_one_in_twenty_pictures_of_clothes_is_called_novel(
             post_instances(client, *pictures[start : start + 250].tolist())
         ).predictions
     ]
-    assert 0.93 <= np.mean([bool(k) for k in known]) <= 0.98
+    assert np.mean([bool(k) for k in known]) == pytest.approx(KNOWN_ON_THE_SLICE, abs=0.003)
 
 
 def test_a_model_published_without_novelty_answers_null(
