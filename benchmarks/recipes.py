@@ -5,8 +5,8 @@
 
 `ablation` adds the ingredients of training/recipes/full.toml one after the other, for a few epochs
 each, and compares them on the validation images alone: the test images make no choice. `seeds` fits
-that recipe, or another, whole with three seeds and measures each on the test images. The teacher is
-trained once for all of them. Both keep their runs below runs/, go on where they were when
+that recipe, or another, whole with three seeds and measures each on the test images. The teachers
+are trained once for all of them. Both keep their runs below runs/, go on where they were when
 interrupted, and write benchmarks/results/ablation.json and seeds.json, which `python -m training
 export --experiments benchmarks/results` puts into the model card. On two cores the teacher takes
 about three quarters of an hour, `ablation` ten minutes, and `seeds` three quarters of an hour.
@@ -83,7 +83,7 @@ def ablation() -> dict[str, Any]:
     for number, (added, more) in enumerate(tqdm(ABLATION, desc="ablation", unit="run")):
         settings = [*settings, *more]
         run_dir = RUNS / "ablation" / str(number)
-        train("fit", run_dir, teacher_of(FULL), *settings)
+        train("fit", run_dir, teachers_of(FULL), *settings)
         history = Run(run_dir).read_history()
         accuracy = history[best_epoch(history)]["val_accuracy"]
         steps.append({"added": added, "validation_accuracy": accuracy})
@@ -95,10 +95,10 @@ def seeds(recipe: str, photographs: Path | None) -> dict[str, Any]:
     scores = []
     for seed in tqdm(SEEDS, desc="seeds", unit="run"):
         run_dir = RUNS / "seeds" / f"{recipe}-{seed}"
-        teacher = teacher_of(recipe)
-        train("fit", run_dir, f"--config={RECIPES / recipe}.toml", f"--fit.seed={seed}", teacher)
+        teachers = teachers_of(recipe)
+        train("fit", run_dir, f"--config={RECIPES / recipe}.toml", f"--fit.seed={seed}", teachers)
         shown = [f"--photographs={photographs}"] if photographs else []
-        train("evaluate", run_dir, teacher, *shown)
+        train("evaluate", run_dir, teachers, *shown)
         scores.append(Run(run_dir).read_evaluation())
     measures = {
         "test accuracy": [row["test"]["accuracy"] for row in scores],
@@ -128,9 +128,9 @@ def seeds(recipe: str, photographs: Path | None) -> dict[str, Any]:
     }
 
 
-def teacher_of(recipe: str) -> str:
-    """Return the setting that names the folder of a recipe's teacher, where `make train` has it."""
-    return f"--teacher-dir={RUNS / recipe / 'teacher'}"
+def teachers_of(recipe: str) -> str:
+    """Return the setting that names the folder of its teachers, where `make train` has it."""
+    return f"--teachers-dir={RUNS / recipe / 'teachers'}"
 
 
 def train(command: str, run_dir: Path, *settings: str) -> None:

@@ -33,6 +33,7 @@ from service.api import (
 )
 from service.api.access import AccessMiddleware
 from service.api.admission import DEADLINE_HEADER
+from service.api.discarding import DISCARDING, Discarding
 from service.api.ending import EndingMiddleware
 from service.api.errors import add_error_handlers
 from service.api.headers import HeadersMiddleware
@@ -95,7 +96,10 @@ def connection_state(app: FastAPI) -> dict[str, Any]:
     """Return the lifespan's state, where connections look for what they share."""
     if app.state.settings.cors_origins:  # What those ask for, the middleware answers.
         return {TURNS: Turns()}
-    return {TURNS: Turns(), SHORT_WAY: ShortWay(app.state), REFUSAL: Refusal(app.state)}
+    state = {TURNS: Turns(), SHORT_WAY: ShortWay(app.state), REFUSAL: Refusal(app.state)}
+    if Discarding.is_possible:
+        state[DISCARDING] = Discarding()
+    return state
 
 
 @asynccontextmanager

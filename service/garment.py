@@ -20,9 +20,10 @@ known, not on photographs.
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from service.palette import Floats, Indices, affinity_of, histogram, mean_colours, quantise, to_lab
+from service.rank_filters import median
 from service.regions import Mask, fill_holes, largest_piece, without_hairs
 
 _BORDER_SHARE = 0.06
@@ -55,14 +56,14 @@ def garment_mask(small: Image.Image) -> Mask:
     """
     if min(small.size) < _LEAST_SIDE:
         return np.ones((small.height, small.width), np.bool_)
-    lab = to_lab(small)
-    calm = small.filter(ImageFilter.MedianFilter(3))
-    calm_lab = to_lab(calm)
+    pixels = np.asarray(small)
+    calm = median(pixels)
+    lab, calm_lab = to_lab(pixels), to_lab(calm)
     palette = quantise(calm, calm_lab)
     near = affinity_of(mean_colours(lab, palette))
     weights = _edge_weights(lab)
-    middle, border = _places(*palette.shape)
-    place = _PLACE_WEIGHT * middle - _BORDER_ODDS * border + _outline_odds(calm_lab)
+    place, border = _places(*palette.shape)
+    place += _outline_odds(calm_lab)
 
     odds = _mean_field(_first_colour_odds(palette, near, border)[palette] + place, weights)
     inside = (1 / (1 + np.exp(-odds))) * np.where(border, 0.5, 1)
@@ -79,10 +80,11 @@ def _places(height: int, width: int) -> tuple[Floats, Mask]:
     y = np.abs(np.linspace(-1, 1, height, dtype=np.float32))[:, None]
     x = np.abs(np.linspace(-1, 1, width, dtype=np.float32))[None]
     radius = np.cbrt(x**3 + y**3)
-    odds: Floats = (2.2 * (0.72 - radius) / 0.5).clip(-2.5, 1.5).astype(np.float32)
+    middle = (2.2 * (0.72 - radius) / 0.5).clip(-2.5, 1.5)
     edge = max(1, round(_BORDER_SHARE * max(height, width)))
     border = np.ones((height, width), np.bool_)
     border[edge : height - edge, edge : width - edge] = False
+    odds: Floats = (_PLACE_WEIGHT * middle - _BORDER_ODDS * border).astype(np.float32)
     return odds, border
 
 
@@ -124,27 +126,27 @@ def _outline_odds(lab: Floats) -> Floats:
 
 def _distance_from_edge(lab: Floats) -> Floats:
     """Return the least sum of colour steps on any way from the frame's edge to each pixel."""
-    down = np.maximum(np.abs(np.diff(lab, axis=0)).max(axis=2) - _NOISE, 0) + 0.05
-    right = np.maximum(np.abs(np.diff(lab, axis=1)).max(axis=2) - _NOISE, 0) + 0.05
-    right = np.ascontiguousarray(right.T)
-    distance = np.full(lab.shape[:2], np.inf, np.float32)
+    down = np.maximum(np.abs(np.diff(lab, axis=1)).max(axis=0) - _NOISE, 0) + 0.05
+    right = np.maximum(np.abs(np.diff(lab, axis=2)).max(axis=0) - _NOISE, 0).T + 0.05
+    distance = np.full(lab.shape[1:], np.inf, np.float32)
     distance[[0, -1]] = 0
     distance[:, [0, -1]] = 0
-    for _ in range(2):  # each pass: down, up, right, left, a whole line at a time
-        _sweep(distance, down)
-        turned = np.ascontiguousarray(distance.T)
-        _sweep(turned, right)
-        distance = np.ascontiguousarray(turned.T)
+    for _ in range(2):
+        distance = _spread(_spread(distance, down).T, right).T
     return distance
 
 
-def _sweep(distance: Floats, step: Floats) -> None:
-    """Let distance spread over the rows, first to last and back, in place."""
-    last = len(distance) - 1
-    for row in range(last):
-        np.minimum(distance[row + 1], distance[row] + step[row], out=distance[row + 1])
-    for row in range(last, 0, -1):
-        np.minimum(distance[row - 1], distance[row] + step[row - 1], out=distance[row - 1])
+def _spread(distance: Floats, step: Floats) -> Floats:
+    """Let distance spread over the rows, first to last and back.
+
+    What reaches a row from an earlier one is what that one had, and the steps between: the way to
+    here less the way to there.
+    """
+    way = np.zeros(distance.shape)
+    np.cumsum(step, axis=0, out=way[1:])
+    down = way + np.minimum.accumulate(distance - way)
+    up = np.minimum.accumulate((down + way)[::-1])[::-1] - way
+    return up.astype(np.float32)
 
 
 def _two_levels(values: Floats) -> tuple[float, float]:
@@ -161,8 +163,8 @@ def _two_levels(values: Floats) -> tuple[float, float]:
 def _edge_weights(lab: Floats) -> tuple[Floats, Floats]:
     """Return how strongly vertical and horizontal neighbours pull on each other."""
     weights = []
-    for axis in (0, 1):
-        squared = (np.diff(lab, axis=axis) ** 2).sum(axis=2)
+    for axis in (1, 2):
+        squared = (np.diff(lab, axis=axis) ** 2).sum(axis=0)
         scale = 2 * float(squared.mean()) + 1e-3
         weights.append((0.15 + np.exp(-squared / scale)).astype(np.float32))
     return weights[0], weights[1]

@@ -6,12 +6,14 @@ they in one queue, whoever sends photographs would make everybody wait.
 
 import asyncio
 import contextvars
+import itertools
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 from service.admission import GiveWay, Ticket
@@ -21,7 +23,7 @@ from service.teamwork import Helpers
 QUICK_PIXELS = 64 * 64
 """What a request may decode in the quick lane; a picture of the data set has 784."""
 
-WAITING_SHARE = 0.25
+WAITING_SHARE = 0.1
 """Of the time to its deadline that a job may have to wait. The estimate is rough, the work itself
 takes time, and whatever waits is in memory."""
 
@@ -46,7 +48,7 @@ class Lanes:
 
     def __init__(self, threads: int) -> None:
         self._quick = _Lane("quick", threads, 0.0)
-        self._long = _Lane("long", threads, SECONDS_A_LONG_JOB, initializer=_lower_priority)
+        self._long = _Lane("long", threads, SECONDS_A_LONG_JOB, initializer=_Settling().settle)
 
     def run_here(self, job: Callable[[], T], ticket: Ticket) -> T:
         """Return what `job` returns, run by the caller itself.
@@ -84,8 +86,11 @@ class Lanes:
         """How many jobs threads have finished, well or not."""
         return self._quick.jobs_done + self._long.jobs_done
 
-    def expect_long_job(self, seconds: float) -> None:
+    def announce_long_job(self, seconds: float) -> None:
         """Refuse a long job before anything is done for it.
+
+        If it is not refused, it is counted until the event loop comes round: by then, whoever is to
+        do it expects it.
 
         Args:
             seconds: How long it may take, waiting included.
@@ -93,7 +98,22 @@ class Lanes:
         Raises:
             Overloaded: By what jobs took lately, its turn would come too late.
         """
-        self._long.check_queue(seconds)
+        expected = self._long.expect_job(seconds)
+        expected.__enter__()
+        asyncio.get_running_loop().call_soon(expected.__exit__, None, None, None)
+
+    def expect_long_job(self, seconds: float) -> AbstractContextManager[None]:
+        """Refuse a long job, or count it while its body is received.
+
+        It will be there before those who come now: to receive their bodies would be for nothing.
+
+        Args:
+            seconds: How long it may take, waiting included.
+
+        Raises:
+            Overloaded: On entering, as above.
+        """
+        return self._long.expect_job(seconds)
 
     def close(self) -> None:
         """Drop what has not begun."""
@@ -116,7 +136,7 @@ class _Lane:
         self.helpers = Helpers(self._pool, threads - 1)
         self._threads = threads
         self.jobs_done = 0
-        self._jobs = 0
+        self._jobs = self._expected = 0
         self._seconds_a_job = seconds_a_job
         self._lock = threading.Lock()
 
@@ -128,9 +148,19 @@ class _Lane:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def check_queue(self, seconds: float) -> None:
-        wait = self._jobs * self._seconds_a_job / self._threads
+        jobs = self._jobs + self._expected
+        wait = jobs * self._seconds_a_job / self._threads
         if wait > WAITING_SHARE * max(0, seconds):
-            raise Overloaded(f"{self._jobs} jobs come before it and take about {wait:.1f} seconds")
+            raise Overloaded(f"{jobs} jobs come before it and take about {wait:.1f} seconds")
+
+    @contextmanager
+    def expect_job(self, seconds: float) -> Iterator[None]:
+        self.check_queue(seconds)
+        self._expected += 1  # By the event loop alone.
+        try:
+            yield
+        finally:
+            self._expected -= 1
 
     async def run(self, job: Callable[[], T], ticket: Ticket) -> T:
         self.check_queue(ticket.deadline - time.monotonic())
@@ -180,8 +210,20 @@ def _in_loop_time(ticket: Ticket) -> float | None:
     return None if ticket.deadline == float("inf") else ticket.deadline
 
 
-def _lower_priority() -> None:
-    if sys.platform == "linux":  # Elsewhere, priority is that of the whole process.
-        thread = threading.get_native_id()
-        usual = os.getpriority(os.PRIO_PROCESS, thread)
-        os.setpriority(os.PRIO_PROCESS, thread, min(19, usual + LONG_JOB_NICENESS))
+class _Settling:
+    """Tells Linux what the threads of long jobs are; elsewhere, that is said of whole processes.
+
+    Each stays on a processor of its own. A processor that an event loop wakes again and again is
+    never idle for long enough that Linux would bring it a thread that waits behind another.
+    """
+
+    def __init__(self) -> None:
+        processors = os.sched_getaffinity(0) if sys.platform == "linux" else ()
+        self._processors = itertools.cycle(sorted(processors))
+
+    def settle(self) -> None:
+        if sys.platform == "linux":
+            thread = threading.get_native_id()
+            usual = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, min(19, usual + LONG_JOB_NICENESS))
+            os.sched_setaffinity(thread, {next(self._processors)})

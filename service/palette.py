@@ -20,30 +20,41 @@ _LIGHTNESS = 0.7
 """Weight of lightness in colour distance: folds and shadows change it more than hue."""
 
 
-def to_lab(small: Image.Image) -> Floats:
-    """Return CIE Lab (D65), each in about the same units: (height, width, 3)."""
-    rgb = np.asarray(small, np.float32) / 255
+def to_lab(pixels: NDArray[np.uint8]) -> Floats:
+    """Return (height, width, 3) RGB as CIE Lab (D65), (3, height, width), in about equal units."""
+    rgb = np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32) / 255
     linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
     to_xyz = np.array(
         [[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8728]], np.float32
     )
-    f = np.cbrt(np.einsum("hwc,kc->hwk", linear, to_xyz))  # einsum: no threads to wake
-    x, y, z = f[..., 0], f[..., 1], f[..., 2]
-    lab: Floats = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=2).astype(np.float32)
+    x, y, z = np.cbrt(np.einsum("kc,chw->khw", to_xyz, linear))  # einsum: no threads to wake
+    lab: Floats = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)]).astype(np.float32)
     return lab
 
 
-def quantise(calm: Image.Image, lab: Floats) -> Indices:
-    """Return each pixel's place in the picture's own palette: median cut, then k-means in Lab."""
-    cut = calm.quantize(_PALETTE, method=Image.Quantize.MEDIANCUT, kmeans=0)
-    index = np.unique(np.asarray(cut), return_inverse=True)[1].reshape(lab.shape[:2])
-    points = lab.reshape(-1, 3)
+def quantise(pixels: NDArray[np.uint8], lab: Floats) -> Indices:
+    """Return each pixel's place in the picture's own palette: median cut, then k-means in Lab.
+
+    Args:
+        pixels: (height, width, 3) RGB.
+        lab: (3, height, width), the same in Lab.
+    """
+    cut = Image.fromarray(pixels).quantize(_PALETTE, method=Image.Quantize.MEDIANCUT, kmeans=0)
+    index = _without_gaps(np.asarray(cut))
+    channels = lab.reshape(3, -1)
     for _ in range(_KMEANS):
         means = mean_colours(lab, index)
         # the nearest mean: |p - m|^2 without the |p|^2 that all share
-        scores = np.einsum("pc,kc->pk", points, -2 * means) + (means**2).sum(axis=1)
-        index = np.unique(scores.argmin(axis=1), return_inverse=True)[1].reshape(lab.shape[:2])
+        scores = np.einsum("kc,cp->kp", -2 * means, channels) + (means**2).sum(axis=1)[:, None]
+        index = _without_gaps(scores.argmin(axis=0).reshape(index.shape))
     return index
+
+
+def _without_gaps(index: NDArray[np.integer]) -> Indices:
+    """Number anew the colours that occur, in their order."""
+    occurs = np.bincount(index.ravel()) > 0
+    numbers: Indices = (np.cumsum(occurs) - 1)[index]
+    return numbers
 
 
 def affinity_of(means: Floats) -> Floats:
@@ -66,5 +77,5 @@ def mean_colours(lab: Floats, palette: Indices) -> Floats:
     """Return the mean Lab colour of each palette entry: (colours, 3)."""
     flat = palette.ravel()
     count = np.bincount(flat)
-    sums = [np.bincount(flat, lab[..., channel].ravel()) for channel in range(3)]
+    sums = [np.bincount(flat, channel.ravel()) for channel in lab]
     return (np.stack(sums, axis=1) / np.maximum(count, 1)[:, None]).astype(np.float32)

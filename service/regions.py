@@ -1,11 +1,12 @@
-"""Connected pieces of a mask, with nothing but NumPy and Pillow.
+"""Connected pieces of a mask, with nothing but NumPy.
 
 `scipy.ndimage` has all of this, at 0.17 s of start-up and 20 MB of every worker.
 """
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+
+from service.rank_filters import largest, smallest
 
 Mask = NDArray[np.bool_]
 
@@ -33,9 +34,7 @@ def fill_holes(mask: Mask) -> Mask:
 
 def without_hairs(mask: Mask) -> Mask:
     """Return the mask without hairs such as a hanger's hook."""
-    picture = Image.fromarray(mask.astype(np.uint8) * 255)
-    picture = picture.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.MaxFilter(3))
-    return largest_piece(np.asarray(picture) > 0)
+    return largest_piece(largest(smallest(mask)))
 
 
 def _pieces(mask: Mask) -> NDArray[np.intp]:

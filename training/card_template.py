@@ -75,7 +75,7 @@ signatures for LiteRT{int8_note}.
 
 ## Training procedure
 
-{optimisation}, {batch_size} images a step, seed {seed}. {augmentation} {teacher}\
+{optimisation}, {batch_size} images a step, seed {seed}. {augmentation} {teachers}\
 {validation:.0%} of the training images are held out for validation ({stratified}, seed \
 {split_seed}). Training stops after {patience} epochs without a lower validation loss, at most \
 {most_epochs}; it took {epochs}, and the weights of epoch {best_epoch} were kept (validation \
@@ -139,11 +139,11 @@ The photographs are from [clothing-dataset-small]\
 (https://github.com/alexeygrigorev/clothing-dataset-small) (CC0).
 """
 
-TEACHER = """\
-The network learns from the answers of a teacher instead of from the labels: a residual network \
-of {parameters:,} parameters, trained for {epochs} epochs on the same changed images, right on \
-{accuracy:.2%} of the test images. It answers {views} views of every training image, at \
-temperature {temperature:g}. """
+TEACHERS = """\
+The network learns from the answers of teachers ({count}) instead of from the labels: residual \
+networks of {parameters:,} parameters, trained for {epochs} epochs on the same changed images, \
+right on {alone} of the test images, and on {accuracy:.2%} by their mean answer. Each answers \
+{views} views of every training image, at temperature {temperature:g}. """
 
 ABLATION = """
 ### Ingredients

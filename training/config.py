@@ -82,9 +82,9 @@ class Settings(BaseSettings):
 
 
 class _TaughtSettings(Settings):
-    teacher_dir: Path | None = None
-    """Folder of the teacher's run and its answers, which several runs may share. Without it:
-    `teacher` in the run folder."""
+    teachers_dir: Path | None = None
+    """Folder of the teachers' runs and their answers, which several runs may share. Without it:
+    `teachers` in the run folder."""
 
 
 class FitSettings(_TaughtSettings):

@@ -1,11 +1,13 @@
-"""What the teacher answers to changed views of the training images, kept on disk and learnt from.
+"""What teachers answer to changed views of the training images, kept on disk and learnt from.
 
 A student learns most where it sees just what the teacher saw (Beyer et al. 2022, Knowledge
 Distillation: A Good Teacher Is Patient and Consistent, https://arxiv.org/abs/2106.05237). Asking
-the teacher costs more than training the student, so some views of all images are asked about once,
-and the epochs take turns with them.
+a teacher costs more than training the student, so some views of all images are asked about once,
+and the epochs take turns with them. Several teachers answer views of their own: over the epochs the
+student learns the mean of what they say, for what asking one of them costs.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +56,7 @@ class Views:
     def write(self, number: int, view: View) -> None:
         """Write one view: all of it or nothing."""
         path = self._paths[number]
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
         with temporary.open("wb") as file:
             np.savez(file, **view._asdict())
@@ -70,9 +72,11 @@ def answer_views(views: Views, teacher: Any, training: Labelled, recipe: Teacher
         training: the training images.
         recipe: the teacher's, whose changes the views are made with.
     """
-    for number in tqdm(views.missing, desc="Asking the teacher", unit="view"):
+    for number in tqdm(views.missing, desc="Asking a teacher", unit="view"):
         # The epochs of the teacher's own training come before: no view is one it was taught with.
         place = recipe.fit.epochs + number
+        # What the teacher says of an image and of its mirror image is right more often as a mean.
+        mirrored = recipe.augmentation.flip and number % 2 == 1
         order = np.random.default_rng((recipe.fit.seed, place)).permutation(len(training.labels))
         parts = []
         for index, chosen in enumerate(np.array_split(order, len(order) // ANSWERED_AT_ONCE + 1)):
@@ -84,26 +88,28 @@ def answer_views(views: Views, teacher: Any, training: Labelled, recipe: Teacher
                 (place, index),
             )
             images = np.rint(changed[..., 0] * GREY_LEVELS).astype(np.uint8)
-            probabilities = teacher.predict_on_batch(to_inputs(images))
+            shown = images[:, :, ::-1] if mirrored else images
+            probabilities = teacher.predict_on_batch(to_inputs(shown))
             logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
             parts.append(View(images, logits.astype(np.float16)))
         views.write(number, View(*map(np.concatenate, zip(*parts, strict=True))))
 
 
 class TaughtBatches(Batches):
-    """Views of the training images, and the answers of the teacher to them."""
+    """Views of the training images, and the answers of the teachers to them."""
 
-    def __init__(self, views: Views, distillation: Distillation, fit: Fit) -> None:
+    def __init__(self, views: Sequence[Views], distillation: Distillation, fit: Fit) -> None:
+        """Take turns with the teachers, and with the views of each."""
         self._views, self._temperature = views, distillation.temperature
-        self._number, self._view = 0, views.read(0)
+        self._view = views[0].read(0)
         super().__init__(len(self._view.images), fit.batch_size, fit.seed)
 
     def shuffle(self, epoch: int) -> None:
         """Take the epoch's view and draw the order of its images."""
         super().shuffle(epoch)
-        number = epoch % len(self._views)
-        if number != self._number:
-            self._number, self._view = number, self._views.read(number)
+        turn, teacher = divmod(epoch, len(self._views))
+        views = self._views[teacher]
+        self._view = views.read(turn % len(views))
 
     def _read(self, index: int, chosen: npt.NDArray[np.int64]) -> tuple[Inputs, Targets]:
         del index

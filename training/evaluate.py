@@ -1,5 +1,6 @@
 """Measure the best checkpoint of a run on the test images."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -18,6 +19,7 @@ from training.photographs import measure_photographs, read_photographs
 from training.recipe import Recipe, TeacherRecipe
 from training.report import draw_report
 from training.run import Run
+from training.teacher import build_teacher
 
 CALIBRATION_BINS = 15
 PREDICT_BATCH = 500
@@ -48,8 +50,9 @@ def run(settings: EvaluateSettings) -> None:
     scores = score(probabilities, test.labels)
     scores["calibration"]["temperature"] = temperature
     if recipe.distillation:
-        teacher_run = Run(settings.teacher_dir or finished_run.teacher)
-        scores["teacher"] = score_teacher(teacher_run, test, data)
+        folder = settings.teachers_dir or finished_run.teachers
+        runs = [Run(folder / str(number)) for number in range(len(recipe.teachers))]
+        scores["teachers"] = score_teachers(runs, test, data)
     draw_report(finished_run.report, model, test, probabilities, finished_run.read_history())
     print("Measuring what the network does not know")
     detector = fit_detector(extract_features(model, training.images), training.labels)
@@ -82,18 +85,24 @@ def load_network(finished_run: Run, recipe: Recipe) -> Any:
     return fold_normalization(normalized, recipe.network)
 
 
-def score_teacher(teacher_run: Run, test: Labelled, data: FashionMnist) -> dict[str, Any]:
-    """Measure the teacher on the test images: the accuracy that its student cannot be asked for.
+def score_teachers(runs: Sequence[Run], test: Labelled, data: FashionMnist) -> dict[str, Any]:
+    """Measure the teachers on the test images: the accuracy their student cannot be asked for.
 
     Raises:
-        RunError: there is no finished teacher, or it was trained with other data.
+        RunError: one is missing or unfinished, or was trained with other data.
     """
-    teacher_run.require_finished(data, TeacherRecipe)
-    teacher = keras.models.load_model(teacher_run.checkpoint, compile=False)
-    probabilities = teacher.predict(test.images, batch_size=PREDICT_BATCH, verbose=0)
+    parameters, answers = 0, []
+    for run in runs:
+        run.require_finished(data, TeacherRecipe)
+        recipe, _ = run.read_as(TeacherRecipe)
+        teacher = build_teacher(recipe.width)
+        teacher.load_weights(run.checkpoint)
+        parameters = teacher.count_params()
+        answers.append(teacher.predict(test.images, batch_size=PREDICT_BATCH, verbose=0))
     return {
-        "parameters": teacher.count_params(),
-        "accuracy": float(np.mean(probabilities.argmax(axis=1) == test.labels)),
+        "parameters": parameters,
+        "accuracies": [accuracy(each, test.labels) for each in answers],
+        "accuracy": accuracy(np.mean(answers, axis=0), test.labels),
     }
 
 
@@ -119,7 +128,7 @@ def score(probabilities: Probabilities, labels: Labels) -> dict[str, Any]:
     return {
         "test": {
             "images": len(labels),
-            "accuracy": float(np.mean(predicted == labels)),
+            "accuracy": accuracy(probabilities, labels),
             "loss": cross_entropy(probabilities, labels),
         },
         "classes": {
@@ -137,6 +146,11 @@ def score(probabilities: Probabilities, labels: Labels) -> dict[str, Any]:
             "expected_calibration_error": expected_calibration_error(probabilities, labels),
         },
     }
+
+
+def accuracy(probabilities: Probabilities, labels: Labels) -> float:
+    """Compute how often the most probable class, of (n, 10), is the true one, of (n,)."""
+    return float(np.mean(probabilities.argmax(axis=1) == labels))
 
 
 def cross_entropy(probabilities: Probabilities, labels: Labels) -> float:

@@ -18,7 +18,7 @@ from training.data import FashionMnist, Labelled, load_fashion_mnist
 from training.distillation import TaughtBatches, Views, answer_views
 from training.normalization import build_normalized
 from training.precision import dtype_policy
-from training.recipe import Fit, Recipe
+from training.recipe import Fit, TeacherRecipe
 from training.run import Row, Run, best_epoch, is_finished
 from training.teacher import build_teacher
 
@@ -53,8 +53,12 @@ def run(settings: FitSettings) -> None:
         tf.config.experimental.enable_op_determinism()
         batches: Batches = LabelledBatches(training, recipe)
         if recipe.distillation:
-            teacher_run = Run(settings.teacher_dir or training_run.teacher)
-            views = ask_teacher(teacher_run, recipe, data)
+            folder = settings.teachers_dir or training_run.teachers
+            count = recipe.distillation.views
+            views = [
+                ask_teacher(Run(folder / str(number)), teacher, count, data)
+                for number, teacher in enumerate(recipe.teachers)
+            ]
             batches = TaughtBatches(views, recipe.distillation, fit)
         keras.utils.set_random_seed(fit.seed)
         build = build_normalized if fit.batch_normalization else build_network
@@ -63,26 +67,27 @@ def run(settings: FitSettings) -> None:
     _print_result(training_run.read_history())
 
 
-def ask_teacher(teacher_run: Run, recipe: Recipe, data: FashionMnist) -> Views:
-    """Train the teacher and have it answer, as far as that is not done yet.
+def ask_teacher(teacher_run: Run, recipe: TeacherRecipe, count: int, data: FashionMnist) -> Views:
+    """Train a teacher and have it answer this many views, as far as that is not done yet.
 
     Raises:
         RunError: the folder holds another teacher, or its training diverges.
     """
-    if not recipe.distillation or not recipe.teacher:
-        raise ValueError("the recipe has no teacher")
-    teacher_run.begin(recipe.teacher, data)
-    fit = recipe.teacher.fit
+    teacher_run.begin(recipe, data)
+    views = Views(teacher_run.folder, count)
+    fit = recipe.fit
+    trained = is_finished(teacher_run.read_history(), fit)
+    if trained and not views.missing:
+        return views
     training, validation = data.split(fit)
     keras.utils.set_random_seed(fit.seed)
-    teacher = build_teacher(recipe.teacher.width, dtype_policy(fit.mixed_precision))
-    if is_finished(teacher_run.read_history(), fit):
+    teacher = build_teacher(recipe.width, dtype_policy(fit.mixed_precision))
+    if trained:
         teacher.load_weights(teacher_run.checkpoint)
     else:
-        print(f"Training the teacher, {teacher.count_params():,} parameters")
-        train(teacher, LabelledBatches(training, recipe.teacher), validation, teacher_run, fit)
-    views = Views(teacher_run.folder, recipe.distillation.views)
-    answer_views(views, teacher, training, recipe.teacher)
+        print(f"Training a teacher, {teacher.count_params():,} parameters")
+        train(teacher, LabelledBatches(training, recipe), validation, teacher_run, fit)
+    answer_views(views, teacher, training, recipe)
     return views
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from training.card_template import ABLATION, PHOTO_NOTE, PHOTOGRAPHS, SEEDS, TEACHER, TEMPLATE
+from training.card_template import ABLATION, PHOTO_NOTE, PHOTOGRAPHS, SEEDS, TEACHERS, TEMPLATE
 
 
 def write_model_card(path: Path, manifest: dict[str, Any]) -> None:
@@ -41,7 +41,7 @@ def render(manifest: dict[str, Any]) -> str:
         stratified="stratified by class" if fit["stratify"] else "not stratified",
         seed=fit["seed"],
         split_seed=fit["split_seed"],
-        teacher=_teacher(training["configuration"]["distillation"], scores),
+        teachers=_teachers(training["configuration"]["distillation"], scores),
         patience=fit["patience"],
         most_epochs=fit["epochs"],
         epochs=training["epochs"],
@@ -96,15 +96,17 @@ def _augmentation(augmentation: dict[str, Any]) -> str:
     return sentence.strip()
 
 
-def _teacher(distillation: dict[str, Any] | None, scores: dict[str, Any]) -> str:
+def _teachers(distillation: dict[str, Any] | None, scores: dict[str, Any]) -> str:
     """Return whom the network learnt from, a sentence or nothing."""
     if distillation is None:
         return ""
-    return TEACHER.format(
+    return TEACHERS.format(
+        count=distillation["teachers"],
         epochs=distillation["teacher"]["fit"]["epochs"],
         views=distillation["views"],
         temperature=distillation["temperature"],
-        **scores["teacher"],
+        alone=", ".join(f"{each:.2%}" for each in scores["teachers"]["accuracies"]),
+        **scores["teachers"],
     )
 
 

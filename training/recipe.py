@@ -145,9 +145,11 @@ class Distillation(_Group):
 
     teacher: Teacher = Teacher()
     """Who answers."""
+    teachers: Count = 1
+    """How many there are of it. Their seeds count up from its own, and nothing else differs."""
     views: Count = 16
-    """Changed views of the training images that the teacher answers, once; the epochs take turns
-    with them."""
+    """Changed views of the training images that each teacher answers, once; the epochs take turns
+    with the teachers and their views."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """What its logits are divided by: the higher, the more its doubts count."""
 
@@ -169,9 +171,16 @@ class Recipe(_Group):
     distillation: Distillation | None = None
 
     @property
-    def teacher(self) -> TeacherRecipe | None:
-        """The recipe of the teacher, which sees the changes that the network sees."""
+    def teachers(self) -> tuple[TeacherRecipe, ...]:
+        """The recipes of the teachers, which see the changes that the network sees."""
         if self.distillation is None:
-            return None
+            return ()
         teacher = self.distillation.teacher
-        return TeacherRecipe(width=teacher.width, fit=teacher.fit, augmentation=self.augmentation)
+        return tuple(
+            TeacherRecipe(
+                width=teacher.width,
+                fit=teacher.fit.model_copy(update={"seed": teacher.fit.seed + number}),
+                augmentation=self.augmentation,
+            )
+            for number in range(self.distillation.teachers)
+        )

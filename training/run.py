@@ -43,9 +43,9 @@ class Run:
         return self.folder / "backup"
 
     @property
-    def teacher(self) -> Path:
-        """The teacher's run, if the network has one of its own."""
-        return self.folder / "teacher"
+    def teachers(self) -> Path:
+        """The folder of the teachers' runs, if the network has its own."""
+        return self.folder / "teachers"
 
     @property
     def tensorboard(self) -> Path:
@@ -92,7 +92,7 @@ class Run:
 
     def discard(self) -> None:
         """Remove the run, and nothing else that the folder may hold."""
-        for folder in (self.backup, self.tensorboard, self.report, self.teacher):
+        for folder in (self.backup, self.tensorboard, self.report, self.teachers):
             shutil.rmtree(folder, ignore_errors=True)
         models = self.checkpoint, self.model, self.novelty
         for file in (*models, self._about, self._history, self._evaluation):

@@ -7,9 +7,36 @@ https://myrtle.ai/learn/how-to-train-your-resnet/: few enough to be trained on a
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from training.architecture import INPUT_NAME, INPUT_SHAPE
 from training.data import CLASS_NAMES
+
+
+@keras.saving.register_keras_serializable("training")
+class FusedNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
+    """Keras' batch normalisation of maps in one operation, which makes a step a fifth shorter.
+
+    Keras converts bfloat16 maps to float32 and takes a dozen operations; TensorFlow's own reads
+    them as they are and sums in float32. (With a tanh after it, it fails on processors.)
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalise maps, (n, height, width, channels)."""
+        del mask
+        if not training:
+            known = {"mean": self.moving_mean.value, "variance": self.moving_variance.value}
+            return self._normalize(inputs, **known)[0]
+        outputs, mean, variance = self._normalize(inputs)
+        for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + now * (1 - self.momentum))
+        return outputs
+
+    def _normalize(self, maps: Any, **known: Any) -> Any:
+        gamma, beta = (tf.cast(scale.value, tf.float32) for scale in (self.gamma, self.beta))
+        return tf.compat.v1.nn.fused_batch_norm(
+            maps, gamma, beta, epsilon=self.epsilon, is_training=not known, **known
+        )
 
 
 def build_teacher(width: int, dtype: str = "float32") -> Any:
@@ -38,7 +65,7 @@ def _convolve(maps: Any, filters: int, dtype: str, pool: bool = False) -> Any:
     maps = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, dtype=dtype)(maps)
     if pool:
         maps = keras.layers.MaxPooling2D(dtype=dtype)(maps)
-    maps = keras.layers.BatchNormalization(dtype=dtype)(maps)
+    maps = FusedNormalization(dtype=dtype)(maps)
     return keras.layers.ReLU(dtype=dtype)(maps)
 
 

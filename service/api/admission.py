@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from fastapi import Request
@@ -26,10 +27,10 @@ def admit(request: Request, images: int = 1) -> Ticket:
     return admission.admit(images)
 
 
-def expect_long_job(request: Request) -> None:
-    """Refuse long work before its body is read; see `Lanes.expect_long_job`."""
+def expect_long_job(request: Request) -> AbstractContextManager[None]:
+    """Refuse long work before its body is read, or count it; see `Lanes.expect_long_job`."""
     lanes: Lanes = request.app.state.lanes
-    lanes.expect_long_job(_deadline_of(request))
+    return lanes.expect_long_job(_deadline_of(request))
 
 
 async def run(

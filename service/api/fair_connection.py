@@ -3,9 +3,11 @@
 import asyncio
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.api.connection import ServiceProtocol
+from service.api.discarding import DISCARDING, Discarding
 from service.api.predict import SHORT_BODY_BYTES
 from service.api.refusal import REFUSAL, Answer, Refusal
 from service.api.turns import TURNS, Turns
@@ -17,16 +19,25 @@ class FairProtocol(ServiceProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._turns: Turns | None = self.app_state.get(TURNS)
+        self._discarding: Discarding | None = self.app_state.get(DISCARDING)
         self._refusal: Refusal | None = self.app_state.get(REFUSAL)
         self._held = b""
         self._is_in_message = False
         self._is_refused = False
+        self._missing_bytes = 0
         self._is_last = False
         self._rest_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if self.scheme == "https":  # What arrives has to be read, to know what it is.
+            self._discarding = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._held = b""
         self._stop_rest_timer()
+        if self._discarding is not None:
+            self._discarding.stop(self)
         super().connection_lost(exc)
 
     def eof_received(self) -> None:
@@ -41,7 +52,13 @@ class FairProtocol(ServiceProtocol):
         if self._held or self._has_to_wait(data):
             self._hold(data)
         else:
-            super().data_received(data)
+            self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._is_refused and self._discarding is not None and not self.transport.is_closing():
+            self.flow.pause_reading()
+            self._discarding.begin(self, self._missing_bytes)
 
     def _has_to_wait(self, data: bytes) -> bool:
         """Return whether this may begin work, POST or PUT, and others come first.
@@ -68,7 +85,7 @@ class FairProtocol(ServiceProtocol):
         data, self._held = self._held, b""
         if data and not self.transport.is_closing():
             self.flow.resume_reading()
-            super().data_received(data)
+            self._receive(data)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()  # It may answer the one before.
@@ -93,6 +110,7 @@ class FairProtocol(ServiceProtocol):
 
     def _refuse_with(self, answer: Answer) -> None:
         self._is_refused = True
+        self._missing_bytes = answer.refused_bytes
         is_last = not self.parser.should_keep_alive()
         if is_last:
             answer.headers["Connection"] = "close"
@@ -106,8 +124,27 @@ class FairProtocol(ServiceProtocol):
         self._expect_rest()
 
     def on_body(self, body: bytes) -> None:
-        if not self._is_refused:
+        if self._is_refused:
+            self._missing_bytes -= len(body)
+        else:
             super().on_body(body)
+
+    def fileno(self) -> int:
+        """See `discarding.Unread`."""
+        file: int = self.transport.get_extra_info("socket").fileno()
+        return file
+
+    def discarded(self) -> None:
+        """See `discarding.Unread`."""
+        # The one there was waits for the body. This is how uvicorn makes it.
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.flow.resume_reading()
+        self.on_message_complete()
+
+    def ended(self) -> None:
+        """See `discarding.Unread`."""
+        self.transport.close()
 
     def on_message_complete(self) -> None:
         self._is_in_message = False

@@ -1,5 +1,6 @@
 """A request's body, in any of its forms, to prepared pictures."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -69,9 +70,9 @@ async def receive(request: Request, ticket: Ticket) -> Upload:
     """
     content_type = request.headers.get("Content-Type", "")
     media_type = media_type_of(content_type)
-    if int(request.headers.get("Content-Length", 0)) > LONG_BODY_BYTES:
-        expect_long_job(request)
-    body = await read_body(request, ticket)
+    is_long = int(request.headers.get("Content-Length", 0)) > LONG_BODY_BYTES
+    with expect_long_job(request) if is_long else nullcontext():
+        body = await read_body(request, ticket)
     return Upload(media_type, content_type, body)
 
 

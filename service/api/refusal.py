@@ -29,11 +29,12 @@ _ROUTES = {b"/predict": "/predict", b"/feature-maps": "/feature-maps"}
 
 
 class Answer(NamedTuple):
-    """A whole answer; `body` is JSON."""
+    """A whole answer; `body` is JSON, and `refused_bytes` is how long the request's body is."""
 
     status: int
     headers: dict[str, str]
     body: bytes
+    refused_bytes: int
 
 
 class Refusal:
@@ -100,7 +101,7 @@ class Refusal:
                 **error.headers,
                 **SECURITY_HEADERS,
             }
-        return Answer(error.status, fields, body)
+        return Answer(error.status, fields, body, length)
 
     def _error(self, sent: dict[str, str]) -> tuple[RequestError | None, str]:
         """Return why the request is refused, if it is, and the name of its key."""
@@ -115,7 +116,7 @@ class Refusal:
         )
         try:
             with self._admission.admit():
-                self._lanes.expect_long_job(seconds)
+                self._lanes.announce_long_job(seconds)
         except (Draining, Overloaded) as error:
             return error, name
         return None, name

@@ -9,7 +9,14 @@ import pytest
 
 from service.admission import Admission, Ticket
 from service.errors import DeadlineExceeded, InvalidImage, Overloaded
-from service.lanes import LONG_JOB_NICENESS, QUICK_PIXELS, Lanes, available_processors
+from service.lanes import (
+    LONG_JOB_NICENESS,
+    QUICK_PIXELS,
+    SECONDS_A_LONG_JOB,
+    WAITING_SHARE,
+    Lanes,
+    available_processors,
+)
 
 
 @pytest.fixture
@@ -167,21 +174,39 @@ def test_long_work_is_refused_before_it_begins_only_while_there_is_much_of_it(
 
     async def until_refused() -> None:
         while True:  # They change lanes one after the other.
-            lanes.expect_long_job(0.05)
+            lanes.announce_long_job(0.05)
             await asyncio.sleep(0.001)
 
     async def test() -> None:
-        lanes.expect_long_job(0.001)
+        lanes.announce_long_job(0.001)
         with admission.admit() as ticket:
             for _ in range(30):
                 await lanes.run(lambda: long_job(ticket, 0.01), ticket)
             waiting = [asyncio.create_task(one_long_job()) for _ in range(20)]
             with pytest.raises(Overloaded):
                 await until_refused()
-            lanes.expect_long_job(30)
+            lanes.announce_long_job(30)
             may_end.set()
             await asyncio.gather(*waiting)
-        lanes.expect_long_job(0.001)
+        lanes.announce_long_job(0.001)
+
+    in_loop(test)
+
+
+def test_long_work_counts_from_its_head_to_the_end_of_its_body(lanes: Lanes) -> None:
+    seconds = 1.5 * SECONDS_A_LONG_JOB / WAITING_SHARE  # enough for one to wait for
+
+    async def test() -> None:
+        with lanes.expect_long_job(seconds):
+            with lanes.expect_long_job(seconds), pytest.raises(Overloaded, match="2 jobs"):
+                lanes.announce_long_job(seconds)
+            lanes.announce_long_job(seconds)
+            with pytest.raises(Overloaded, match="2 jobs"), lanes.expect_long_job(seconds):
+                pass
+            await asyncio.sleep(0)  # What was only announced is forgotten.
+            with lanes.expect_long_job(seconds):
+                pass
+        lanes.announce_long_job(seconds)
 
     in_loop(test)
 

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,16 +66,45 @@ def test_only_views_that_are_missing_are_asked_about_and_come_out_the_same(
 
 
 def test_the_epochs_take_turns_with_the_views_in_an_order_of_their_own(views: Views) -> None:
-    batches = TaughtBatches(views, Distillation(views=3), Fit(batch_size=64))
-
-    def epoch(number: int) -> list[bytes]:
-        batches.shuffle(number)
-        return [image.tobytes() for images, _ in batches for image in images]
-
+    batches = TaughtBatches([views], Distillation(), Fit(batch_size=64))
+    epoch = images_of(batches)
     assert sorted(epoch(0)) == sorted(epoch(3))
     assert epoch(0) != epoch(3)
     assert sorted(epoch(0)) != sorted(epoch(1))
     assert epoch(1) == epoch(1)
+
+
+def test_the_epochs_take_turns_with_the_teachers(
+    views: Views, training: Labelled, tmp_path: Path
+) -> None:
+    others = Views(tmp_path / "other", count=3)
+    other = RECIPE.model_copy(update={"fit": RECIPE.fit.model_copy(update={"seed": 43})})
+    answer_views(others, Teacher(), training, other)
+    both = images_of(TaughtBatches([views, others], Distillation(), Fit(batch_size=64)))
+    each = [images_of(TaughtBatches([one], Distillation(), Fit())) for one in (views, others)]
+    for number in range(8):
+        assert sorted(both(number)) == sorted(each[number % 2](number // 2))
+
+
+def images_of(batches: TaughtBatches) -> Callable[[int], list[bytes]]:
+    def images_of_epoch(number: int) -> list[bytes]:
+        batches.shuffle(number)
+        return [image.tobytes() for images, _ in batches for image in images]
+
+    return images_of_epoch
+
+
+def test_of_every_second_view_the_mirror_image_is_asked_about(
+    training: Labelled, tmp_path: Path
+) -> None:
+    views = Views(tmp_path, count=2)
+    flipped = RECIPE.model_copy(update={"augmentation": Augmentation(flip=True)})
+    answer_views(views, Teacher(), training, flipped)
+    for number in range(2):
+        view = views.read(number)
+        shown = view.images[:, :, ::-1] if number else view.images
+        answers = Teacher().predict_on_batch(to_inputs(shown))
+        np.testing.assert_allclose(np.exp(view.logits.astype(np.float32)), answers, atol=5e-3)
 
 
 def test_the_temperature_softens_the_answers(tmp_path: Path) -> None:
@@ -83,7 +113,7 @@ def test_the_temperature_softens_the_answers(tmp_path: Path) -> None:
     views.write(0, View(np.zeros((1, 28, 28), np.uint8), logits))
 
     def answer(temperature: float) -> Any:
-        return TaughtBatches(views, Distillation(temperature=temperature), Fit())[0][1][0]
+        return TaughtBatches([views], Distillation(temperature=temperature), Fit())[0][1][0]
 
     np.testing.assert_allclose(answer(1.0)[0], 0.8, atol=1e-3)
     # sqrt(0.8) : 9 sqrt(0.2 / 9)

@@ -207,7 +207,8 @@ RECIPE = [
     "--augmentation.flip",
     "--augmentation.photo-share=0.5",
 ]
-TEACHER = [
+TEACHERS = [
+    "--distillation.teachers=2",
     "--distillation.views=2",
     "--distillation.teacher.width=1",
     "--distillation.teacher.fit.epochs=2",
@@ -227,33 +228,36 @@ def test_a_run_of_every_ingredient_goes_on_as_if_it_had_not_been_stopped(
     assert_same_run(stopped, whole)
 
 
-def test_a_run_with_a_teacher_goes_on_as_if_it_had_not_been_stopped(
+def test_a_run_with_teachers_goes_on_as_if_it_had_not_been_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    arguments = [*RECIPE, *TEACHER, "--fit.epochs=3", "--fit.patience=3"]
+    arguments = [*RECIPE, *TEACHERS, "--fit.epochs=3", "--fit.patience=3"]
     assert fit(whole, *arguments) == 0
-    with stopped_after(0, WholeBackup, monkeypatch):  # in the teacher's own training
+    with stopped_after(0, WholeBackup, monkeypatch):  # in the first teacher's training
         assert fit(stopped, *arguments) == EXIT_INTERRUPTED
     assert Run(stopped).read_history() == []
     with stopped_after(1, WholeBackup, monkeypatch):
-        for _ in ("the end of the teacher's training", "the student's"):
+        for _ in ("the end of the first teacher's", "the end of the second's", "the student's"):
             assert fit(stopped, *arguments) == EXIT_INTERRUPTED
     assert len(Run(stopped).read_history()) == 2
     assert fit(stopped, *arguments) == 0
     assert_same_run(stopped, whole)
-    assert_same_run(Run(stopped).teacher, Run(whole).teacher)
+    for number in "01":
+        assert_same_run(Run(stopped).teachers / number, Run(whole).teachers / number)
+    first, second = (weights(Run(whole).teachers / number) for number in "01")
+    assert not np.array_equal(first[0], second[0])
 
 
-def test_runs_may_share_a_teacher_of_the_same_recipe_alone(
+def test_runs_may_share_teachers_of_the_same_recipe_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [*TEACHER, f"--teacher-dir={tmp_path / 'teacher'}", "--fit.epochs=1"]
+    arguments = [*TEACHERS, f"--teachers-dir={tmp_path / 'teachers'}", "--fit.epochs=1"]
     assert fit(tmp_path / "first", *arguments) == 0
     capsys.readouterr()
     assert fit(tmp_path / "second", *arguments, "--fit.seed=43") == 0
-    assert "the teacher" not in capsys.readouterr().out
-    assert not Run(tmp_path / "second").teacher.exists()
+    assert "a teacher" not in capsys.readouterr().out
+    assert not Run(tmp_path / "second").teachers.exists()
     assert fit(tmp_path / "third", *arguments, "--distillation.teacher.width=2") == EXIT_FAILED
     assert "another configuration" in capsys.readouterr().err
 

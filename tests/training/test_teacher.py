@@ -1,6 +1,7 @@
+import keras
 import numpy as np
 
-from training.teacher import build_teacher
+from training.teacher import FusedNormalization, build_teacher
 
 
 def test_the_teacher_answers_with_probabilities_of_ten_classes() -> None:
@@ -12,3 +13,22 @@ def test_the_teacher_answers_with_probabilities_of_ten_classes() -> None:
 
 def test_the_teacher_has_the_parameters_its_documentation_says() -> None:
     assert round(build_teacher(width=32).count_params(), -5) == 1_600_000
+
+
+def test_the_fused_layer_normalizes_and_averages_as_the_one_of_keras() -> None:
+    fused, plain = FusedNormalization(momentum=0.8), keras.layers.BatchNormalization(momentum=0.8)
+    maps = np.random.default_rng(1).normal(3, 2, (16, 5, 4, 3)).astype(np.float32)
+    for layer in (fused, plain):
+        layer.build(maps.shape)
+        layer.gamma.assign([0.5, 1, 2])
+        layer.beta.assign([-1, 0, 1])
+    for _ in range(2):
+        np.testing.assert_allclose(
+            fused(maps, training=True), plain(maps, training=True), atol=1e-5
+        )
+    np.testing.assert_allclose(fused.moving_mean, plain.moving_mean, rtol=1e-6)
+    # Of the variance it averages the unbiased estimate: the sum over n - 1, where Keras has n.
+    unbiased = maps.var(axis=(0, 1, 2), ddof=1)
+    np.testing.assert_allclose(fused.moving_variance, 0.64 + 0.36 * unbiased, rtol=1e-5)
+    plain.moving_variance.assign(fused.moving_variance)
+    np.testing.assert_allclose(fused(maps), plain(maps), atol=1e-5)

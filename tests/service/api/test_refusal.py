@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from service.api.discarding import Discarding
 from service.api.refusal import Refusal
 from service.app import create_app
 from service.errors import Overloaded
@@ -31,6 +32,7 @@ def overloaded(**options: object) -> Iterator[httpx.Client]:
     app = create_app(settings)
     with serve(settings, app=app) as client, pytest.MonkeyPatch.context() as patch:
         patch.setattr(Lanes, "has_long_jobs", True)
+        patch.setattr(Lanes, "announce_long_job", _refuse)
         patch.setattr(Lanes, "expect_long_job", _refuse)
         yield client
 
@@ -58,9 +60,13 @@ def test_it_is_the_answer_the_application_would_have_given(path: str, verb: str)
     assert counted['fashion_mnist_rejected_total{reason="overloaded"}'] == 2
 
 
-def test_the_body_is_not_kept_and_the_connection_goes_on(boot_png: bytes) -> None:
-    with overloaded() as client, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.api.pictures.read_body", None)  # Nobody reads it.
+@pytest.mark.parametrize("is_possible", {Discarding.is_possible, False})
+def test_the_body_is_not_kept_and_the_connection_goes_on(
+    boot_png: bytes, is_possible: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.api.pictures.read_body", None)  # Nobody reads it.
+    monkeypatch.setattr(Discarding, "is_possible", is_possible)
+    with overloaded() as client:
         connection = connect(client)
         head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
         for _ in range(3):
@@ -70,6 +76,18 @@ def test_the_body_is_not_kept_and_the_connection_goes_on(boot_png: bytes) -> Non
             assert b'"overloaded"' in refused
             connection.sendall(LONG + head % len(boot_png) + boot_png)
             assert answers(connection, 1)[0].startswith(b"HTTP/1.1 200 ")
+        connection.close()
+
+
+def test_whoever_sends_a_part_of_it_and_no_more_is_hung_up_on() -> None:
+    with overloaded() as client:
+        connection = connect(client)
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+        assert answers(connection, 1)[0].startswith(b"HTTP/1.1 503 ")
+        connection.sendall(bytes(50_000))
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(20)
+        assert connection.recv(1) == b""
         connection.close()
 
 
