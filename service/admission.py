@@ -116,12 +116,14 @@ class Ticket:
         deadline: When the answer is due, in seconds of `time.monotonic()`.
         pixels_in_lane: Pixels that may be decoded before the request has to give way.
         helpers: Who may help with its pictures, if anybody.
+        is_expected: Whether it is known that its turn will come in time.
     """
 
     def __init__(self, admission: Admission, images: int) -> None:
         self.deadline = float("inf")
         self.pixels_in_lane = float("inf")
         self.helpers: Helpers | None = None
+        self.is_expected = False
         self._admission = admission
         self._images = images
         self._bytes = 0

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TypeVar
 
 from service.admission import GiveWay, Ticket
@@ -102,18 +102,23 @@ class Lanes:
         expected.__enter__()
         asyncio.get_running_loop().call_soon(expected.__exit__, None, None, None)
 
-    def expect_long_job(self, seconds: float) -> AbstractContextManager[None]:
+    @contextmanager
+    def expect_long_job(self, seconds: float, ticket: Ticket) -> Iterator[None]:
         """Refuse a long job, or count it while its body is received.
 
-        It will be there before those who come now: to receive their bodies would be for nothing.
+        It will be there before those who come now: to receive their bodies would be for nothing,
+        as it would be to refuse it when its own is there.
 
         Args:
             seconds: How long it may take, waiting included.
+            ticket: Its place.
 
         Raises:
             Overloaded: On entering, as above.
         """
-        return self._long.expect_job(seconds)
+        with self._long.expect_job(seconds):
+            ticket.is_expected = True
+            yield
 
     def close(self) -> None:
         """Drop what has not begun."""
@@ -163,7 +168,8 @@ class _Lane:
             self._expected -= 1
 
     async def run(self, job: Callable[[], T], ticket: Ticket) -> T:
-        self.check_queue(ticket.deadline - time.monotonic())
+        if not ticket.is_expected:
+            self.check_queue(ticket.deadline - time.monotonic())
         ticket.__enter__()
         with self._lock:
             self._jobs += 1

@@ -27,10 +27,10 @@ def admit(request: Request, images: int = 1) -> Ticket:
     return admission.admit(images)
 
 
-def expect_long_job(request: Request) -> AbstractContextManager[None]:
+def expect_long_job(request: Request, ticket: Ticket) -> AbstractContextManager[None]:
     """Refuse long work before its body is read, or count it; see `Lanes.expect_long_job`."""
     lanes: Lanes = request.app.state.lanes
-    return lanes.expect_long_job(_deadline_of(request))
+    return lanes.expect_long_job(_deadline_of(request), ticket)
 
 
 async def run(

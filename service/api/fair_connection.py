@@ -8,6 +8,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.api.connection import ServiceProtocol
 from service.api.discarding import DISCARDING, Discarding
+from service.api.pictures import LONG_BODY_BYTES
 from service.api.predict import SHORT_BODY_BYTES
 from service.api.refusal import REFUSAL, Answer, Refusal
 from service.api.turns import TURNS, Turns
@@ -55,8 +56,14 @@ class FairProtocol(ServiceProtocol):
             self._receive(data)
 
     def _receive(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._is_refused and self._discarding is not None and not self.transport.is_closing():
+        if self._discarding is None or self._refusal is None or not self._refusal.is_likely:
+            super().data_received(data)
+            return
+        if len(data) > LONG_BODY_BYTES and not self._is_in_message:
+            self._receive_head_first(data)
+        else:
+            super().data_received(data)
+        if self._is_refused and not self.transport.is_closing():
             self.flow.pause_reading()
             self._discarding.begin(self, self._missing_bytes)
 
@@ -79,6 +86,16 @@ class FairProtocol(ServiceProtocol):
             self._turns.wait(self)
         self._held += data
         self.flow.pause_reading()
+
+    def _receive_head_first(self, data: bytes) -> None:
+        """Take in the body only if it is not refused by its head: to look at it is to copy it."""
+        end = data.find(b"\r\n\r\n") + 4
+        super().data_received(data[:end])
+        rest = len(data) - end
+        if self._is_refused and rest < self._missing_bytes:
+            self._missing_bytes -= rest
+        elif not self.transport.is_closing():
+            super().data_received(data[end:])
 
     def take_turn(self) -> None:
         """Go on with what came when it was the turn of others."""

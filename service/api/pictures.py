@@ -71,7 +71,7 @@ async def receive(request: Request, ticket: Ticket) -> Upload:
     content_type = request.headers.get("Content-Type", "")
     media_type = media_type_of(content_type)
     is_long = int(request.headers.get("Content-Length", 0)) > LONG_BODY_BYTES
-    with expect_long_job(request) if is_long else nullcontext():
+    with expect_long_job(request, ticket) if is_long else nullcontext():
         body = await read_body(request, ticket)
     return Upload(media_type, content_type, body)
 

@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -193,20 +194,47 @@ def test_long_work_is_refused_before_it_begins_only_while_there_is_much_of_it(
     in_loop(test)
 
 
-def test_long_work_counts_from_its_head_to_the_end_of_its_body(lanes: Lanes) -> None:
+def test_long_work_counts_from_its_head_to_the_end_of_its_body(
+    lanes: Lanes, admission: Admission
+) -> None:
     seconds = 1.5 * SECONDS_A_LONG_JOB / WAITING_SHARE  # enough for one to wait for
 
     async def test() -> None:
-        with lanes.expect_long_job(seconds):
-            with lanes.expect_long_job(seconds), pytest.raises(Overloaded, match="2 jobs"):
+        with admission.admit() as ticket:
+            with lanes.expect_long_job(seconds, ticket):
+                with (
+                    lanes.expect_long_job(seconds, ticket),
+                    pytest.raises(Overloaded, match="2 jobs"),
+                ):
+                    lanes.announce_long_job(seconds)
                 lanes.announce_long_job(seconds)
+                with pytest.raises(Overloaded, match="2 jobs"):
+                    lanes.expect_long_job(seconds, ticket).__enter__()
+                await asyncio.sleep(0)  # What was only announced is forgotten.
+                with lanes.expect_long_job(seconds, ticket):
+                    pass
             lanes.announce_long_job(seconds)
-            with pytest.raises(Overloaded, match="2 jobs"), lanes.expect_long_job(seconds):
+
+    in_loop(test)
+
+
+def test_long_work_whose_body_was_received_is_not_refused_for_others_before_it(
+    lanes: Lanes, admission: Admission
+) -> None:
+    async def run(ticket: Ticket) -> None:
+        ticket.start_clock(10 * SECONDS_A_LONG_JOB)
+        await lanes.run(lambda: ticket.weigh(QUICK_PIXELS + 1), ticket)
+
+    async def test() -> None:
+        with ExitStack() as stack:
+            known, other, late = (stack.enter_context(admission.admit()) for _ in range(3))
+            with lanes.expect_long_job(30, known):
                 pass
-            await asyncio.sleep(0)  # What was only announced is forgotten.
-            with lanes.expect_long_job(seconds):
-                pass
-        lanes.announce_long_job(seconds)
+            for _ in range(3):  # whose bodies are still received
+                stack.enter_context(lanes.expect_long_job(30, other))
+            await run(known)
+            with pytest.raises(Overloaded, match="3 jobs"):
+                await run(late)
 
     in_loop(test)
 

@@ -2,6 +2,7 @@ import asyncio
 import ctypes
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -53,12 +54,17 @@ def test_memory_between_what_is_in_use_goes_back_to_the_system() -> None:
 
 
 def test_an_idle_service_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
-    monkeypatch.setattr(memory, "_trim", lambda: calls.append)
+    library = Mock()
+    monkeypatch.setattr(memory, "_glibc", lambda: library)
     tidy([7, 7, 7, 7])
-    assert calls == []
+    assert not library.malloc_trim.called
     tidy([7, 7, 8, 8])
-    assert calls == [0]
+    library.malloc_trim.assert_called_once_with(0)
+
+
+def test_the_library_takes_what_it_is_told_to_keep() -> None:
+    library = ctypes.CDLL(None)
+    assert all(library.mallopt(*option) == 1 for option in memory.KEPT_BYTES.items())
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

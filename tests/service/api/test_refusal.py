@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from service.admission import Ticket
 from service.api.discarding import Discarding
 from service.api.refusal import Refusal
 from service.app import create_app
@@ -37,7 +38,7 @@ def overloaded(**options: object) -> Iterator[httpx.Client]:
         yield client
 
 
-def _refuse(_: Lanes, seconds: float) -> None:
+def _refuse(_: Lanes, seconds: float, *_ticket: Ticket) -> None:
     raise Overloaded(f"nothing is done within {seconds:g} seconds")
 
 
