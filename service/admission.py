@@ -116,7 +116,7 @@ class Ticket:
         deadline: When the answer is due, in seconds of `time.monotonic()`.
         pixels_in_lane: Pixels that may be decoded before the request has to give way.
         helpers: Who may help with its pictures, if anybody.
-        is_expected: Whether it is known that its turn will come in time.
+        is_expected: Whether it is known to take long, and that its turn will come in time.
     """
 
     def __init__(self, admission: Admission, images: int) -> None:

@@ -42,8 +42,8 @@ T = TypeVar("T")
 class Lanes:
     """Two pools of threads: one for short jobs, one of lower priority for long ones.
 
-    A job begins in the quick lane. Only when it turns out to be long, which is before anything of
-    it is decoded, does it start again in the other.
+    A job begins in the quick lane, unless it is known to be long. Only when it turns out to be,
+    which is before anything of it is decoded, does it start again in the other.
     """
 
     def __init__(self, threads: int) -> None:
@@ -67,11 +67,12 @@ class Lanes:
             DeadlineExceeded: It is not done by the ticket's deadline. Unless it has begun it never
                 will; if it has, it stops when it next asks the ticket.
         """
-        try:
-            ticket.pixels_in_lane = QUICK_PIXELS
-            return await self._quick.run(job, ticket)
-        except GiveWay:
-            pass  # And let go of what it holds: the frames of the attempt.
+        if not ticket.is_expected:
+            try:
+                ticket.pixels_in_lane = QUICK_PIXELS
+                return await self._quick.run(job, ticket)
+            except GiveWay:
+                pass  # And let go of what it holds: the frames of the attempt.
         ticket.pixels_in_lane = float("inf")
         ticket.helpers = self._long.helpers
         return await self._long.run(job, ticket)
