@@ -15,6 +15,9 @@ DISCARDING = "discarding"
 
 SECONDS_BETWEEN_LOOKS = 0.02
 
+HEAD_BYTES = 16 * 1024
+"""Read at once where the rest may be thrown away."""
+
 _MOST_BYTES = 1 << 20
 """Dropped of one body at a look."""
 
@@ -32,6 +35,36 @@ class Unread(Protocol):
         """Close: the client has sent no more than a part of the body."""
 
 
+class HeadReader(asyncio.BufferedProtocol):
+    """Reads little of a connection until it is known whether the rest will be read.
+
+    A server takes in a quarter of a megabyte at once, where it is copied twice. Whoever's last body
+    was thrown away may well send another.
+    """
+
+    def __init__(self, connection: asyncio.Protocol, room: bytearray) -> None:
+        self._connection, self._room = connection, room
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        del sizehint
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._connection.data_received(bytes(memoryview(self._room)[:nbytes]))
+
+    def eof_received(self) -> None:
+        self._connection.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._connection.resume_writing()
+
+
 class Discarding:
     """The bodies that one event loop throws away."""
 
@@ -42,6 +75,11 @@ class Discarding:
         # The system asks for room, though it writes nothing; of this, no page is ever touched.
         self._room = bytearray(_MOST_BYTES)
         self._looks = False
+        self._head_room = bytearray(HEAD_BYTES)
+
+    def head_reader(self, connection: asyncio.Protocol) -> HeadReader:
+        """Return what reads the next head of a connection."""
+        return HeadReader(connection, self._head_room)
 
     def begin(self, connection: Unread, size: int) -> None:
         """Throw away the next `size` bytes, more than 0, of a connection that reads no more."""

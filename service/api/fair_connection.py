@@ -24,7 +24,7 @@ class FairProtocol(ServiceProtocol):
         self._refusal: Refusal | None = self.app_state.get(REFUSAL)
         self._held = b""
         self._is_in_message = False
-        self._is_refused = False
+        self._is_refused = self._reads_heads = False
         self._missing_bytes = 0
         self._is_last = False
         self._rest_timer: asyncio.TimerHandle | None = None
@@ -56,24 +56,40 @@ class FairProtocol(ServiceProtocol):
             self._receive(data)
 
     def _receive(self, data: bytes) -> None:
-        if self._discarding is None or self._refusal is None or not self._refusal.is_likely:
+        if len(data) <= LONG_BODY_BYTES or self._is_in_message or not self._may_discard():
             super().data_received(data)
-            return
-        if len(data) > LONG_BODY_BYTES and not self._is_in_message:
-            self._receive_head_first(data)
         else:
-            super().data_received(data)
-        if self._is_refused and not self.transport.is_closing():
+            self._receive_head_first(data)
+        if self.transport.is_closing():
+            return
+        if self._is_refused and self._discarding is not None:
             self.flow.pause_reading()
             self._discarding.begin(self, self._missing_bytes)
+        elif self._reads_heads:
+            self._read_as(self)
+
+    def _may_discard(self) -> bool:
+        return (
+            self._discarding is not None and self._refusal is not None and self._refusal.is_likely
+        )
+
+    def _read_as(self, reader: asyncio.BaseProtocol) -> None:
+        """Have another protocol take in what arrives; which one, is asked when reading begins."""
+        self._reads_heads = reader is not self
+        self.transport.set_protocol(reader)
+        if not self.flow.read_paused:
+            self.transport.pause_reading()
+            self.transport.resume_reading()
 
     def _has_to_wait(self, data: bytes) -> bool:
         """Return whether this may begin work, POST or PUT, and others come first.
 
-        Health, which is asked for with GET, goes ahead; and what is long is not begun by its head.
+        Health, which is asked for with GET, goes ahead; and what is long, as it was the last time
+        if only the head is read, is not begun by its head.
         """
         return (
             data.startswith(b"P")
+            and not self._reads_heads
             and len(data) <= 2 * SHORT_BODY_BYTES
             and self._turns is not None
             and self._turns.are_over()
@@ -156,6 +172,9 @@ class FairProtocol(ServiceProtocol):
         # The one there was waits for the body. This is how uvicorn makes it.
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        assert self._discarding is not None  # noqa: S101 (it calls)
+        if not self._reads_heads:
+            self._read_as(self._discarding.head_reader(self))
         self.flow.resume_reading()
         self.on_message_complete()
 
