@@ -8,8 +8,8 @@ each, and compares them on the validation images alone: the test images make no 
 that recipe, or another, whole with three seeds and measures each on the test images. The teachers
 are trained once for all of them. Both keep their runs below runs/, go on where they were when
 interrupted, and write benchmarks/results/ablation.json and seeds.json, which `python -m training
-export --experiments benchmarks/results` puts into the model card. On two cores the teacher takes
-about three quarters of an hour, `ablation` ten minutes, and `seeds` three quarters of an hour.
+export --experiments benchmarks/results` puts into the model card. On two cores the teachers take
+an hour and their answers a quarter, `ablation` ten minutes, and `seeds` three quarters of an hour.
 """
 
 import argparse
