@@ -46,7 +46,7 @@ ABLATION = [
     ("shift by 1 pixel", ["--augmentation.shift=1"]),
     ("erase in 30 %", ["--augmentation.erase=0.3"]),
     ("25 % like photographs", ["--augmentation.photo-share=0.25"]),
-    ("the teacher's answers", [f"--config={RECIPES / FULL}.toml"]),
+    ("the teachers' answers", [f"--config={RECIPES / FULL}.toml"]),
 ]
 """Each ingredient and its settings, added to those before it."""
 

@@ -6,7 +6,6 @@ they in one queue, whoever sends photographs would make everybody wait.
 
 import asyncio
 import contextvars
-import itertools
 import os
 import sys
 import threading
@@ -101,9 +100,8 @@ class Lanes:
         Raises:
             Overloaded: By what jobs took lately, its turn would come too late.
         """
-        expected = self._long.expect_job(seconds)
-        expected.__enter__()
-        asyncio.get_running_loop().call_soon(expected.__exit__, None, None, None)
+        self._long.expect_job(seconds)
+        asyncio.get_running_loop().call_soon(self._long.forget_job)
 
     @contextmanager
     def expect_long_job(self, seconds: float, ticket: Ticket) -> Iterator[None]:
@@ -119,9 +117,12 @@ class Lanes:
         Raises:
             Overloaded: On entering, as above.
         """
-        with self._long.expect_job(seconds):
-            ticket.is_expected = True
+        self._long.expect_job(seconds)
+        ticket.is_expected = True
+        try:
             yield
+        finally:
+            self._long.forget_job()
 
     def close(self) -> None:
         """Drop what has not begun."""
@@ -155,24 +156,22 @@ class _Lane:
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def check_queue(self, seconds: float) -> None:
+    def _check_queue(self, seconds: float) -> None:
         jobs = self._jobs + self._expected
         wait = jobs * self._seconds_a_job / self._threads
         if wait > WAITING_SHARE * max(0, seconds):
             raise Overloaded(f"{jobs} jobs come before it and take about {wait:.1f} seconds")
 
-    @contextmanager
-    def expect_job(self, seconds: float) -> Iterator[None]:
-        self.check_queue(seconds)
-        self._expected += 1  # By the event loop alone.
-        try:
-            yield
-        finally:
-            self._expected -= 1
+    def expect_job(self, seconds: float) -> None:
+        self._check_queue(seconds)
+        self._expected += 1  # By the event loop alone, as below.
+
+    def forget_job(self) -> None:
+        self._expected -= 1
 
     async def run(self, job: Callable[[], T], ticket: Ticket) -> T:
         if not ticket.is_expected:
-            self.check_queue(ticket.deadline - time.monotonic())
+            self._check_queue(ticket.deadline - time.monotonic())
         ticket.__enter__()
         with self._lock:
             self._jobs += 1
@@ -237,5 +236,5 @@ class _Settling:
             thread = threading.get_native_id()
             usual = os.getpriority(os.PRIO_PROCESS, thread)
             os.setpriority(os.PRIO_PROCESS, thread, min(19, usual + LONG_JOB_NICENESS))
-            for processor in itertools.islice(self._processors, 1):
+            if (processor := next(self._processors, None)) is not None:
                 os.sched_setaffinity(thread, {processor})

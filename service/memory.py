@@ -1,7 +1,7 @@
 """Gives memory that is free back to the system, at its own time.
 
 Of what was freed, the C library gives large pieces back at once, and has to ask for them again for
-the next photograph: a sixth of the time that preparing one takes. The rest it keeps for whoever
+the next photograph: a good part of what preparing one takes. The rest it keeps for whoever
 allocates next. Bodies that waited side by side leave holes between what is still in use, and a rush
 of them would stay resident for good. So it is told to keep everything, and to give everything back
 now and then.

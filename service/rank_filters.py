@@ -1,6 +1,6 @@
 """The least, the middle and the greatest of each pixel's neighbourhood of 3×3.
 
-Pillow's filters give the same; they take ten times as long, and no other thread runs meanwhile.
+Pillow's filters give the same; they take longer, and no other thread runs meanwhile.
 """
 
 from collections.abc import Callable

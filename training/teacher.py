@@ -15,10 +15,11 @@ from training.data import CLASS_NAMES
 
 @keras.saving.register_keras_serializable("training")
 class FusedNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
-    """Keras' batch normalisation of maps in one operation, which makes a step a fifth shorter.
+    """Keras' batch normalisation of maps in one operation.
 
-    Keras converts bfloat16 maps to float32 and takes a dozen operations; TensorFlow's own reads
-    them as they are and sums in float32. (With a tanh after it, it fails on processors.)
+    Keras converts bfloat16 maps to float32 and takes a dozen operations; TensorFlow's own reads the
+    maps as they are and sums in float32. It is for the teacher alone: with a tanh after it, it
+    fails on processors.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:

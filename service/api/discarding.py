@@ -1,8 +1,8 @@
 """Throws away what arrives of bodies that nobody will read.
 
 Under overload that is most of what arrives. Linux can drop it without handing it over (MSG_TRUNC,
-tcp(7)), and what is looked at every now and then is dropped much at a time: less than a tenth of
-the work, and no thread of those that prepare pictures is interrupted for it.
+tcp(7)), and what is looked at every now and then is dropped much at a time. The threads that
+prepare pictures are interrupted the less.
 """
 
 import asyncio

@@ -60,13 +60,16 @@ class FairProtocol(ServiceProtocol):
             super().data_received(data)
         else:
             self._receive_head_first(data)
-        if self.transport.is_closing():
-            return
-        if self._is_refused and self._discarding is not None:
+        if (self._is_refused or self._reads_heads) and not self.transport.is_closing():
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Choose what becomes of what arrives next."""
+        if not self._is_refused:
+            self._read_as(self)
+        elif self._discarding is not None:
             self.flow.pause_reading()
             self._discarding.begin(self, self._missing_bytes)
-        elif self._reads_heads:
-            self._read_as(self)
 
     def _may_discard(self) -> bool:
         return (

@@ -62,9 +62,14 @@ def test_an_idle_service_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     library.malloc_trim.assert_called_once_with(0)
 
 
-def test_the_library_takes_what_it_is_told_to_keep() -> None:
-    library = ctypes.CDLL(None)
-    assert all(library.mallopt(*option) == 1 for option in memory.KEPT_BYTES.items())
+def test_a_large_piece_that_was_freed_stays_until_the_next_time() -> None:
+    tidy([7, 7])  # tells the library
+    before = resident_mib()
+    piece = b"x" * (20 * MIB)
+    del piece
+    assert resident_mib() - before > 15
+    tidy([0, 1, 2])
+    assert resident_mib() - before < 5
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,13 @@ TINY_NETWORK = [
     '--network.blocks=[{"filters": 4}, {"filters": 8, "pooling": "average"}]',
     "--network.dense-units=16",
 ]
+TEACHERS = [
+    "--distillation.teachers=2",
+    "--distillation.views=2",
+    "--distillation.teacher.width=1",
+    "--distillation.teacher.fit.epochs=2",
+    "--distillation.teacher.fit.batch-size=64",
+]
 
 
 class Published(NamedTuple):

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.training.conftest import TINY_DATA, TINY_NETWORK
+from tests.training.conftest import TEACHERS, TINY_DATA, TINY_NETWORK
 from training.__main__ import EXIT_FAILED, EXIT_INTERRUPTED, main
 from training.callbacks import History, WholeBackup
 from training.fit import build_optimizer
@@ -206,13 +206,6 @@ RECIPE = [
     "--fit.label-smoothing=0.1",
     "--augmentation.flip",
     "--augmentation.photo-share=0.5",
-]
-TEACHERS = [
-    "--distillation.teachers=2",
-    "--distillation.views=2",
-    "--distillation.teacher.width=1",
-    "--distillation.teacher.fit.epochs=2",
-    "--distillation.teacher.fit.batch-size=64",
 ]
 
 
