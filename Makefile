@@ -8,8 +8,9 @@ RAY_VENV := .venv-ray
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 PIP_AUDIT_VERSION := 2.10.1
+# With the extras named: without them older pips leave a pin for a newer release of what it pins.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
-	--python-version 3.11
+	--no-strip-extras --python-version 3.11
 AS_TESTED := --constraint requirements/all.txt
 extras = pyproject.toml $(foreach extra,$(1),--extra $(extra))
 
