@@ -2,14 +2,19 @@
 
     nice -n 19 python -m benchmarks.recipes ablation
     nice -n 19 python -m benchmarks.recipes seeds [--recipe NAME] [--photographs FILE]
+    nice -n 19 python -m benchmarks.recipes shares
 
 `ablation` adds the ingredients of training/recipes/full.toml one after the other, for a few epochs
 each, and compares them on the validation images alone: the test images make no choice. `seeds` fits
-that recipe, or another, whole with three seeds and measures each on the test images. The teachers
-are trained once for all of them. Both keep their runs below runs/, go on where they were when
-interrupted, and write benchmarks/results/ablation.json and seeds.json, which `python -m training
-export --experiments benchmarks/results` puts into the model card. On two cores the teachers take
-an hour and their answers a quarter, `ablation` ten minutes, and `seeds` three quarters of an hour.
+that recipe, or another, whole with three seeds and measures each on the test images. The first two
+go into the model card, by `python -m training export --experiments benchmarks/results`. `shares`
+compares the recipe as it is, where a share of the label is mixed into the teachers' answers, with
+what their answers alone give, with the same seeds and on the validation images. The teachers are
+trained once for all of them. All keep their runs below runs/, go on where they were when
+interrupted, and write benchmarks/results/<experiment>.json.
+
+The teachers want an accelerator (README: Train it). After them `ablation` takes ten minutes on two
+cores, `seeds` three quarters of an hour, and `shares` as long again.
 """
 
 import argparse
@@ -23,6 +28,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from training.config import FitSettings, read_settings
+from training.recipe import Distillation
 from training.run import Run, best_epoch
 
 ROOT = Path(__file__).parent.parent
@@ -46,7 +53,10 @@ ABLATION = [
     ("shift by 1 pixel", ["--augmentation.shift=1"]),
     ("erase in 30 %", ["--augmentation.erase=0.3"]),
     ("25 % like photographs", ["--augmentation.photo-share=0.25"]),
-    ("the teachers' answers", [f"--config={RECIPES / FULL}.toml"]),
+    (
+        "the teachers' answers",
+        [f"--config={RECIPES / FULL}.toml", "--distillation.label-share=0"],
+    ),
 ]
 """Each ingredient and its settings, added to those before it."""
 
@@ -54,7 +64,7 @@ ABLATION = [
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fit what is missing, measure, print a table, write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("experiment", choices=["ablation", "seeds"])
+    parser.add_argument("experiment", choices=["ablation", "seeds", "shares"])
     parser.add_argument("--recipe", default=FULL, help="a file of training/recipes, for seeds")
     parser.add_argument("--photographs", type=Path, help="what benchmarks.photographs prepared")
     options = parser.parse_args(arguments)
@@ -62,6 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results = ablation()
         for row in results["steps"]:
             print(f"{row['validation_accuracy']:.4f}  {row['added']}")
+    elif options.experiment == "shares":
+        results = shares()
+        for row in results["shares"]:
+            print(f"{row['label_share']:.0%} of the label: {row['mean']:.4f}  {row['values']}")
     else:
         results = seeds(options.recipe, options.photographs)
         for name, row in results["measures"].items():
@@ -126,6 +140,24 @@ def seeds(recipe: str, photographs: Path | None) -> dict[str, Any]:
             for name, values in measures.items()
         },
     }
+
+
+def shares() -> dict[str, Any]:
+    """Fit the full recipe without labels and as it is; return the best validation accuracies."""
+    config = f"--config={RECIPES / FULL}.toml"
+    as_it_is = read_settings(FitSettings, [config], "recipes").distillation or Distillation()
+    rows = []
+    for share in (0.0, as_it_is.label_share):
+        values = []
+        for seed in tqdm(SEEDS, desc=f"{share:.0%} of the label", unit="run"):
+            whole = RUNS / "seeds" / f"{FULL}-{seed}"
+            run_dir = whole if share else RUNS / "shares" / f"{share:.1f}-{seed}"
+            chosen = f"--distillation.label-share={share}"
+            train("fit", run_dir, config, f"--fit.seed={seed}", chosen, teachers_of(FULL))
+            history = Run(run_dir).read_history()
+            values.append(history[best_epoch(history)]["val_accuracy"])
+        rows.append({"label_share": share, "mean": statistics.mean(values), "values": values})
+    return {"seeds": list(SEEDS), "shares": rows}
 
 
 def teachers_of(recipe: str) -> str:

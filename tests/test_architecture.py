@@ -26,6 +26,21 @@ def imports(path: Path) -> set[str]:
     return names
 
 
+def imports_on_loading(path: Path) -> set[str]:
+    """Return the modules and names that are imported as soon as the module is, and not in calls."""
+    tree = ast.parse(path.read_text())
+    tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    return names | {
+        node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+    }
+
+
 def packages(path: Path) -> set[str]:
     return {name.split(".")[0] for name in imports(path)}
 
@@ -44,6 +59,18 @@ def test_the_two_halves_share_nothing_but_the_artifact(module: Path) -> None:
 @pytest.mark.parametrize("module", MODULES, ids=name_of)
 def test_a_module_is_one_thing(module: Path) -> None:
     assert len(module.read_text().splitlines()) <= MOST_LINES
+
+
+def test_the_training_itself_is_loaded_without_tensorflow() -> None:
+    reached, waiting = set(), {"training.fit"}
+    while waiting:
+        module = waiting.pop()
+        reached.add(module)
+        if module.startswith("training."):
+            path = ROOT / f"{module.replace('.', '/')}.py"
+            waiting |= imports_on_loading(path) - reached
+    assert {"training.teacher", "training.callbacks", "keras"} <= reached
+    assert "tensorflow" not in {module.split(".")[0] for module in reached}
 
 
 SERVICE = [module for module in MODULES if name_of(module).startswith("service/")]

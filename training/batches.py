@@ -2,14 +2,16 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
 from training.augmentation import augment
-from training.data import CLASS_NAMES, Inputs, Labelled, Labels
-from training.recipe import Recipe, TeacherRecipe
+from training.data import CLASS_NAMES, Images, Inputs, Labelled, Labels, to_inputs
+from training.recipe import Fit, Recipe
+from training.views import ArrayFiles
 
 Targets = npt.NDArray[np.float32]
 
@@ -46,7 +48,7 @@ class Batches(keras.utils.PyDataset, ABC):  # type: ignore[misc]  # Keras ships 
 class LabelledBatches(Batches):
     """Images with changes that the seed and the epoch decide, and their labels."""
 
-    def __init__(self, training: Labelled, recipe: Recipe | TeacherRecipe) -> None:
+    def __init__(self, training: Labelled, recipe: Recipe) -> None:
         self._training, self._augmentation = training, recipe.augmentation
         # Augmenting on other threads lets the training steps go on meanwhile.
         workers = AUGMENTATION_THREADS if recipe.augmentation.any else 1
@@ -58,6 +60,58 @@ class LabelledBatches(Batches):
             place = self._epoch, index
             images = augment(images, labels, self._augmentation, self._seed, place)
         return images, one_hot(labels)
+
+
+class ViewBatches(Batches):
+    """Views of some training images, the epochs taking turns, and what is to be answered."""
+
+    def __init__(
+        self,
+        views: ArrayFiles,
+        chosen: npt.NDArray[np.int64],
+        answers: Callable[[int], Targets],
+        fit: Fit,
+    ) -> None:
+        """Take turns with the views.
+
+        Args:
+            views: of all n training images.
+            chosen: the numbers of the images to learn from.
+            answers: what is to be answered to a view of this number, (n, 10).
+            fit: the size of a batch, and the seed of the order.
+        """
+        self._views, self._chosen, self._answers = views, chosen, answers
+        self._view: Images
+        self._targets: Targets
+        super().__init__(len(chosen), fit.batch_size, fit.seed)
+
+    def shuffle(self, epoch: int) -> None:
+        """Take the epoch's view and draw the order of its images."""
+        super().shuffle(epoch)
+        number = epoch % len(self._views)
+        self._view, self._targets = self._views.read(number), self._answers(number)
+
+    def _read(self, index: int, chosen: npt.NDArray[np.int64]) -> tuple[Inputs, Targets]:
+        del index
+        images = self._chosen[chosen]
+        return to_inputs(self._view[images]), self._targets[images]
+
+
+class OrderedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
+    """Images as they are and in their order, for validation."""
+
+    def __init__(self, images: Labelled, batch_size: int) -> None:
+        super().__init__()
+        self._labelled, self._batch_size = images, batch_size
+
+    def __len__(self) -> int:
+        """Count the batches; the last one may be smaller."""
+        return math.ceil(len(self._labelled.labels) / self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Inputs, Targets]:
+        """Return a batch: images (b, 28, 28, 1) float32 in [0, 1], targets (b, 10) float32."""
+        part = slice(index * self._batch_size, (index + 1) * self._batch_size)
+        return self._labelled.images[part], one_hot(self._labelled.labels[part])
 
 
 def one_hot(labels: Labels) -> Targets:

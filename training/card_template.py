@@ -140,10 +140,11 @@ The photographs are from [clothing-dataset-small]\
 """
 
 TEACHERS = """\
-The network learns from the answers of teachers ({count}) instead of from the labels: residual \
-networks of {parameters:,} parameters, trained for {epochs} epochs on the same changed images, \
-right on {alone} of the test images, and on {accuracy:.2%} by their mean answer. Each answers \
-{views} views of every training image, at temperature {temperature:g}. """
+The network learns from the answers of teachers, {labels:.0%} of the label mixed in: wide residual \
+networks of {parameters:,} parameters, each trained for up to {epochs} epochs on all but one of \
+{folds} folds of the training images. An image is answered by the one that has not learnt from it, \
+in {views} changed views, at temperature {temperature:g}. The teachers are right on {alone} of the \
+test images, and on {accuracy:.2%} by their mean answer. """
 
 ABLATION = """
 ### Ingredients

@@ -1,118 +1,64 @@
-"""What teachers answer to changed views of the training images, kept on disk and learnt from.
+"""What teachers answer to images they have not learnt from, for the network to learn instead.
 
-A student learns most where it sees just what the teacher saw (Beyer et al. 2022, Knowledge
-Distillation: A Good Teacher Is Patient and Consistent, https://arxiv.org/abs/2106.05237). Asking
-a teacher costs more than training the student, so some views of all images are asked about once,
-and the epochs take turns with them. Several teachers answer views of their own: over the epochs the
-student learns the mean of what they say, for what asking one of them costs.
+A teacher knows the labels it was taught by heart, the wrong ones too, and its answers to those
+images say little more than they do. So the images are dealt into folds, each teacher learns from
+all folds but one, and answers that one alone: Dao et al. 2021, Knowledge Distillation as
+Semiparametric Inference, https://arxiv.org/abs/2104.09732, call it cross-fitting.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from training.augmentation import augment
-from training.batches import Batches, Targets
-from training.data import GREY_LEVELS, Images, Inputs, Labelled, to_inputs
-from training.recipe import Distillation, Fit, TeacherRecipe
+from training.batches import Targets
+from training.data import CLASS_NAMES, to_inputs
+from training.views import ArrayFiles
 
-ANSWERED_AT_ONCE = 500
+ANSWERED_AT_ONCE = 1000
 
-Logits = npt.NDArray[np.float16]
-
-
-class View(NamedTuple):
-    """One changed view of every training image, in an order of its own, and the answers to it."""
-
-    images: Images
-    """(n, 28, 28) uint8."""
-    logits: Logits
-    """(n, 10) float16: the logarithms of the teacher's probabilities."""
+Folds = npt.NDArray[np.int64]
 
 
-class Views:
-    """The views of a teacher's run, a file each."""
-
-    def __init__(self, folder: Path, count: int) -> None:
-        self._paths = [folder / "views" / f"{number:03}.npz" for number in range(count)]
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    @property
-    def missing(self) -> list[int]:
-        """The numbers of those that are yet to be made."""
-        return [number for number, path in enumerate(self._paths) if not path.exists()]
-
-    def read(self, number: int) -> View:
-        """Read one view."""
-        with np.load(self._paths[number]) as arrays:
-            return View(**arrays)
-
-    def write(self, number: int, view: View) -> None:
-        """Write one view: all of it or nothing."""
-        path = self._paths[number]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            np.savez(file, **view._asdict())
-        temporary.replace(path)
+def deal_folds(images: int, folds: int, seed: int) -> Folds:
+    """Deal the images into folds of equal size; return the fold of each, (n,) in 0…folds-1."""
+    return np.random.default_rng((seed, folds)).permutation(images) % folds
 
 
-def answer_views(views: Views, teacher: Any, training: Labelled, recipe: TeacherRecipe) -> None:
-    """Make the views that are missing.
+def answer_views(
+    answers: ArrayFiles, views: ArrayFiles, teachers: Sequence[Any], folds: Folds, mirrored: bool
+) -> None:
+    """Have the views answered that are not yet.
 
     Args:
-        views: where they are kept.
-        teacher: from images, (n, 28, 28, 1) float32 in [0, 1], to probabilities, (n, 10) float32.
-        training: the training images.
-        recipe: the teacher's, whose changes the views are made with.
+        answers: where to keep what is said to each view: the logarithms of probabilities, (n, 10)
+            float16.
+        views: of the n training images.
+        teachers: from images, (m, 28, 28, 1) float32 in [0, 1], to probabilities, (m, 10) float32;
+            the teacher of each fold has not learnt from the images in it.
+        folds: the fold of each image.
+        mirrored: whether to ask about the mirror images too, and take the mean.
     """
-    for number in tqdm(views.missing, desc="Asking a teacher", unit="view"):
-        # The epochs of the teacher's own training come before: no view is one it was taught with.
-        place = recipe.fit.epochs + number
-        # What the teacher says of an image and of its mirror image is right more often as a mean.
-        mirrored = recipe.augmentation.flip and number % 2 == 1
-        order = np.random.default_rng((recipe.fit.seed, place)).permutation(len(training.labels))
-        parts = []
-        for index, chosen in enumerate(np.array_split(order, len(order) // ANSWERED_AT_ONCE + 1)):
-            changed = augment(
-                training.images[chosen],
-                training.labels[chosen],
-                recipe.augmentation,
-                recipe.fit.seed,
-                (place, index),
-            )
-            images = np.rint(changed[..., 0] * GREY_LEVELS).astype(np.uint8)
-            shown = images[:, :, ::-1] if mirrored else images
-            probabilities = teacher.predict_on_batch(to_inputs(shown))
-            logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
-            parts.append(View(images, logits.astype(np.float16)))
-        views.write(number, View(*map(np.concatenate, zip(*parts, strict=True))))
+    for number in tqdm(answers.missing, desc="Asking the teachers", unit="view"):
+        view = views.read(number)
+        logits = np.empty((len(view), len(CLASS_NAMES)), np.float16)
+        for fold, teacher in enumerate(teachers):
+            (asked,) = np.nonzero(folds == fold)
+            for chosen in np.array_split(asked, len(asked) // ANSWERED_AT_ONCE + 1):
+                images = to_inputs(view[chosen])
+                probabilities = np.asarray(teacher.predict_on_batch(images))
+                if mirrored:
+                    other = np.asarray(teacher.predict_on_batch(images[:, :, ::-1]))
+                    probabilities = (probabilities + other) / 2
+                logits[chosen] = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+        answers.write(number, logits)
 
 
-class TaughtBatches(Batches):
-    """Views of the training images, and the answers of the teachers to them."""
-
-    def __init__(self, views: Sequence[Views], distillation: Distillation, fit: Fit) -> None:
-        """Take turns with the teachers, and with the views of each."""
-        self._views, self._temperature = views, distillation.temperature
-        self._view = views[0].read(0)
-        super().__init__(len(self._view.images), fit.batch_size, fit.seed)
-
-    def shuffle(self, epoch: int) -> None:
-        """Take the epoch's view and draw the order of its images."""
-        super().shuffle(epoch)
-        turn, teacher = divmod(epoch, len(self._views))
-        views = self._views[teacher]
-        self._view = views.read(turn % len(views))
-
-    def _read(self, index: int, chosen: npt.NDArray[np.int64]) -> tuple[Inputs, Targets]:
-        del index
-        logits = self._view.logits[chosen].astype(np.float32) / np.float32(self._temperature)
-        answers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return to_inputs(self._view.images[chosen]), answers / answers.sum(axis=1, keepdims=True)
+def soften(logits: npt.NDArray[np.float16], temperature: float) -> Targets:
+    """Return the probabilities, (n, 10) float32, of logits that are divided by the temperature."""
+    scaled = logits.astype(np.float32) / np.float32(temperature)
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    probabilities: Targets = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities

@@ -51,7 +51,7 @@ def run(settings: EvaluateSettings) -> None:
     scores["calibration"]["temperature"] = temperature
     if recipe.distillation:
         folder = settings.teachers_dir or finished_run.teachers
-        runs = [Run(folder / str(number)) for number in range(len(recipe.teachers))]
+        runs = [Run(folder / str(teacher.fold)) for teacher in recipe.teachers]
         scores["teachers"] = score_teachers(runs, test, data)
     draw_report(finished_run.report, model, test, probabilities, finished_run.read_history())
     print("Measuring what the network does not know")

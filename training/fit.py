@@ -5,22 +5,25 @@ what Keras' callbacks forget when a process ends is read back from the history.
 """
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
+import numpy as np
 
 from training.architecture import build_network
-from training.batches import Batches, LabelledBatches, one_hot
+from training.backend import log_callbacks, make_deterministic
+from training.batches import Batches, LabelledBatches, OrderedBatches, Targets, ViewBatches, one_hot
 from training.callbacks import EpochSeeds, History, Interruption, WholeBackup
 from training.config import FitSettings
 from training.data import FashionMnist, Labelled, load_fashion_mnist
-from training.distillation import TaughtBatches, Views, answer_views
+from training.distillation import answer_views, deal_folds, soften
 from training.normalization import build_normalized
 from training.precision import dtype_policy
-from training.recipe import Fit, TeacherRecipe
+from training.recipe import Distillation, Fit, Recipe, TeacherRecipe
 from training.run import Row, Run, best_epoch, is_finished
 from training.teacher import build_teacher
+from training.views import ArrayFiles, make_views
 
 STEPS_PER_EXECUTION = 16
 """Steps between returns to Python, which in so small a network take as long as a step."""
@@ -50,16 +53,11 @@ def run(settings: FitSettings) -> None:
             f"Training on {len(training.images):,} images, validating on "
             f"{len(validation.images):,}, from {data.folder}"
         )
-        tf.config.experimental.enable_op_determinism()
+        make_deterministic()
         batches: Batches = LabelledBatches(training, recipe)
         if recipe.distillation:
             folder = settings.teachers_dir or training_run.teachers
-            count = recipe.distillation.views
-            views = [
-                ask_teacher(Run(folder / str(number)), teacher, count, data)
-                for number, teacher in enumerate(recipe.teachers)
-            ]
-            batches = TaughtBatches(views, recipe.distillation, fit)
+            batches = taught_batches(folder, recipe, recipe.distillation, data)
         keras.utils.set_random_seed(fit.seed)
         build = build_normalized if fit.batch_normalization else build_network
         model = build(recipe.network, dtype_policy(fit.mixed_precision))
@@ -67,28 +65,68 @@ def run(settings: FitSettings) -> None:
     _print_result(training_run.read_history())
 
 
-def ask_teacher(teacher_run: Run, recipe: TeacherRecipe, count: int, data: FashionMnist) -> Views:
-    """Train a teacher and have it answer this many views, as far as that is not done yet.
+def taught_batches(
+    folder: Path, recipe: Recipe, distillation: Distillation, data: FashionMnist
+) -> Batches:
+    """Return the views and the teachers' answers to them, made as far as they are not there yet.
+
+    Args:
+        folder: of the teachers' runs, the views and the answers.
+        recipe: of the network that is to learn from them.
+        distillation: the recipe's.
+        data: the data set.
 
     Raises:
-        RunError: the folder holds another teacher, or its training diverges.
+        RunError: the folder holds other teachers, or the training of one diverges.
     """
-    teacher_run.begin(recipe, data)
-    views = Views(teacher_run.folder, count)
-    fit = recipe.fit
-    trained = is_finished(teacher_run.read_history(), fit)
-    if trained and not views.missing:
-        return views
+    views = ArrayFiles(folder / "views", distillation.views)
+    answers = ArrayFiles(folder / "answers", distillation.views)
+    runs = [Run(folder / str(teacher.fold)) for teacher in recipe.teachers]
+    for run, teacher in zip(runs, recipe.teachers, strict=True):
+        run.begin(teacher, data)
+    fit = recipe.teachers[0].fit
     training, validation = data.split(fit)
-    keras.utils.set_random_seed(fit.seed)
+    images = len(training.labels)
+    if views.missing:
+        make_views(views, training, recipe.augmentation, fit.seed)
+    if answers.missing:
+        folds = deal_folds(images, distillation.folds, fit.seed)
+        taught_labels = one_hot(training.labels)
+        teachers = []
+        for run, teacher in zip(runs, recipe.teachers, strict=True):
+            (taught,) = np.nonzero(folds != teacher.fold)
+            batches = ViewBatches(views, taught, lambda _: taught_labels, fit)
+            teachers.append(train_teacher(run, teacher, batches, validation))
+        answer_views(answers, views, teachers, folds, recipe.augmentation.flip)
+
+    labels = one_hot(training.labels) * np.float32(distillation.label_share)
+
+    def answer(number: int) -> Targets:
+        answered = soften(answers.read(number), distillation.temperature)
+        return answered * np.float32(1 - distillation.label_share) + labels
+
+    return ViewBatches(views, np.arange(images), answer, recipe.fit)
+
+
+def train_teacher(run: Run, recipe: TeacherRecipe, batches: Batches, validation: Labelled) -> Any:
+    """Return the teacher of a run, trained as far as it is not yet.
+
+    Raises:
+        RunError: the training diverges.
+    """
+    fit = recipe.fit
+    # Differing in their first weights too, the teachers differ in what they get wrong.
+    keras.utils.set_random_seed(fit.seed + recipe.fold)
     teacher = build_teacher(recipe.width, dtype_policy(fit.mixed_precision))
-    if trained:
-        teacher.load_weights(teacher_run.checkpoint)
+    if is_finished(run.read_history(), fit):
+        teacher.load_weights(run.checkpoint)
     else:
-        print(f"Training a teacher, {teacher.count_params():,} parameters")
-        train(teacher, LabelledBatches(training, recipe), validation, teacher_run, fit)
-    answer_views(views, teacher, training, recipe)
-    return views
+        print(
+            f"Training teacher {recipe.fold + 1} of {recipe.folds}, "
+            f"{teacher.count_params():,} parameters"
+        )
+        train(teacher, batches, validation, run, fit)
+    return teacher
 
 
 def train(model: Any, batches: Batches, validation: Labelled, training_run: Run, fit: Fit) -> None:
@@ -106,9 +144,7 @@ def train(model: Any, batches: Batches, validation: Labelled, training_run: Run,
             batches,
             shuffle=False,  # by Keras, whose generator a resumed run would not find where it was
             epochs=fit.epochs,
-            validation_data=tf.data.Dataset.from_tensor_slices(
-                (validation.images, one_hot(validation.labels))
-            ).batch(fit.batch_size),
+            validation_data=OrderedBatches(validation, fit.batch_size),
             # The bar is redrawn in place, which only a terminal can show.
             verbose=1 if sys.stdout.isatty() else 2,
             # The history is written after the checkpoint and before the backup: whenever the
@@ -118,7 +154,7 @@ def train(model: Any, batches: Batches, validation: Labelled, training_run: Run,
                 early_stopping,
                 checkpoint,
                 History(training_run, early_stopping, checkpoint),
-                keras.callbacks.TensorBoard(str(training_run.tensorboard), write_graph=False),
+                *log_callbacks(training_run.tensorboard),
                 WholeBackup(training_run),
                 interruption,
             ],

@@ -101,7 +101,8 @@ def _teachers(distillation: dict[str, Any] | None, scores: dict[str, Any]) -> st
     if distillation is None:
         return ""
     return TEACHERS.format(
-        count=distillation["teachers"],
+        labels=distillation["label_share"],
+        folds=distillation["folds"],
         epochs=distillation["teacher"]["fit"]["epochs"],
         views=distillation["views"],
         temperature=distillation["temperature"],

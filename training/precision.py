@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from training.backend import has_accelerator
+
 CPU_DESCRIPTION = Path("/proc/cpuinfo")
 BFLOAT16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
 
@@ -11,10 +13,11 @@ def dtype_policy(mixed_precision: bool) -> str:
     """Return Keras' dtype policy.
 
     Args:
-        mixed_precision: whether bfloat16 is wanted. A processor that has to emulate it is slower
-            with it, some many times over, and then float32 it stays.
+        mixed_precision: whether bfloat16 is wanted. Accelerators have it; a processor that has to
+            emulate it is slower with it, some many times over, and then float32 it stays.
     """
-    return "mixed_bfloat16" if mixed_precision and _has_bfloat16() else "float32"
+    fast = has_accelerator() or _has_bfloat16()
+    return "mixed_bfloat16" if mixed_precision and fast else "float32"
 
 
 def _has_bfloat16() -> bool:

@@ -128,16 +128,16 @@ class Augmentation(_Group):
 
 
 class Teacher(_Group):
-    """The larger network that the network learns from, taught with the same changed images."""
+    """The larger networks that the network learns from."""
 
-    width: Count = 32
-    """Number of filters of its first convolution; the last ones have eight times as many."""
+    width: Count = 64
+    """Number of filters of its first maps; the last ones have four times as many."""
     fit: Fit = Fit()
-    """Its training."""
+    """Its training, but for the split: that is the network's own."""
 
 
 class Distillation(_Group):
-    """Learning from a teacher's answers instead of the labels.
+    """Learning from teachers' answers instead of the labels.
 
     Hinton, Vinyals and Dean 2015, Distilling the Knowledge in a Neural Network,
     https://arxiv.org/abs/1503.02531.
@@ -145,13 +145,16 @@ class Distillation(_Group):
 
     teacher: Teacher = Teacher()
     """Who answers."""
-    teachers: Count = 1
-    """How many there are of it. Their seeds count up from its own, and nothing else differs."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    """The training images are dealt into so many folds, and each has a teacher that learns from all
+    other folds and answers this one: no teacher is asked about an image it was taught with."""
     views: Count = 16
-    """Changed views of the training images that each teacher answers, once; the epochs take turns
-    with the teachers and their views."""
+    """Changed views of the training images, which the teachers' epochs take turns with, and the
+    network's."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    """What its logits are divided by: the higher, the more its doubts count."""
+    """What the teachers' logits are divided by: the higher, the more their doubts count."""
+    label_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the label in what is learnt: the rest is what the teachers answer."""
 
 
 class TeacherRecipe(_Group):
@@ -159,6 +162,10 @@ class TeacherRecipe(_Group):
 
     width: Count
     fit: Fit
+    folds: Count
+    fold: Annotated[int, Field(ge=0)]
+    """The one it does not learn from."""
+    views: Count
     augmentation: Augmentation
 
 
@@ -172,15 +179,21 @@ class Recipe(_Group):
 
     @property
     def teachers(self) -> tuple[TeacherRecipe, ...]:
-        """The recipes of the teachers, which see the changes that the network sees."""
+        """The recipes of the teachers, one of each fold."""
         if self.distillation is None:
             return ()
         teacher = self.distillation.teacher
+        # Of the same split: no teacher has seen the images that the network is validated with.
+        split = {"split_seed", "validation_fraction", "stratify"}
+        fit = teacher.fit.model_copy(update=self.fit.model_dump(include=split))
         return tuple(
             TeacherRecipe(
                 width=teacher.width,
-                fit=teacher.fit.model_copy(update={"seed": teacher.fit.seed + number}),
+                fit=fit,
+                folds=self.distillation.folds,
+                fold=fold,
+                views=self.distillation.views,
                 augmentation=self.augmentation,
             )
-            for number in range(self.distillation.teachers)
+            for fold in range(self.distillation.folds)
         )

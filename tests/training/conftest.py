@@ -16,7 +16,7 @@ TINY_NETWORK = [
     "--network.dense-units=16",
 ]
 TEACHERS = [
-    "--distillation.teachers=2",
+    "--distillation.folds=2",
     "--distillation.views=2",
     "--distillation.teacher.width=1",
     "--distillation.teacher.fit.epochs=2",

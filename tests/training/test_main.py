@@ -1,13 +1,15 @@
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.training.conftest import TINY_DATA, TINY_NETWORK
+from tests.training.conftest import TINY_DATA, TINY_NETWORK, Published
 from training.__main__ import EXIT_FAILED, main
 from training.quiet import native_noise_hidden
+from training.run import Run
 
 
 def test_the_three_commands_in_a_row_say_what_comes_next_and_nothing_else(tmp_path: Path) -> None:
@@ -75,3 +77,30 @@ def test_native_noise_is_hidden_unless_the_block_fails(capfd: pytest.CaptureFixt
     with pytest.raises(ZeroDivisionError):
         fail()
     assert capfd.readouterr().err == "the reason"
+
+
+def run_with(backend: str, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        env=os.environ | {"KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_backend_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    done = run_with("nowhere", "-m", "training", "fit", *TINY_DATA, f"--run-dir={tmp_path}")
+    assert done.returncode == EXIT_FAILED
+    assert "nowhere is not installed" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_another_backend_trained_is_measured_by_tensorflow(
+    tiny: Published, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny.run_dir, tmp_path / "run")
+    where = [*TINY_DATA, f"--run-dir={tmp_path / 'run'}"]
+    done = run_with("numpy", "-m", "training", "evaluate", *where)
+    assert done.returncode == 0, done.stderr
+    assert Run(tmp_path / "run").read_evaluation() == Run(tiny.run_dir).read_evaluation()

@@ -66,8 +66,8 @@ def test_the_procedure_names_every_ingredient_that_was_used(
     recipe["fit"] |= {"weight_decay": 0.02, "schedule": "cosine", "label_smoothing": 0.05}
     recipe["fit"] |= {"calibrate": True, "batch_normalization": True}
     recipe["augmentation"] = {"flip": True, "shift": 1, "erase": 0.3, "photo_share": 0.4}
-    recipe["distillation"] = {"teachers": 2, "teacher": {"fit": {"epochs": 18}}}
-    recipe["distillation"] |= {"views": 16, "temperature": 2.0}
+    recipe["distillation"] = {"folds": 2, "teacher": {"fit": {"epochs": 18}}}
+    recipe["distillation"] |= {"views": 16, "temperature": 2.0, "label_share": 0.25}
     changed["scores"]["teachers"] = {
         "parameters": 1_234_567,
         "accuracies": [0.9475, 0.9425],
@@ -81,9 +81,10 @@ def test_the_procedure_names_every_ingredient_that_was_used(
         "label smoothing 0.05, batch normalisation folded into the weights",
         "flipped, shifted by up to 1 pixels, partly erased (30% of them)",
         "40% of each batch are instead warped",
-        "teachers (2) instead of from the labels: residual networks of 1,234,567 parameters",
-        "trained for 18 epochs on the same changed images, right on 94.75%, 94.25% of the test",
-        "on 95.00% by their mean answer. Each answers 16 views of every training image, at temp",
+        "teachers, 25% of the label mixed in: wide residual networks of 1,234,567 parameters",
+        "trained for up to 18 epochs on all but one of 2 folds of the training images",
+        "by the one that has not learnt from it, in 16 changed views, at temperature 2.",
+        "right on 94.75%, 94.25% of the test images, and on 95.00% by their mean answer",
         "calibrated with temperature 0.750",
         "look like photographs after preparation",
     ):

@@ -12,7 +12,7 @@ def test_the_teacher_answers_with_probabilities_of_ten_classes() -> None:
 
 
 def test_the_teacher_has_the_parameters_its_documentation_says() -> None:
-    assert round(build_teacher(width=32).count_params(), -5) == 1_600_000
+    assert round(build_teacher(width=64).count_params(), -5) == 2_800_000
 
 
 def test_the_fused_layer_normalizes_and_averages_as_the_one_of_keras() -> None:
