@@ -158,5 +158,5 @@ def test_training_without_tensorflow_says_what_to_install(wheel: Path, tmp_path:
         check=False,
     )
     assert ended.returncode == 1
-    assert "it comes with the extra `training`" in ended.stderr
+    assert "the extra `training` brings" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -13,6 +13,9 @@ from service.api.predict import SHORT_BODY_BYTES
 from service.api.refusal import REFUSAL, Answer, Refusal
 from service.api.turns import TURNS, Turns
 
+FIRST_REQUEST_SECONDS = 1.0
+"""How long a connection on which nothing has come yet outlasts the end of the others."""
+
 
 class FairProtocol(ServiceProtocol):
     """Keeps what one connection sends from holding up the others."""
@@ -22,6 +25,7 @@ class FairProtocol(ServiceProtocol):
         self._turns: Turns | None = self.app_state.get(TURNS)
         self._discarding: Discarding | None = self.app_state.get(DISCARDING)
         self._refusal: Refusal | None = self.app_state.get(REFUSAL)
+        self._is_new = True
         self._held = b""
         self._is_in_message = False
         self._is_refused = self._reads_heads = False
@@ -46,10 +50,16 @@ class FairProtocol(ServiceProtocol):
         super().eof_received()
 
     def shutdown(self) -> None:
+        if self._is_new:
+            # Who has just connected is about to ask something, and is then told of the end.
+            self._is_new = False
+            self.loop.call_later(FIRST_REQUEST_SECONDS, self.shutdown)
+            return
         self.take_turn()
         super().shutdown()
 
     def data_received(self, data: bytes) -> None:
+        self._is_new = False
         if self._held or self._has_to_wait(data):
             self._hold(data)
         else:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -86,7 +87,33 @@ def test_a_request_under_way_is_finished(free_port: int, encode: object) -> None
         process.communicate(timeout=20)
     assert process.returncode == 0
     assert [answer.status_code for answer in client.answers[:2]] == [200, 200]
-    assert isinstance(client.failure, httpx.ConnectError) or client.answers[-1].status_code == 503
+    # Not even the connections that the system has yet to hand over are hung up on by the service.
+    assert isinstance(client.failure, httpx.NetworkError) or client.answers[-1].status_code == 503
+
+
+def test_who_has_connected_before_the_end_is_told_of_it(free_port: int) -> None:
+    arguments = ("--drain-notice-seconds=0", "--log-level=warning")
+    address = ("127.0.0.1", free_port)
+    with serve_process(*arguments, port=free_port) as process:
+        with httpx.Client(base_url=f"http://127.0.0.1:{free_port}") as probe:
+            wait_until_ready(probe)
+        with socket.create_connection(address, timeout=20) as connected:
+            process.send_signal(signal.SIGTERM)
+            wait_for(lambda: is_refused(address))
+            connected.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
+            answer = b"".join(iter(lambda: connected.recv(4096), b""))
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b'"draining"' in answer
+
+
+def is_refused(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, timeout=1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize("workers", [1, 2])

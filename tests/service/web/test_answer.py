@@ -96,9 +96,9 @@ def test_two_pictures_are_compared_side_by_side(page: Page, server: httpx.Client
 
 
 def test_the_second_picture_is_looked_into_where_it_is_pointed_at(open_page: Open) -> None:
-    with open_page("#sample=6&other=3&layer=conv2d_1&channel=11&pixel=0,12") as page:
+    with open_page("#sample=6&other=3&layer=conv2d_1&channel=19&pixel=0,12") as page:
         expect(page.locator("#which")).to_have_text("A")
-        tile = page.locator("#layer-conv2d_1 .tile").nth(11)
+        tile = page.locator("#layer-conv2d_1 .tile").nth(19)
         of_a = page.locator("#where").inner_text().split(": ")[1]
         expect(page.locator("#elsewhere")).to_contain_text("B: ")
         of_b = page.locator("#elsewhere").inner_text().split("B: ")[1]
