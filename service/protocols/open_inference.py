@@ -16,8 +16,9 @@ from pydantic import (
 )
 
 from service.artifact import Manifest
-from service.documents import JsonLimits, parse_json
+from service.documents import JsonLimits
 from service.errors import InvalidInference, InvalidTensor
+from service.number_grids import Shape
 from service.protocols.inference import (
     InferenceRequest,
     RequestedOutput,
@@ -25,6 +26,7 @@ from service.protocols.inference import (
     input_specs,
     output_specs,
 )
+from service.protocols.json_requests import parse_inference
 from service.protocols.tensors import NamedTensor, Values, from_raw, to_raw
 from service.protocols.tensors import from_json as tensor_from_json
 
@@ -134,11 +136,9 @@ def read_message(
         raise InvalidInference(
             f"the JSON is said to have {json_length} bytes, the body has {len(body)}"
         )
-    view = memoryview(body)
-    document = _parse(body if json_length is None else bytes(view[:json_length]), limits)
-    tensors = _read_inputs(
-        document.inputs, view[len(body) if json_length is None else json_length :]
-    )
+    text = body[:json_length]
+    document = _parse(text, manifest.input.shape, limits)
+    tensors = _read_inputs(document.inputs, memoryview(body)[len(text) :])
     return Message(
         InferenceRequest(
             tensors,
@@ -211,8 +211,8 @@ def _raw_picture(body: bytes, manifest: Manifest) -> NamedTensor:
     return NamedTensor(spec.name, "FP32", shape, from_raw(body, "FP32", shape))
 
 
-def _parse(text: bytes, limits: JsonLimits) -> _Request:
-    document = parse_json(text, limits)
+def _parse(text: bytes, image: Shape, limits: JsonLimits) -> _Request:
+    document = parse_inference(text, image, limits)
     try:
         return _Request.model_validate(document)
     except ValidationError as error:

@@ -16,6 +16,8 @@ from service.errors import InvalidTensor
 Values = NDArray[Any] | list[bytes]
 """Numbers in the shape of their tensor, or the elements of a BYTES tensor in row-major order."""
 
+_Flat = list[Any] | NDArray[Any]
+
 BYTES = "BYTES"
 
 # Little-endian whatever this machine is, as the protocol has it.
@@ -150,7 +152,7 @@ def from_json(data: object, datatype: str, shape: Sequence[int]) -> Values:
     """Take a tensor from JSON.
 
     Args:
-        data: A list of values, flat or nested as the shape is.
+        data: A list of values, flat or nested as the shape is, or an array of numbers.
         datatype: One of `DTYPES` but FP16, which has no form in JSON, or BYTES, whose elements
             are strings in base64: JSON has no bytes.
         shape: Its dimensions.
@@ -186,12 +188,19 @@ def _decode(element: str, index: int) -> bytes:
         raise InvalidTensor(f"element {index} of data is not valid base64: {error}") from error
 
 
-def _to_array(flat: list[Any], dtype: np.dtype[Any], datatype: str) -> NDArray[Any]:
+def _to_array(flat: _Flat, dtype: np.dtype[Any], datatype: str) -> NDArray[Any]:
+    # Of a number in an array NumPy would take the lowest bits.
+    out_of_range = (
+        isinstance(flat, np.ndarray) and dtype.kind in "iu" and flat.max() > np.iinfo(dtype).max
+    )
     try:
         with np.errstate(over="ignore"):  # Too large for FP32 is infinity, as everywhere.
-            return np.array(flat, dtype)
-    except OverflowError as error:
-        raise InvalidTensor(f"a number in data is out of the range of {datatype}") from error
+            values = np.array(flat, dtype)
+    except OverflowError:
+        out_of_range = True
+    if out_of_range:
+        raise InvalidTensor(f"a number in data is out of the range of {datatype}")
+    return values
 
 
 def _in_shape(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
@@ -201,8 +210,8 @@ def _in_shape(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
         raise InvalidTensor(f"no tensor can have the shape {list(shape)}") from error
 
 
-def flatten(data: object) -> tuple[list[Any], tuple[int, ...], set[type]]:
-    """Take nested lists apart.
+def flatten(data: object) -> tuple[_Flat, tuple[int, ...], set[type]]:
+    """Take nested lists apart, or an array of whole numbers or of floats.
 
     Returns:
         The innermost values in row-major order, the shape of the nesting, and which types occur.
@@ -210,6 +219,8 @@ def flatten(data: object) -> tuple[list[Any], tuple[int, ...], set[type]]:
     Raises:
         InvalidTensor: `data` is no list, or its lists differ in length or depth.
     """
+    if isinstance(data, np.ndarray):
+        return data.reshape(-1), data.shape, {int if data.dtype.kind == "u" else float}
     if not isinstance(data, list):
         raise InvalidTensor("data must be a list")
     shape = [len(data)]

@@ -13,11 +13,11 @@ from service.admission import Ticket
 from service.arrays import Tensor
 from service.artifact import Manifest
 from service.classifier import Classifier
-from service.documents import parse_json
 from service.errors import InvalidInference, InvalidJSON, InvalidTensor
 from service.observation import finish
 from service.protocols.inference import NOVELTY, PROBABILITIES, run_network
 from service.protocols.inputs import check_count, numbers_to_images, pictures_to_images
+from service.protocols.json_requests import parse_predict
 from service.protocols.tensors import BYTES, NamedTensor, flatten
 from service.settings import Settings
 from service.version_status import VersionStatus
@@ -73,8 +73,9 @@ def read_request(
         InvalidTensor: The values are not pictures.
         RequestError: There are too many pictures, or one is refused by `read_image`.
     """
+    spec = classifier.manifest.input
     try:
-        document = parse_json(body, settings.json_limits)
+        document = parse_predict(body, spec.shape, settings.json_limits)
     except InvalidJSON as error:
         raise error.at("JSON parse error") from error
     finish("decode")
@@ -85,9 +86,9 @@ def read_request(
         raise InvalidInference("exactly one of 'instances' and 'inputs' must be given")
     signature = _signature(document.get("signature_name"), classifier.manifest)
     if by_row:
-        field, value = "instances", _rows(document["instances"], classifier.manifest.input.name)
+        field, value = "instances", _rows(document["instances"], spec.name)
     else:
-        field, value = "inputs", _columns(document["inputs"], classifier.manifest.input.name)
+        field, value = "inputs", _columns(document["inputs"], spec.name)
     return PredictRequest(signature, by_row, _to_images(field, value, classifier, settings, ticket))
 
 

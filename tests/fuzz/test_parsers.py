@@ -17,6 +17,7 @@ from service.documents import JsonLimits, parse_json
 from service.errors import RequestError
 from service.images import read_image
 from service.instances import read_instances
+from service.number_grids import parse_with_numbers
 from service.protocols.open_inference import read_message
 from service.protocols.tensors import BYTES, DTYPES
 from service.settings import Settings
@@ -115,6 +116,23 @@ def test_json_is_read_as_python_reads_it(value: Any) -> None:
 @given(text=st.one_of(st.binary(max_size=100), edited([json.dumps(ODD_VALUES).encode()])))
 def test_whatever_else_there_is_is_json_or_is_refused(text: bytes) -> None:
     outcome(lambda: parse_json(text, LIMITS))
+
+
+GRIDS = [
+    json.dumps({"a": 1, "data": np.arange(12).reshape(2, *shape).tolist(), "b": "c"}).encode()
+    for shape in ((6,), (2, 3), (2, 3, 1))
+]
+
+
+@fuzzed
+@given(text=edited(GRIDS))
+def test_numbers_that_are_read_at_once_are_those_of_the_document(text: bytes) -> None:
+    read = parse_with_numbers(text, "data", [(6,), (2, 3), (2, 3, 1)], LIMITS)
+    if read is not None:
+        document, numbers = read
+        expected = json.loads(text)
+        assert document["data"] == []
+        assert {**document, "data": numbers.tolist()} == expected
 
 
 @fuzzed
