@@ -11,7 +11,7 @@ from service.api.access import required_scope
 from service.keys import SCOPES, Scope, make_key
 from service.logs import access_logger
 from service.settings import Settings
-from tests.service.conftest import ARTIFACTS, run_service, samples_of, serve
+from tests.service.conftest import ARTIFACTS, run_service, samples_of, serve, wait_for
 
 KEYS = {scope: make_key(f"the-{scope}", [scope]) for scope in SCOPES}
 LINES = ",".join(key.line() for _, key in KEYS.values())
@@ -147,6 +147,7 @@ def test_logs_and_metrics_name_the_key_and_never_show_it(
         guarded.get("/model/summary", headers=bearer("predict"))
         guarded.get("/model/summary", headers=bearer("observe"))
         guarded.get("/model/summary", headers={"X-API-Key": "fashion_wrong"})
+        wait_for(lambda: len(caplog.records) == 3)  # Written when the answer is out.
     lines = [record.getMessage().split('"')[0].split()[1] for record in caplog.records]
     assert lines == ["the-predict", "the-observe", "-"]
     assert "fashion_" not in caplog.text
