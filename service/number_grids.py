@@ -76,8 +76,6 @@ def _cut(text: bytes, key: str) -> tuple[bytes, bytes] | None:
     start = text.find(b"[", at)
     if at < 0 or start < 0 or text[at + len(quoted) : start].strip(_SPACE) != b":":
         return None
-    if text.find(quoted, start) >= 0:
-        return None  # The last one counts.
     quote, brace = text.find(b'"', start), text.find(b"}", start)
     end = brace if quote < 0 else min(quote, brace)
     if end < 0:
@@ -85,9 +83,11 @@ def _cut(text: bytes, key: str) -> tuple[bytes, bytes] | None:
     grid = text[start:end].rstrip(_SPACE)
     if grid.endswith(b","):
         grid = grid[:-1].rstrip(_SPACE)
-    rest = text[:start] + b"[]" + text[start + len(grid) :]
-    # With an escape what looks like the key may be the end of a string, and a string be the key.
-    return None if b"\\" in rest else (rest, grid)
+    before, after = text[:start], text[start + len(grid) :]
+    rest = before + b"[]" + after
+    # Of a key that comes twice the last one counts. With an escape, what looks like the key may be
+    # the end of a string, and a string be the key.
+    return None if quoted in after or b"\\" in rest else (rest, grid)
 
 
 @cache
