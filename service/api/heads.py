@@ -9,7 +9,27 @@ from service.api.pictures import media_type_of
 from service.api.predict import SHORT_BODY_BYTES
 from service.errors import RequestError
 
+PREDICT = "/predict"
+
 _METHODS = {b"POST": "POST", b"PUT": "PUT"}
+
+_NAME = rb"[A-Za-z0-9._~-]+"  # None of these is ever written in another way.
+_PROTOCOLS = {
+    "/v2/models/{name}/infer": rb"/v2/models/(?P<name>%b)/infer",
+    "/v2/models/{name}/versions/{version}/infer": (
+        rb"/v2/models/(?P<name>%b)/versions/(?P<version>%b)/infer"
+    ),
+    "/v1/models/{name}:predict": rb"/v1/models/(?P<name>%b):predict",
+    "/v1/models/{name}/versions/{version}:predict": (
+        rb"/v1/models/(?P<name>%b)/versions/(?P<version>%b):predict"
+    ),
+    "/v1/models/{name}/labels/{label}:predict": (
+        rb"/v1/models/(?P<name>%b)/labels/(?P<label>%b):predict"
+    ),
+}
+_PATTERNS = {
+    route: re.compile(pattern.replace(b"%b", _NAME)) for route, pattern in _PROTOCOLS.items()
+}
 
 _UNUSUAL = {
     b"content-encoding",
@@ -33,12 +53,18 @@ class Head:
 
     Attributes:
         method: HTTP's.
+        target: Its path.
+        route: Template of the path.
+        names: What the path has in the places of the template.
         sent: Its headers, names in lower case.
         content_type: As sent; empty if it was not.
-        media_type: Of it.
+        media_type: Of it; empty for a route that reads but one.
     """
 
     method: str
+    target: str
+    route: str
+    names: Mapping[str, str]
     sent: Mapping[str, str]
     content_type: str
     media_type: str
@@ -52,18 +78,32 @@ def read_head(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes
         target: Path and query as sent.
         headers: With names in lower case.
     """
-    if target != b"/predict" or method not in _METHODS:
+    found = _find_route(method, target)
+    if found is None:
         return None
+    route, names = found
     sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
     length = int(sent.get("content-length", 0))
     if not 0 < length <= SHORT_BODY_BYTES or not _UNUSUAL.isdisjoint(n for n, _ in headers):
         return None
     content_type = sent.get("content-type", "")
     try:
-        media_type = media_type_of(content_type)
+        media_type = media_type_of(content_type) if route == PREDICT else ""
     except RequestError:
         return None
-    return Head(_METHODS[method], sent, content_type, media_type)
+    path = target.decode("latin-1")
+    return Head(_METHODS[method], path, route, names, sent, content_type, media_type)
+
+
+def _find_route(method: bytes, target: bytes) -> tuple[str, Mapping[str, str]] | None:
+    """Return the template of a path, and what the path has in its places."""
+    if target == PREDICT.encode() and method in _METHODS:
+        return PREDICT, {}
+    if method == b"POST" and target.startswith((b"/v1/", b"/v2/")):
+        for route, pattern in _PATTERNS.items():
+            if found := pattern.fullmatch(target):
+                return route, {k: v.decode("latin-1") for k, v in found.groupdict().items()}
+    return None
 
 
 class KnownHead(NamedTuple):

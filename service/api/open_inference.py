@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
-from service.admission import Ticket
+from service.admission import GiveWay, Ticket
 from service.api.admission import admit, run
 from service.api.body import read_body
 from service.api.dependencies import ModelRepository, Ready, ServiceSettings, version_number
@@ -13,7 +13,7 @@ from service.api.protocol_documentation import PROTOCOL_ERRORS, inference_reques
 from service.classifier import Classifier
 from service.errors import InvalidInference
 from service.observation import begin, finish
-from service.protocols.inference import infer
+from service.protocols.inference import infer, wants_layers
 from service.protocols.open_inference import (
     REST_EXTENSIONS,
     model_metadata,
@@ -21,6 +21,7 @@ from service.protocols.open_inference import (
     server_metadata,
     write_message,
 )
+from service.repository import Repository
 from service.schemas import ServerReady
 from service.settings import Settings
 
@@ -32,9 +33,17 @@ JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
 
 
 async def _version(request: Request, repository: ModelRepository, name: str) -> Classifier:
-    """Return the version that the path names."""
+    return find(repository, name, request.path_params.get("version"))
+
+
+def find(repository: Repository, name: str, version: str | None) -> Classifier:
+    """Return the version that a path names.
+
+    Raises:
+        UnknownModel: There is no such model.
+        UnknownVersion: There is no such version.
+    """
     repository.check_name(name)
-    version = request.path_params.get("version")
     return repository.classifier(None if version is None else version_number(version))
 
 
@@ -95,10 +104,10 @@ async def inference(
     [n, 28, 28, 1], [n, 28, 28] or [n, 784]; or `image`: BYTES, picture files, in JSON as base64.
     Tensors come as JSON or as bytes, and go out as each output's `binary_data` says.
     """
-    length = _read_length(json_length)
+    length = read_length(json_length)
     with admit(request) as ticket:
         body = await read_body(request, ticket)
-        job = partial(_infer, body, length, classifier, settings, ticket)
+        job = partial(answer, body, length, classifier, settings, ticket)
         content, head_length = await run(request, ticket, job)
     if head_length is None:
         return Response(content, media_type="application/json")
@@ -124,7 +133,12 @@ for _path in ("/models/{name}", "/models/{name}/versions/{version}"):
     )
 
 
-def _read_length(header: str | None) -> int | None:
+def read_length(header: str | None) -> int | None:
+    """Return what Inference-Header-Content-Length says.
+
+    Raises:
+        InvalidInference: It is no number.
+    """
     if header is None:
         return None
     if not (header.isascii() and header.isdecimal() and len(header) < 20):
@@ -132,17 +146,27 @@ def _read_length(header: str | None) -> int | None:
     return int(header)
 
 
-def _infer(
+def answer(
     body: bytes,
     json_length: int | None,
     classifier: Classifier,
     settings: Settings,
     ticket: Ticket,
+    *,
+    may_take_long: bool = True,
 ) -> tuple[bytes, int | None]:
+    """Return the answer to an inference request, and how long its JSON is if tensors follow it.
+
+    Raises:
+        RequestError: The request is refused.
+        GiveWay: Layers are asked for, whose answer is long, and it may not take long.
+    """
     begin(classifier)
     message = read_message(body, json_length, classifier.manifest, settings.json_limits)
     finish("decode")
+    if not may_take_long and wants_layers(message.request):
+        raise GiveWay
     outputs = infer(message.request, classifier, settings, ticket)
-    answer = write_message(outputs, message, classifier.manifest)
+    written = write_message(outputs, message, classifier.manifest)
     finish("encode")
-    return answer
+    return written

@@ -3,25 +3,28 @@
 Between a parsed request and its endpoint lie a task, a scope, messages, layers of middleware and
 the router; together they take longer than decoding and the network do for a picture of the data
 set. A request that is small, has arrived whole and asks for nothing special is answered here, by
-the functions that the route uses. All others take the usual way, and so does whatever goes wrong:
+the functions that its route uses. All others take the usual way, and so does whatever goes wrong:
 an attempt that leads to no answer leaves no trace, and the usual way says what is the matter.
 
-What has arrived by the time the event loop has looked at all its connections goes through the
-network together: nobody waits for anybody who is not there, and under load the network's weights
-are fetched from memory once for many.
+What has arrived for `/predict` by the time the event loop has looked at all its connections goes
+through the network together: nobody waits for anybody who is not there, and under load the
+network's weights are fetched from memory once for many.
 """
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from starlette.datastructures import State
 
 from service.admission import Admission, GiveWay, Ticket
 from service.api.headers import SECURITY_HEADERS
-from service.api.heads import Head
+from service.api.heads import PREDICT, Head
+from service.api.open_inference import JSON_LENGTH_HEADER
 from service.api.pictures import Upload, decode
 from service.api.predictions import write_answer, write_predictions
+from service.api.short_protocols import answer
 from service.classifier import Classifier
 from service.images import PreparedImage
 from service.keys import KeyRing
@@ -37,11 +40,10 @@ SHORT_WAY = "short_way"
 MOST_TOGETHER = 32
 """Images from which on nobody else is waited for: from here on the network gains nothing."""
 
-_PATH = "/predict"
+_JSON = "application/json"
 
 _FIXED_HEADERS = b"".join(
-    f"{name.lower()}: {value}\r\n".encode()
-    for name, value in {"Content-Type": "application/json", **SECURITY_HEADERS}.items()
+    f"{name.lower()}: {value}\r\n".encode() for name, value in SECURITY_HEADERS.items()
 )
 
 
@@ -56,7 +58,7 @@ class Asker(Protocol):
 
         Args:
             headers: Each with its line end.
-            body: JSON.
+            body: As they say.
         """
 
     def take_usual_way(self) -> None:
@@ -83,7 +85,7 @@ class _Waiting:
 
 
 class ShortWay:
-    """The route `/predict` without a query, for one worker."""
+    """The routes that classify, without a query, for one worker."""
 
     def __init__(self, state: State) -> None:
         """Take what is needed from the state of an application."""
@@ -109,6 +111,9 @@ class ShortWay:
         seen = self._observer.begin(head.sent)
         token = current.set(seen)
         try:
+            if head.route != PREDICT:
+                asker.take_answer(*self._answer_protocol(asker, head, body, seen))
+                return True
             self._take_in(asker, head, body, seen)
         except (Exception, GiveWay):
             return False
@@ -120,15 +125,33 @@ class ShortWay:
             asyncio.get_running_loop().call_soon(self.answer)
         return True
 
-    def _take_in(self, asker: Asker, head: Head, body: bytes, seen: Observation) -> None:
+    def _answer_protocol(
+        self, asker: Asker, head: Head, body: bytes, seen: Observation
+    ) -> tuple[bytes, bytes]:
+        with self._admit(head, seen) as ticket:
+            self._start(ticket, body)
+            job = partial(answer, head, body, self._repository, self._settings, ticket)
+            found = self._lanes.run_here(job, ticket)
+        more = ""
+        if found.json_length is not None:
+            more = f"{JSON_LENGTH_HEADER.lower()}: {found.json_length}\r\n"
+        return self._finish(asker, head, seen, found.body, found.media_type, more)
+
+    def _admit(self, head: Head, seen: Observation) -> Ticket:
         seen.finish("receive")
         if self._keys is not None:
             key = self._keys.identify(head.sent)
             key.require("predict")
             seen.key = key.name
-        with self._admission.admit() as ticket:
-            ticket.hold_bytes(len(body))
-            ticket.start_clock(self._settings.deadline_seconds)
+        return self._admission.admit()
+
+    def _start(self, ticket: Ticket, body: bytes) -> None:
+        ticket.hold_bytes(len(body))
+        ticket.start_clock(self._settings.deadline_seconds)
+
+    def _take_in(self, asker: Asker, head: Head, body: bytes, seen: Observation) -> None:
+        with self._admit(head, seen) as ticket:
+            self._start(ticket, body)
             classifier = self._repository.classifier()
             upload = Upload(head.media_type, head.content_type, body)
             images = self._lanes.run_here(
@@ -181,20 +204,36 @@ class ShortWay:
             own = predictions[end : (end := end + len(one.images))]
             token = current.set(one.seen)
             try:
-                answer = self._write(one, write_answer(own, classifier))
+                content = write_answer(own, classifier)
+                answer = self._finish(one.asker, one.head, one.seen, content)
             except Exception:  # The others are to have theirs.
                 answer = None
             finally:
                 current.reset(token)
             one.leave(answer)
 
-    def _write(self, one: _Waiting, body: bytes) -> tuple[bytes, bytes]:
+    def _finish(
+        self,
+        asker: Asker,
+        head: Head,
+        seen: Observation,
+        body: bytes,
+        media_type: str = _JSON,
+        more: str = "",
+    ) -> tuple[bytes, bytes]:
         """Count a request and return the headers of its answer with the body."""
-        seen = one.seen
-        seen.method, seen.target, seen.route, seen.status = one.head.method, _PATH, _PATH, 200
-        if one.asker.client is not None:
-            seen.client = "{}:{}".format(*one.asker.client)
+        seen.method, seen.target, seen.route, seen.status = (
+            head.method,
+            head.target,
+            head.route,
+            200,
+        )
+        if asker.client is not None:
+            seen.client = "{}:{}".format(*asker.client)
         self._observer.end(seen)
         trace = f"traceresponse: {seen.traceresponse}\r\n" if seen.traceresponse else ""
-        head = f"content-length: {len(body)}\r\nx-request-id: {seen.request_id}\r\n{trace}"
-        return head.encode() + _FIXED_HEADERS, body
+        fields = (
+            f"content-length: {len(body)}\r\ncontent-type: {media_type}\r\n{more}"
+            f"x-request-id: {seen.request_id}\r\n{trace}"
+        )
+        return fields.encode() + _FIXED_HEADERS, body

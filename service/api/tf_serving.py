@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from service.admission import Ticket
+from service.admission import GiveWay, Ticket
 from service.api.admission import admit, run
 from service.api.body import read_body
 from service.api.dependencies import ModelRepository, ServiceSettings, version_number
@@ -29,21 +29,26 @@ register_url_convertor("model", _ModelName())
 router = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"], responses=PROTOCOL_ERRORS)
 
 
-def _find(repository: Repository, name: str, version: int | None, label: str | None) -> Classifier:
-    """Return a version, or say that there is none in TensorFlow Serving's words."""
+def find(repository: Repository, name: str, version: str | None, label: str | None) -> Classifier:
+    """Return the version that a path names by number or label.
+
+    Raises:
+        UnknownModel: There is no such model, in TensorFlow Serving's words.
+        UnknownVersion: There is no such version.
+    """
+    number = None if version is None else version_number(version)
     try:
         repository.check_name(name)
-        return repository.classifier(version, label)
+        return repository.classifier(number, label)
     except (UnknownModel, UnknownVersion) as error:
         if label is not None and isinstance(error, UnknownVersion):
             raise
-        wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+        wanted = f"Latest({name})" if number is None else f"Specific({name}, {number})"
         raise type(error)(f"Servable not found for request: {wanted}") from error
 
 
 async def _version(request: Request, repository: ModelRepository, name: str) -> Classifier:
-    """Return the version that the path names."""
-    return _find(repository, name, _number(request), request.path_params.get("label"))
+    return find(repository, name, *map(request.path_params.get, ("version", "label")))
 
 
 NamedVersion = Annotated[Classifier, Depends(_version)]
@@ -59,15 +64,32 @@ async def predict(
     """
     with admit(request) as ticket:
         body = await read_body(request, ticket)
-        answer = await run(request, ticket, partial(_predict, body, classifier, settings, ticket))
-    return Response(answer, media_type="application/json")
+        content = await run(request, ticket, partial(answer, body, classifier, settings, ticket))
+    return Response(content, media_type="application/json")
 
 
-def _predict(body: bytes, classifier: Classifier, settings: Settings, ticket: Ticket) -> bytes:
+def answer(
+    body: bytes,
+    classifier: Classifier,
+    settings: Settings,
+    ticket: Ticket,
+    *,
+    may_take_long: bool = True,
+) -> bytes:
+    """Return the answer to a predict request.
+
+    Raises:
+        RequestError: The request is refused.
+        GiveWay: Layers are asked for, whose answer is long, and it may not take long.
+    """
     begin(classifier)
-    answer = tf_serving.predict(body, classifier, settings, ticket)
+    request = tf_serving.read_request(body, classifier, settings, ticket)
+    ticket.check()
+    if not may_take_long and request.signature == "feature_maps":
+        raise GiveWay
+    content = tf_serving.predict(request, classifier)
     finish("encode")
-    return answer
+    return content
 
 
 async def other_method(_: NamedVersion, method: str) -> Response:
@@ -86,19 +108,15 @@ async def status(request: Request, repository: ModelRepository, name: str) -> di
     """Answer where in its life each version is: START, LOADING, AVAILABLE, UNLOADING or END."""
     label = request.path_params.get("label")
     if label is not None:
-        number: int | None = _find(repository, name, None, label).manifest.version
+        number: int | None = find(repository, name, None, label).manifest.version
     else:
-        number = _number(request)
+        version = request.path_params.get("version")
+        number = None if version is None else version_number(version)
     statuses = [s for s in repository.statuses if number in (None, s.number)]
     if name != repository.name or not statuses:
         wanted = "any versions" if number is None else f"version {number}"
         raise UnknownModel(f"Could not find {wanted} of model {name}")
     return tf_serving.status(statuses)
-
-
-def _number(request: Request) -> int | None:
-    version = request.path_params.get("version")
-    return None if version is None else version_number(version)
 
 
 for _path in (

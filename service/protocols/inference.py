@@ -84,6 +84,11 @@ def _novelty_specs(manifest: Manifest) -> list[TensorSpec]:
     return [TensorSpec(NOVELTY, "FP32", (-1,)), TensorSpec(IN_DISTRIBUTION, "BOOL", (-1,))]
 
 
+def wants_layers(request: InferenceRequest) -> bool:
+    """Return whether outputs are asked for that are not of the assessment."""
+    return not {output.name for output in request.outputs} <= _OF_ASSESSMENT
+
+
 def infer(
     request: InferenceRequest, classifier: Classifier, settings: Settings, ticket: Ticket
 ) -> list[NamedTensor]:

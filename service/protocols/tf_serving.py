@@ -40,14 +40,8 @@ class PredictRequest:
     images: Tensor
 
 
-def predict(body: bytes, classifier: Classifier, settings: Settings, ticket: Ticket) -> bytes:
-    """Answer a predict request.
-
-    Raises:
-        RequestError: The request is refused by `read_request`.
-    """
-    request = read_request(body, classifier, settings, ticket)
-    ticket.check()
+def predict(request: PredictRequest, classifier: Classifier) -> bytes:
+    """Run the signature that a request is for, and return the answer."""
     wanted = {"layers"} if request.signature == "feature_maps" else {PROBABILITIES}
     assessment, layers = run_network(classifier, request.images, wanted)
     outputs: Tensor | Mapping[str, Tensor] = layers

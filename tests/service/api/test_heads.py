@@ -4,7 +4,7 @@ import pytest
 
 from service.api.heads import Head, KnownHead
 
-HEAD = Head("POST", {}, "image/png", "image/png")
+HEAD = Head("POST", "/predict", "/predict", {}, {}, "image/png", "image/png")
 BYTES = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 393\r\nAccept: */*\r\n\r\n"
 
 

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import numpy as np
@@ -36,7 +37,7 @@ class Arrivals:
         self.counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == "/predict":
+        if scope["type"] == "http" and scope["method"] in {"POST", "PUT"}:
             self.counts.append(1)
         await self.app(scope, receive, send)
 
@@ -110,6 +111,67 @@ def test_with_and_without_a_query(
     assert short.status_code == usual.status_code
     assert short.content == usual.content
     assert dict(short.headers) | {"date": ""} == dict(usual.headers) | {"date": ""}
+
+
+V2 = "/v2/models/fashion_mnist/infer"
+V1 = "/v1/models/fashion_mnist:predict"
+IMAGES = {"name": "images", "shape": [2, 784], "datatype": "UINT8"}
+V2_JSON: dict[str, Any] = {"inputs": [{**IMAGES, "data": [7] * 1568}], "id": "a"}
+V2_BINARY: dict[str, Any] = {
+    "inputs": [{**IMAGES, "parameters": {"binary_data_size": 1568}}],
+    "outputs": [{"name": "probabilities", "parameters": {"binary_data": True}}, {"name": "label"}],
+}
+V1_ROWS: dict[str, Any] = {"instances": [[0.5] * 784], "signature_name": "novelty"}
+LONG = {"outputs": [{"name": "dense_1"}]}
+
+PROTOCOLS: dict[str, tuple[str, dict[str, Any], bytes]] = {
+    "V2 in JSON": (V2, V2_JSON, b""),
+    "V2 in binary": (V2, V2_BINARY, bytes(range(196)) * 8),
+    "V2 of a version": ("/v2/models/fashion_mnist/versions/1/infer", V2_JSON, b""),
+    "V1 by row": (V1, V1_ROWS, b""),
+    "V1 by column": (V1, {"inputs": [[0.5] * 784] * 3}, b""),
+    "V1 of a version": ("/v1/models/fashion_mnist/versions/1:predict", V1_ROWS, b""),
+}
+REFUSED: dict[str, tuple[str, dict[str, Any], bytes]] = {
+    "V2 of layers": (V2, V2_JSON | LONG, b""),
+    "V2 without an input": (V2, {"inputs": []}, b""),
+    "V2 of another model": ("/v2/models/other/infer", V2_JSON, b""),
+    "V2 of no version": ("/v2/models/fashion_mnist/versions/x/infer", V2_JSON, b""),
+    "V2 with a rest": (V2, V2_BINARY, bytes(1569)),
+    "V1 of layers": (V1, V1_ROWS | {"signature_name": "feature_maps"}, b""),
+    "V1 of another version": ("/v1/models/fashion_mnist/versions/7:predict", V1_ROWS, b""),
+    "V1 of no label": ("/v1/models/fashion_mnist/labels/none:predict", V1_ROWS, b""),
+    "V1 without pictures": (V1, {"instances": []}, b""),
+}
+
+
+@pytest.mark.parametrize("kind", PROTOCOLS | REFUSED)
+def test_protocols_with_and_without_a_query(
+    counted: httpx.Client, arrived: list[int], kind: str
+) -> None:
+    path, document, tensors = (PROTOCOLS | REFUSED)[kind]
+    text = json.dumps(document).encode()
+    headers = {"X-Request-ID": "same"}
+    if tensors:
+        headers["Inference-Header-Content-Length"] = str(len(text))
+
+    def answer(target: str) -> tuple[httpx.Response, int, set[str]]:
+        arrived.clear()
+        before = set(counted.get("/metrics").text.splitlines())
+        response = counted.post(target, content=text + tensors, headers=headers)
+        lines = set(counted.get("/metrics").text.splitlines()) - before
+        samples = {line.rpartition(" ")[0] for line in lines}
+        changed = {one for one in samples if one.startswith("fashion") and "_total" in one}
+        return response, len(arrived), changed
+
+    short, on_the_way, counted_short = answer(path)
+    usual, in_the_application, counted_usual = answer(f"{path}?unknown")
+    assert short.status_code == usual.status_code
+    assert short.content == usual.content
+    assert dict(short.headers) | {"date": ""} == dict(usual.headers) | {"date": ""}
+    assert counted_short == counted_usual
+    assert in_the_application == 1
+    assert on_the_way == int(kind in REFUSED)
 
 
 def test_a_picture_of_the_data_set_never_reaches_the_application(
