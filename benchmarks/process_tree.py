@@ -31,7 +31,8 @@ def proportional_mib(pid: int) -> float:
 
 def _cpu_seconds(pid: int) -> float:
     try:
-        return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)  # As clock_getcpuclockid(3) has it.
+        # The clock as clock_getcpuclockid(3) names it.
+        return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
     except OSError:
         return 0
 
