@@ -83,6 +83,8 @@ def _cut(text: bytes, key: str) -> tuple[bytes, bytes] | None:
     grid = text[start:end].rstrip(_SPACE)
     if grid.endswith(b","):
         grid = grid[:-1].rstrip(_SPACE)
+    if not grid.endswith(b"]"):
+        return None  # It holds picture files, of which nothing is to be copied.
     before, after = text[:start], text[start + len(grid) :]
     rest = before + b"[]" + after
     # Of a key that comes twice the last one counts. With an escape, what looks like the key may be

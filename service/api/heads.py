@@ -13,22 +13,16 @@ PREDICT = "/predict"
 
 _METHODS = {b"POST": "POST", b"PUT": "PUT"}
 
-_NAME = rb"[A-Za-z0-9._~-]+"  # None of these is ever written in another way.
-_PROTOCOLS = {
-    "/v2/models/{name}/infer": rb"/v2/models/(?P<name>%b)/infer",
-    "/v2/models/{name}/versions/{version}/infer": (
-        rb"/v2/models/(?P<name>%b)/versions/(?P<version>%b)/infer"
-    ),
-    "/v1/models/{name}:predict": rb"/v1/models/(?P<name>%b):predict",
-    "/v1/models/{name}/versions/{version}:predict": (
-        rb"/v1/models/(?P<name>%b)/versions/(?P<version>%b):predict"
-    ),
-    "/v1/models/{name}/labels/{label}:predict": (
-        rb"/v1/models/(?P<name>%b)/labels/(?P<label>%b):predict"
-    ),
-}
-_PATTERNS = {
-    route: re.compile(pattern.replace(b"%b", _NAME)) for route, pattern in _PROTOCOLS.items()
+_PROTOCOLS = (
+    "/v2/models/{name}/infer",
+    "/v2/models/{name}/versions/{version}/infer",
+    "/v1/models/{name}:predict",
+    "/v1/models/{name}/versions/{version}:predict",
+    "/v1/models/{name}/labels/{label}:predict",
+)
+_PATTERNS = {  # None of these characters is ever written in another way.
+    route: re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[A-Za-z0-9._~-]+)", route).encode())
+    for route in _PROTOCOLS
 }
 
 _UNUSUAL = {

@@ -33,9 +33,7 @@ def answer(
         content = tf_serving.answer(body, classifier, settings, ticket, may_take_long=False)
         return Answer(content, "application/json", None)
     classifier = open_inference.find(repository, name, version)
-    length = open_inference.read_length(
-        head.sent.get(open_inference.JSON_LENGTH_HEADER.lower()),
-    )
+    length = open_inference.read_length(head.sent.get(open_inference.JSON_LENGTH_HEADER.lower()))
     content, json_length = open_inference.answer(
         body, length, classifier, settings, ticket, may_take_long=False
     )
