@@ -110,16 +110,19 @@ class ShortWay:
         """
         seen = self._observer.begin(head.sent)
         token = current.set(seen)
+        written: tuple[bytes, bytes] | None = None
         try:
-            if head.route != PREDICT:
-                asker.take_answer(*self._answer_protocol(asker, head, body, seen))
-                return True
-            self._take_in(asker, head, body, seen)
+            if head.route == PREDICT:
+                self._take_in(asker, head, body, seen)
+            else:
+                written = self._answer_protocol(asker, head, body, seen)
         except (Exception, GiveWay):
             return False
         finally:
             current.reset(token)
-        if self._images >= MOST_TOGETHER:
+        if written is not None:
+            asker.take_answer(*written)
+        elif self._images >= MOST_TOGETHER:
             self.answer()
         elif len(self._waiting) == 1:
             asyncio.get_running_loop().call_soon(self.answer)
