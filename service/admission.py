@@ -68,27 +68,37 @@ class Admission:
             Draining: The process is about to end.
             Overloaded: There are too many images in flight.
         """
-        if not self.is_open:
-            raise Draining("the service is about to stop; another instance may answer")
+        self._check_open()
         self.take(images, 0)
         return Ticket(self, images)
+
+    def check(self, images: int = 1) -> None:
+        """Raise what `admit` would, and take nothing in."""
+        self._check_open()
+        self._check(images, 0)
+
+    def _check_open(self) -> None:
+        if not self.is_open:
+            raise Draining("the service is about to stop; another instance may answer")
 
     def take(self, images: int, byte_count: int) -> None:
         """Count more, or raise Overloaded."""
         with self._lock:
-            if self._images + images > self._max_images:
-                raise Overloaded(
-                    f"{self._images} images are in flight, the most there may be is "
-                    f"{self._max_images}"
-                )
-            if self._bytes + byte_count > self._max_bytes:
-                raise Overloaded(
-                    f"{self._bytes} bytes are in flight, the most there may be is {self._max_bytes}"
-                )
+            self._check(images, byte_count)
             self._images += images
             self._bytes += byte_count
         if images:
             self._count(images)
+
+    def _check(self, images: int, byte_count: int) -> None:
+        if self._images + images > self._max_images:
+            raise Overloaded(
+                f"{self._images} images are in flight, the most there may be is {self._max_images}"
+            )
+        if self._bytes + byte_count > self._max_bytes:
+            raise Overloaded(
+                f"{self._bytes} bytes are in flight, the most there may be is {self._max_bytes}"
+            )
 
     def give_back(self, images: int, byte_count: int) -> None:
         """Count less."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import zlib
+from collections.abc import Mapping
 from functools import partial
 
 from starlette.requests import Request
@@ -22,6 +23,28 @@ from service.settings import Settings
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
+def check_announced(headers: Mapping[str, str], max_bytes: int) -> str:
+    """Return the encoding of a body, `identity` if it has none, by the head of its request.
+
+    Args:
+        headers: Found by names in lower case.
+        max_bytes: Most that a body may have.
+
+    Raises:
+        UnsupportedMediaType: It is another than gzip and deflate.
+        BodyTooLarge: The body is too large by its own account.
+    """
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity" and encoding not in _WINDOW_BITS:
+        raise UnsupportedMediaType(
+            f"Content-Encoding {encoding!r}: send the body as it is, or with gzip or deflate"
+        )
+    # The server has checked that the header is a number.
+    if int(headers.get("content-length", 0)) > max_bytes:
+        raise _too_large(max_bytes)
+    return encoding
+
+
 async def read_body(request: Request, ticket: Ticket) -> bytes:
     """Read the whole body, and unpack it if it is compressed.
 
@@ -36,14 +59,7 @@ async def read_body(request: Request, ticket: Ticket) -> bytes:
         InvalidEncoding: It says it is compressed and is not, or is cut short.
     """
     settings: Settings = request.app.state.settings
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding != "identity" and encoding not in _WINDOW_BITS:
-        raise UnsupportedMediaType(
-            f"Content-Encoding {encoding!r}: send the body as it is, or with gzip or deflate"
-        )
-    # The server has checked that the header is a number.
-    if int(request.headers.get("Content-Length", 0)) > settings.max_body_bytes:
-        raise _too_large(settings.max_body_bytes)
+    encoding = check_announced(request.headers, settings.max_body_bytes)
     try:
         async with asyncio.timeout(settings.receive_seconds):
             body = await _receive(request, settings, ticket)

@@ -24,7 +24,7 @@ class ServiceProtocol(BoundedHeadProtocol):
         self._short_way: ShortWay | None = self.app_state.get(SHORT_WAY)
         self._waits = False
         self._is_between = True
-        self._known: KnownHead | None = None
+        self._known: KnownHead[Head] | None = None
         self._recognised = b""
         self._head: Head | None = None
         self._body = b""
@@ -57,13 +57,18 @@ class ServiceProtocol(BoundedHeadProtocol):
         if not self._recognises(data):
             self._feed(data)
 
+    @property
+    def _is_at_rest(self) -> bool:
+        """Whether what arrives next begins a message, whose answer could be sent at once."""
+        return self._is_between and not (
+            self._waits or self._recognised or self._is_answering or self.flow.write_paused
+        )
+
     def _recognises(self, data: bytes) -> bool:
         """Return whether this is a known head with a body, or the beginning of one."""
         if (
             self._known is None
-            or not self._is_between
-            or self._is_answering
-            or self.flow.write_paused
+            or not self._is_at_rest
             or (found := self._known.match(data)) is None
         ):
             return False

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from service.api.pictures import media_type_of
 from service.api.predict import SHORT_BODY_BYTES
@@ -38,7 +38,9 @@ _UNUSUAL = {
 
 _END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: ?([0-9]+)(?=\r\n)", re.IGNORECASE)
-_MOST_DIGITS = 6
+_MOST_DIGITS = 20
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,12 @@ def _find_route(method: bytes, target: bytes) -> tuple[str, Mapping[str, str]] |
     return None
 
 
-class KnownHead(NamedTuple):
+def end_of_head(data: bytes) -> int:
+    """Return where a head ends that is whole, its blank line included."""
+    return data.find(_END) + len(_END)
+
+
+class KnownHead(NamedTuple, Generic[T]):
     """The bytes of a head that was parsed, but for the number behind Content-Length.
 
     Clients send one head again and again. Between two messages a parser makes the same of the same
@@ -112,12 +119,12 @@ class KnownHead(NamedTuple):
         after: Its bytes behind the number, to the blank line.
     """
 
-    head: Head
+    head: T
     before: bytes
     after: bytes
 
     @classmethod
-    def learn(cls, data: bytes, head: Head) -> "KnownHead | None":
+    def learn(cls, data: bytes, head: T) -> "KnownHead[T] | None":
         """Return what is to be recognised, or None if that is not beyond doubt.
 
         Args:
@@ -125,7 +132,7 @@ class KnownHead(NamedTuple):
             head: What was made of it.
         """
         lengths = list(_LENGTH.finditer(data))
-        if data.find(_END) != len(data) - len(_END) or len(lengths) != 1:
+        if end_of_head(data) != len(data) or len(lengths) != 1:
             return None
         return cls(head, data[: lengths[0].start(1)], data[lengths[0].end(1) :])
 

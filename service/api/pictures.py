@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from service.admission import Ticket
 from service.api.admission import expect_long_job
-from service.api.body import read_body
+from service.api.body import check_announced, read_body
 from service.api.multipart import read_files
 from service.classifier import Classifier
 from service.errors import RequestError, TooManyImages, UnsupportedMediaType
@@ -66,10 +66,12 @@ async def receive(request: Request, ticket: Ticket) -> Upload:
     Raises:
         UnsupportedMediaType: Its Content-Type is none of those the routes read.
         Overloaded: It is long, and there is too much long work already.
-        RequestError: The body is refused by `read_body`.
+        RequestError: The body is refused by `read_body`, before anything else if by its head.
     """
     content_type = request.headers.get("Content-Type", "")
     media_type = media_type_of(content_type)
+    # Who is to come back later had better know that it would be for nothing.
+    check_announced(request.headers, request.app.state.settings.max_body_bytes)
     is_long = int(request.headers.get("Content-Length", 0)) > LONG_BODY_BYTES
     with expect_long_job(request, ticket) if is_long else nullcontext():
         body = await read_body(request, ticket)

@@ -5,15 +5,18 @@ a millisecond of the time in which others are answered, and the body, which come
 head, would be in memory by then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from starlette.datastructures import State
 
 from service.admission import Admission
 from service.api.admission import DEADLINE_HEADER, deadline_seconds
+from service.api.body import check_announced
 from service.api.errors import error_document
 from service.api.headers import SECURITY_HEADERS
+from service.api.observation import HEADER
 from service.api.pictures import LONG_BODY_BYTES, media_type_of
 from service.errors import Draining, Overloaded, RequestError
 from service.keys import KeyRing
@@ -28,13 +31,41 @@ _METHODS = {b"POST": "POST", b"PUT": "PUT"}
 _ROUTES = {b"/predict": "/predict", b"/feature-maps": "/feature-maps"}
 
 
+def _fields(headers: Mapping[str, str]) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
+
+
+_COMMON_FIELDS = _fields({"Content-Type": "application/json", **SECURITY_HEADERS})
+
+
 class Answer(NamedTuple):
-    """A whole answer; `body` is JSON, and `refused_bytes` is how long the request's body is."""
+    """An answer: header fields, each with its end of line; JSON; is the connection closed then."""
 
     status: int
-    headers: dict[str, str]
+    fields: bytes
     body: bytes
-    refused_bytes: int
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LongRequest:
+    """What the head of a request says that may be refused, but for the length of its body.
+
+    Attributes:
+        method: HTTP's.
+        target: Path and query as sent.
+        route: Template of the path.
+        sent: Its headers, names in lower case.
+        key: Name of the API key it was sent with, or empty.
+        seconds: How long it may take.
+    """
+
+    method: str
+    target: str
+    route: str
+    sent: Mapping[str, str]
+    key: str
+    seconds: float
 
 
 class Refusal:
@@ -58,65 +89,80 @@ class Refusal:
         """How long a body may take that nobody reads."""
         return self._settings.receive_seconds
 
-    def answer(
-        self,
-        method: bytes,
-        target: bytes,
-        headers: Sequence[tuple[bytes, bytes]],
-        client: tuple[str, int] | None,
-    ) -> Answer | None:
-        """Return the answer to a request that is refused, or None if the application is to tell.
+    def read(
+        self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]
+    ) -> tuple[LongRequest, int] | None:
+        """Return the head of a request, and the length of its body in bytes.
+
+        It is None if nothing of the kind is refused here, or the application has another error.
 
         Args:
             method: HTTP's.
             target: Path and query as sent.
             headers: With names in lower case.
-            client: Address and port.
         """
         route = _ROUTES.get(target.partition(b"?")[0])
         if route is None or method not in _METHODS:
             return None
         sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-        length = int(sent.get("content-length", 0))
-        if not LONG_BODY_BYTES < length <= self._settings.max_body_bytes or "expect" in sent:
+        if "content-length" not in sent or "expect" in sent:
             return None
         try:
-            error, key = self._error(sent)
+            media_type_of(sent.get("content-type", ""))
+            check_announced(sent, self._settings.max_body_bytes)
+            key = self._key_of(sent)
+            asked = sent.get(DEADLINE_HEADER.lower())
+            seconds = deadline_seconds(asked, self._settings.deadline_seconds)
         except RequestError:
             return None
+        target_text = target.decode("ascii", "backslashreplace")
+        request = LongRequest(_METHODS[method], target_text, route, sent, key, seconds)
+        return request, int(sent["content-length"])
+
+    def _key_of(self, sent: Mapping[str, str]) -> str:
+        if self._keys is None:
+            return ""
+        key = self._keys.identify(sent)
+        key.require("predict")
+        return key.name
+
+    def answer(
+        self, request: LongRequest, size: int, client: tuple[str, int] | None
+    ) -> Answer | None:
+        """Return the answer to a request that is refused, or None if the application is to tell.
+
+        Args:
+            request: Of this service's keys.
+            size: Length of its body, in bytes.
+            client: Address and port.
+        """
+        # What is too large is told so, and what is not long may be done at once.
+        if not LONG_BODY_BYTES < size <= self._settings.max_body_bytes:
+            return None
+        error = self._error(request.seconds)
         if error is None:
             return None
-        with self._observer.observe(sent) as seen:
-            seen.method, seen.route, seen.key = _METHODS[method], route, key
-            seen.target = target.decode("ascii", "backslashreplace")
+        with self._observer.observe(request.sent) as seen:
+            seen.method, seen.route, seen.key = request.method, request.route, request.key
+            seen.target = request.target
             seen.status, seen.rejected = error.status, error.code
             if client is not None:
                 seen.client = f"{client[0]}:{client[1]}"
             body = error_document(error.code, str(error), seen.request_id)
-            fields = {
-                "Content-Type": "application/json",
-                "Content-Length": str(len(body)),
-                "X-Request-ID": seen.request_id,
-                **({"traceresponse": seen.traceresponse} if seen.traceresponse else {}),
-                **error.headers,
-                **SECURITY_HEADERS,
-            }
-        return Answer(error.status, fields, body, length)
+            headers = dict(error.headers)
+            is_last = headers.pop("Connection", "") == "close"
+            headers["Content-Length"] = str(len(body))
+            headers[HEADER] = seen.request_id
+            if seen.traceresponse:
+                headers["traceresponse"] = seen.traceresponse
+            fields = _fields(headers) + _COMMON_FIELDS
+        return Answer(error.status, fields, body, is_last)
 
-    def _error(self, sent: dict[str, str]) -> tuple[RequestError | None, str]:
-        """Return why the request is refused, if it is, and the name of its key."""
-        media_type_of(sent.get("content-type", ""))
-        name = ""
-        if self._keys is not None:
-            key = self._keys.identify(sent)
-            key.require("predict")
-            name = key.name
-        seconds = deadline_seconds(
-            sent.get(DEADLINE_HEADER.lower()), self._settings.deadline_seconds
-        )
+    def _error(self, seconds: float) -> RequestError | None:
+        """Return why a request is refused, if it is."""
         try:
-            with self._admission.admit():
-                self._lanes.announce_long_job(seconds)
+            self._admission.check()
+            self._lanes.announce_long_job(seconds)
         except (Draining, Overloaded) as error:
-            return error, name
-        return None, name
+            return error
+        return None
