@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from itertools import pairwise
 from multiprocessing.connection import Connection as Pipe
 
+import uvloop
+
 from benchmarks.load import Result, closed_loop, open_loop, post
 from benchmarks.pictures import jpeg, small_png
 from benchmarks.server import Server, service
@@ -36,7 +38,7 @@ GOAL_LOST = 0.01
 GOAL_HEALTH_SECONDS = 0.1
 GOAL_GROWTH = 0.1
 SECONDS_OF_REST = 4
-SECONDS_BETWEEN_PROBES = 0.02
+SECONDS_BETWEEN_PROBES = 0.05
 
 
 def main() -> int:
@@ -45,7 +47,7 @@ def main() -> int:
         "photograph, 1.3 megapixels": post("/predict", jpeg(1280, 1024), "image/jpeg"),
         "picture of the data set": post("/predict", small_png(), "image/png"),
     }
-    met = [asyncio.run(measure(name, request)) for name, request in requests.items()]
+    met = [uvloop.run(measure(name, request)) for name, request in requests.items()]
     return int(not all(met))
 
 

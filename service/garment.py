@@ -18,13 +18,22 @@ The numbers were chosen on composites of data-set pictures and made grounds, whe
 known, not on photographs.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from service.palette import Floats, Indices, affinity_of, histogram, mean_colours, quantise, to_lab
 from service.rank_filters import median
-from service.regions import Mask, fill_holes, largest_piece, without_hairs
+from service.regions import (
+    KEPT_SHAPES,
+    Mask,
+    closeness,
+    fill_holes,
+    largest_piece,
+    without_hairs,
+)
 
 _BORDER_SHARE = 0.06
 """Width of the frame taken as mostly ground, as a share of the longest side."""
@@ -62,8 +71,8 @@ def garment_mask(small: Image.Image) -> Mask:
     palette = quantise(calm, calm_lab)
     near = affinity_of(mean_colours(lab, palette))
     weights = _edge_weights(lab)
-    place, border = _places(*palette.shape)
-    place += _outline_odds(calm_lab)
+    by_place, border = _places(*palette.shape)
+    place = by_place + _outline_odds(calm_lab)
 
     odds = _mean_field(_first_colour_odds(palette, near, border)[palette] + place, weights)
     inside = (1 / (1 + np.exp(-odds))) * np.where(border, 0.5, 1)
@@ -75,8 +84,12 @@ def garment_mask(small: Image.Image) -> Mask:
     return mask
 
 
+@lru_cache(maxsize=KEPT_SHAPES)
 def _places(height: int, width: int) -> tuple[Floats, Mask]:
-    """Return log odds of the garment by place (the middle likelier), and the frame's edge."""
+    """Return log odds of the garment by place (the middle likelier), and the frame's edge.
+
+    Neither is to be written to.
+    """
     y = np.abs(np.linspace(-1, 1, height, dtype=np.float32))[:, None]
     x = np.abs(np.linspace(-1, 1, width, dtype=np.float32))[None]
     radius = np.cbrt(x**3 + y**3)
@@ -85,15 +98,13 @@ def _places(height: int, width: int) -> tuple[Floats, Mask]:
     border = np.ones((height, width), np.bool_)
     border[edge : height - edge, edge : width - edge] = False
     odds: Floats = (_PLACE_WEIGHT * middle - _BORDER_ODDS * border).astype(np.float32)
+    odds.flags.writeable = border.flags.writeable = False
     return odds, border
 
 
 def _first_colour_odds(palette: Indices, near: Floats, border: Mask) -> Floats:
     """Return each colour's log odds of garment, from the edge against the middle."""
-    height, width = palette.shape
-    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-    x = np.linspace(-1, 1, width, dtype=np.float32)[None]
-    centre = np.where(border, 0, np.exp(-2 * (x**2 + y**2)))
+    centre = np.where(border, 0, closeness(palette.shape, 2))
     ground = histogram(palette, near, border.astype(np.float32)) + 1e-9
     middle = histogram(palette, near, centre) + 1e-9
     # The middle is `mixed` parts ground: the ratio for the colour in the middle of the edge's own.

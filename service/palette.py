@@ -20,14 +20,25 @@ _LIGHTNESS = 0.7
 """Weight of lightness in colour distance: folds and shadows change it more than hue."""
 
 
+def _linear_light() -> Floats:
+    """Return the light that each value of an sRGB channel stands for: (256,), from 0 to 1."""
+    value = np.arange(256, dtype=np.float32) / 255
+    light: Floats = np.where(value > 0.04045, ((value + 0.055) / 1.055) ** 2.4, value / 12.92)
+    return light
+
+
+_LINEAR = _linear_light()
+
+_TO_XYZ = np.array(
+    [[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8728]], np.float32
+)
+"""Linear RGB to XYZ, both for D65, each row divided by what white has of it."""
+
+
 def to_lab(pixels: NDArray[np.uint8]) -> Floats:
     """Return (height, width, 3) RGB as CIE Lab (D65), (3, height, width), in about equal units."""
-    rgb = np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32) / 255
-    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
-    to_xyz = np.array(
-        [[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8728]], np.float32
-    )
-    x, y, z = np.cbrt(np.einsum("kc,chw->khw", to_xyz, linear))  # einsum: no threads to wake
+    linear = _LINEAR[np.ascontiguousarray(pixels.transpose(2, 0, 1))]
+    x, y, z = np.cbrt(np.einsum("kc,chw->khw", _TO_XYZ, linear))  # einsum: no threads to wake
     lab: Floats = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)]).astype(np.float32)
     return lab
 

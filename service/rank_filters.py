@@ -60,8 +60,8 @@ def _extreme_along(pixels: Pixels, choose: Callable[..., Pixels], axis: int) -> 
 
 def _three(pixels: Pixels, axis: int) -> tuple[Pixels, Pixels, Pixels]:
     """Return what comes before each pixel along the axis, the pixel, and what comes after it."""
-    around = [(1, 1) if each == axis else (0, 0) for each in range(pixels.ndim)]
-    padded = np.pad(pixels, around, mode="edge").swapaxes(0, axis)
+    lead = (slice(None),) * axis
+    padded = np.concatenate((pixels[*lead, :1], pixels, pixels[*lead, -1:]), axis)
     count = pixels.shape[axis]
-    before, here, after = (padded[i : i + count].swapaxes(0, axis) for i in range(3))
+    before, here, after = (padded[*lead, i : i + count] for i in range(3))
     return before, here, after

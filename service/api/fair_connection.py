@@ -46,12 +46,10 @@ class FairProtocol(RefusingProtocol):
     def _has_to_wait(self, data: bytes) -> bool:
         """Return whether this may begin work, POST or PUT, and others come first.
 
-        Health, which is asked for with GET, goes ahead; and what is long, as it was the last time
-        if only the head is read, is not begun by its head.
+        Health, which is asked for with GET, goes ahead, and what is long is not begun by its head.
         """
         return (
             data.startswith(b"P")
-            and not self._reads_heads
             and len(data) <= 2 * SHORT_BODY_BYTES
             and self._turns is not None
             and self._turns.are_over()

@@ -21,6 +21,7 @@ from service.api.pictures import LONG_BODY_BYTES, media_type_of
 from service.errors import Draining, Overloaded, RequestError
 from service.keys import KeyRing
 from service.lanes import Lanes
+from service.observation import current
 from service.observer import Observer
 from service.settings import Settings
 
@@ -142,20 +143,23 @@ class Refusal:
         error = self._error(request.seconds)
         if error is None:
             return None
-        with self._observer.observe(request.sent) as seen:
-            seen.method, seen.route, seen.key = request.method, request.route, request.key
-            seen.target = request.target
-            seen.status, seen.rejected = error.status, error.code
-            if client is not None:
-                seen.client = f"{client[0]}:{client[1]}"
-            body = error_document(error.code, str(error), seen.request_id)
-            headers = dict(error.headers)
-            is_last = headers.pop("Connection", "") == "close"
-            headers["Content-Length"] = str(len(body))
-            headers[HEADER] = seen.request_id
-            if seen.traceresponse:
-                headers["traceresponse"] = seen.traceresponse
-            fields = _fields(headers) + _COMMON_FIELDS
+        seen = self._observer.begin(request.sent)
+        seen.method, seen.route, seen.key = request.method, request.route, request.key
+        seen.target = request.target
+        seen.status, seen.rejected = error.status, error.code
+        if client is not None:
+            seen.client = f"{client[0]}:{client[1]}"
+        body = error_document(error.code, str(error), seen.request_id)
+        headers = dict(error.headers)
+        is_last = headers.pop("Connection", "") == "close"
+        headers["Content-Length"] = str(len(body))
+        headers[HEADER] = seen.request_id
+        if seen.traceresponse:
+            headers["traceresponse"] = seen.traceresponse
+        fields = _fields(headers) + _COMMON_FIELDS
+        token = current.set(seen)
+        self._observer.end(seen)
+        current.reset(token)
         return Answer(error.status, fields, body, is_last)
 
     def _error(self, seconds: float) -> RequestError | None:

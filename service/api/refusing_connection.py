@@ -24,7 +24,6 @@ class RefusingProtocol(ServiceProtocol):
         self._discarding: Discarding | None = self.app_state.get(DISCARDING)
         self._refusal: Refusal | None = self.app_state.get(REFUSAL)
         self._is_refused = self._is_last = False
-        self._reads_heads = False
         self._missing_bytes = 0
         self._parser_waits = False
         self._rest_timer: asyncio.TimerHandle | None = None
@@ -43,6 +42,11 @@ class RefusingProtocol(ServiceProtocol):
             self._discarding.stop(self)
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        if self._discarding is not None:
+            self._discarding.hurry(self)
+        super().shutdown()
+
     def data_received(self, data: bytes) -> None:
         if not self._is_between or not self._may_discard():
             self._take_in(data)
@@ -51,8 +55,9 @@ class RefusingProtocol(ServiceProtocol):
                 self._take_in_head_first(data)
             else:
                 self._take_in(data)
-        if (self._is_refused or self._reads_heads) and not self.transport.is_closing():
-            self._read_on()
+        if self._is_refused and self._discarding is not None and not self.transport.is_closing():
+            self.flow.pause_reading()
+            self._discarding.begin(self, self._missing_bytes)
 
     def _may_discard(self) -> bool:
         return (
@@ -97,22 +102,6 @@ class RefusingProtocol(ServiceProtocol):
             self._missing_bytes -= rest
         elif rest and not self.transport.is_closing():
             self._take_in(data[end:])
-
-    def _read_on(self) -> None:
-        """Choose what becomes of what arrives next."""
-        if not self._is_refused:
-            self._read_as(self)
-        elif self._discarding is not None:
-            self.flow.pause_reading()
-            self._discarding.begin(self, self._missing_bytes)
-
-    def _read_as(self, reader: asyncio.BaseProtocol) -> None:
-        """Have another protocol take in what arrives; which one, is asked when reading begins."""
-        self._reads_heads = reader is not self
-        self.transport.set_protocol(reader)
-        if not self.flow.read_paused:
-            self.transport.pause_reading()
-            self.transport.resume_reading()
 
     def on_headers_complete(self) -> None:
         if not self._refuses():
@@ -170,11 +159,19 @@ class RefusingProtocol(ServiceProtocol):
             # For the body. This is how uvicorn makes one.
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        assert self._discarding is not None  # noqa: S101 (it calls)
-        if not self._reads_heads:
-            self._read_as(self._discarding.head_reader(self))
-        self.flow.resume_reading()
         self.on_message_complete()
+        if not self.transport.is_closing():
+            assert self._discarding is not None  # noqa: S101 (it calls)
+            self._discarding.expect_head(self)
+
+    def head_received(self, data: bytes) -> None:
+        """See `discarding.Unread`."""
+        self.flow.resume_reading()
+        RefusingProtocol.data_received(self, data)  # It has waited for its turn.
+
+    def read_on(self) -> None:
+        """See `discarding.Unread`."""
+        self.flow.resume_reading()
 
     def ended(self) -> None:
         """See `discarding.Unread`."""

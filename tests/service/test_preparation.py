@@ -1,5 +1,8 @@
 """A photograph of a known garment on a known ground must come out like the data set's own."""
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -105,3 +108,16 @@ def test_a_garment_is_found_on_a_patterned_ground(seed: int) -> None:
 def test_a_photo_of_any_proportions_is_prepared(size: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     assert prepare_photo(Image.fromarray(noise), shape=SHAPE).shape == SHAPE
+
+
+def test_photos_prepared_side_by_side_come_out_as_they_do_alone() -> None:
+    photos = [
+        photo((side, 400), ground, "#247", (20, 50, 119, side // 2))
+        for side in (300, 400, 560)
+        for ground in ("white", "#ddd", "#225")
+    ]
+    alone = [prepare_photo(one, shape=SHAPE) for one in photos]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(partial(prepare_photo, shape=SHAPE), photos * 10))
+    for index, pixels in enumerate(together):
+        assert (pixels == alone[index % len(photos)]).all()
