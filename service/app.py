@@ -200,6 +200,8 @@ def _add_middleware(app: FastAPI) -> None:
 
 def _add_routes(app: FastAPI) -> None:
     # Only so that /docs asks for the key: `AccessMiddleware` has looked at it before.
+    for family in (predict, open_inference, tf_serving):
+        app.router.routes += family.direct
     is_asked = [] if app.state.keys is None else [Security(HTTPBearer(auto_error=False))]
     for family in (
         predict,

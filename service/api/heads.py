@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
+from service.api.direct import path_pattern
 from service.api.pictures import media_type_of
 from service.api.predict import SHORT_BODY_BYTES
 from service.errors import RequestError
@@ -20,10 +21,7 @@ _PROTOCOLS = (
     "/v1/models/{name}/versions/{version}:predict",
     "/v1/models/{name}/labels/{label}:predict",
 )
-_PATTERNS = {  # None of these characters is ever written in another way.
-    route: re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[A-Za-z0-9._~-]+)", route).encode())
-    for route in _PROTOCOLS
-}
+_PATTERNS = {route: re.compile(path_pattern(route).pattern.encode()) for route in _PROTOCOLS}
 
 _UNUSUAL = {
     b"content-encoding",

@@ -9,6 +9,7 @@ from service.admission import GiveWay, Ticket
 from service.api.admission import admit, run
 from service.api.body import read_body
 from service.api.dependencies import ModelRepository, Ready, ServiceSettings, version_number
+from service.api.direct import DirectRoute
 from service.api.protocol_documentation import PROTOCOL_ERRORS, inference_request, path_parameters
 from service.classifier import Classifier
 from service.errors import InvalidInference
@@ -36,7 +37,7 @@ async def _version(request: Request, repository: ModelRepository, name: str) -> 
     return find(repository, name, request.path_params.get("version"))
 
 
-def find(repository: Repository, name: str, version: str | None) -> Classifier:
+def find(repository: Repository, name: str, version: str | None = None) -> Classifier:
     """Return the version that a path names.
 
     Raises:
@@ -115,6 +116,14 @@ async def inference(
     return Response(content, headers=headers, media_type="application/octet-stream")
 
 
+async def _inference_without_query(request: Request) -> Response:
+    state = request.app.state
+    named = find(state.repository, **request.path_params)
+    return await inference(request, named, state.settings, request.headers.get(JSON_LENGTH_HEADER))
+
+
+direct = []
+
 for _path in ("/models/{name}", "/models/{name}/versions/{version}"):
     _named = {"parameters": path_parameters(_path)}
     router.add_api_route(
@@ -131,6 +140,7 @@ for _path in ("/models/{name}", "/models/{name}/versions/{version}"):
         response_model=None,
         openapi_extra=inference_request(_path),
     )
+    direct.append(DirectRoute(f"{router.prefix}{_path}/infer", _inference_without_query, ["POST"]))
 
 
 def read_length(header: str | None) -> int | None:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from service.admission import Ticket
 from service.api.admission import admit, run
 from service.api.dependencies import LoadedClassifier, PrepareQuery, ServiceSettings
+from service.api.direct import DirectRoute
 from service.api.documentation import ERROR_RESPONSES, picture_request
 from service.api.pictures import Upload, decode, receive
 from service.api.predictions import write_answer, write_predictions
@@ -55,7 +56,16 @@ async def predict(
     return Response(body, media_type="application/json")
 
 
-for _method in ("POST", "PUT"):  # PUT because that is what `curl -T picture.png` sends.
+async def _predict_without_query(request: Request) -> Response:
+    state = request.app.state
+    return await predict(request, state.repository.classifier(), state.settings)
+
+
+_METHODS = ("POST", "PUT")  # PUT because that is what `curl -T picture.png` sends.
+
+direct = [DirectRoute("/predict", _predict_without_query, _METHODS)]
+
+for _method in _METHODS:
     router.add_api_route(
         "/predict",
         predict,

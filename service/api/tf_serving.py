@@ -11,6 +11,7 @@ from service.admission import GiveWay, Ticket
 from service.api.admission import admit, run
 from service.api.body import read_body
 from service.api.dependencies import ModelRepository, ServiceSettings, version_number
+from service.api.direct import DirectRoute
 from service.api.protocol_documentation import PROTOCOL_ERRORS, path_parameters, predict_request
 from service.classifier import Classifier
 from service.errors import InvalidInference, UnknownModel, UnknownVersion
@@ -119,6 +120,14 @@ async def status(request: Request, repository: ModelRepository, name: str) -> di
     return tf_serving.status(statuses)
 
 
+async def _predict_without_query(request: Request) -> Response:
+    state, names = request.app.state, request.path_params
+    named = find(state.repository, names["name"], names.get("version"), names.get("label"))
+    return await predict(request, named, state.settings)
+
+
+direct = []
+
 for _path in (
     "/{name:model}",
     "/{name:model}/versions/{version:model}",
@@ -132,6 +141,8 @@ for _path in (
         response_model=None,
         openapi_extra=predict_request(_path),
     )
+    _template = f"{router.prefix}{_path}:predict".replace(":model}", "}")
+    direct.append(DirectRoute(_template, _predict_without_query, ["POST"]))
     router.add_api_route(
         f"{_path}:{{method}}", other_method, methods=["POST"], include_in_schema=False
     )
