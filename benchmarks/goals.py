@@ -4,7 +4,7 @@
 
 Throughput is told by the processor time that the service spends on an image, by the kernel's
 account: a busy machine, and the load generator on its cores, blur the clock more. `alone` is the
-same work in a loop of its own process. Takes about two minutes. Needs wrk.
+same work in a loop of its own process. Takes two to three minutes. Needs wrk.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.load import closed_loop, open_loop, post
-from benchmarks.peers.contenders import Request, batch
+from benchmarks.peers.contenders import Request, batch, protocols
 from benchmarks.peers.generator import load
 from benchmarks.pictures import jpeg, large_png, small_png
 from benchmarks.process_tree import cpu_seconds, proportional_mib
@@ -50,7 +50,16 @@ PNG = Request("/predict", "image/png", small_png())
 
 def main() -> int:
     """Measure and print a line a goal."""
-    sections = (shared_runs, many_images, all_cores, latency, start_and_memory, scale, feature_maps)
+    sections = (
+        shared_runs,
+        many_images,
+        all_cores,
+        latency,
+        start_and_memory,
+        scale,
+        each_protocol,
+        feature_maps,
+    )
     lines = [line for section in tqdm(sections, unit="section") for line in section()]
     print("\n".join(lines))
     return 0
@@ -189,6 +198,22 @@ def scale() -> list[str]:
     ]
 
 
+def each_protocol() -> list[str]:
+    """Measure what one picture a request costs in each protocol, by turns."""
+    costs: dict[str, list[float]] = {name: [] for name in protocols()}
+    with service() as server:
+        load(server.port, PNG, connections=16, seconds=1)
+        for _ in range(ROUNDS):
+            for name, request in protocols().items():
+                costs[name].append(cost(server, 16, request, seconds=1))
+    return [
+        "processor time of a request with one picture, on 16 connections: "
+        + ", ".join(
+            f"{name} {1e6 * statistics.median(each):.0f} µs" for name, each in costs.items()
+        )
+    ]
+
+
 def feature_maps() -> list[str]:
     """Measure all maps of one picture, as numbers and as a picture."""
     lines = []
@@ -237,10 +262,12 @@ def cpu_of(work: Callable[[], object], times: int) -> float:
     return (time.process_time() - begin) / times
 
 
-def cost(server: Server, connections: int) -> float:
+def cost(
+    server: Server, connections: int, request: Request = PNG, *, seconds: int = SECONDS
+) -> float:
     """Return the processor seconds that the service spends on a request under load."""
     before = cpu_seconds(server.pid)
-    answered = load(server.port, PNG, connections=connections, seconds=SECONDS).requests
+    answered = load(server.port, request, connections=connections, seconds=seconds).requests
     return (cpu_seconds(server.pid) - before) / answered
 
 

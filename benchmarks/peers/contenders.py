@@ -72,6 +72,23 @@ def batch(images: int) -> Request:
     return Request("/predict", "application/json", content)
 
 
+def protocols() -> dict[str, Request]:
+    """Return a request with one picture for each protocol the service speaks over HTTP."""
+    own, v2 = _as_they_are(), _open_inference()
+    _, [numbers] = _contents()
+    instance = [[number / 255 for number in row] for row in numbers]
+    body = json.dumps({"instances": [instance]}).encode()
+    return {
+        "its own, PNG": own["PNG"],
+        "its own, JSON": own["JSON"],
+        "V2, PNG": v2["PNG"],
+        "V2, JSON": v2["JSON"],
+        "TensorFlow Serving, JSON": Request(
+            "/v1/models/fashion_mnist:predict", "application/json", body
+        ),
+    }
+
+
 def _as_they_are() -> dict[str, Request]:
     return {
         form: Request("/predict", media_type, body) for form, (body, media_type) in bodies().items()

@@ -166,12 +166,14 @@ class RefusingProtocol(ServiceProtocol):
 
     def head_received(self, data: bytes) -> None:
         """See `discarding.Unread`."""
-        self.flow.resume_reading()
-        RefusingProtocol.data_received(self, data)  # It has waited for its turn.
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            RefusingProtocol.data_received(self, data)  # It has waited for its turn.
 
     def read_on(self) -> None:
         """See `discarding.Unread`."""
-        self.flow.resume_reading()
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def ended(self) -> None:
         """See `discarding.Unread`."""
