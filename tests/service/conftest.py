@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -134,9 +135,14 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
 
 
 def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A port of loopback, outside of those that outgoing connections are given.
+
+    Of these the tests make many, and one may take the port before the service listens at it.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def run_service(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
