@@ -47,7 +47,9 @@ class Lanes:
 
     def __init__(self, threads: int) -> None:
         self._quick = _Lane("quick", threads, 0.0)
-        self._long = _Lane("long", threads, SECONDS_A_LONG_JOB, initializer=_give_precedence)
+        self._long = _Lane(
+            "long", threads, SECONDS_A_LONG_JOB, initializer=_Settling(threads).settle
+        )
 
     def run_here(self, job: Callable[[], T], ticket: Ticket) -> T:
         """Return what `job` returns, run by the caller itself.
@@ -216,9 +218,23 @@ def _in_loop_time(ticket: Ticket) -> float | None:
     return None if ticket.deadline == float("inf") else ticket.deadline
 
 
-def _give_precedence() -> None:
-    """Tell Linux that others come first; elsewhere, that is said of whole processes."""
-    if sys.platform == "linux":
-        thread = threading.get_native_id()
-        usual = os.getpriority(os.PRIO_PROCESS, thread)
-        os.setpriority(os.PRIO_PROCESS, thread, min(19, usual + LONG_JOB_NICENESS))
+class _Settling:
+    """Tells Linux what the threads of long jobs are; elsewhere, that is said of whole processes.
+
+    If there is one for each processor, each stays on its own. A processor that an event loop wakes
+    again and again is never idle for long enough that Linux would bring it a thread that waits
+    behind another.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._processors: Iterator[int] = iter(())
+        if sys.platform == "linux" and len(processors := os.sched_getaffinity(0)) == threads:
+            self._processors = iter(processors)
+
+    def settle(self) -> None:
+        if sys.platform == "linux":
+            thread = threading.get_native_id()
+            usual = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, min(19, usual + LONG_JOB_NICENESS))
+            if (processor := next(self._processors, None)) is not None:
+                os.sched_setaffinity(thread, {processor})

@@ -5,8 +5,6 @@ longest side scaled to 28 pixels, centred, and negated, so that a garment is lig
 (Xiao, Rasul and Vollgraf 2017, https://arxiv.org/abs/1708.07747, section 2).
 """
 
-import threading
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -33,10 +31,6 @@ _BLACK = 8
 
 _MIDDLE_GREY = 127
 
-_ONE_AT_A_TIME = threading.Lock()
-"""NumPy lets go of the interpreter for each operation. Two threads at it hand it to each other
-thousands of times a second, and that takes longer than what they do side by side."""
-
 
 def prepare_photo(photo: Image.Image, *, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """Find the garment, make it light on black, and centre it.
@@ -50,11 +44,6 @@ def prepare_photo(photo: Image.Image, *, shape: tuple[int, int]) -> NDArray[np.u
     """
     working = _scaled_to(photo, min(WORKING_SIDE, max(photo.size)))
     show(Step("decoded", working))
-    with _ONE_AT_A_TIME:
-        return _garment_of(working, shape)
-
-
-def _garment_of(working: Image.Image, shape: tuple[int, int]) -> NDArray[np.uint8]:
     grey = np.asarray(working.convert("L"), np.float32)
     if _is_on_black(grey):
         show(Step("grey", grey))

@@ -62,6 +62,37 @@ def test_a_short_job_runs_at_full_priority_and_a_long_one_lower(
     assert runs == [("quick_0", usual), ("quick_0", usual), ("long_0", long)]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have processors on Linux alone")
+def test_threads_of_long_jobs_stay_apart_if_each_can_have_a_processor(admission: Admission) -> None:
+    processors = os.sched_getaffinity(0)
+
+    def places(threads: int) -> list[set[int]]:
+        lanes = Lanes(threads)
+        meet = threading.Barrier(threads)
+
+        def job(ticket: Ticket) -> set[int]:
+            ticket.weigh(QUICK_PIXELS + 1)
+            meet.wait(30)
+            return os.sched_getaffinity(threading.get_native_id())
+
+        async def one() -> set[int]:
+            with admission.admit() as ticket:
+                return await lanes.run(lambda: job(ticket), ticket)
+
+        found: list[set[int]] = []
+
+        async def test() -> None:
+            found.extend(await asyncio.gather(*(one() for _ in range(threads))))
+
+        in_loop(test)
+        lanes.close()
+        return found
+
+    assert sorted(places(len(processors)), key=min) == [{each} for each in sorted(processors)]
+    more = len(processors) + 1
+    assert places(more) == [processors] * more
+
+
 def test_short_jobs_do_not_wait_for_long_ones(lanes: Lanes, admission: Admission) -> None:
     may_end = threading.Event()
 
