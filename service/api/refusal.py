@@ -106,7 +106,8 @@ class Refusal:
         if route is None or method not in _METHODS:
             return None
         sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-        if "content-length" not in sent or "expect" in sent:
+        size = int(sent.get("content-length", 0))
+        if not self._may_refuse(size) or "expect" in sent:
             return None
         try:
             media_type_of(sent.get("content-type", ""))
@@ -118,7 +119,11 @@ class Refusal:
             return None
         target_text = target.decode("ascii", "backslashreplace")
         request = LongRequest(_METHODS[method], target_text, route, sent, key, seconds)
-        return request, int(sent["content-length"])
+        return request, size
+
+    def _may_refuse(self, size: int) -> bool:
+        # What is not long may be done at once, and what is too large is told so.
+        return LONG_BODY_BYTES < size <= self._settings.max_body_bytes
 
     def _key_of(self, sent: Mapping[str, str]) -> str:
         if self._keys is None:
@@ -137,8 +142,7 @@ class Refusal:
             size: Length of its body, in bytes.
             client: Address and port.
         """
-        # What is too large is told so, and what is not long may be done at once.
-        if not LONG_BODY_BYTES < size <= self._settings.max_body_bytes:
+        if not self._may_refuse(size):
             return None
         error = self._error(request.seconds)
         if error is None:
