@@ -1,18 +1,23 @@
 """What becomes of the service at ten times the load it can carry.
 
-    python -m benchmarks.overload
+    python -m benchmarks.overload [--shared]
 
 For each kind of request the peak is what eight connections get that send as fast as answers come.
 Then requests arrive at ten times that pace, whether or not answers come; what is due while all
 connections wait for an answer is not sent. Then the peak is measured again: a flood is held against
 the mean of the two beside it, for a machine that is shared becomes faster and slower. The deadline
-is the default. Another process asks for health all the while. Load generator and service share the
-machine.
+is the default. Another process asks for health all the while.
+
+Clients have machines of their own. Here the last processor is theirs, and the service has the
+others. With --shared all have all: at ten times the peak the load generator then takes from the
+service what it does not take at the peak.
 """
 
+import argparse
 import asyncio
 import http.client
 import multiprocessing
+import os
 import statistics
 import sys
 import time
@@ -43,19 +48,35 @@ SECONDS_BETWEEN_PROBES = 0.05
 
 def main() -> int:
     """Print what was measured; return 1 if a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shared", action="store_true", help="do not divide the processors")
+    of_service = None if parser.parse_args().shared else divide_processors()
     requests = {
         "photograph, 1.3 megapixels": post("/predict", jpeg(1280, 1024), "image/jpeg"),
         "picture of the data set": post("/predict", small_png(), "image/png"),
     }
-    met = [uvloop.run(measure(name, request)) for name, request in requests.items()]
+    met = [uvloop.run(measure(name, request, of_service)) for name, request in requests.items()]
     return int(not all(met))
 
 
-async def measure(name: str, request: bytes) -> bool:
+def divide_processors() -> set[int]:
+    """Keep this process, and its children, to the last processor; return the others.
+
+    Raises:
+        RuntimeError: there is one alone.
+    """
+    *of_service, ours = sorted(os.sched_getaffinity(0))
+    if not of_service:
+        raise RuntimeError("one processor cannot be divided: measure with --shared")
+    os.sched_setaffinity(0, {ours})
+    return set(of_service)
+
+
+async def measure(name: str, request: bytes, of_service: set[int] | None) -> bool:
     """Measure one kind of request and print it; return whether the goals are met."""
     peaks, floods, late, lost, sent = [], [], [], [], []
     health: list[float] = []
-    with service() as server:
+    with service(processors=of_service) as server:
         await peak_of(server, request, 2)
         memory, highest = [server.resident_mib()], []
         peaks.append(await peak_of(server, request, SECONDS))

@@ -29,10 +29,17 @@ class Server:
 
 
 @contextmanager
-def service(*options: str) -> Iterator[Server]:
-    """Run the service with default settings, except for `options`, until the block ends."""
+def service(*options: str, processors: set[int] | None = None) -> Iterator[Server]:
+    """Run the service with default settings, except for `options`, until the block ends.
+
+    Args:
+        options: of its command line.
+        processors: the only ones it may run on; without them, those of this process.
+    """
     port = free_port()
     command = [sys.executable, "-m", "service", f"--port={port}", "--log-level=error", *options]
+    if processors:
+        command = ["taskset", "--cpu-list", ",".join(map(str, processors)), *command]
     process = subprocess.Popen(command)
     try:
         wait_until_ready(port)

@@ -21,9 +21,9 @@ from training.batches import LabelledBatches
 from training.callbacks import EpochSeeds
 from training.config import FitSettings, read_settings
 from training.data import Labelled, load_fashion_mnist
-from training.fit import compile_for_training
 from training.precision import dtype_policy
 from training.recipe import Network
+from training.trainer import compile_for_training
 
 EPOCHS = 8
 GOAL = 2.0

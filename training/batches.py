@@ -11,9 +11,10 @@ import numpy.typing as npt
 from training.augmentation import augment
 from training.data import CLASS_NAMES, Images, Inputs, Labelled, Labels, to_inputs
 from training.recipe import Fit, Recipe
-from training.views import ArrayFiles
 
 Targets = npt.NDArray[np.float32]
+Lessons = Callable[[int], tuple[Images, Targets]]
+"""From an epoch's number to its images, (n, 28, 28) uint8, and the answers to them, (n, 10)."""
 
 AUGMENTATION_THREADS = 2
 
@@ -63,38 +64,29 @@ class LabelledBatches(Batches):
 
 
 class ViewBatches(Batches):
-    """Views of some training images, the epochs taking turns, and what is to be answered."""
+    """Views of images, another in each epoch, and what is to be answered to them."""
 
-    def __init__(
-        self,
-        views: ArrayFiles,
-        chosen: npt.NDArray[np.int64],
-        answers: Callable[[int], Targets],
-        fit: Fit,
-    ) -> None:
-        """Take turns with the views.
+    def __init__(self, images: int, lessons: Lessons, fit: Fit) -> None:
+        """Take the lessons in turn.
 
         Args:
-            views: of all n training images.
-            chosen: the numbers of the images to learn from.
-            answers: what is to be answered to a view of this number, (n, 10).
+            images: how many there are in each lesson.
+            lessons: the one of the epoch of this number.
             fit: the size of a batch, and the seed of the order.
         """
-        self._views, self._chosen, self._answers = views, chosen, answers
+        self._lessons = lessons
         self._view: Images
         self._targets: Targets
-        super().__init__(len(chosen), fit.batch_size, fit.seed)
+        super().__init__(images, fit.batch_size, fit.seed)
 
     def shuffle(self, epoch: int) -> None:
-        """Take the epoch's view and draw the order of its images."""
+        """Take the epoch's lesson and draw the order of its images."""
         super().shuffle(epoch)
-        number = epoch % len(self._views)
-        self._view, self._targets = self._views.read(number), self._answers(number)
+        self._view, self._targets = self._lessons(epoch)
 
     def _read(self, index: int, chosen: npt.NDArray[np.int64]) -> tuple[Inputs, Targets]:
         del index
-        images = self._chosen[chosen]
-        return to_inputs(self._view[images]), self._targets[images]
+        return to_inputs(self._view[chosen]), self._targets[chosen]
 
 
 class OrderedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types

@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.1, 10.0
+from training.data import Labelled, Labels
 
-Labels = npt.NDArray[np.uint8]
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.1, 10.0
+PREDICT_BATCH = 500
+
 Probabilities = npt.NDArray[np.float32]
 
 
@@ -40,6 +42,15 @@ def find_temperature(probabilities: Probabilities, labels: Labels) -> float:
     bounds = np.log([LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE])
     found = minimize_scalar(crossentropy, bounds=tuple(bounds), method="bounded")
     return float(np.exp(found.x))
+
+
+def calibrate(model: Any, validation: Labelled) -> float:
+    """Fold into the model the temperature that suits the validation images, and return it."""
+    probabilities = model.predict(validation.images, batch_size=PREDICT_BATCH, verbose=0)
+    temperature = find_temperature(probabilities, validation.labels)
+    fold_temperature(model, temperature)
+    print(f"Temperature {temperature:.3f} from {len(validation.labels):,} validation images")
+    return temperature
 
 
 def fold_temperature(model: Any, temperature: float) -> None:

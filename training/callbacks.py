@@ -4,6 +4,7 @@ import math
 import shutil
 import signal
 import threading
+from pathlib import Path
 from typing import Any, Self
 
 import keras
@@ -64,6 +65,32 @@ class EpochSeeds(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
             if generator := getattr(layer, "seed_generator", None):
                 seeds = np.random.default_rng((self._seed, epoch, number))
                 generator.state.assign(seeds.integers(2**32, size=2, dtype=np.uint32))
+
+
+class LastCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """Saves the model as it is at the end of the training."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Save it."""
+        del logs
+        self.model.save(self._path)
+
+
+class EpochLines(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """Tells of each epoch in one line that says whose it is."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Print the line."""
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in (logs or {}).items())
+        print(f"{self._name}: epoch {epoch + 1} of {self.params['epochs']}: {scores}", flush=True)
 
 
 class History(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types

@@ -94,6 +94,9 @@ class FitSettings(_TaughtSettings):
     fit: Fit = Fit()
     augmentation: Augmentation = Augmentation()
     distillation: Distillation | None = None
+    teachers_at_once: Count = 1
+    """Teachers to train side by side, each in a process of its own, on an accelerator that has room
+    for them."""
     fresh: bool = False
     """Discard what the run folder holds and start again."""
 

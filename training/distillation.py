@@ -11,52 +11,70 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from training.batches import Targets
-from training.data import CLASS_NAMES, to_inputs
+from training.data import CLASS_NAMES, Inputs, to_inputs
 from training.views import ArrayFiles
 
-ANSWERED_AT_ONCE = 1000
+ANSWERED_AT_ONCE = 500
 
-Folds = npt.NDArray[np.int64]
+Chosen = npt.NDArray[np.int64]
+Answers = npt.NDArray[np.float16]
 
 
-def deal_folds(images: int, folds: int, seed: int) -> Folds:
+def deal_folds(images: int, folds: int, seed: int) -> Chosen:
     """Deal the images into folds of equal size; return the fold of each, (n,) in 0…folds-1."""
     return np.random.default_rng((seed, folds)).permutation(images) % folds
 
 
 def answer_views(
-    answers: ArrayFiles, views: ArrayFiles, teachers: Sequence[Any], folds: Folds, mirrored: bool
+    answers: ArrayFiles, views: ArrayFiles, teacher: Any, asked: Chosen, mirrored: bool
 ) -> None:
-    """Have the views answered that are not yet.
+    """Have a teacher answer, in the views that it has not answered yet, the images of its fold.
 
     Args:
-        answers: where to keep what is said to each view: the logarithms of probabilities, (n, 10)
+        answers: where to keep what it says to each view: the logarithms of probabilities, (m, 10)
             float16.
-        views: of the n training images.
-        teachers: from images, (m, 28, 28, 1) float32 in [0, 1], to probabilities, (m, 10) float32;
-            the teacher of each fold has not learnt from the images in it.
-        folds: the fold of each image.
+        views: of all n training images.
+        teacher: from images, (b, 28, 28, 1) float32 in [0, 1], to probabilities, (b, 10) float32.
+        asked: the numbers of the m images, (m,), which it has not learnt from.
         mirrored: whether to ask about the mirror images too, and take the mean.
     """
-    for number in tqdm(answers.missing, desc="Asking the teachers", unit="view"):
-        view = views.read(number)
-        logits = np.empty((len(view), len(CLASS_NAMES)), np.float16)
-        for fold, teacher in enumerate(teachers):
-            (asked,) = np.nonzero(folds == fold)
-            for chosen in np.array_split(asked, len(asked) // ANSWERED_AT_ONCE + 1):
-                images = to_inputs(view[chosen])
-                probabilities = np.asarray(teacher.predict_on_batch(images))
-                if mirrored:
-                    other = np.asarray(teacher.predict_on_batch(images[:, :, ::-1]))
-                    probabilities = (probabilities + other) / 2
-                logits[chosen] = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
-        answers.write(number, logits)
+    for number in answers.missing:
+        images = to_inputs(views.read(number)[asked])
+        probabilities = _ask(teacher, images)
+        if mirrored:
+            probabilities = (probabilities + _ask(teacher, images[:, :, ::-1])) / 2
+        probabilities = np.maximum(probabilities, np.finfo(np.float32).tiny)
+        answers.write(number, np.log(probabilities).astype(np.float16))
 
 
-def soften(logits: npt.NDArray[np.float16], temperature: float) -> Targets:
+def _ask(teacher: Any, images: Inputs) -> Any:
+    # Equally many at a time, but for the last: a backend may compile the network for each size.
+    places = range(0, len(images), ANSWERED_AT_ONCE)
+    parts = [teacher.predict_on_batch(images[at : at + ANSWERED_AT_ONCE]) for at in places]
+    return np.concatenate(parts)
+
+
+def read_answers(number: int, teachers: Sequence[tuple[ArrayFiles, Chosen]]) -> Answers:
+    """Read what is said to a view of all images.
+
+    Args:
+        number: the view's.
+        teachers: the answers of each, and the numbers of the images that they are to; each of the n
+            images is answered once.
+
+    Returns:
+        The logarithms of the probabilities, (n, 10) float16.
+    """
+    images = sum(len(asked) for _, asked in teachers)
+    logits = np.empty((images, len(CLASS_NAMES)), np.float16)
+    for answers, asked in teachers:
+        logits[asked] = answers.read(number)
+    return logits
+
+
+def soften(logits: Answers, temperature: float) -> Targets:
     """Return the probabilities, (n, 10) float32, of logits that are divided by the temperature."""
     scaled = logits.astype(np.float32) / np.float32(temperature)
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from training.architecture import build_network
-from training.calibration import find_temperature, fold_temperature
+from training.calibration import PREDICT_BATCH, calibrate
 from training.config import EvaluateSettings
 from training.data import CLASS_NAMES, FashionMnist, Labelled, Labels, load_fashion_mnist
 from training.normalization import build_normalized, fold_normalization
@@ -20,9 +20,9 @@ from training.recipe import Recipe, TeacherRecipe
 from training.report import draw_report
 from training.run import Run
 from training.teacher import build_teacher
+from training.teaching import Teaching
 
 CALIBRATION_BINS = 15
-PREDICT_BATCH = 500
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -51,8 +51,8 @@ def run(settings: EvaluateSettings) -> None:
     scores["calibration"]["temperature"] = temperature
     if recipe.distillation:
         folder = settings.teachers_dir or finished_run.teachers
-        runs = [Run(folder / str(teacher.fold)) for teacher in recipe.teachers]
-        scores["teachers"] = score_teachers(runs, test, data)
+        runs = [Teaching(folder, teacher).run for teacher in recipe.teachers]
+        scores["teachers"] = score_teachers(runs, validation, test, data)
     draw_report(finished_run.report, model, test, probabilities, finished_run.read_history())
     print("Measuring what the network does not know")
     detector = fit_detector(extract_features(model, training.images), training.labels)
@@ -85,7 +85,9 @@ def load_network(finished_run: Run, recipe: Recipe) -> Any:
     return fold_normalization(normalized, recipe.network)
 
 
-def score_teachers(runs: Sequence[Run], test: Labelled, data: FashionMnist) -> dict[str, Any]:
+def score_teachers(
+    runs: Sequence[Run], validation: Labelled, test: Labelled, data: FashionMnist
+) -> dict[str, Any]:
     """Measure the teachers on the test images: the accuracy their student cannot be asked for.
 
     Raises:
@@ -97,6 +99,8 @@ def score_teachers(runs: Sequence[Run], test: Labelled, data: FashionMnist) -> d
         recipe, _ = run.read_as(TeacherRecipe)
         teacher = build_teacher(recipe.width)
         teacher.load_weights(run.checkpoint)
+        if recipe.fit.calibrate:
+            calibrate(teacher, validation)
         parameters = teacher.count_params()
         answers.append(teacher.predict(test.images, batch_size=PREDICT_BATCH, verbose=0))
     return {
@@ -104,15 +108,6 @@ def score_teachers(runs: Sequence[Run], test: Labelled, data: FashionMnist) -> d
         "accuracies": [accuracy(each, test.labels) for each in answers],
         "accuracy": accuracy(np.mean(answers, axis=0), test.labels),
     }
-
-
-def calibrate(model: Any, validation: Labelled) -> float:
-    """Fold into the model the temperature that suits the validation images, and return it."""
-    probabilities = model.predict(validation.images, batch_size=PREDICT_BATCH, verbose=0)
-    temperature = find_temperature(probabilities, validation.labels)
-    fold_temperature(model, temperature)
-    print(f"Temperature {temperature:.3f} from {len(validation.labels):,} validation images")
-    return temperature
 
 
 def score(probabilities: Probabilities, labels: Labels) -> dict[str, Any]:

@@ -94,6 +94,9 @@ class Fit(_Group):
     """Share of each label that is spread over all classes."""
     patience: Count = 2
     """Epochs without a lower validation loss before training stops."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights are kept: those of the epoch with the lowest validation loss, or the last. At
+    the end of a schedule a network is right most often, if also too sure: see calibrate."""
     seed: Seed = 42
     """Seed of the first weights, the order of the images, their changes and the dropout."""
     split_seed: Seed = 42

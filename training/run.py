@@ -21,6 +21,8 @@ class Run:
     """A training run in its folder."""
 
     folder: Path
+    name: str = ""
+    """Whose progress to tell, in a line for each epoch, if others tell theirs meanwhile."""
 
     @property
     def checkpoint(self) -> Path:
@@ -126,12 +128,19 @@ class Run:
             RunError: one of the two does not hold.
         """
         recipe, data_set = self.read_as(kind)
-        if not is_finished(self.read_history(), recipe.fit) or not self.checkpoint.exists():
+        if not self.is_finished(recipe.fit):
             raise RunError(
                 f"{self.folder} is not finished: `python -m training fit` goes on with it"
             )
         if data_set["sha256"] != data.digests:
             raise RunError(f"{self.folder} was trained with other data than that in {data.folder}")
+
+    def is_finished(self, fit: Fit) -> bool:
+        """Say whether the epochs, or the patience, are used up and the weights are kept."""
+        rows = self.read_history()
+        if not rows or not self.checkpoint.exists():
+            return False
+        return len(rows) >= fit.epochs or epochs_waited(rows) >= fit.patience
 
     def read_history(self) -> list[Row]:
         """Read the epochs so far."""
@@ -176,11 +185,6 @@ def best_epoch(rows: list[Row]) -> int:
 def epochs_waited(rows: list[Row]) -> int:
     """Count the epochs since the best one."""
     return len(rows) - 1 - best_epoch(rows)
-
-
-def is_finished(rows: list[Row], fit: Fit) -> bool:
-    """Say whether the epochs, or the patience, are used up."""
-    return bool(rows) and (len(rows) >= fit.epochs or epochs_waited(rows) >= fit.patience)
 
 
 def _write_whole(path: Path, text: str) -> None:

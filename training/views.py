@@ -5,6 +5,7 @@ Distillation: A Good Teacher Is Patient and Consistent, https://arxiv.org/abs/21
 """
 
 import multiprocessing
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -26,9 +27,6 @@ class ArrayFiles:
 
     def __init__(self, folder: Path, count: int) -> None:
         self._paths = [folder / f"{number:03}.npy" for number in range(count)]
-
-    def __len__(self) -> int:
-        return len(self._paths)
 
     @property
     def missing(self) -> list[int]:
@@ -61,10 +59,22 @@ def make_views(views: ArrayFiles, training: Labelled, changes: Augmentation, see
     make = partial(_make, views, training, changes, seed)
     # By processes: the changes are hundreds of short NumPy calls, which threads take turns at.
     context = multiprocessing.get_context("spawn")  # TensorFlow's threads survive no fork
-    with ProcessPoolExecutor(mp_context=context) as processes:
-        made = processes.map(make, views.missing)
+    with ProcessPoolExecutor(None, context, _begin, (make,)) as processes:
+        made = processes.map(_do, views.missing)
         for _ in tqdm(made, desc="Changing images", total=len(views.missing), unit="view"):
             pass
+
+
+_TASK: list[Callable[[int], None]] = []
+"""What a process is for, given to it once: the images are 170 MB."""
+
+
+def _begin(task: Callable[[int], None]) -> None:
+    _TASK.append(task)
+
+
+def _do(number: int) -> None:
+    _TASK[0](number)
 
 
 def _make(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from training.data import to_inputs
-from training.distillation import answer_views, deal_folds, soften
+from training.distillation import answer_views, deal_folds, read_answers, soften
 from training.views import ArrayFiles
 
 
@@ -41,26 +41,39 @@ def test_each_image_is_in_one_fold_and_the_folds_are_of_equal_size() -> None:
     assert not np.array_equal(folds, deal_folds(53, 5, seed=2))
 
 
-def test_no_teacher_is_asked_about_an_image_that_it_has_learnt_from(
+def test_a_teacher_is_asked_about_the_images_of_its_fold_alone(
     views: ArrayFiles, tmp_path: Path
 ) -> None:
-    answers, folds = ArrayFiles(tmp_path / "answers", 3), deal_folds(50, 2, seed=0)
-    teachers = [Teacher(), Teacher()]
-    answer_views(answers, views, teachers, folds, mirrored=False)
+    answers, asked = ArrayFiles(tmp_path / "answers", 3), np.array([3, 20, 21, 49])
+    teacher = Teacher()
+    answer_views(answers, views, teacher, asked, mirrored=False)
     assert answers.missing == []
-    shown = [to_inputs(views.read(number)) for number in range(3)]
-    for fold, teacher in enumerate(teachers):
-        assert teacher.asked == [image.tobytes() for view in shown for image in view[folds == fold]]
+    shown = [to_inputs(views.read(number)[asked]) for number in range(3)]
+    assert teacher.asked == [image.tobytes() for view in shown for image in view]
     for number, view in enumerate(shown):
         expected = Teacher().predict_on_batch(view)
         np.testing.assert_allclose(probabilities(answers, number), expected, atol=1e-3)
+
+
+def test_the_answers_to_all_folds_come_in_the_order_of_the_images(
+    views: ArrayFiles, tmp_path: Path
+) -> None:
+    folds = deal_folds(50, 2, seed=0)
+    answered = []
+    for fold in range(2):
+        answers, asked = ArrayFiles(tmp_path / str(fold), 3), np.flatnonzero(folds == fold)
+        answer_views(answers, views, Teacher(), asked, mirrored=False)
+        answered.append((answers, asked))
+    expected = Teacher().predict_on_batch(to_inputs(views.read(2)))
+    read = np.exp(read_answers(2, answered).astype(np.float32))
+    np.testing.assert_allclose(read, expected, atol=1e-3)
 
 
 def test_what_is_said_of_an_image_and_of_its_mirror_image_is_averaged(
     views: ArrayFiles, tmp_path: Path
 ) -> None:
     answers = ArrayFiles(tmp_path / "answers", 1)
-    answer_views(answers, views, [Teacher()], np.zeros(50, np.int64), mirrored=True)
+    answer_views(answers, views, Teacher(), np.arange(50), mirrored=True)
     images = to_inputs(views.read(0))
     both = [Teacher().predict_on_batch(shown) for shown in (images, images[:, :, ::-1])]
     np.testing.assert_allclose(probabilities(answers, 0), np.mean(both, axis=0), atol=1e-3)
@@ -69,13 +82,13 @@ def test_what_is_said_of_an_image_and_of_its_mirror_image_is_averaged(
 def test_only_views_that_are_not_answered_are_asked_about(
     views: ArrayFiles, tmp_path: Path
 ) -> None:
-    answers, folds = ArrayFiles(tmp_path / "answers", 3), np.zeros(50, np.int64)
-    answer_views(answers, views, [Teacher()], folds, mirrored=False)
+    answers, asked = ArrayFiles(tmp_path / "answers", 3), np.arange(50)
+    answer_views(answers, views, Teacher(), asked, mirrored=False)
     before = answers.read(1)
     (tmp_path / "answers" / "001.npy").unlink()
     assert answers.missing == [1]
     teacher = Teacher()
-    answer_views(answers, views, [teacher], folds, mirrored=False)
+    answer_views(answers, views, teacher, asked, mirrored=False)
     assert len(teacher.asked) == 50
     np.testing.assert_array_equal(answers.read(1), before)
 

@@ -18,10 +18,10 @@ import pytest
 from tests.training.conftest import TEACHERS, TINY_DATA, TINY_NETWORK
 from training.__main__ import EXIT_FAILED, EXIT_INTERRUPTED, main
 from training.callbacks import History, WholeBackup
-from training.fit import build_optimizer
 from training.normalization import build_normalized
 from training.recipe import Block, Fit, Network
 from training.run import Run, best_epoch
+from training.trainer import build_optimizer
 
 # A learning rate high enough to overshoot, so that some epochs are worse than the ones before and
 # patience ends the run: an interruption must not change when.
@@ -63,6 +63,28 @@ def test_training_stops_after_the_patience_and_keeps_the_best_weights(reference:
     assert (run.tensorboard / "train").is_dir()
     assert (reference / "run.json").exists()
     assert not run.backup.exists()
+
+
+def test_the_last_weights_are_kept_if_they_are_to_be(reference: Path, tmp_path: Path) -> None:
+    assert fit(tmp_path, "--fit.keep=last") == 0
+    history = Run(tmp_path).read_history()
+    assert history == Run(reference).read_history()
+    model = keras.models.load_model(Run(tmp_path).checkpoint)
+    assert int(model.optimizer.iterations.numpy()) == len(history) * 13
+
+
+def test_a_run_that_keeps_its_last_weights_goes_on_as_if_it_had_not_been_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    arguments = "--fit.keep=last", "--fit.epochs=3", "--fit.patience=3"
+    assert fit(whole, *arguments) == 0
+    for last in (1, 2):  # the last of them with all epochs in the history, and no weights kept
+        with stopped_after(last, WholeBackup, monkeypatch):
+            assert fit(stopped, *arguments) == EXIT_INTERRUPTED
+    assert not Run(stopped).checkpoint.exists()
+    assert fit(stopped, *arguments) == 0
+    assert_same_run(stopped, whole)
 
 
 def test_the_same_seed_gives_the_same_weights(reference: Path, tmp_path: Path) -> None:

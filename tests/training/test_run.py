@@ -7,9 +7,18 @@ from tests.training.conftest import IDX_FOLDER, TINY_DATA, Published
 from training.__main__ import EXIT_FAILED, main
 from training.errors import RunError
 from training.recipe import Fit
-from training.run import Run, best_epoch, epochs_waited, is_finished
+from training.run import Run, best_epoch, epochs_waited
 
 ROWS = [{"loss": 1.0, "val_loss": value} for value in (0.9, 0.3, 0.1 + 0.2, 0.3, 0.5)]
+
+
+def run_of(folder: Path, epochs: int) -> Run:
+    """Return a run after so many epochs of `ROWS`, with something kept of it."""
+    run = Run(folder)
+    if epochs:
+        run.write_history(ROWS[:epochs])
+    run.checkpoint.touch()
+    return run
 
 
 def test_the_history_is_read_as_exactly_as_it_was_written(tmp_path: Path) -> None:
@@ -30,13 +39,19 @@ def test_the_best_epoch_is_the_first_of_the_lowest_validation_loss() -> None:
 @pytest.mark.parametrize(
     ("epochs_so_far", "finished"), [(0, False), (1, False), (3, False), (4, True), (5, True)]
 )
-def test_a_run_is_finished_when_patience_is(epochs_so_far: int, finished: bool) -> None:
-    assert is_finished(ROWS[:epochs_so_far], Fit(epochs=9, patience=2)) is finished
+def test_a_run_is_finished_when_patience_is(
+    tmp_path: Path, epochs_so_far: int, finished: bool
+) -> None:
+    run = run_of(tmp_path, epochs_so_far)
+    assert run.is_finished(Fit(epochs=9, patience=2)) is finished
 
 
-def test_a_run_is_finished_when_its_epochs_are_used_up() -> None:
-    assert is_finished(ROWS[:2], Fit(epochs=2, patience=9))
-    assert not is_finished(ROWS[:2], Fit(epochs=3, patience=9))
+def test_a_run_is_finished_when_its_epochs_are_used_up_and_its_weights_kept(tmp_path: Path) -> None:
+    run = run_of(tmp_path, 2)
+    assert run.is_finished(Fit(epochs=2, patience=9))
+    assert not run.is_finished(Fit(epochs=3, patience=9))
+    run.checkpoint.unlink()
+    assert not run.is_finished(Fit(epochs=2, patience=9))
 
 
 @pytest.mark.parametrize("command", ["evaluate", "export"])

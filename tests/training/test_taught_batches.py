@@ -4,13 +4,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-import training.fit
 from tests.training.conftest import IDX_FOLDER
+from training import teaching
 from training.batches import one_hot
+from training.calibration import find_temperature
 from training.data import FashionMnist, load_fashion_mnist, to_inputs
 from training.distillation import deal_folds, soften
 from training.fit import taught_batches
 from training.recipe import Augmentation, Distillation, Fit, Recipe, Teacher
+from training.teacher import build_teacher
+from training.teaching import Teaching
 from training.views import ArrayFiles
 
 DISTILLATION = Distillation(
@@ -34,29 +37,64 @@ def test_teachers_learn_other_folds_and_the_network_their_answers_and_the_label(
     data: FashionMnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taught = []
-    train_teacher = training.fit.train_teacher
+    train = teaching.train  # type: ignore[attr-defined]
 
-    def train_and_remember(run: Any, recipe: Any, batches: Any, validation: Any) -> Any:
+    def train_and_remember(model: Any, batches: Any, *others: Any) -> None:
         taught.append(read_epoch(batches))
-        return train_teacher(run, recipe, batches, validation)
+        train(model, batches, *others)
 
-    monkeypatch.setattr(training.fit, "train_teacher", train_and_remember)
+    monkeypatch.setattr(teaching, "train", train_and_remember)
     batches = taught_batches(tmp_path, RECIPE, DISTILLATION, data)
 
     labels = one_hot(data.split(RECIPE.fit)[0].labels)
     folds = deal_folds(len(labels), 2, seed=42)
     view = to_inputs(ArrayFiles(tmp_path / "views", 2).read(0))
+    logits = np.empty((len(labels), 10), np.float16)
     for fold, learnt in enumerate(taught):
         others = folds != fold
         assert learnt.keys() == {image.tobytes() for image in view[others]}
         for image, label in zip(view[others], labels[others], strict=True):
             np.testing.assert_array_equal(learnt[image.tobytes()], label)
+        logits[~others] = ArrayFiles(tmp_path / str(fold) / "answers", 2).read(0)
 
-    answers = soften(ArrayFiles(tmp_path / "answers", 2).read(0), temperature=1.0)
     learnt = read_epoch(batches)
-    for image, answer, label in zip(view, answers, labels, strict=True):
+    for image, answer, label in zip(view, soften(logits, temperature=1.0), labels, strict=True):
         expected = 0.75 * answer + 0.25 * label
         np.testing.assert_allclose(learnt[image.tobytes()], expected, rtol=1e-5)
+
+
+def test_a_teacher_answers_as_sure_as_the_validation_images_allow(
+    data: FashionMnist, tmp_path: Path
+) -> None:
+    fit = Fit(epochs=2, batch_size=64, learning_rate=0.01, keep="last", calibrate=True)
+    of_teacher = Teacher(width=1, fit=fit)
+    distillation = DISTILLATION.model_copy(update={"teacher": of_teacher})
+    recipe = RECIPE.model_copy(update={"distillation": distillation})
+    taught_batches(tmp_path, recipe, distillation, data)
+    [first, _] = [Teaching(tmp_path, teacher) for teacher in recipe.teachers]
+    training_images, validation = data.split(recipe.fit)
+    teacher = build_teacher(width=1)
+    teacher.load_weights(first.run.checkpoint)
+    temperature = find_temperature(teacher.predict(validation.images), validation.labels)
+    assert abs(temperature - 1) > 0.01, "the temperature must change something"
+
+    asked = first.asked(len(training_images.labels))
+    view = to_inputs(first.views.read(1)[asked])
+    both = [teacher.predict(shown) for shown in (view, view[:, :, ::-1])]
+    expected = np.mean([soften(np.log(each), temperature) for each in both], axis=0)
+    answered = np.exp(first.answers.read(1).astype(np.float32))
+    np.testing.assert_allclose(answered, expected, atol=2e-3)
+
+
+def test_teachers_trained_side_by_side_are_those_trained_one_after_the_other(
+    data: FashionMnist, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for folder, at_once in (("apart", 1), ("together", 2)):
+        taught_batches(tmp_path / folder, RECIPE, DISTILLATION, data, at_once)
+    assert "Teacher 1: epoch 1 of 1: accuracy" in capfd.readouterr().out
+    for path in (tmp_path / "apart").rglob("*.npy"):
+        other = tmp_path / "together" / path.relative_to(tmp_path / "apart")
+        assert path.read_bytes() == other.read_bytes(), path
 
 
 def test_the_teachers_are_validated_with_what_the_network_is_validated_with() -> None:
