@@ -12,6 +12,7 @@ from service.engines import Engine, load_engine
 from service.errors import ArtifactError
 from service.observation import count_predictions, finish, leave_network
 from service.settings import EngineChoice
+from service.teamwork import Helpers
 
 
 class Classifier:
@@ -33,13 +34,14 @@ class Classifier:
         """
         return self.assess(pixels).probabilities
 
-    def assess(self, pixels: Sequence[Pixels]) -> Assessment:
+    def assess(self, pixels: Sequence[Pixels], helpers: Helpers | None = None) -> Assessment:
         """Classify pictures, and say how strange each is where the model can.
 
         Args:
             pixels: Of each picture, (height, width) numbers in [0, scale].
+            helpers: Who may take a part of many pictures.
         """
-        return self._assess(self.to_images(pixels))
+        return self._assess(self.to_images(pixels), helpers)
 
     def in_distribution(self, novelty: Tensor) -> NDArray[np.bool_]:
         """Say which pictures are like what the model was trained on: (n,) float32 -> (n,) bool.
@@ -62,38 +64,40 @@ class Classifier:
         outputs = self._feature_maps(self.to_images([pixels]))
         return {name: output[0] for name, output in outputs.items()}
 
-    def assess_images(self, images: Tensor) -> Assessment:
+    def assess_images(self, images: Tensor, helpers: Helpers | None = None) -> Assessment:
         """Classify what is already in the network's own units.
 
         Args:
             images: (n, height, width, 1) float32, in [0, 1] if they are pictures.
+            helpers: Who may take a part of many images.
 
         Returns:
             Probabilities and novelty in the order given; NaN for an image that has a NaN or an
             infinity in it.
         """
         if np.isfinite(images).all():
-            return self._assess(images)
+            return self._assess(images, helpers)
         broken = _not_finite(images)
-        probabilities, novelty = self._assess(_without(images, broken), ~broken)
+        probabilities, novelty = self._assess(_without(images, broken), helpers, ~broken)
         return Assessment(
             _with_nan(probabilities, broken),
             None if novelty is None else _with_nan(novelty, broken),
         )
 
-    def layer_outputs(self, images: Tensor) -> Mapping[str, Tensor]:
+    def layer_outputs(self, images: Tensor, helpers: Helpers | None = None) -> Mapping[str, Tensor]:
         """Return what each layer makes of a batch in the network's own units.
 
         Args:
             images: (n, height, width, 1) float32, in [0, 1] if they are pictures.
+            helpers: Who may take a part of many images.
 
         Returns:
             By layer name, the layer's output: (n, …) float32; NaN as in `assess_images`.
         """
         if np.isfinite(images).all():
-            return self._feature_maps(images)
+            return self._feature_maps(images, helpers)
         broken = _not_finite(images)
-        outputs = self._feature_maps(_without(images, broken))
+        outputs = self._feature_maps(_without(images, broken), helpers)
         return {name: _with_nan(output, broken) for name, output in outputs.items()}
 
     def to_images(self, pixels: Sequence[Pixels]) -> Tensor:
@@ -111,17 +115,22 @@ class Classifier:
         """The layers whose output is a stack of images, in the order of the network."""
         return [layer for layer in self.manifest.layers if layer.gives_maps]
 
-    def _assess(self, images: Tensor, whole: NDArray[np.bool_] | slice = slice(None)) -> Assessment:
+    def _assess(
+        self,
+        images: Tensor,
+        helpers: Helpers | None,
+        whole: NDArray[np.bool_] | slice = slice(None),
+    ) -> Assessment:
         """Run the network; only the answers for what is `whole` are counted."""
         finish("prepare")
-        probabilities, novelty = self._engine.assess(images)
+        probabilities, novelty = self._engine.assess(images, helpers)
         leave_network(images)
         count_predictions(self, probabilities[whole], None if novelty is None else novelty[whole])
         return Assessment(probabilities, novelty)
 
-    def _feature_maps(self, images: Tensor) -> Mapping[str, Tensor]:
+    def _feature_maps(self, images: Tensor, helpers: Helpers | None = None) -> Mapping[str, Tensor]:
         finish("prepare")
-        outputs = self._engine.feature_maps(images)
+        outputs = self._engine.feature_maps(images, helpers)
         leave_network(images)
         return outputs
 

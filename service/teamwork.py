@@ -1,6 +1,7 @@
 """Shares the pictures of one request among the threads of a lane that are free.
 
-Pillow decodes and resizes without the interpreter's lock: so many threads, so many processors.
+Pillow decodes and resizes, and LiteRT runs the network, without the interpreter's lock: so many
+threads, so many processors.
 """
 
 from collections.abc import Callable, Sequence

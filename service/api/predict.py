@@ -97,5 +97,5 @@ def classify(
         upload, prepare=prepare, classifier=classifier, settings=settings, ticket=ticket
     )
     ticket.check()
-    assessment = classifier.assess([image.pixels for image in images])
+    assessment = classifier.assess([image.pixels for image in images], ticket.helpers)
     return write_answer(write_predictions(images, assessment, classifier, top_k), classifier)

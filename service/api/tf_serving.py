@@ -88,7 +88,7 @@ def answer(
     ticket.check()
     if not may_take_long and request.signature == "feature_maps":
         raise GiveWay
-    content = tf_serving.predict(request, classifier)
+    content = tf_serving.predict(request, classifier, ticket.helpers)
     finish("encode")
     return content
 

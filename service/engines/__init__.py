@@ -9,6 +9,7 @@ from service.arrays import Assessment, Tensor, Weights
 from service.artifact import FLATBUFFER, Artifact
 from service.errors import ArtifactError
 from service.settings import EngineChoice
+from service.teamwork import Helpers
 
 logger = logging.getLogger(__name__)
 
@@ -19,19 +20,21 @@ class Engine(Protocol):
     name: str
     """What users call it: `litert` or `tensorflow`."""
 
-    def assess(self, images: Tensor) -> Assessment:
+    def assess(self, images: Tensor, helpers: Helpers | None = None) -> Assessment:
         """Classify a batch, and say how strange each image is where the model can.
 
         Args:
             images: (n, height, width, 1) float32 in [0, 1].
+            helpers: Who may take a part of a large batch.
         """
         ...
 
-    def feature_maps(self, images: Tensor) -> Mapping[str, Tensor]:
+    def feature_maps(self, images: Tensor, helpers: Helpers | None = None) -> Mapping[str, Tensor]:
         """Return what every layer makes of a batch.
 
         Args:
             images: (n, height, width, 1) float32 in [0, 1].
+            helpers: Who may take a part of a large batch.
 
         Returns:
             By layer name, the layer's output: (n, …) float32.

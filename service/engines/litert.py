@@ -9,6 +9,7 @@ from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 from service.arrays import Assessment, Tensor, Weights
 from service.artifact import FLATBUFFER, INT8_FLATBUFFER, Artifact
 from service.errors import ArtifactError
+from service.teamwork import Helpers, do_all
 
 IMAGES_AT_ONCE = 32
 """More leave the processor's caches, and every interpreter keeps room for its largest batch."""
@@ -29,12 +30,12 @@ class LiteRTEngine:
         self._assessors = _RunnerPool(artifact, smallest, signature)
         self._mappers = _RunnerPool(artifact, FLATBUFFER, "feature_maps")
 
-    def assess(self, images: Tensor) -> Assessment:
-        outputs = self._assessors.run(images)
+    def assess(self, images: Tensor, helpers: Helpers | None = None) -> Assessment:
+        outputs = self._assessors.run(images, helpers)
         return Assessment(outputs["probabilities"], outputs.get("novelty"))
 
-    def feature_maps(self, images: Tensor) -> Mapping[str, Tensor]:
-        return self._mappers.run(images)
+    def feature_maps(self, images: Tensor, helpers: Helpers | None = None) -> Mapping[str, Tensor]:
+        return self._mappers.run(images, helpers)
 
     def weights(self, layer: str) -> Weights:
         # The schema takes a tenth of a second to import, and most processes are never asked.
@@ -59,26 +60,24 @@ class _RunnerPool:
         self._input = artifact.manifest.input.name
         self._idle: list[SignatureRunner] = [self._create()]
 
-    def run(self, images: Tensor) -> Mapping[str, Tensor]:
+    def run(self, images: Tensor, helpers: Helpers | None) -> Mapping[str, Tensor]:
         """Return what the signature makes of images, by the name of the output."""
+        if len(images) <= IMAGES_AT_ONCE:
+            return self._run_at_once(images)
+        firsts = range(0, len(images), IMAGES_AT_ONCE)
+        batches = [images[first : first + IMAGES_AT_ONCE] for first in firsts]
+        parts = do_all(self._run_at_once, batches, images.nbytes, helpers)
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _run_at_once(self, images: Tensor) -> Mapping[str, Tensor]:
         try:
             runner = self._idle.pop()
         except IndexError:
             runner = self._create()
-        outputs = self._run_with(runner, images)
+        outputs: Mapping[str, Tensor] = runner(**{self._input: images})
         # Not in a finally: one that failed half-way is left to the garbage collector.
         self._idle.append(runner)
         return outputs
-
-    def _run_with(self, runner: SignatureRunner, images: Tensor) -> Mapping[str, Tensor]:
-        if len(images) <= IMAGES_AT_ONCE:
-            outputs: Mapping[str, Tensor] = runner(**{self._input: images})
-            return outputs
-        parts = [
-            runner(**{self._input: images[first : first + IMAGES_AT_ONCE]})
-            for first in range(0, len(images), IMAGES_AT_ONCE)
-        ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _create(self) -> SignatureRunner:
         try:

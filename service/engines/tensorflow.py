@@ -12,6 +12,7 @@ import tensorflow as tf
 from service.arrays import Assessment, Tensor, Weights
 from service.artifact import Artifact
 from service.errors import ArtifactError
+from service.teamwork import Helpers
 
 
 class TensorFlowEngine:
@@ -33,12 +34,14 @@ class TensorFlowEngine:
                 f"can load: {error}"
             ) from error
 
-    def assess(self, images: Tensor) -> Assessment:
+    def assess(self, images: Tensor, helpers: Helpers | None = None) -> Assessment:
+        del helpers  # TensorFlow has threads of its own.
         outputs = self._assess(**{self._input: tf.constant(images)})
         arrays = {name: output.numpy() for name, output in outputs.items()}
         return Assessment(arrays["probabilities"], arrays.get("novelty"))
 
-    def feature_maps(self, images: Tensor) -> Mapping[str, Tensor]:
+    def feature_maps(self, images: Tensor, helpers: Helpers | None = None) -> Mapping[str, Tensor]:
+        del helpers
         outputs = self._feature_maps(**{self._input: tf.constant(images)})
         return {name: output.numpy() for name, output in outputs.items()}
 

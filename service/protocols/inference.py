@@ -13,6 +13,7 @@ from service.errors import InvalidTensor
 from service.protocols.inputs import check_count, numbers_to_images, pictures_to_images
 from service.protocols.tensors import BYTES, NamedTensor
 from service.settings import Settings
+from service.teamwork import Helpers
 
 PICTURE_INPUT = "image"
 """A BYTES tensor of picture files; numbers come under the name the model gives its input."""
@@ -105,17 +106,18 @@ def infer(
     _check_outputs(outputs, manifest)
     images = _to_images(request, classifier, settings, ticket)
     ticket.check()
-    assessment, layers = run_network(classifier, images, {o.name for o in outputs})
+    wanted = {output.name for output in outputs}
+    assessment, layers = run_network(classifier, images, wanted, ticket.helpers)
     return [_output(output, assessment, layers, classifier) for output in outputs]
 
 
 def run_network(
-    classifier: Classifier, images: Tensor, wanted: set[str]
+    classifier: Classifier, images: Tensor, wanted: set[str], helpers: Helpers | None
 ) -> tuple[Assessment | None, Mapping[str, Tensor]]:
     """Run what it takes for the outputs wanted: an assessment, layers by name, or both."""
     of_assessment = wanted & _OF_ASSESSMENT
-    assessment = classifier.assess_images(images) if of_assessment else None
-    layers = classifier.layer_outputs(images) if wanted - of_assessment else {}
+    assessment = classifier.assess_images(images, helpers) if of_assessment else None
+    layers = classifier.layer_outputs(images, helpers) if wanted - of_assessment else {}
     return assessment, layers
 
 

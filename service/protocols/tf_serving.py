@@ -20,6 +20,7 @@ from service.protocols.inputs import check_count, numbers_to_images, pictures_to
 from service.protocols.json_requests import parse_predict
 from service.protocols.tensors import BYTES, NamedTensor, flatten
 from service.settings import Settings
+from service.teamwork import Helpers
 from service.version_status import VersionStatus
 
 Signature = Literal["serving_default", "novelty", "feature_maps"]
@@ -40,10 +41,10 @@ class PredictRequest:
     images: Tensor
 
 
-def predict(request: PredictRequest, classifier: Classifier) -> bytes:
+def predict(request: PredictRequest, classifier: Classifier, helpers: Helpers | None) -> bytes:
     """Run the signature that a request is for, and return the answer."""
     wanted = {"layers"} if request.signature == "feature_maps" else {PROBABILITIES}
-    assessment, layers = run_network(classifier, request.images, wanted)
+    assessment, layers = run_network(classifier, request.images, wanted, helpers)
     outputs: Tensor | Mapping[str, Tensor] = layers
     if assessment is not None:
         probabilities, novelty = assessment

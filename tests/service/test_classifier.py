@@ -12,6 +12,7 @@ from service.arrays import Assessment, Tensor, Weights
 from service.artifact import Artifact
 from service.classifier import Classifier
 from service.errors import ArtifactError
+from service.teamwork import Helpers
 
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -59,12 +60,12 @@ class BrokenEngine:
         self.assessment = Assessment(probabilities, novelty)
         self.maps = maps
 
-    def assess(self, images: Tensor) -> Assessment:
+    def assess(self, images: Tensor, helpers: Helpers | None = None) -> Assessment:
         if self.assessment.probabilities.size == 0:
             raise RuntimeError("the interpreter says no")
         return self.assessment
 
-    def feature_maps(self, images: Tensor) -> Mapping[str, Tensor]:
+    def feature_maps(self, images: Tensor, helpers: Helpers | None = None) -> Mapping[str, Tensor]:
         return self.maps
 
     def weights(self, layer: str) -> Weights:

@@ -2,6 +2,8 @@
 
 import importlib.util
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +15,13 @@ from service.artifact import FLATBUFFER, INT8_FLATBUFFER, Artifact, verify
 from service.engines import load_engine
 from service.errors import ArtifactError
 from service.settings import EngineChoice
+from service.teamwork import Helpers
 from tests.service.conftest import ENGINES
 from tests.service.test_artifact import edit_manifest
+
+SECONDS = 20
+SECONDS_OF_A_BATCH = 0.0002
+"""Of a thread's processor time: more than it takes to find nothing to do."""
 
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -68,6 +75,25 @@ def test_what_is_shipped_agrees_on_what_is_novel_for_known_and_for_strange_pictu
         assert novelty.dtype == np.float32
         novel.append(novelty > artifact.manifest.novelty.threshold)
     assert (novel[0] == novel[1]).mean() >= 0.99
+
+
+def test_a_large_batch_is_shared_with_a_thread_that_is_free_and_answered_the_same(
+    artifact: Artifact, images: NDArray[np.float32]
+) -> None:
+    litert = load_engine(artifact, "litert")
+    alone, maps = litert.assess(images), litert.feature_maps(images[:40])
+    assert alone.novelty is not None
+    with ThreadPoolExecutor(1) as pool:
+        helpers, end = Helpers(pool, 1), time.monotonic() + SECONDS
+        idle = pool.submit(time.thread_time).result()
+        while pool.submit(time.thread_time).result() < idle + SECONDS_OF_A_BATCH:
+            assert time.monotonic() < end, "nobody has helped"
+            together = litert.assess(images, helpers)
+            np.testing.assert_array_equal(together.probabilities, alone.probabilities)
+            assert together.novelty is not None
+            np.testing.assert_array_equal(together.novelty, alone.novelty)
+        for name, output in litert.feature_maps(images[:40], helpers).items():
+            np.testing.assert_array_equal(output, maps[name])
 
 
 @pytest.mark.parametrize("choice", ENGINES)
