@@ -5,6 +5,7 @@ machine with an accelerator may have JAX for it and no TensorFlow.
 """
 
 import importlib.util
+import os
 from typing import Any
 
 import keras
@@ -26,6 +27,15 @@ def make_deterministic() -> None:
 def has_accelerator() -> bool:
     """Say whether Keras computes on one."""
     return any(not device.startswith("cpu") for device in keras.distribution.list_devices())
+
+
+def share_accelerator() -> None:
+    """Have processes that are started from now on take its memory as they need it.
+
+    JAX and TensorFlow take most of it at once otherwise, and leave the next process none.
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 
 def log_callbacks(folder: Any) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from training.backend import share_accelerator
 from training.batches import Targets, ViewBatches, one_hot
 from training.calibration import calibrate
 from training.data import FashionMnist, Images, Labelled
@@ -74,6 +75,7 @@ def teach(teachers: Sequence[Teaching], data: FashionMnist, at_once: int = 1) ->
         for teaching in waiting:
             _teach(data, teaching)
         return
+    share_accelerator()
     context = multiprocessing.get_context("spawn")  # Keras' backends survive no fork
     with ProcessPoolExecutor(at_once, mp_context=context) as processes:
         for _ in processes.map(partial(_teach, data, side_by_side=True), waiting):

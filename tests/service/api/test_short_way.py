@@ -25,6 +25,7 @@ from service.app import create_app
 from service.arrays import Assessment, Tensor
 from service.keys import make_key
 from service.settings import Settings
+from service.teamwork import Helpers
 from tests.service.api.test_predict import PIXELS
 from tests.service.conftest import ARTIFACTS, Encode, serve
 
@@ -410,11 +411,11 @@ def test_those_who_ask_at_once_share_a_run_of_the_network(
     runs: list[int] = []
     assess = classifier._engine.assess
 
-    def count(images: Tensor) -> Assessment:
+    def count(images: Tensor, helpers: Helpers | None) -> Assessment:
         runs.append(len(images))
         if len(runs) > 3:
             raise RuntimeError("the network fails")
-        result: Assessment = assess(images)
+        result: Assessment = assess(images, helpers)
         return result
 
     monkeypatch.setattr(classifier._engine, "assess", count)
