@@ -56,7 +56,6 @@ def main() -> int:
         shared_runs,
         many_images,
         all_cores,
-        one_form,
         latency,
         start_and_memory,
         scale,
@@ -122,51 +121,36 @@ def many_images() -> list[str]:
 
 
 def all_cores() -> list[str]:
-    """Compare a form of pictures that have to be prepared with one thread that prepares them."""
-    picture = large_png(LARGE_SIDE)
-    form, content_type = multipart([picture] * LARGE_IMAGES)
-    prepare = partial(read_image, picture, prepare="auto", shape=(28, 28), max_pixels=10**6)
-    ratios = []
+    """Compare forms, small pictures and such as have to be prepared, with one thread alone."""
+    kinds = {
+        f"{IMAGES} small PNGs": (small_png(), IMAGES),
+        f"{LARGE_IMAGES} PNGs of {LARGE_SIDE}×{LARGE_SIDE}": (large_png(LARGE_SIDE), LARGE_IMAGES),
+    }
     with service() as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
-        for _ in range(ROUNDS):
-            start = time.perf_counter()
-            for _ in range(LARGE_IMAGES):
-                prepare()
-            alone = time.perf_counter() - start
-            start = time.perf_counter()
-            ask(connection, "/predict", form, {"Content-Type": content_type})
-            ratios.append(alone / (time.perf_counter() - start))
-    return [
-        f"{LARGE_IMAGES} PNGs of {LARGE_SIDE}×{LARGE_SIDE} as a form: "
-        f"{statistics.median(ratios):.2f} times as fast as one thread prepares them "
-        f"({min(ratios):.2f} to {max(ratios):.2f}) on {available_processors()} processors"
-    ]
+        return [
+            f"{name} as a form: {times_one_thread(connection, picture, images)} times as fast as "
+            f"one thread decodes and classifies them, on {available_processors()} processors"
+            for name, (picture, images) in kinds.items()
+        ]
 
 
-def one_form() -> list[str]:
-    """Compare a form of pictures of the data set with one thread that decodes and classifies."""
-    picture = small_png()
-    form, content_type = multipart([picture] * IMAGES)
+def times_one_thread(connection: http.client.HTTPConnection, picture: bytes, images: int) -> str:
+    """Return how many times as fast a form is with this picture, so often: median and quartiles."""
+    form, content_type = multipart([picture] * images)
     decode = partial(read_image, picture, prepare="auto", shape=(28, 28), max_pixels=10**6)
-    run_all, ratios = network_alone(), []
-    with service() as server:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port)
-        for _ in range(REQUESTS_A_ROUND):
-            start = time.perf_counter()
-            for _ in range(IMAGES):
-                decode()
-            run_all()
-            alone = time.perf_counter() - start
-            start = time.perf_counter()
-            ask(connection, "/predict", form, {"Content-Type": content_type})
-            ratios.append(alone / (time.perf_counter() - start))
+    run_all, ratios = network_alone(images), []
+    for _ in range(REQUESTS_A_ROUND):
+        start = time.perf_counter()
+        for _ in range(images):
+            decode()
+        run_all()
+        alone = time.perf_counter() - start
+        start = time.perf_counter()
+        ask(connection, "/predict", form, {"Content-Type": content_type})
+        ratios.append(alone / (time.perf_counter() - start))
     low, middle, high = statistics.quantiles(ratios, n=4)
-    return [
-        f"{IMAGES} small PNGs as a form: {middle:.2f} times as fast as one thread decodes "
-        f"and classifies them (half of them {low:.2f} to {high:.2f}) on "
-        f"{available_processors()} processors"
-    ]
+    return f"{middle:.2f} (half of {REQUESTS_A_ROUND} rounds {low:.2f} to {high:.2f})"
 
 
 def latency() -> list[str]:
@@ -266,14 +250,14 @@ def feature_maps() -> list[str]:
     return lines
 
 
-def network_alone() -> Callable[[], object]:
-    """Return what runs the network with all images of a request, as many at once as is best."""
+def network_alone(count: int = IMAGES) -> Callable[[], object]:
+    """Return what runs the network with so many images, as many at once as is best."""
     with Image.open(io.BytesIO(small_png())) as image:
         pixels = np.asarray(image, np.float32).reshape(1, 28, 28, 1) / np.float32(255)
     run, images = network(), np.repeat(pixels, IMAGES_AT_ONCE, axis=0)
 
     def run_all() -> None:
-        for _ in range(IMAGES // IMAGES_AT_ONCE):
+        for _ in range(count // IMAGES_AT_ONCE):
             run(images=images)
 
     return run_all

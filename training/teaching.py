@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from training.backend import share_accelerator
+from training.backend import make_deterministic, share_accelerator
 from training.batches import Targets, ViewBatches, one_hot
 from training.calibration import calibrate
 from training.data import FashionMnist, Images, Labelled
@@ -77,7 +77,7 @@ def teach(teachers: Sequence[Teaching], data: FashionMnist, at_once: int = 1) ->
         return
     share_accelerator()
     context = multiprocessing.get_context("spawn")  # Keras' backends survive no fork
-    with ProcessPoolExecutor(at_once, mp_context=context) as processes:
+    with ProcessPoolExecutor(at_once, context, make_deterministic) as processes:
         for _ in processes.map(partial(_teach, data, side_by_side=True), waiting):
             pass
 
