@@ -1,20 +1,21 @@
 """What each ingredient of the recipe gives, and how much chance there is in it.
 
-    nice -n 19 python -m benchmarks.recipes ablation
+    nice -n 19 python -m benchmarks.recipes ablation [--recipe NAME]
     nice -n 19 python -m benchmarks.recipes seeds [--recipe NAME] [--photographs FILE]
-    nice -n 19 python -m benchmarks.recipes shares
+    nice -n 19 python -m benchmarks.recipes shares [--recipe NAME]
 
-`ablation` adds the ingredients of training/recipes/full.toml one after the other, for a few epochs
-each, and compares them on the validation images alone: the test images make no choice. `seeds` fits
-that recipe, or another, whole with three seeds and measures each on the test images. The first two
-go into the model card, by `python -m training export --experiments benchmarks/results`. `shares`
-compares the recipe as it is, where a share of the label is mixed into the teachers' answers, with
-what their answers alone give, with the same seeds and on the validation images. The teachers are
-trained once for all of them. All keep their runs below runs/, go on where they were when
-interrupted, and write benchmarks/results/<experiment>.json.
+NAME is a file of training/recipes, `full` if none is given. `ablation` adds the ingredients of the
+recipe one after the other, for a few epochs each, and compares them on the validation images alone:
+the test images make no choice. `seeds` fits the recipe whole with three seeds and measures each on
+the test images. The first two go into the model card, by `python -m training export --experiments
+benchmarks/results/NAME`. `shares` compares the recipe as it is, where a share of the label is mixed
+into the teachers' answers, with what their answers alone give, with the same seeds and on the
+validation images. The teachers of a recipe are trained once for all of them. All keep their runs
+below runs/, go on where they were when interrupted, and write their results, as JSON, below
+benchmarks/results/NAME.
 
 The teachers want an accelerator (README: Train it). After them `ablation` takes ten minutes on two
-cores, `seeds` three quarters of an hour, and `shares` as long again.
+cores, `seeds` an hour, and `shares` as long again.
 """
 
 import argparse
@@ -29,8 +30,8 @@ from typing import Any
 from tqdm import tqdm
 
 from training.config import FitSettings, read_settings
-from training.recipe import Distillation
-from training.run import Run, best_epoch
+from training.recipe import Distillation, Recipe
+from training.run import Run, best_epoch, kept_epoch
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -40,7 +41,7 @@ RECIPES = ROOT / "training" / "recipes"
 FULL = "full"
 SEEDS = 42, 43, 44
 ABLATION_EPOCHS = 6
-ABLATION = [
+PLAIN = [
     ("Adam, constant rate 0.001, 256 images a step", ["--fit.learning-rate=0.001"]),
     ("cosine schedule, highest rate 0.002", ["--fit.learning-rate=0.002", "--fit.schedule=cosine"]),
     ("weight decay 0.02", ["--fit.weight-decay=0.02"]),
@@ -51,53 +52,67 @@ ABLATION = [
     ("no dropout", ["--network.dropout=0"]),
     ("flip", ["--augmentation.flip"]),
     ("shift by 1 pixel", ["--augmentation.shift=1"]),
-    ("erase in 30 %", ["--augmentation.erase=0.3"]),
-    ("25 % like photographs", ["--augmentation.photo-share=0.25"]),
-    (
-        "the teachers' answers",
-        [f"--config={RECIPES / FULL}.toml", "--distillation.label-share=0"],
-    ),
 ]
-"""Each ingredient and its settings, added to those before it."""
+ABLATION = {
+    FULL: [
+        *PLAIN,
+        ("erase in 30 %", ["--augmentation.erase=0.3"]),
+        ("25 % like photographs", ["--augmentation.photo-share=0.25"]),
+        (
+            "the teachers' answers",
+            [f"--config={RECIPES / FULL}.toml", "--distillation.label-share=0"],
+        ),
+    ],
+    "accurate": [
+        *PLAIN,
+        ("erase in 20 %", ["--augmentation.erase=0.2"]),
+        (
+            "the teachers' answers",
+            [f"--config={RECIPES / 'accurate'}.toml", "--distillation.label-share=0"],
+        ),
+        ("30 % of the label", ["--distillation.label-share=0.3"]),
+    ],
+}
+"""The ingredients of each recipe and their settings, added to those before them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fit what is missing, measure, print a table, write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("experiment", choices=["ablation", "seeds", "shares"])
-    parser.add_argument("--recipe", default=FULL, help="a file of training/recipes, for seeds")
+    parser.add_argument("--recipe", default=FULL, choices=ABLATION)
     parser.add_argument("--photographs", type=Path, help="what benchmarks.photographs prepared")
     options = parser.parse_args(arguments)
     if options.experiment == "ablation":
-        results = ablation()
+        results = ablation(options.recipe)
         for row in results["steps"]:
             print(f"{row['validation_accuracy']:.4f}  {row['added']}")
     elif options.experiment == "shares":
-        results = shares()
+        results = shares(options.recipe)
         for row in results["shares"]:
             print(f"{row['label_share']:.0%} of the label: {row['mean']:.4f}  {row['values']}")
     else:
         results = seeds(options.recipe, options.photographs)
         for name, row in results["measures"].items():
             print(f"{name:32}{row['mean']:.4f} ± {row['standard_deviation']:.4f}")
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{options.experiment}.json"
+    path = RESULTS / options.recipe / f"{options.experiment}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def ablation() -> dict[str, Any]:
+def ablation(recipe: str) -> dict[str, Any]:
     """Fit each step of `ABLATION`; return the best validation accuracies."""
     settings = [
         "--fit.batch-size=256",
-        "--fit.validation-fraction=0.1",
+        f"--fit.validation-fraction={read_recipe(recipe).fit.validation_fraction}",
         f"--fit.epochs={ABLATION_EPOCHS}",
         f"--fit.patience={ABLATION_EPOCHS}",
     ]
     steps = []
-    for number, (added, more) in enumerate(tqdm(ABLATION, desc="ablation", unit="run")):
+    for number, (added, more) in enumerate(tqdm(ABLATION[recipe], desc="ablation", unit="run")):
         settings = [*settings, *more]
-        run_dir = RUNS / "ablation" / str(number)
-        train("fit", run_dir, teachers_of(FULL), *settings)
+        run_dir = RUNS / "ablation" / f"{recipe}-{number}"
+        train("fit", run_dir, teachers_of(recipe), *settings)
         history = Run(run_dir).read_history()
         accuracy = history[best_epoch(history)]["val_accuracy"]
         steps.append({"added": added, "validation_accuracy": accuracy})
@@ -110,7 +125,7 @@ def seeds(recipe: str, photographs: Path | None) -> dict[str, Any]:
     for seed in tqdm(SEEDS, desc="seeds", unit="run"):
         run_dir = RUNS / "seeds" / f"{recipe}-{seed}"
         teachers = teachers_of(recipe)
-        train("fit", run_dir, f"--config={RECIPES / recipe}.toml", f"--fit.seed={seed}", teachers)
+        train("fit", run_dir, config_of(recipe), f"--fit.seed={seed}", teachers)
         shown = [f"--photographs={photographs}"] if photographs else []
         train("evaluate", run_dir, teachers, *shown)
         scores.append(Run(run_dir).read_evaluation())
@@ -142,22 +157,31 @@ def seeds(recipe: str, photographs: Path | None) -> dict[str, Any]:
     }
 
 
-def shares() -> dict[str, Any]:
-    """Fit the full recipe without labels and as it is; return the best validation accuracies."""
-    config = f"--config={RECIPES / FULL}.toml"
-    as_it_is = read_settings(FitSettings, [config], "recipes").distillation or Distillation()
+def shares(recipe: str) -> dict[str, Any]:
+    """Fit the recipe without labels and as it is; return the validation accuracies."""
+    as_it_is = read_recipe(recipe)
     rows = []
-    for share in (0.0, as_it_is.label_share):
+    for share in (0.0, (as_it_is.distillation or Distillation()).label_share):
         values = []
         for seed in tqdm(SEEDS, desc=f"{share:.0%} of the label", unit="run"):
-            whole = RUNS / "seeds" / f"{FULL}-{seed}"
-            run_dir = whole if share else RUNS / "shares" / f"{share:.1f}-{seed}"
-            chosen = f"--distillation.label-share={share}"
-            train("fit", run_dir, config, f"--fit.seed={seed}", chosen, teachers_of(FULL))
+            whole = RUNS / "seeds" / f"{recipe}-{seed}"
+            run_dir = whole if share else RUNS / "shares" / f"{recipe}-{share:.1f}-{seed}"
+            chosen = [f"--distillation.label-share={share}", f"--fit.seed={seed}"]
+            train("fit", run_dir, config_of(recipe), *chosen, teachers_of(recipe))
             history = Run(run_dir).read_history()
-            values.append(history[best_epoch(history)]["val_accuracy"])
+            values.append(history[kept_epoch(history, as_it_is.fit)]["val_accuracy"])
         rows.append({"label_share": share, "mean": statistics.mean(values), "values": values})
     return {"seeds": list(SEEDS), "shares": rows}
+
+
+def config_of(recipe: str) -> str:
+    """Return the setting that names its file."""
+    return f"--config={RECIPES / recipe}.toml"
+
+
+def read_recipe(recipe: str) -> Recipe:
+    """Read its file."""
+    return read_settings(FitSettings, [config_of(recipe)], "recipes").recipe
 
 
 def teachers_of(recipe: str) -> str:

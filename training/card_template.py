@@ -78,7 +78,7 @@ signatures for LiteRT{int8_note}.
 {optimisation}, {batch_size} images a step, seed {seed}. {augmentation} {teachers}\
 {validation:.0%} of the training images are held out for validation ({stratified}, seed \
 {split_seed}). Training stops after {patience} epochs without a lower validation loss, at most \
-{most_epochs}; it took {epochs}, and the weights of epoch {best_epoch} were kept (validation \
+{most_epochs}; it took {epochs}, and the weights of epoch {kept_epoch} were kept (validation \
 accuracy {validation_accuracy:.4f}).
 
 ![Training curves](report/training_curves.png)
@@ -142,9 +142,9 @@ The photographs are from [clothing-dataset-small]\
 TEACHERS = """\
 The network learns from the answers of teachers, {labels:.0%} of the label mixed in: wide residual \
 networks of {parameters:,} parameters, each trained for up to {epochs} epochs on all but one of \
-{folds} folds of the training images. An image is answered by the one that has not learnt from it, \
-in {views} changed views, at temperature {temperature:g}. The teachers are right on {alone} of the \
-test images, and on {accuracy:.2%} by their mean answer. """
+{folds} folds of the training images{dealt}. An image is answered by the one that has not learnt \
+from it, in {views} changed views{turns}, at temperature {temperature:g}. {more}The teachers are \
+right on {alone} of the test images, and on {accuracy:.2%} by their mean answer. """
 
 ABLATION = """
 ### Ingredients

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -99,6 +99,17 @@ class FitSettings(_TaughtSettings):
     for them."""
     fresh: bool = False
     """Discard what the run folder holds and start again."""
+
+    @model_validator(mode="after")
+    def _no_teacher_has_seen_the_validation_images(self) -> "FitSettings":
+        fraction = self.distillation.teacher.validation_fraction if self.distillation else None
+        if fraction is None:
+            return self
+        if fraction < self.fit.validation_fraction:
+            raise ValueError("no less may be held out from the teachers than from the network")
+        if self.fit.stratify:
+            raise ValueError("stratified, what is held out from the teachers would be other images")
+        return self
 
     @property
     def recipe(self) -> Recipe:

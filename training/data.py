@@ -73,8 +73,15 @@ class FashionMnist:
         """Return the test images as the network takes them."""
         return Labelled(to_inputs(self.test_images), self.test_labels)
 
+    def training_images(self, fit: Fit) -> int:
+        """Return how many images are in the training part of a split."""
+        return len(self.train_labels) - math.ceil(len(self.train_labels) * fit.validation_fraction)
+
     def split(self, fit: Fit) -> tuple[Labelled, Labelled]:
         """Split the training images as a training asks for.
+
+        Unless stratified, of two splits with the same seed the one that holds out more holds out
+        what the other does, and its training part is the end of the other's.
 
         Returns:
             The training part and the validation part.

@@ -22,9 +22,22 @@ Chosen = npt.NDArray[np.int64]
 Answers = npt.NDArray[np.float16]
 
 
-def deal_folds(images: int, folds: int, seed: int) -> Chosen:
-    """Deal the images into folds of equal size; return the fold of each, (n,) in 0…folds-1."""
-    return np.random.default_rng((seed, folds)).permutation(images) % folds
+def deal_folds(images: int, folds: int, seed: int, deal: int = 0, spare: int = 0) -> Chosen:
+    """Deal images into folds of equal size.
+
+    Args:
+        images: how many, n.
+        folds: how many.
+        seed: of the draw.
+        deal: its number, if there are several.
+        spare: how many of the images, at the front, no teacher learns from. They are dealt by
+            themselves, so that they have no part in who learns from the others.
+
+    Returns:
+        The fold of each image, (n,) in 0…folds-1.
+    """
+    dealt = np.random.default_rng((seed, folds, deal)).permutation(images - spare)
+    return np.concatenate([np.arange(spare), dealt]) % folds
 
 
 def answer_views(

@@ -51,9 +51,9 @@ def run(settings: EvaluateSettings) -> None:
     scores["calibration"]["temperature"] = temperature
     if recipe.distillation:
         folder = settings.teachers_dir or finished_run.teachers
-        runs = [Teaching(folder, teacher).run for teacher in recipe.teachers]
-        scores["teachers"] = score_teachers(runs, validation, test, data)
-    draw_report(finished_run.report, model, test, probabilities, finished_run.read_history())
+        runs = [Teaching(folder, teacher, recipe.fit).run for teacher in recipe.teachers]
+        scores["teachers"] = score_teachers(runs, test, data)
+    draw_report(finished_run, model, test, probabilities)
     print("Measuring what the network does not know")
     detector = fit_detector(extract_features(model, training.images), training.labels)
     threshold = find_threshold(detector, extract_features(model, validation.images))
@@ -75,7 +75,7 @@ def run(settings: EvaluateSettings) -> None:
 
 
 def load_network(finished_run: Run, recipe: Recipe) -> Any:
-    """Return the network of the best checkpoint, in float32, whatever it was trained in."""
+    """Return the network of the checkpoint, in float32, whatever it was trained in."""
     if not recipe.fit.batch_normalization:
         model = build_network(recipe.network)
         model.load_weights(finished_run.checkpoint)
@@ -85,9 +85,7 @@ def load_network(finished_run: Run, recipe: Recipe) -> Any:
     return fold_normalization(normalized, recipe.network)
 
 
-def score_teachers(
-    runs: Sequence[Run], validation: Labelled, test: Labelled, data: FashionMnist
-) -> dict[str, Any]:
+def score_teachers(runs: Sequence[Run], test: Labelled, data: FashionMnist) -> dict[str, Any]:
     """Measure the teachers on the test images: the accuracy their student cannot be asked for.
 
     Raises:
@@ -100,7 +98,7 @@ def score_teachers(
         teacher = build_teacher(recipe.width)
         teacher.load_weights(run.checkpoint)
         if recipe.fit.calibrate:
-            calibrate(teacher, validation)
+            calibrate(teacher, data.split(recipe.fit)[1])
         parameters = teacher.count_params()
         answers.append(teacher.predict(test.images, batch_size=PREDICT_BATCH, verbose=0))
     return {

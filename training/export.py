@@ -129,8 +129,8 @@ def write_saved_model(model: Any, assessor: Assessor, folder: Path) -> None:
     """
     layers = keras.Model(*trace_layers(model))
     images = tf.TensorSpec((None, *INPUT_SHAPE), tf.float32, name=INPUT_NAME)
+    # Without `track`, which would keep all weights a second time: the signatures have them.
     archive = keras.export.ExportArchive()
-    archive.track(model)
     archive.add_endpoint(
         flatbuffers.PREDICTION_SIGNATURE,
         lambda images: {PROBABILITIES: model(images, training=False)},

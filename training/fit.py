@@ -17,8 +17,8 @@ from training.data import FashionMnist, Images, load_fashion_mnist
 from training.distillation import read_answers, soften
 from training.normalization import build_normalized
 from training.precision import dtype_policy
-from training.recipe import Distillation, Recipe
-from training.run import Row, Run, best_epoch
+from training.recipe import Distillation, Fit, Recipe
+from training.run import Row, Run, kept_epoch
 from training.teaching import Teaching, teach
 from training.trainer import train
 from training.views import make_views
@@ -56,7 +56,7 @@ def run(settings: FitSettings) -> None:
         build = build_normalized if fit.batch_normalization else build_network
         model = build(recipe.network, dtype_policy(fit.mixed_precision))
         train(model, batches, validation, training_run, fit)
-    _print_result(training_run.read_history())
+    _print_result(training_run.read_history(), fit)
 
 
 def taught_batches(
@@ -78,30 +78,34 @@ def taught_batches(
     Raises:
         RunError: the folder holds other teachers, or the training of one diverges.
     """
-    teachers = [Teaching(folder, teacher) for teacher in recipe.teachers]
+    teachers = [Teaching(folder, teacher, recipe.fit) for teacher in recipe.teachers]
     for teaching in teachers:
         teaching.run.begin(teaching.recipe, data)
     training, _ = data.split(recipe.fit)
-    images, views = len(training.labels), teachers[0].views
+    views = teachers[0].views
     if views.missing:
         make_views(views, training, recipe.augmentation, teachers[0].recipe.fit.seed)
     teach(teachers, data, teachers_at_once)
 
-    answered = [(teaching.answers, teaching.asked(images)) for teaching in teachers]
+    answered = [(teaching.answers, teaching.asked(data)) for teaching in teachers]
+    mirrors = recipe.augmentation.flip and distillation.mirror == "shown"
     labels = one_hot(training.labels) * np.float32(distillation.label_share)
 
     def lesson(epoch: int) -> tuple[Images, Targets]:
-        number = epoch % distillation.views
-        softened = soften(read_answers(number, answered), distillation.temperature)
-        return views.read(number), softened * np.float32(1 - distillation.label_share) + labels
+        times, number = divmod(epoch, distillation.views)
+        first = distillation.folds * (number % distillation.rounds)
+        answers = read_answers(number, answered[first : first + distillation.folds])
+        softened = soften(answers, distillation.temperature)
+        view = views.read(number)[:, :, :: -1 if mirrors and times % 2 else 1]
+        return view, softened * np.float32(1 - distillation.label_share) + labels
 
-    return ViewBatches(images, lesson, recipe.fit)
+    return ViewBatches(len(training.labels), lesson, recipe.fit)
 
 
-def _print_result(rows: list[Row]) -> None:
-    best = best_epoch(rows)
+def _print_result(rows: list[Row], fit: Fit) -> None:
+    kept = kept_epoch(rows, fit)
     print(
-        f"Best epoch {best + 1} of {len(rows)}: validation accuracy "
-        f"{rows[best]['val_accuracy']:.4f}, loss {rows[best]['val_loss']:.4f}. "
+        f"Kept epoch {kept + 1} of {len(rows)}: validation accuracy "
+        f"{rows[kept]['val_accuracy']:.4f}, loss {rows[kept]['val_loss']:.4f}. "
         "Next: python -m training evaluate"
     )

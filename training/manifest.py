@@ -11,7 +11,7 @@ from typing import Any
 
 from training.architecture import INPUT_NAME, INPUT_SHAPE, MODEL_NAME
 from training.data import CLASS_NAMES, GREY_LEVELS
-from training.run import Run, best_epoch
+from training.run import Run, kept_epoch
 
 FORMAT = 1
 MANIFEST = Path("assets.extra") / "manifest.json"
@@ -40,7 +40,7 @@ def describe(model: Any, finished_run: Run, version: int, scores: dict[str, Any]
     """
     recipe, data_set = finished_run.read_about()
     history = finished_run.read_history()
-    best = best_epoch(history)
+    kept = kept_epoch(history, recipe.fit)
     return {
         "format": FORMAT,
         "name": MODEL_NAME,
@@ -66,8 +66,8 @@ def describe(model: Any, finished_run: Run, version: int, scores: dict[str, Any]
             "configuration": recipe.model_dump(mode="json"),
             "seed": recipe.fit.seed,
             "epochs": len(history),
-            "best_epoch": best + 1,
-            "validation_accuracy": history[best]["val_accuracy"],
+            "kept_epoch": kept + 1,
+            "validation_accuracy": history[kept]["val_accuracy"],
         },
         "libraries": {
             "python": platform.python_version(),

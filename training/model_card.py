@@ -45,7 +45,7 @@ def render(manifest: dict[str, Any]) -> str:
         patience=fit["patience"],
         most_epochs=fit["epochs"],
         epochs=training["epochs"],
-        best_epoch=training["best_epoch"],
+        kept_epoch=training["kept_epoch"],
         validation_accuracy=training["validation_accuracy"],
         images=scores["test"]["images"],
         accuracy=scores["test"]["accuracy"],
@@ -100,7 +100,21 @@ def _teachers(distillation: dict[str, Any] | None, scores: dict[str, Any]) -> st
     """Return whom the network learnt from, a sentence or nothing."""
     if distillation is None:
         return ""
+    rounds, teacher = distillation["rounds"], distillation["teacher"]
+    more = ""
+    if distillation["mirror"] == "shown":
+        more = "A view that comes round again is shown as its mirror image. "
+    if held_out := teacher["validation_fraction"]:
+        more += (
+            f"{held_out:.0%} of the training images are held out from all teachers, who answer "
+            "those of them that the network learns from. "
+        )
+    if teacher["augmentation"]:
+        more += f"What the teachers learn from: {_augmentation(teacher['augmentation'])} "
     return TEACHERS.format(
+        dealt=f", which are dealt {rounds} times" if rounds > 1 else "",
+        turns=f" that the {rounds} sets of teachers take turns with" if rounds > 1 else "",
+        more=more,
         labels=distillation["label_share"],
         folds=distillation["folds"],
         epochs=distillation["teacher"]["fit"]["epochs"],

@@ -137,6 +137,12 @@ class Teacher(_Group):
     """Number of filters of its first maps; the last ones have four times as many."""
     fit: Fit = Fit()
     """Its training, but for the split: that is the network's own."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the training images held out from it, if more than from the network. Those in
+    between only the network learns from, and any teacher can answer."""
+    augmentation: Augmentation | None = None
+    """What is done to the images it learns from, anew every epoch, if it is not the views that it
+    learns from."""
 
 
 class Distillation(_Group):
@@ -151,9 +157,16 @@ class Distillation(_Group):
     folds: Annotated[int, Field(ge=2)] = 5
     """The training images are dealt into so many folds, and each has a teacher that learns from all
     other folds and answers this one: no teacher is asked about an image it was taught with."""
+    rounds: Count = 1
+    """The images are dealt so many times, for other teachers each time, and the views are answered
+    by the teachers of one round in turn."""
     views: Count = 16
     """Changed views of the training images, which the teachers' epochs take turns with, and the
     network's."""
+    mirror: Literal["asked", "shown"] = "asked"
+    """What is done with the mirror images of views, if flips are among the changes. asked: the
+    teachers answer them too, and the mean of both answers is learnt. shown: every second time that
+    a view comes round, the network is shown its mirror image, with the same answer."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """What the teachers' logits are divided by: the higher, the more their doubts count."""
     label_share: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -168,8 +181,20 @@ class TeacherRecipe(_Group):
     folds: Count
     fold: Annotated[int, Field(ge=0)]
     """The one it does not learn from."""
+    rounds: Count = 1
+    round: Annotated[int, Field(ge=0)] = 0
+    """The one its fold is of."""
     views: Count
+    mirror: Literal["asked", "shown"] = "asked"
     augmentation: Augmentation
+    """Of the views."""
+    own_augmentation: Augmentation | None = None
+    """Of what it learns from, if it is not the views."""
+
+    @property
+    def number(self) -> int:
+        """Its number among all teachers."""
+        return self.round * self.folds + self.fold
 
 
 class Recipe(_Group):
@@ -182,21 +207,27 @@ class Recipe(_Group):
 
     @property
     def teachers(self) -> tuple[TeacherRecipe, ...]:
-        """The recipes of the teachers, one of each fold."""
+        """The recipes of the teachers, one of each fold of each round."""
         if self.distillation is None:
             return ()
-        teacher = self.distillation.teacher
+        distillation, teacher = self.distillation, self.distillation.teacher
         # Of the same split: no teacher has seen the images that the network is validated with.
-        split = {"split_seed", "validation_fraction", "stratify"}
-        fit = teacher.fit.model_copy(update=self.fit.model_dump(include=split))
+        split = self.fit.model_dump(include={"split_seed", "validation_fraction", "stratify"})
+        if teacher.validation_fraction is not None:
+            split["validation_fraction"] = teacher.validation_fraction
         return tuple(
             TeacherRecipe(
                 width=teacher.width,
-                fit=fit,
-                folds=self.distillation.folds,
+                fit=teacher.fit.model_copy(update=split),
+                folds=distillation.folds,
                 fold=fold,
-                views=self.distillation.views,
+                rounds=distillation.rounds,
+                round=number,
+                views=distillation.views,
+                mirror=distillation.mirror,
                 augmentation=self.augmentation,
+                own_augmentation=teacher.augmentation,
             )
-            for fold in range(self.distillation.folds)
+            for number in range(distillation.rounds)
+            for fold in range(distillation.folds)
         )

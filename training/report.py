@@ -1,6 +1,5 @@
 """The pictures of the report."""
 
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 
 from training.architecture import trace_layers
 from training.data import CLASS_NAMES, Inputs, Labelled, Labels
-from training.run import Row, best_epoch
+from training.run import Row, Run, kept_epoch
 
 MISTAKES_SHOWN = 24
 RELIABILITY_BINS = 15
@@ -40,29 +39,25 @@ STYLE: dict[Any, Any] = {
 Floats = npt.NDArray[np.float32]
 
 
-def draw_report(
-    folder: Path,
-    model: Any,
-    test: Labelled,
-    probabilities: Floats,
-    history: list[Row],
-) -> None:
+def draw_report(finished_run: Run, model: Any, test: Labelled, probabilities: Floats) -> None:
     """Draw every picture of the report.
 
     Args:
-        folder: where the PNGs go.
+        finished_run: of the network; the PNGs go where its report is.
         model: the Keras model that gave the probabilities.
         test: images (n, 28, 28, 1) float32 in [0, 1] and labels (n,) uint8 in 0…9.
         probabilities: (n, 10) float32.
-        history: the epochs of the training.
     """
     images, labels = test
+    recipe, _ = finished_run.read_about()
+    history, folder = finished_run.read_history(), finished_run.report
+    kept = kept_epoch(history, recipe.fit)
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(STYLE):
         figures = {
             "confusion_matrix": draw_confusion_matrix(labels, probabilities.argmax(axis=1)),
             "reliability": draw_reliability(labels, probabilities),
-            "training_curves": draw_training_curves(history),
+            "training_curves": draw_training_curves(history, kept),
             "surest_mistakes": draw_surest_mistakes(images, labels, probabilities),
             "feature_maps": draw_feature_maps(model, images[:1], CLASS_NAMES[labels[0]]),
         }
@@ -117,10 +112,9 @@ def draw_confusion_matrix(labels: Labels, predicted: npt.NDArray[np.int64]) -> F
     return figure
 
 
-def draw_training_curves(history: list[Row]) -> Figure:
-    """Draw loss and accuracy by epoch, and mark the epoch that was kept."""
+def draw_training_curves(history: list[Row], kept: int) -> Figure:
+    """Draw loss and accuracy by epoch, and mark the one that was kept, counted from 0."""
     epochs = range(1, len(history) + 1)
-    best = best_epoch(history) + 1
     figure = Figure(figsize=(8.4, 3.4), layout="constrained")
     for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for key, name, colour in (
@@ -129,7 +123,9 @@ def draw_training_curves(history: list[Row]) -> Figure:
         ):
             values = [row[key] for row in history]
             axes.plot(epochs, values, marker="o", markersize=3.5, color=colour, label=name)
-        axes.axvline(best, color=INK, linewidth=0.8, linestyle=":", label=f"kept: epoch {best}")
+        axes.axvline(
+            kept + 1, color=INK, linewidth=0.8, linestyle=":", label=f"kept: epoch {kept + 1}"
+        )
         axes.set(title=measure.capitalize(), xlabel="epoch", xticks=epochs)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)

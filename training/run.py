@@ -26,7 +26,7 @@ class Run:
 
     @property
     def checkpoint(self) -> Path:
-        """The model of the epoch with the lowest validation loss."""
+        """The model of the epoch that is kept: see `kept_epoch`."""
         return self.folder / "best.keras"
 
     @property
@@ -180,6 +180,11 @@ class Run:
 def best_epoch(rows: list[Row]) -> int:
     """Find the first epoch of the lowest validation loss, counted from 0."""
     return min(range(len(rows)), key=lambda epoch: rows[epoch]["val_loss"])
+
+
+def kept_epoch(rows: list[Row], fit: Fit) -> int:
+    """Find the epoch whose weights are kept, counted from 0."""
+    return len(rows) - 1 if fit.keep == "last" else best_epoch(rows)
 
 
 def epochs_waited(rows: list[Row]) -> int:

@@ -12,12 +12,12 @@ import keras
 import numpy as np
 
 from training.backend import make_deterministic, share_accelerator
-from training.batches import Targets, ViewBatches, one_hot
+from training.batches import Batches, LabelledBatches, Targets, ViewBatches, one_hot
 from training.calibration import calibrate
 from training.data import FashionMnist, Images, Labelled
 from training.distillation import Chosen, answer_views, deal_folds
 from training.precision import dtype_policy
-from training.recipe import Fit, TeacherRecipe
+from training.recipe import Fit, Recipe, TeacherRecipe
 from training.run import Run
 from training.teacher import build_teacher
 from training.trainer import train
@@ -30,33 +30,39 @@ class Teaching:
 
     folder: Path
     recipe: TeacherRecipe
+    network_fit: Fit
+    """The training of the network that learns from it."""
 
     @property
     def run(self) -> Run:
         """The teacher's training."""
-        return Run(self.folder / str(self.recipe.fold))
+        return Run(self.folder / str(self.recipe.number))
 
     @property
     def views(self) -> ArrayFiles:
         """All views of the training images."""
-        return ArrayFiles(self.folder / "views", self.recipe.views)
+        return ArrayFiles(self.folder / "views", range(self.recipe.views))
 
     @property
     def answers(self) -> ArrayFiles:
-        """What the teacher answers to the views of its fold."""
-        return ArrayFiles(self.run.folder / "answers", self.recipe.views)
+        """What the teacher answers to its fold of the views that its round answers."""
+        numbers = range(self.recipe.round, self.recipe.views, self.recipe.rounds)
+        return ArrayFiles(self.run.folder / "answers", numbers)
 
-    def asked(self, images: int) -> Chosen:
-        """Return the numbers of the images, among so many, that are in its fold."""
-        return np.flatnonzero(self._folds(images) == self.recipe.fold)
+    def asked(self, data: FashionMnist) -> Chosen:
+        """Return the numbers, among the network's training images, of those in its fold."""
+        folds, _ = self._folds(data)
+        return np.flatnonzero(folds == self.recipe.fold)
 
-    def taught(self, images: int) -> Chosen:
-        """Return the numbers of the images that it learns from: all others."""
-        return np.flatnonzero(self._folds(images) != self.recipe.fold)
+    def taught(self, data: FashionMnist) -> Chosen:
+        """Return the numbers, among the network's training images, of those it learns from."""
+        folds, spare = self._folds(data)
+        return spare + np.flatnonzero(folds[spare:] != self.recipe.fold)
 
-    def _folds(self, images: int) -> Chosen:
-        recipe = self.recipe
-        return deal_folds(images, recipe.folds, recipe.fit.seed)
+    def _folds(self, data: FashionMnist) -> tuple[Chosen, int]:
+        recipe, images = self.recipe, data.training_images(self.network_fit)
+        spare = images - data.training_images(recipe.fit)
+        return deal_folds(images, recipe.folds, recipe.fit.seed, recipe.round, spare), spare
 
 
 def teach(teachers: Sequence[Teaching], data: FashionMnist, at_once: int = 1) -> None:
@@ -84,25 +90,34 @@ def teach(teachers: Sequence[Teaching], data: FashionMnist, at_once: int = 1) ->
 
 def _teach(data: FashionMnist, teaching: Teaching, side_by_side: bool = False) -> None:
     recipe = teaching.recipe
-    training, validation = data.split(recipe.fit)
-    images = len(training.labels)
-    taught, asked = teaching.taught(images), teaching.asked(images)
-    targets = one_hot(training.labels[taught])
+    _, validation = data.split(recipe.fit)
+    # With seeds of their own, for the order of the images as for the first weights, the teachers
+    # differ in what they get wrong.
+    fit = recipe.fit.model_copy(update={"seed": recipe.fit.seed + recipe.number})
+    run = teaching.run
+    if side_by_side:
+        run = replace(run, name=f"Teacher {recipe.number}")
+    teacher = _trained(run, recipe.width, fit, _lessons(data, teaching, fit), validation)
+    mirrored = recipe.augmentation.flip and recipe.mirror == "asked"
+    answer_views(teaching.answers, teaching.views, teacher, teaching.asked(data), mirrored)
+
+
+def _lessons(data: FashionMnist, teaching: Teaching, fit: Fit) -> Batches:
+    recipe, taught = teaching.recipe, teaching.taught(data)
+    training, _ = data.split(teaching.network_fit)
+    labels = training.labels[taught]
+    if recipe.own_augmentation:
+        own = Recipe(fit=fit, augmentation=recipe.own_augmentation)
+        return LabelledBatches(Labelled(training.images[taught], labels), own)
+    targets = one_hot(labels)
 
     def lesson(epoch: int) -> tuple[Images, Targets]:
         return teaching.views.read(epoch % recipe.views)[taught], targets
 
-    # With seeds of their own, for the order of the images as for the first weights, the teachers
-    # differ in what they get wrong.
-    fit = recipe.fit.model_copy(update={"seed": recipe.fit.seed + recipe.fold})
-    run = teaching.run
-    if side_by_side:
-        run = replace(run, name=f"Teacher {recipe.fold}")
-    teacher = _trained(run, recipe.width, fit, ViewBatches(len(taught), lesson, fit), validation)
-    answer_views(teaching.answers, teaching.views, teacher, asked, recipe.augmentation.flip)
+    return ViewBatches(len(taught), lesson, fit)
 
 
-def _trained(run: Run, width: int, fit: Fit, batches: ViewBatches, validation: Labelled) -> Any:
+def _trained(run: Run, width: int, fit: Fit, batches: Batches, validation: Labelled) -> Any:
     """Return the teacher of a run, trained as far as it is not yet."""
     keras.utils.set_random_seed(fit.seed)
     teacher = build_teacher(width, dtype_policy(fit.mixed_precision))

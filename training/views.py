@@ -5,7 +5,7 @@ Distillation: A Good Teacher Is Patient and Consistent, https://arxiv.org/abs/21
 """
 
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -23,15 +23,15 @@ CHANGED_AT_ONCE = 500
 
 
 class ArrayFiles:
-    """Numbered arrays in a folder, a file each."""
+    """Arrays of these numbers in a folder, a file each."""
 
-    def __init__(self, folder: Path, count: int) -> None:
-        self._paths = [folder / f"{number:03}.npy" for number in range(count)]
+    def __init__(self, folder: Path, numbers: Iterable[int]) -> None:
+        self._paths = {number: folder / f"{number:03}.npy" for number in numbers}
 
     @property
     def missing(self) -> list[int]:
         """The numbers of those that are yet to be made."""
-        return [number for number, path in enumerate(self._paths) if not path.exists()]
+        return [number for number, path in self._paths.items() if not path.exists()]
 
     def read(self, number: int) -> Any:
         """Read one array."""

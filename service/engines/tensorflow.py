@@ -46,5 +46,6 @@ class TensorFlowEngine:
         return {name: output.numpy() for name, output in outputs.items()}
 
     def weights(self, layer: str) -> Weights:
-        values = {variable.name.removesuffix(":0"): variable for variable in self._model.variables}
+        variables = self._feature_maps.variables
+        values = {variable.name.removesuffix(":0"): variable for variable in variables}
         return Weights(values[f"{layer}/kernel"].numpy(), values[f"{layer}/bias"].numpy())

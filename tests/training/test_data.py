@@ -197,6 +197,17 @@ def test_the_split_is_that_of_scikit_learn_and_stratified_only_if_asked() -> Non
     assert np.abs(np.bincount(validation.labels) - wanted * 0.8).max() > 1
 
 
+def test_a_larger_validation_part_holds_the_smaller_one() -> None:
+    loaded = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
+    less, more = Fit(validation_fraction=0.05), Fit(validation_fraction=0.3)
+    training, validation = loaded.split(less)
+    taught, held_out = loaded.split(more)
+    np.testing.assert_array_equal(held_out.images[: len(validation.images)], validation.images)
+    np.testing.assert_array_equal(training.images[-len(taught.images) :], taught.images)
+    for fit, part in ((less, training), (more, taught)):
+        assert loaded.training_images(fit) == len(part.labels)
+
+
 def test_a_split_that_leaves_a_part_empty_is_one_sentence() -> None:
     loaded = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
     with pytest.raises(DataError, match="cannot be split"):

@@ -23,7 +23,7 @@ class Teacher:
 
 @pytest.fixture
 def views(tmp_path: Path) -> ArrayFiles:
-    views = ArrayFiles(tmp_path / "views", 3)
+    views = ArrayFiles(tmp_path / "views", range(3))
     generator = np.random.default_rng(0)
     for number in range(3):
         views.write(number, generator.integers(256, size=(50, 28, 28), dtype=np.uint8))
@@ -41,10 +41,19 @@ def test_each_image_is_in_one_fold_and_the_folds_are_of_equal_size() -> None:
     assert not np.array_equal(folds, deal_folds(53, 5, seed=2))
 
 
+def test_every_deal_is_another_one_and_the_spare_images_are_dealt_apart() -> None:
+    folds = deal_folds(53, 5, seed=1)
+    np.testing.assert_array_equal(folds, deal_folds(53, 5, seed=1, deal=0))
+    assert not np.array_equal(folds, deal_folds(53, 5, seed=1, deal=1))
+    with_spare = deal_folds(60, 5, seed=1, spare=7)
+    np.testing.assert_array_equal(with_spare[7:], folds)
+    assert sorted(np.bincount(with_spare[:7])) == [1, 1, 1, 2, 2]
+
+
 def test_a_teacher_is_asked_about_the_images_of_its_fold_alone(
     views: ArrayFiles, tmp_path: Path
 ) -> None:
-    answers, asked = ArrayFiles(tmp_path / "answers", 3), np.array([3, 20, 21, 49])
+    answers, asked = ArrayFiles(tmp_path / "answers", range(3)), np.array([3, 20, 21, 49])
     teacher = Teacher()
     answer_views(answers, views, teacher, asked, mirrored=False)
     assert answers.missing == []
@@ -61,7 +70,7 @@ def test_the_answers_to_all_folds_come_in_the_order_of_the_images(
     folds = deal_folds(50, 2, seed=0)
     answered = []
     for fold in range(2):
-        answers, asked = ArrayFiles(tmp_path / str(fold), 3), np.flatnonzero(folds == fold)
+        answers, asked = ArrayFiles(tmp_path / str(fold), range(3)), np.flatnonzero(folds == fold)
         answer_views(answers, views, Teacher(), asked, mirrored=False)
         answered.append((answers, asked))
     expected = Teacher().predict_on_batch(to_inputs(views.read(2)))
@@ -72,7 +81,7 @@ def test_the_answers_to_all_folds_come_in_the_order_of_the_images(
 def test_what_is_said_of_an_image_and_of_its_mirror_image_is_averaged(
     views: ArrayFiles, tmp_path: Path
 ) -> None:
-    answers = ArrayFiles(tmp_path / "answers", 1)
+    answers = ArrayFiles(tmp_path / "answers", range(1))
     answer_views(answers, views, Teacher(), np.arange(50), mirrored=True)
     images = to_inputs(views.read(0))
     both = [Teacher().predict_on_batch(shown) for shown in (images, images[:, :, ::-1])]
@@ -82,7 +91,7 @@ def test_what_is_said_of_an_image_and_of_its_mirror_image_is_averaged(
 def test_only_views_that_are_not_answered_are_asked_about(
     views: ArrayFiles, tmp_path: Path
 ) -> None:
-    answers, asked = ArrayFiles(tmp_path / "answers", 3), np.arange(50)
+    answers, asked = ArrayFiles(tmp_path / "answers", range(3)), np.arange(50)
     answer_views(answers, views, Teacher(), asked, mirrored=False)
     before = answers.read(1)
     (tmp_path / "answers" / "001.npy").unlink()

@@ -121,13 +121,19 @@ def test_the_manifest_lists_every_file_with_its_digest(
     assert not (tiny.version_dir / "assets").exists()
 
 
+def test_the_saved_model_holds_each_weight_once(tiny: Published, manifest: dict[str, Any]) -> None:
+    [data] = (tiny.version_dir / "variables").glob("variables.data-*")
+    weights = 4 * manifest["parameters"]["total"]
+    assert weights < data.stat().st_size < 1.5 * weights
+
+
 def test_the_manifest_says_what_the_run_was(
     tiny: Published, manifest: dict[str, Any], model: Any
 ) -> None:
     assert (manifest["format"], manifest["name"], manifest["version"]) == (1, "fashion_mnist", 1)
     history = Run(tiny.run_dir).read_history()
     training = manifest["training"]
-    best = training["best_epoch"] - 1
+    best = training["kept_epoch"] - 1
     assert training["epochs"] == len(history) == 3
     assert history[best]["val_loss"] == min(row["val_loss"] for row in history)
     assert training["validation_accuracy"] == history[best]["val_accuracy"]

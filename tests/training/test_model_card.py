@@ -34,7 +34,7 @@ def test_every_figure_is_that_of_the_manifest(card: str, manifest: dict[str, Any
         assert f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} |" in card
     assert f"{manifest['parameters']['total']:,} parameters" in card
     assert f"loss {scores['test']['loss']:.4f}" in card
-    assert f"the weights of epoch {manifest['training']['best_epoch']} were kept" in card
+    assert f"the weights of epoch {manifest['training']['kept_epoch']} were kept" in card
     for name, version in manifest["libraries"].items():
         assert f"- {name} {version}" in card
 
@@ -66,7 +66,9 @@ def test_the_procedure_names_every_ingredient_that_was_used(
     recipe["fit"] |= {"weight_decay": 0.02, "schedule": "cosine", "label_smoothing": 0.05}
     recipe["fit"] |= {"calibrate": True, "batch_normalization": True}
     recipe["augmentation"] = {"flip": True, "shift": 1, "erase": 0.3, "photo_share": 0.4}
-    recipe["distillation"] = {"folds": 2, "teacher": {"fit": {"epochs": 18}}}
+    teacher: dict[str, Any] = {"fit": {"epochs": 18}}
+    teacher |= {"validation_fraction": None, "augmentation": None}
+    recipe["distillation"] = {"folds": 2, "rounds": 1, "mirror": "asked", "teacher": teacher}
     recipe["distillation"] |= {"views": 16, "temperature": 2.0, "label_share": 0.25}
     changed["scores"]["teachers"] = {
         "parameters": 1_234_567,
@@ -87,5 +89,15 @@ def test_the_procedure_names_every_ingredient_that_was_used(
         "right on 94.75%, 94.25% of the test images, and on 95.00% by their mean answer",
         "calibrated with temperature 0.750",
         "look like photographs after preparation",
+    ):
+        assert phrase in rendered
+    teacher |= {"validation_fraction": 0.1, "augmentation": recipe["augmentation"]}
+    recipe["distillation"] |= {"rounds": 3, "mirror": "shown", "teacher": teacher}
+    rendered = render(changed)
+    for phrase in (
+        "2 folds of the training images, which are dealt 3 times. An image",
+        "in 16 changed views that the 3 sets of teachers take turns with, at temperature 2.",
+        "A view that comes round again is shown as its mirror image. 10% of the training images",
+        "who answer those of them that the network learns from. What the teachers learn from",
     ):
         assert phrase in rendered

@@ -7,7 +7,7 @@ from tests.training.conftest import IDX_FOLDER, TINY_DATA, Published
 from training.__main__ import EXIT_FAILED, main
 from training.errors import RunError
 from training.recipe import Fit
-from training.run import Run, best_epoch, epochs_waited
+from training.run import Run, best_epoch, epochs_waited, kept_epoch
 
 ROWS = [{"loss": 1.0, "val_loss": value} for value in (0.9, 0.3, 0.1 + 0.2, 0.3, 0.5)]
 
@@ -33,6 +33,8 @@ def test_the_history_is_read_as_exactly_as_it_was_written(tmp_path: Path) -> Non
 
 def test_the_best_epoch_is_the_first_of_the_lowest_validation_loss() -> None:
     assert best_epoch(ROWS) == 1
+    assert kept_epoch(ROWS, Fit()) == 1
+    assert kept_epoch(ROWS, Fit(keep="last")) == len(ROWS) - 1 != 1
     assert epochs_waited(ROWS) == 3
 
 

@@ -48,14 +48,14 @@ def test_teachers_learn_other_folds_and_the_network_their_answers_and_the_label(
 
     labels = one_hot(data.split(RECIPE.fit)[0].labels)
     folds = deal_folds(len(labels), 2, seed=42)
-    view = to_inputs(ArrayFiles(tmp_path / "views", 2).read(0))
+    view = to_inputs(ArrayFiles(tmp_path / "views", range(2)).read(0))
     logits = np.empty((len(labels), 10), np.float16)
     for fold, learnt in enumerate(taught):
         others = folds != fold
         assert learnt.keys() == {image.tobytes() for image in view[others]}
         for image, label in zip(view[others], labels[others], strict=True):
             np.testing.assert_array_equal(learnt[image.tobytes()], label)
-        logits[~others] = ArrayFiles(tmp_path / str(fold) / "answers", 2).read(0)
+        logits[~others] = ArrayFiles(tmp_path / str(fold) / "answers", range(2)).read(0)
 
     learnt = read_epoch(batches)
     for image, answer, label in zip(view, soften(logits, temperature=1.0), labels, strict=True):
@@ -71,14 +71,14 @@ def test_a_teacher_answers_as_sure_as_the_validation_images_allow(
     distillation = DISTILLATION.model_copy(update={"teacher": of_teacher})
     recipe = RECIPE.model_copy(update={"distillation": distillation})
     taught_batches(tmp_path, recipe, distillation, data)
-    [first, _] = [Teaching(tmp_path, teacher) for teacher in recipe.teachers]
-    training_images, validation = data.split(recipe.fit)
+    [first, _] = [Teaching(tmp_path, teacher, recipe.fit) for teacher in recipe.teachers]
+    _, validation = data.split(recipe.fit)
     teacher = build_teacher(width=1)
     teacher.load_weights(first.run.checkpoint)
     temperature = find_temperature(teacher.predict(validation.images), validation.labels)
     assert abs(temperature - 1) > 0.01, "the temperature must change something"
 
-    asked = first.asked(len(training_images.labels))
+    asked = first.asked(data)
     view = to_inputs(first.views.read(1)[asked])
     both = [teacher.predict(shown) for shown in (view, view[:, :, ::-1])]
     expected = np.mean([soften(np.log(each), temperature) for each in both], axis=0)
@@ -103,3 +103,60 @@ def test_the_teachers_are_validated_with_what_the_network_is_validated_with() ->
         split = (teacher.fit.validation_fraction, teacher.fit.split_seed, teacher.fit.stratify)
         assert split == (0.3, 7, True)
         assert teacher.fit.epochs == 1
+
+
+def test_the_rounds_answer_the_views_in_turn(data: FashionMnist, tmp_path: Path) -> None:
+    distillation = DISTILLATION.model_copy(update={"rounds": 2, "views": 3, "mirror": "shown"})
+    recipe = RECIPE.model_copy(update={"distillation": distillation})
+    batches = taught_batches(tmp_path, recipe, distillation, data)
+    teachers = [Teaching(tmp_path, teacher, recipe.fit) for teacher in recipe.teachers]
+    assert [teacher.recipe.number for teacher in teachers] == [0, 1, 2, 3]
+    labels = one_hot(data.split(recipe.fit)[0].labels)
+    for number, teacher in enumerate(teachers):
+        answers = [path.name for path in sorted((tmp_path / f"{number}/answers").iterdir())]
+        assert answers == (["000.npy", "002.npy"] if number < 2 else ["001.npy"])
+        assert set(teacher.asked(data)).isdisjoint(teacher.taught(data))
+    for epoch in range(6):
+        view = epoch % 3
+        batches.shuffle(epoch)
+        learnt = read_epoch(batches)
+        first = 2 * (view % 2)
+        for teacher in teachers[first : first + 2]:
+            asked = teacher.asked(data)
+            images = to_inputs(teacher.views.read(view)[asked])
+            if epoch >= 3:  # each is shown for the second time, by its mirror image
+                images = images[:, :, ::-1]
+            expected = 0.75 * soften(teacher.answers.read(view), 1.0) + 0.25 * labels[asked]
+            for image, target in zip(images, expected, strict=True):
+                np.testing.assert_allclose(learnt[image.tobytes()], target, rtol=1e-5)
+
+
+def test_images_held_out_from_the_teachers_alone_are_answered_and_learnt(
+    data: FashionMnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit, changes = Fit(validation_fraction=0.1), Augmentation(photo_share=0.5)
+    teacher = DISTILLATION.teacher.model_copy(
+        update={"validation_fraction": 0.3, "augmentation": changes}
+    )
+    distillation = DISTILLATION.model_copy(update={"teacher": teacher})
+    recipe = Recipe(fit=fit, distillation=distillation)
+    shown = []
+    monkeypatch.setattr(teaching, "train", lambda _, batches, *rest: shown.append((batches, rest)))
+    batches = taught_batches(tmp_path, recipe, distillation, data)
+
+    images = to_inputs(data.train_images)
+    training, validation = data.split(fit)
+    taught, held_out = data.split(Fit(validation_fraction=0.3))
+    learnt = read_epoch(batches).keys()
+    assert learnt == {image.tobytes() for image in training.images}
+    assert len(learnt) > len(taught.labels)
+    originals = {image.tobytes() for image in images}
+    for number, (lessons, rest) in enumerate(shown):
+        np.testing.assert_array_equal(rest[0].images, held_out.images)
+        seen = read_epoch(lessons).keys()
+        of_others = deal_folds(len(taught.labels), 2, seed=42) != number
+        assert len(seen) == of_others.sum()
+        whole = seen & originals
+        assert whole <= {image.tobytes() for image in taught.images[of_others]}
+        assert 0.4 < len(whole) / len(seen) < 0.6, "half are changed as the teachers are to see it"
+    assert len(validation.labels) < len(held_out.labels)

@@ -21,14 +21,14 @@ def training() -> Labelled:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, training: Labelled) -> Path:
     folder = tmp_path_factory.mktemp("views")
-    make_views(ArrayFiles(folder, 3), training, CHANGES, seed=1)
+    make_views(ArrayFiles(folder, range(3)), training, CHANGES, seed=1)
     return folder
 
 
 def test_every_view_has_every_image_in_its_place_and_changed(
     folder: Path, training: Labelled
 ) -> None:
-    views = ArrayFiles(folder, 3)
+    views = ArrayFiles(folder, range(3))
     assert views.missing == []
     originals = np.rint(training.images[..., 0] * 255).astype(np.uint8)
     for number in range(3):
@@ -45,20 +45,20 @@ def test_every_view_has_every_image_in_its_place_and_changed(
 def test_only_views_that_are_missing_are_made_and_come_out_the_same(
     folder: Path, tmp_path: Path, training: Labelled
 ) -> None:
-    views = ArrayFiles(tmp_path, 3)
+    views = ArrayFiles(tmp_path, range(3))
     kept = np.zeros(training.images.shape[:3], np.uint8)
     views.write(0, kept)
     views.write(2, kept)
     assert views.missing == [1]
     make_views(views, training, CHANGES, seed=1)
-    np.testing.assert_array_equal(views.read(1), ArrayFiles(folder, 3).read(1))
+    np.testing.assert_array_equal(views.read(1), ArrayFiles(folder, range(3)).read(1))
     np.testing.assert_array_equal(views.read(0), kept)
 
 
 def test_the_epochs_take_turns_with_the_views_in_an_order_of_their_own(
     folder: Path, training: Labelled
 ) -> None:
-    views, labels = ArrayFiles(folder, 3), one_hot(training.labels)
+    views, labels = ArrayFiles(folder, range(3)), one_hot(training.labels)
 
     def lesson(epoch: int) -> tuple[Any, Any]:
         return views.read(epoch % 3), labels * (epoch % 3 + 1)
