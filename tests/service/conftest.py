@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -31,13 +32,14 @@ from service.settings import EngineChoice, Settings
 from tests.conftest import ROOT
 
 ARTIFACTS = ROOT / "artifacts" / "fashion_mnist"
+DEFAULT_VERSION = str(published_versions(ARTIFACTS)[0])
 ENGINES: list[EngineChoice] = ["litert", "tensorflow"]
 STARTUP_SECONDS = 60
 
 
 @pytest.fixture(scope="session")
 def artifact() -> Artifact:
-    return verify(ARTIFACTS / str(published_versions(ARTIFACTS)[0]))
+    return verify(ARTIFACTS / DEFAULT_VERSION)
 
 
 @pytest.fixture(scope="session", params=ENGINES)
@@ -164,10 +166,18 @@ def service_command(*arguments: str) -> Sequence[str]:
 
 @pytest.fixture
 def copied_artifacts(tmp_path: Path) -> Path:
-    """A copy of the shipped model that a test may damage."""
+    """A copy of the default model alone, as version 1, that a test may damage."""
     copy = tmp_path / "fashion_mnist"
-    shutil.copytree(ARTIFACTS, copy)
+    shutil.copytree(ARTIFACTS / DEFAULT_VERSION, copy / "1")
+    edit_manifest(copy / "1", lambda manifest: manifest.update(version=1))
     return copy
+
+
+def edit_manifest(version: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    path = version / MANIFEST
+    manifest = json.loads(path.read_text())
+    edit(manifest)
+    path.write_text(json.dumps(manifest))
 
 
 def publish(root: Path, version: int, *, good: bool = True) -> None:
@@ -178,9 +188,7 @@ def publish(root: Path, version: int, *, good: bool = True) -> None:
     source = root / str(published_versions(root)[-1])
     aside = root / f".{version}.tmp"
     shutil.copytree(source, aside)
-    manifest = json.loads((aside / MANIFEST).read_text())
-    manifest["version"] = version
-    (aside / MANIFEST).write_text(json.dumps(manifest))
+    edit_manifest(aside, lambda manifest: manifest.update(version=version))
     if not good:
         (aside / FLATBUFFER).write_bytes(b"")
     aside.rename(root / str(version))

@@ -1,11 +1,9 @@
 """A directory is served only if it is exactly what was published."""
 
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,14 +16,7 @@ from service.artifact import (
     verify,
 )
 from service.errors import ArtifactError
-from tests.service.conftest import ARTIFACTS
-
-
-def edit_manifest(version: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    path = version / MANIFEST
-    manifest = json.loads(path.read_text())
-    edit(manifest)
-    path.write_text(json.dumps(manifest))
+from tests.service.conftest import ARTIFACTS, edit_manifest
 
 
 def append_a_byte(version: Path) -> None:

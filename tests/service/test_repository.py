@@ -19,8 +19,8 @@ from service.errors import (
 from service.repository import Repository
 from service.setting_types import VersionPolicy
 from service.sources import Directory
-from tests.service.conftest import publish, samples_of, withdraw
-from tests.service.test_artifact import append_a_byte, edit_manifest
+from tests.service.conftest import edit_manifest, publish, samples_of, withdraw
+from tests.service.test_artifact import append_a_byte
 
 
 def opened(root: Path, policy: VersionPolicy = "latest", **labels: int) -> Repository:

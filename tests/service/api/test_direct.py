@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from service.api.direct import DirectRoute
 from service.app import create_app
 from service.settings import Settings
-from tests.service.conftest import ARTIFACTS, samples_of, serve
+from tests.service.conftest import ARTIFACTS, DEFAULT_VERSION, samples_of, serve
 
 OUTSIDE = {"Forwarded": "for=192.0.2.1"}
 """What has this header is not answered before the application."""
@@ -67,7 +67,7 @@ V1, V2 = "/v1/models/fashion_mnist", "/v2/models/fashion_mnist"
         ("/predict", "/predict", {"content": b"x", "headers": {"X-Request-Timeout": "-"}}, 400),
         (f"{V1}:predict", "/v1/models/{name}:predict", {"content": ONE}, 200),
         (
-            f"{V1}/versions/1:predict",
+            f"{V1}/versions/{DEFAULT_VERSION}:predict",
             "/v1/models/{name}/versions/{version}:predict",
             {"content": ONE},
             200,
@@ -82,7 +82,7 @@ V1, V2 = "/v1/models/fashion_mnist", "/v2/models/fashion_mnist"
         (f"{V1}:predict", "/v1/models/{name}:predict", {"content": b"{"}, 400),
         (f"{V2}/infer", "/v2/models/{name}/infer", {"content": TENSOR}, 200),
         (
-            f"{V2}/versions/1/infer",
+            f"{V2}/versions/{DEFAULT_VERSION}/infer",
             "/v2/models/{name}/versions/{version}/infer",
             {"content": TENSOR},
             200,

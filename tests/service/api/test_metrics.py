@@ -9,7 +9,7 @@ import pytest
 
 from service.settings import Settings
 from tests.conftest import DATA
-from tests.service.conftest import ARTIFACTS, publish, samples_of, serve, wait_for
+from tests.service.conftest import ARTIFACTS, DEFAULT_VERSION, publish, samples_of, serve, wait_for
 
 PHASES = ("receive", "queue", "decode", "prepare", "infer", "encode")
 V1 = "/v1/models/fashion_mnist:predict"
@@ -63,7 +63,10 @@ def test_all_protocols_over_http_are_counted_alike(
     predicted = [n for n in after if n.startswith("fashion_mnist_predicted_total")]
     assert len(predicted) == 10
     assert sum(after[name] - before[name] for name in predicted) == 6
-    assert after['fashion_mnist_predicted_total{label="Ankle boot",version="1"}'] == 1
+    assert (
+        after[f'fashion_mnist_predicted_total{{label="Ankle boot",version="{DEFAULT_VERSION}"}}']
+        == 1
+    )
 
 
 def test_the_phases_of_a_request_are_timed_and_add_up_to_no_more_than_the_whole(

@@ -17,7 +17,7 @@ from service.artifact import Artifact
 from service.classifier import Classifier, load_classifier
 from service.settings import EngineChoice, Settings
 from tests.service.api.test_predict import answer_of
-from tests.service.conftest import ARTIFACTS, Encode, serve, wait_until_ready
+from tests.service.conftest import ARTIFACTS, DEFAULT_VERSION, Encode, serve, wait_until_ready
 
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -131,7 +131,7 @@ def test_an_answer_names_model_version_and_id_and_the_default_outputs(
 ) -> None:
     answer = infer(client, BLACK, id="order 7")
     assert answer["model_name"] == "fashion_mnist"
-    assert answer["model_version"] == "1"
+    assert answer["model_version"] == DEFAULT_VERSION
     assert answer["id"] == "order 7"
     assert [(o["name"], o["datatype"], o["shape"]) for o in answer["outputs"]] == [
         ("probabilities", "FP32", [1, 10]),

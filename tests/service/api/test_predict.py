@@ -14,8 +14,7 @@ from PIL import Image
 from service.schemas import ErrorResponse, PredictResponse
 from service.settings import Settings
 from tests.conftest import DATA
-from tests.service.conftest import Encode, serve
-from tests.service.test_artifact import edit_manifest
+from tests.service.conftest import Encode, edit_manifest, serve
 
 JSON = {"Content-Type": "application/json"}
 

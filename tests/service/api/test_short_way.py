@@ -27,7 +27,7 @@ from service.keys import make_key
 from service.settings import Settings
 from service.teamwork import Helpers
 from tests.service.api.test_predict import PIXELS
-from tests.service.conftest import ARTIFACTS, Encode, serve
+from tests.service.conftest import ARTIFACTS, DEFAULT_VERSION, Encode, serve
 
 
 class Arrivals:
@@ -128,10 +128,14 @@ LONG = {"outputs": [{"name": "dense_1"}]}
 PROTOCOLS: dict[str, tuple[str, dict[str, Any], bytes]] = {
     "V2 in JSON": (V2, V2_JSON, b""),
     "V2 in binary": (V2, V2_BINARY, bytes(range(196)) * 8),
-    "V2 of a version": ("/v2/models/fashion_mnist/versions/1/infer", V2_JSON, b""),
+    "V2 of a version": (f"/v2/models/fashion_mnist/versions/{DEFAULT_VERSION}/infer", V2_JSON, b""),
     "V1 by row": (V1, V1_ROWS, b""),
     "V1 by column": (V1, {"inputs": [[0.5] * 784] * 3}, b""),
-    "V1 of a version": ("/v1/models/fashion_mnist/versions/1:predict", V1_ROWS, b""),
+    "V1 of a version": (
+        f"/v1/models/fashion_mnist/versions/{DEFAULT_VERSION}:predict",
+        V1_ROWS,
+        b"",
+    ),
 }
 REFUSED: dict[str, tuple[str, dict[str, Any], bytes]] = {
     "V2 of layers": (V2, V2_JSON | LONG, b""),

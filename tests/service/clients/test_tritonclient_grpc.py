@@ -24,6 +24,7 @@ from service.settings import EngineChoice
 from tests.conftest import ROOT
 from tests.service.conftest import (
     ARTIFACTS,
+    DEFAULT_VERSION,
     Encode,
     run_service,
     samples_of,
@@ -97,12 +98,12 @@ def test_health_and_metadata(server: Any) -> None:
     assert server.is_server_live()
     assert server.is_server_ready()
     assert server.is_model_ready(MODEL)
-    assert server.is_model_ready(MODEL, "1")
+    assert server.is_model_ready(MODEL, DEFAULT_VERSION)
     assert not server.is_model_ready(MODEL, "7")
     assert not server.is_model_ready("other")
     assert list(server.get_server_metadata().extensions) == ["classification"]
-    model = server.get_model_metadata(MODEL, "1")
-    assert (model.platform, list(model.versions)) == ("tensorflow_savedmodel", ["1"])
+    model = server.get_model_metadata(MODEL, DEFAULT_VERSION)
+    assert (model.platform, list(model.versions)) == ("tensorflow_savedmodel", [DEFAULT_VERSION])
     assert [(o.name, list(o.shape)) for o in model.outputs][:2] == [
         ("probabilities", [-1, 10]),
         ("class_id", [-1]),
@@ -117,7 +118,7 @@ def test_infer_with_raw_contents(server: Any, test_slice: Slice, dtype: str) -> 
     datatype = {"float32": "FP32", "float64": "FP64"}.get(dtype, dtype.upper())
     answer = server.infer(MODEL, [tensor("images", pictures, datatype)], request_id="7")
     assert answer.get_response().id == "7"
-    assert answer.get_response().model_version == "1"
+    assert answer.get_response().model_version == DEFAULT_VERSION
     assert answer.as_numpy("class_id").tolist() == [9, 2, 1, 1, 6, 1]
     assert answer.as_numpy("probabilities").argmax(axis=1).tolist() == [9, 2, 1, 1, 6, 1]
     assert answer.as_numpy("label").tolist()[:2] == [b"Ankle boot", b"Pullover"]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from service.settings import EngineChoice, Settings
-from tests.service.conftest import Encode, publish, serve
+from tests.service.conftest import DEFAULT_VERSION, Encode, publish, serve
 
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -35,7 +35,7 @@ def test_health_and_metadata(server: Any) -> None:
     assert server.is_server_live()
     assert server.is_server_ready()
     assert server.is_model_ready(MODEL)
-    assert server.is_model_ready(MODEL, "1")
+    assert server.is_model_ready(MODEL, DEFAULT_VERSION)
     assert not server.is_model_ready(MODEL, "7")
     assert server.get_server_metadata()["extensions"] == [
         "binary_tensor_data",
@@ -43,7 +43,7 @@ def test_health_and_metadata(server: Any) -> None:
         "model_repository",
         "statistics",
     ]
-    assert server.get_model_metadata(MODEL, "1")["platform"] == "tensorflow_savedmodel"
+    assert server.get_model_metadata(MODEL, DEFAULT_VERSION)["platform"] == "tensorflow_savedmodel"
 
 
 @pytest.mark.parametrize("binary_in", [True, False])
@@ -76,7 +76,7 @@ def test_infer_in_json_and_binary(
 
 def test_infer_without_naming_outputs(server: Any, test_slice: Slice) -> None:
     given = tensor("images", test_slice[0][:2], "UINT8", binary=True)
-    answer = server.infer(MODEL, [given], model_version="1")
+    answer = server.infer(MODEL, [given], model_version=DEFAULT_VERSION)
     assert answer.as_numpy("probabilities").shape == (2, 10)
 
 
@@ -122,11 +122,11 @@ def test_statistics_count_images_executions_and_every_phase(
             server.infer(MODEL, [tensor("pixels", test_slice[0][:5], "UINT8", binary=True)])
         for answer in (
             server.get_inference_statistics(MODEL),
-            server.get_inference_statistics(MODEL, "1"),
+            server.get_inference_statistics(MODEL, DEFAULT_VERSION),
             server.get_inference_statistics(),
         ):
             [counted] = answer["model_stats"]
-            assert (counted["name"], counted["version"]) == (MODEL, "1")
+            assert (counted["name"], counted["version"]) == (MODEL, DEFAULT_VERSION)
             assert counted["inference_count"] == 21
             assert counted["execution_count"] == 6
             assert counted["last_inference"] > 1_600_000_000_000

@@ -16,8 +16,7 @@ from service.engines import load_engine
 from service.errors import ArtifactError
 from service.settings import EngineChoice
 from service.teamwork import Helpers
-from tests.service.conftest import ENGINES
-from tests.service.test_artifact import edit_manifest
+from tests.service.conftest import ENGINES, edit_manifest
 
 SECONDS = 20
 SECONDS_OF_A_BATCH = 0.0002
