@@ -1,7 +1,7 @@
 # Each target does what it needs first, in .venv.
 
 PYTHON ?= python3
-# A file of training/recipes: photo is what is shipped, quick is the plain network of the lesson.
+# A file of training/recipes: full (version 2), accurate (version 1), or quick, the network of the lesson.
 RECIPE ?= full
 VENV := .venv
 RAY_VENV := .venv-ray

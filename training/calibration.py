@@ -44,10 +44,20 @@ def find_temperature(probabilities: Probabilities, labels: Labels) -> float:
     return float(np.exp(found.x))
 
 
-def calibrate(model: Any, validation: Labelled) -> float:
-    """Fold into the model the temperature that suits the validation images, and return it."""
-    probabilities = model.predict(validation.images, batch_size=PREDICT_BATCH, verbose=0)
-    temperature = find_temperature(probabilities, validation.labels)
+def calibrate(model: Any, validation: Labelled, mirrored: bool = False) -> float:
+    """Fold into the model the temperature that suits the validation images, and return it.
+
+    Args:
+        model: from images to probabilities, with the logits' layer last.
+        validation: n images that it has not learnt from.
+        mirrored: whether to look at their mirror images as well: with more to find it from, chance
+            has less of a say in it.
+    """
+    images, labels = validation
+    if mirrored:
+        images, labels = np.concatenate([images, images[:, :, ::-1]]), np.tile(labels, 2)
+    probabilities = model.predict(images, batch_size=PREDICT_BATCH, verbose=0)
+    temperature = find_temperature(probabilities, labels)
     fold_temperature(model, temperature)
     print(f"Temperature {temperature:.3f} from {len(validation.labels):,} validation images")
     return temperature

@@ -11,7 +11,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from training.architecture import build_network
 from training.calibration import PREDICT_BATCH, calibrate
 from training.config import EvaluateSettings
-from training.data import CLASS_NAMES, FashionMnist, Labelled, Labels, load_fashion_mnist
+from training.data import CLASS_NAMES, FashionMnist, Labels, load_fashion_mnist
 from training.normalization import build_normalized, fold_normalization
 from training.novelty import Assessor, extract_features, find_threshold, fit_detector
 from training.outliers import measure_novelty
@@ -42,7 +42,9 @@ def run(settings: EvaluateSettings) -> None:
     fit = recipe.fit
     model = load_network(finished_run, recipe)
     training, validation = data.split(fit)
-    temperature = calibrate(model, validation) if fit.calibrate else 1.0
+    temperature = 1.0
+    if fit.calibrate:
+        temperature = calibrate(model, validation, mirrored=recipe.augmentation.flip)
     model.save(finished_run.model)
     test = data.test()
     print(f"Evaluating on {len(test.labels):,} test images from {data.folder}")
@@ -51,8 +53,8 @@ def run(settings: EvaluateSettings) -> None:
     scores["calibration"]["temperature"] = temperature
     if recipe.distillation:
         folder = settings.teachers_dir or finished_run.teachers
-        runs = [Teaching(folder, teacher, recipe.fit).run for teacher in recipe.teachers]
-        scores["teachers"] = score_teachers(runs, test, data)
+        teachers = [Teaching(folder, teacher, recipe.fit) for teacher in recipe.teachers]
+        scores["teachers"] = score_teachers(teachers, data)
     draw_report(finished_run, model, test, probabilities)
     print("Measuring what the network does not know")
     detector = fit_detector(extract_features(model, training.images), training.labels)
@@ -85,26 +87,20 @@ def load_network(finished_run: Run, recipe: Recipe) -> Any:
     return fold_normalization(normalized, recipe.network)
 
 
-def score_teachers(runs: Sequence[Run], test: Labelled, data: FashionMnist) -> dict[str, Any]:
+def score_teachers(teachers: Sequence[Teaching], data: FashionMnist) -> dict[str, Any]:
     """Measure the teachers on the test images: the accuracy their student cannot be asked for.
 
     Raises:
         RunError: one is missing or unfinished, or was trained with other data.
     """
-    parameters, answers = 0, []
-    for run in runs:
-        run.require_finished(data, TeacherRecipe)
-        recipe, _ = run.read_as(TeacherRecipe)
-        teacher = build_teacher(recipe.width)
-        teacher.load_weights(run.checkpoint)
-        if recipe.fit.calibrate:
-            calibrate(teacher, data.split(recipe.fit)[1])
-        parameters = teacher.count_params()
-        answers.append(teacher.predict(test.images, batch_size=PREDICT_BATCH, verbose=0))
+    for teaching in teachers:
+        teaching.run.require_finished(data, TeacherRecipe)
+    labels = data.test_labels
+    answers = [teaching.answer_test(data) for teaching in teachers]
     return {
-        "parameters": parameters,
-        "accuracies": [accuracy(each, test.labels) for each in answers],
-        "accuracy": accuracy(np.mean(answers, axis=0), test.labels),
+        "parameters": build_teacher(teachers[0].recipe.width).count_params(),
+        "accuracies": [accuracy(each, labels) for each in answers],
+        "accuracy": accuracy(np.mean(answers, axis=0), labels),
     }
 
 

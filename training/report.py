@@ -7,6 +7,7 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from training.architecture import trace_layers
 from training.data import CLASS_NAMES, Inputs, Labelled, Labels
@@ -122,11 +123,12 @@ def draw_training_curves(history: list[Row], kept: int) -> Figure:
             (f"val_{measure}", "validation", WARM),
         ):
             values = [row[key] for row in history]
-            axes.plot(epochs, values, marker="o", markersize=3.5, color=colour, label=name)
+            axes.plot(epochs, values, marker=".", color=colour, label=name)
         axes.axvline(
             kept + 1, color=INK, linewidth=0.8, linestyle=":", label=f"kept: epoch {kept + 1}"
         )
-        axes.set(title=measure.capitalize(), xlabel="epoch", xticks=epochs)
+        axes.set(title=measure.capitalize(), xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

@@ -15,7 +15,7 @@ from training.backend import make_deterministic, share_accelerator
 from training.batches import Batches, LabelledBatches, Targets, ViewBatches, one_hot
 from training.calibration import calibrate
 from training.data import FashionMnist, Images, Labelled
-from training.distillation import Chosen, answer_views, deal_folds
+from training.distillation import ANSWERED_AT_ONCE, Chosen, answer_views, deal_folds
 from training.precision import dtype_policy
 from training.recipe import Fit, Recipe, TeacherRecipe
 from training.run import Run
@@ -58,6 +58,19 @@ class Teaching:
         """Return the numbers, among the network's training images, of those it learns from."""
         folds, spare = self._folds(data)
         return spare + np.flatnonzero(folds[spare:] != self.recipe.fold)
+
+    def answer_test(self, data: FashionMnist) -> Any:
+        """Return what the trained teacher answers to the test images, (n, 10) float32.
+
+        It is kept: all networks that learn from the teacher ask for it when they are evaluated.
+        """
+        kept = ArrayFiles(self.run.folder / "test", range(1))
+        if kept.missing:
+            teacher = _build(self.recipe.width, self.recipe.fit)
+            teacher.load_weights(self.run.checkpoint)
+            images = data.test().images
+            kept.write(0, teacher.predict(images, batch_size=ANSWERED_AT_ONCE, verbose=0))
+        return kept.read(0)
 
     def _folds(self, data: FashionMnist) -> tuple[Chosen, int]:
         recipe, images = self.recipe, data.training_images(self.network_fit)
@@ -117,10 +130,14 @@ def _lessons(data: FashionMnist, teaching: Teaching, fit: Fit) -> Batches:
     return ViewBatches(len(taught), lesson, fit)
 
 
+def _build(width: int, fit: Fit) -> Any:
+    return build_teacher(width, dtype_policy(fit.mixed_precision))
+
+
 def _trained(run: Run, width: int, fit: Fit, batches: Batches, validation: Labelled) -> Any:
     """Return the teacher of a run, trained as far as it is not yet."""
     keras.utils.set_random_seed(fit.seed)
-    teacher = build_teacher(width, dtype_policy(fit.mixed_precision))
+    teacher = _build(width, fit)
     if run.is_finished(fit):
         teacher.load_weights(run.checkpoint)
     else:

@@ -1,6 +1,5 @@
 """Versions come and go under load, and no request notices but by the number in its answer."""
 
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -175,13 +174,10 @@ def all_workers_serve(client: httpx.Client, version: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def both_versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def both_versions() -> Iterator[httpx.Client]:
     """A server of versions 1 and 2, with labels, one of them for a version that is not there."""
-    root = tmp_path_factory.mktemp("artifacts") / "fashion_mnist"
-    shutil.copytree(ARTIFACTS, root)
-    publish(root, 2)
     settings = Settings(
-        artifacts=root,
+        artifacts=ARTIFACTS,
         engine="litert",
         version_policy="all",
         version_labels={"stable": 1, "canary": 2, "gone": 3},

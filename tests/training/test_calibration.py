@@ -45,11 +45,13 @@ def test_folding_divides_the_logits_and_moves_no_label() -> None:
     np.testing.assert_allclose(np.diff(after), np.diff(before) / 2, atol=1e-5)
 
 
+@pytest.mark.parametrize("flip", [False, True])
 def test_a_calibrated_run_publishes_the_checkpoint_with_its_last_layer_scaled(
-    tmp_path: Path,
+    tmp_path: Path, flip: bool
 ) -> None:
     where = [*TINY_DATA, f"--run-dir={tmp_path}"]
-    assert main(["fit", *where, *TINY_NETWORK, "--fit.epochs=15", "--fit.calibrate"]) == 0
+    flips = ["--augmentation.flip"] * flip
+    assert main(["fit", *where, *TINY_NETWORK, *flips, "--fit.epochs=15", "--fit.calibrate"]) == 0
     assert main(["evaluate", *where]) == 0
     run = Run(tmp_path)
     temperature = run.read_evaluation()["calibration"]["temperature"]
@@ -62,6 +64,8 @@ def test_a_calibrated_run_publishes_the_checkpoint_with_its_last_layer_scaled(
     for mine, original in zip(model[-2:], checkpoint[-2:], strict=True):
         np.testing.assert_allclose(mine, original / temperature, rtol=1e-5)
     data = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
-    _, validation = data.split(Fit())
-    probabilities = keras.models.load_model(run.model).predict(validation.images, verbose=0)
-    assert find_temperature(probabilities, validation.labels) == pytest.approx(1, abs=0.01)
+    images, labels = data.split(Fit())[1]
+    if flip:
+        images, labels = np.concatenate([images, images[:, :, ::-1]]), np.tile(labels, 2)
+    probabilities = keras.models.load_model(run.model).predict(images, verbose=0)
+    assert find_temperature(probabilities, labels) == pytest.approx(1, abs=0.01)

@@ -51,6 +51,9 @@ def test_the_teachers_are_measured_each_and_together(tmp_path: Path) -> None:
     assert scores["accuracies"] == pytest.approx([accuracy(each) for each in answers])
     assert scores["accuracy"] == pytest.approx(accuracy(keras.layers.average(answers)))
     assert scores["parameters"] == teachers[0].count_params()
+    Run(Run(tmp_path).teachers / "1").checkpoint.write_bytes(b"what they answered is kept")
+    assert main(["evaluate", *where]) == 0
+    assert Run(tmp_path).read_evaluation()["teachers"] == scores
 
 
 def test_precision_and_recall_of_a_class_are_read_off_the_confusion_matrix() -> None:

@@ -122,11 +122,11 @@ def test_statistics_count_images_executions_and_every_phase(
             server.infer(MODEL, [tensor("pixels", test_slice[0][:5], "UINT8", binary=True)])
         for answer in (
             server.get_inference_statistics(MODEL),
-            server.get_inference_statistics(MODEL, DEFAULT_VERSION),
+            server.get_inference_statistics(MODEL, "1"),
             server.get_inference_statistics(),
         ):
             [counted] = answer["model_stats"]
-            assert (counted["name"], counted["version"]) == (MODEL, DEFAULT_VERSION)
+            assert (counted["name"], counted["version"]) == (MODEL, "1")
             assert counted["inference_count"] == 21
             assert counted["execution_count"] == 6
             assert counted["last_inference"] > 1_600_000_000_000
