@@ -64,7 +64,7 @@ ABLATION = {
         ),
     ],
     "accurate": [
-        *PLAIN,
+        ("those of `full`, up to the shift", [setting for _, more in PLAIN for setting in more]),
         ("erase in 20 %", ["--augmentation.erase=0.2"]),
         (
             "the teachers' answers",
