@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         results = seeds(options.recipe, options.photographs)
         for name, row in results["measures"].items():
-            print(f"{name:32}{row['mean']:.4f} ± {row['standard_deviation']:.4f}")
+            print(f"{name:34}{row['mean']:.4f} ± {row['standard_deviation']:.4f}")
     path = RESULTS / options.recipe / f"{options.experiment}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=2) + "\n")
