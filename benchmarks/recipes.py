@@ -116,7 +116,7 @@ def ablation(recipe: str) -> dict[str, Any]:
         history = Run(run_dir).read_history()
         accuracy = history[best_epoch(history)]["val_accuracy"]
         steps.append({"added": added, "validation_accuracy": accuracy})
-    return {"epochs": ABLATION_EPOCHS, "seed": SEEDS[0], "steps": steps}
+    return {"recipe": recipe, "epochs": ABLATION_EPOCHS, "seed": SEEDS[0], "steps": steps}
 
 
 def seeds(recipe: str, photographs: Path | None) -> dict[str, Any]:

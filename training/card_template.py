@@ -150,7 +150,7 @@ ABLATION = """
 ### Ingredients
 
 Each added to those before it, {epochs} epochs with seed {seed}, compared on the validation images \
-(`python -m benchmarks.recipes ablation`):
+(`python -m benchmarks.recipes ablation --recipe {recipe}`):
 
 | added | validation accuracy |
 | --- | --- |
@@ -161,7 +161,7 @@ SEEDS = """
 ### Seeds
 
 The whole recipe with {count} seeds ({seeds}), on the test images \
-(`python -m benchmarks.recipes seeds`); the first seed is the one published:
+(`python -m benchmarks.recipes seeds --recipe {recipe}`); the first seed is the one published:
 
 | measure | mean | standard deviation |
 | --- | --- | --- |

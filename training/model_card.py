@@ -150,7 +150,10 @@ def _experiments(scores: dict[str, Any]) -> str:
             f"| {step['added']} | {step['validation_accuracy']:.4f} |" for step in ablation["steps"]
         ]
         text += ABLATION.format(
-            epochs=ablation["epochs"], seed=ablation["seed"], rows="\n".join(rows)
+            recipe=ablation["recipe"],
+            epochs=ablation["epochs"],
+            seed=ablation["seed"],
+            rows="\n".join(rows),
         )
     if seeds := scores.get("seeds"):
         rows = [
@@ -158,6 +161,7 @@ def _experiments(scores: dict[str, Any]) -> str:
             for name, row in seeds["measures"].items()
         ]
         text += SEEDS.format(
+            recipe=seeds["recipe"],
             count=len(seeds["seeds"]),
             seeds=", ".join(map(str, seeds["seeds"])),
             rows="\n".join(rows),

@@ -282,6 +282,7 @@ def test_what_was_measured_of_the_recipe_gets_into_the_card(
     measure = {"mean": 0.9253, "standard_deviation": 0.0012, "values": [0.9241, 0.9265]}
     experiments = {
         "ablation": {
+            "recipe": "photo",
             "epochs": 3,
             "seed": 42,
             "steps": [{"added": "flip", "validation_accuracy": 0.9123}],
@@ -294,6 +295,8 @@ def test_what_was_measured_of_the_recipe_gets_into_the_card(
     assert export_tiny(tiny, artifacts, f"--experiments={tmp_path}") == 0
     card = (artifacts / "1" / "assets.extra" / "MODEL_CARD.md").read_text()
     assert "| flip | 0.9123 |" in card
+    for name in experiments:
+        assert f"`python -m benchmarks.recipes {name} --recipe photo`" in card
     assert "| test accuracy | 0.9253 | 0.0012 |" in card
 
 
