@@ -4,7 +4,7 @@
 
 FOLDER holds a folder of photographs for each of `CLASSES`, by the names of the clothing data set
 (https://github.com/alexeygrigorev/clothing-dataset-small, CC0). The photographs are for measuring
-only. The answers are those of the shipped model through the service's own preparation; `--prepare
+only. The answers are those of the default model through the service's own preparation; `--prepare
 plain` measures what merely resizing them gives. Writes benchmarks/results/photographs.json, and
 with `--prepared` what the network sees of each, for `python -m training evaluate --photographs`.
 """
