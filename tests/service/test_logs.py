@@ -10,7 +10,13 @@ import pytest
 
 from service.logs import JsonFormatter, access_logger, log_config
 from service.settings import Settings
-from tests.service.conftest import ARTIFACTS, serve, serve_process, wait_until_ready
+from tests.service.conftest import (
+    ARTIFACTS,
+    DEFAULT_VERSION,
+    serve,
+    serve_process,
+    wait_until_ready,
+)
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
@@ -52,7 +58,7 @@ def test_a_request_is_one_line_with_its_ids_and_where_its_time_went(
         "/predict",
         "/predict?top_k=2",
     )
-    assert (line["status"], line["images"], line["version"]) == (200, 1, 1)
+    assert (line["status"], line["images"], line["version"]) == (200, 1, int(DEFAULT_VERSION))
     assert set(line["phases_ms"]) == {"receive", "queue", "decode", "prepare", "infer", "encode"}
     assert 0 < sum(line["phases_ms"].values()) <= line["duration_ms"]
     assert (line["level"], line["logger"]) == ("info", "service.access")

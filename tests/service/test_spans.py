@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from service.settings import Settings
 from tests.conftest import ROOT
-from tests.service.conftest import ARTIFACTS, serve
+from tests.service.conftest import ARTIFACTS, DEFAULT_VERSION, serve
 from tests.service.test_logs import TRACE_ID, TRACEPARENT
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -89,7 +89,7 @@ def test_a_request_is_a_span_with_one_inside_for_each_phase(
         "http.response.status_code": 200,
         "request.id": "mine",
         "fashion_mnist.images": 1,
-        "fashion_mnist.model.version": 1,
+        "fashion_mnist.model.version": int(DEFAULT_VERSION),
     }
     phases = [inner for inner in collector.spans if inner.parent_span_id == span.span_id]
     assert {phase.name for phase in phases} == {

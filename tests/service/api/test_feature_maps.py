@@ -65,8 +65,8 @@ def saved_weights(
     """Return kernel and bias of each convolution by its number of filters."""
     import tensorflow as tf  # noqa: PLC0415 (slow; needed here only)
 
-    signature = tf.saved_model.load(artifact.directory).signatures["feature_maps"]
-    arrays = [variable.numpy() for variable in signature.variables]
+    model = tf.saved_model.load(artifact.directory)  # Its signatures hold no variable alive.
+    arrays = [variable.numpy() for variable in model.signatures["feature_maps"].variables]
     biases = {array.shape: array for array in arrays if array.ndim == 1}
     return {a.shape[3:]: (a, biases[a.shape[3:]]) for a in arrays if a.ndim == 4}
 
