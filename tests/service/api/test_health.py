@@ -8,7 +8,7 @@ from service import repository as repository_module
 from service.classifier import Classifier, load_classifier
 from service.settings import EngineChoice, Settings
 from tests.service.api.test_predict import error_of
-from tests.service.conftest import ARTIFACTS, serve, wait_until_ready
+from tests.service.conftest import ARTIFACTS, DEFAULT_VERSION, serve, wait_until_ready
 
 
 def test_a_live_and_ready_process_says_so(
@@ -18,7 +18,7 @@ def test_a_live_and_ready_process_says_so(
     assert client.get("/readyz").json() == {
         "status": "ready",
         "worker": 0,
-        "model": {"name": "fashion_mnist", "version": 1},
+        "model": {"name": "fashion_mnist", "version": int(DEFAULT_VERSION)},
         "engine": engine_choice,
     }
 
