@@ -190,6 +190,8 @@ class TeacherRecipe(_Group):
     """Of the views."""
     own_augmentation: Augmentation | None = None
     """Of what it learns from, if it is not the views."""
+    network_validation_fraction: float | None = None
+    """What is held out from the network, if it is less: it says which images are in the views."""
 
     @property
     def number(self) -> int:
@@ -213,7 +215,8 @@ class Recipe(_Group):
         distillation, teacher = self.distillation, self.distillation.teacher
         # Of the same split: no teacher has seen the images that the network is validated with.
         split = self.fit.model_dump(include={"split_seed", "validation_fraction", "stratify"})
-        if teacher.validation_fraction is not None:
+        spares = teacher.validation_fraction is not None
+        if spares:
             split["validation_fraction"] = teacher.validation_fraction
         return tuple(
             TeacherRecipe(
@@ -227,6 +230,7 @@ class Recipe(_Group):
                 mirror=distillation.mirror,
                 augmentation=self.augmentation,
                 own_augmentation=teacher.augmentation,
+                network_validation_fraction=self.fit.validation_fraction if spares else None,
             )
             for number in range(distillation.rounds)
             for fold in range(distillation.folds)

@@ -160,3 +160,15 @@ def test_images_held_out_from_the_teachers_alone_are_answered_and_learnt(
         assert whole <= {image.tobytes() for image in taught.images[of_others]}
         assert 0.4 < len(whole) / len(seen) < 0.6, "half are changed as the teachers are to see it"
     assert len(validation.labels) < len(held_out.labels)
+
+
+def test_networks_that_learn_from_other_images_cannot_share_what_is_answered() -> None:
+    teacher = DISTILLATION.teacher.model_copy(update={"validation_fraction": 0.3})
+    distillation = DISTILLATION.model_copy(update={"teacher": teacher})
+    recipes = [
+        Recipe(fit=Fit(validation_fraction=fraction), distillation=distillation)
+        for fraction in (0.1, 0.2)
+    ]
+    first, second = (recipe.teachers for recipe in recipes)
+    assert [teacher.fit for teacher in first] == [teacher.fit for teacher in second]
+    assert first != second
