@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import uvicorn
+import uvloop
 from ai_edge_litert.interpreter import Interpreter
 from fastapi import FastAPI
 from PIL import Image
@@ -69,7 +70,7 @@ def main() -> int:
     settings = Settings(log_level="warning")
     app = create_app(settings)
     app.state.repository.open()
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # As it is served.
         if options.profile:
             runner.run(profile(app))
             return 0
@@ -86,7 +87,7 @@ async def compare(app: FastAPI, settings: Settings) -> dict[str, float]:
     to_script = {}
     source = open_source(settings.artifacts, settings.cache)
     flatbuffer = source.directory(source.versions()[0]) / INT8_FLATBUFFER
-    service = [service_without_socket(app) for _ in range(CONNECTIONS)]
+    service = connections(app, CONNECTIONS)
     script = [Server(twenty_lines(flatbuffer), HttpToolsProtocol, {}) for _ in range(CONNECTIONS)]
     for form, (body, media_type) in bodies().items():
         request = post("/predict", body, media_type)
@@ -125,18 +126,19 @@ async def profile(app: FastAPI) -> None:
     """Print what takes the time of a request with a PNG."""
     body, media_type = bodies()["PNG"]
     request = post("/predict", body, media_type)
-    service = service_without_socket(app)
+    service = connections(app, 1)
     profiler = cProfile.Profile()
     profiler.enable()
     for _ in range(PROFILED_REQUESTS):
-        await ask([service], request)
+        await ask(service, request)
     profiler.disable()
     pstats.Stats(profiler).strip_dirs().sort_stats("tottime").print_stats(40)
 
 
-def service_without_socket(app: FastAPI) -> "Server":
-    """Return the service as its own command has it served."""
-    return Server(app, FairProtocol, connection_state(app))
+def connections(app: FastAPI, count: int) -> list["Server"]:
+    """Return connections to the service as its own command has it served: to one service."""
+    state = connection_state(app)
+    return [Server(app, FairProtocol, state) for _ in range(count)]
 
 
 def bodies() -> dict[str, tuple[bytes, str]]:

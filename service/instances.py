@@ -16,7 +16,7 @@ from service.arrays import Pixels
 from service.documents import parse_json
 from service.errors import InvalidInstances, RequestError, TooManyImages
 from service.images import Prepare, PreparedImage, read_image
-from service.number_grids import Numbers, parse_with_numbers
+from service.number_grids import Numbers, parse_numbers
 from service.observation import finish
 from service.settings import Settings
 from service.teamwork import do_all
@@ -92,12 +92,14 @@ def _read_numbers(body: bytes, shape: tuple[int, int], settings: Settings) -> Nu
     """Return all pictures as (n, height, width), or None unless all are numbers in 0…255."""
     height, width = shape
     shapes = [shape, (height, width, 1), (height * width,)]
-    parsed = parse_with_numbers(body, "instances", shapes, settings.json_limits)
-    if parsed is None:
+    numbers = parse_numbers(body, "instances", shapes, settings.json_limits)
+    if (
+        numbers is None
+        or numbers.max() > _LARGEST_PIXEL
+        or (numbers.dtype.kind != "u" and numbers.min() < 0)
+    ):
         return None
-    document, numbers = parsed
-    is_picture = numbers.min() >= 0 and numbers.max() <= _LARGEST_PIXEL
-    return numbers.reshape(-1, *shape) if is_picture and document == {"instances": []} else None
+    return numbers.reshape(-1, *shape)
 
 
 def _hold(images: int, settings: Settings, ticket: Ticket) -> None:

@@ -1,13 +1,14 @@
 """Numbers of a JSON document as one array. Knows nothing of HTTP.
 
-Nearly all of a request in JSON is one nested list of numbers. It is cut out of the text; its
-brackets and commas are held against those of the shapes that are expected; and its numbers are
-parsed straight into an array, in a third of the time that a Python object each would take. What
-remains is a document of a line.
+Nearly all of a request in JSON is one nested list of numbers. Its brackets and commas are held
+against those of the shapes that are expected, and its numbers are parsed straight into an array, in
+a third of the time that a Python object each would take. Where other things stand beside it, it is
+cut out of the text first; what remains is a document of a line.
 
 Whatever is not plainly of this kind is left to whoever parses all of it, and says what is wrong.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from functools import cache
 from math import prod
@@ -24,8 +25,43 @@ Shape = tuple[int, ...]
 Numbers = NDArray[np.uint64] | NDArray[np.float64]
 """Float if one of them has a fraction, an exponent or a minus sign."""
 
+_QUOTES = 2
+"""Of a key."""
+
+_UNREADABLE = (TypeError, ValueError, RuntimeError)
+"""What simdjson raises for what is no JSON, holds something else, or a number of more bits."""
+
 _ALL_BUT_STRUCTURE = bytes(set(range(256)) - set(b"[]{},"))
 _SPACE = b" \t\n\r"
+
+
+def parse_numbers(
+    text: bytes, key: str, shapes: Sequence[Shape], limits: JsonLimits
+) -> Numbers | None:
+    """Parse a document that is one key, which holds a list of equally nested lists of numbers.
+
+    Args:
+        text: JSON in UTF-8.
+        key: Of the object that the document is.
+        shapes: Those that an item of the list may have; () is a number.
+        limits: What it may cost.
+
+    Returns:
+        (n, *shape) numbers, n at least 1. None if it is not of this kind, is no JSON, or costs
+        more.
+    """
+    structure = text.translate(None, _ALL_BUT_STRUCTURE)
+    # simdjson skips a byte order mark, which JSON must not have.
+    if not structure.startswith(b"{") or structure[-1:] != b"}" or text.startswith(BOM_UTF8):
+        return None
+    found = _find_item(structure[1:-1], shapes)
+    if found is None or len(found[1]) + 2 > limits.depth or len(structure) + _QUOTES > limits.marks:
+        return None
+    try:
+        document = cast(simdjson.Object, _new_parser().parse(text))
+        return _as_array(document[key], *found) if list(document) == [key] else None
+    except (KeyError, *_UNREADABLE):
+        return None
 
 
 def parse_with_numbers(
@@ -48,22 +84,18 @@ def parse_with_numbers(
         return None
     rest, grid = parts
     structure = grid.translate(None, _ALL_BUT_STRUCTURE)
-    for item in shapes:
-        count = _count(structure, item)
-        if count:
-            break
-    else:
+    found = _find_item(structure, shapes)
+    if found is None:
         return None
+    count, item = found
     try:
         # The outermost brackets are in both.
         left = JsonLimits(limits.depth - len(item), limits.marks - len(structure) + len(b"[]"))
         document = parse_json(rest, left)
-    except RequestError:
+        numbers = _as_array(_new_parser().parse(grid), count, item)
+    except (RequestError, *_UNREADABLE):
         return None
-    numbers = _parse(grid)
-    if numbers is None or len(numbers) != count * prod(item):  # `[]` and `[0]` look the same.
-        return None
-    return document, numbers.reshape(count, *item)
+    return None if numbers is None else (document, numbers)
 
 
 def _cut(text: bytes, key: str) -> tuple[bytes, bytes] | None:
@@ -101,21 +133,33 @@ def _structure(shape: Shape) -> bytes:
     return text
 
 
-def _count(structure: bytes, item: Shape) -> int:
-    """Return how many items of the shape a list with these brackets and commas has, or 0."""
-    one = _structure(item)
-    count = (len(structure) - 1) // (len(one) + 1)
-    return count if structure == b"[" + b",".join([one] * count) + b"]" else 0
+def _find_item(structure: bytes, shapes: Sequence[Shape]) -> tuple[int, Shape] | None:
+    """Return how many items of which shape a list with these brackets and commas has."""
+    for shape in shapes:
+        item = _structure(shape)
+        count = (len(structure) - 1) // (len(item) + 1)
+        if count and structure == b"[" + b",".join([item] * count) + b"]":
+            return count, shape
+    return None
 
 
-def _parse(grid: bytes) -> Numbers | None:
-    """Return the numbers of nested lists in their order, or None if something else is in them."""
-    try:
-        # A parser keeps room for the longest text it has seen, and a new one costs next to nothing.
-        lists = cast(simdjson.Array, simdjson.Parser().parse(grid))
-        try:
-            return np.frombuffer(lists.as_buffer(of_type="u"), np.uint64)
-        except (TypeError, ValueError):
-            return np.frombuffer(lists.as_buffer(of_type="d"), np.float64)
-    except (TypeError, ValueError, RuntimeError):  # The last for a number of more than 64 bits.
+def _new_parser() -> simdjson.Parser:
+    """A parser keeps room for the longest text it has seen, and a new one costs next to nothing."""
+    return simdjson.Parser()
+
+
+def _as_array(lists: object, count: int, item: Shape) -> Numbers | None:
+    """Return the numbers of nested lists as (count, *item), or None if there are fewer.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: Something else is in them.
+    """
+    if not isinstance(lists, simdjson.Array):  # A string may have the same brackets.
         return None
+    numbers: Numbers
+    try:
+        numbers = np.frombuffer(lists.as_buffer(of_type="u"), np.uint64)
+    except (TypeError, ValueError):
+        numbers = np.frombuffer(lists.as_buffer(of_type="d"), np.float64)
+    # `[]` and `[0]` have the same brackets.
+    return numbers.reshape(count, *item) if len(numbers) == count * prod(item) else None

@@ -17,7 +17,7 @@ from service.documents import JsonLimits, parse_json
 from service.errors import RequestError
 from service.images import read_image
 from service.instances import read_instances
-from service.number_grids import parse_with_numbers
+from service.number_grids import parse_numbers, parse_with_numbers
 from service.protocols.open_inference import read_message
 from service.protocols.tensors import BYTES, DTYPES
 from service.settings import Settings
@@ -133,6 +133,16 @@ def test_numbers_that_are_read_at_once_are_those_of_the_document(text: bytes) ->
         expected = json.loads(text)
         assert document["data"] == []
         assert {**document, "data": numbers.tolist()} == expected
+
+
+@fuzzed
+@given(
+    text=edited([b"{" + grid[grid.index(b'"data"') : grid.rindex(b",")] + b"}" for grid in GRIDS])
+)
+def test_numbers_that_are_the_only_ones_are_those_of_the_document(text: bytes) -> None:
+    numbers = parse_numbers(text, "data", [(6,), (2, 3), (2, 3, 1)], LIMITS)
+    if numbers is not None:
+        assert json.loads(text) == {"data": numbers.tolist()}
 
 
 @fuzzed

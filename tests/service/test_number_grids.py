@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from service.documents import JsonLimits
-from service.number_grids import Numbers, parse_with_numbers
+from service.number_grids import Numbers, parse_numbers, parse_with_numbers
 
 SHAPES = [(2, 3), (2, 3, 1), (6,)]
 LIMITS = JsonLimits(depth=16, marks=1000)
@@ -29,6 +29,22 @@ def test_a_list_of_grids_is_read_beside_the_document(
     assert read[0] == {**document, "data": []}
     assert read[1].dtype == (np.uint64 if kind is int else np.float64)
     np.testing.assert_array_equal(read[1], values)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("kind", [int, float])
+@pytest.mark.parametrize("indent", [None, 0, 3])
+def test_a_document_of_nothing_else_is_read(
+    shape: tuple[int, ...], count: int, kind: type, indent: int | None
+) -> None:
+    values: Numbers = np.arange(6 * count).astype(kind).reshape(count, *shape)
+    text = json.dumps({"data": values.tolist()}, indent=indent)
+    for written in (text, text.replace("data", "d\\u0061ta"), f" {text}\n"):
+        read = parse_numbers(written.encode(), "data", SHAPES, LIMITS)
+        assert read is not None
+        assert read.dtype == (np.uint64 if kind is int else np.float64)
+        np.testing.assert_array_equal(read, values)
 
 
 def test_numbers_by_themselves_are_read() -> None:
@@ -95,6 +111,23 @@ def test_numbers_are_what_python_takes_them_for(numbers: str, values: list[float
 )
 def test_whatever_else_it_is_is_left_to_others(text: str) -> None:
     assert parsed(text) is None
+    assert parse_numbers(text.encode(), "data", SHAPES, LIMITS) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"data":[[1,2,3,4,5,6]],"a":1}',
+        '{"a":1,"data":[[1,2,3,4,5,6]]}',
+        '{"other":[[1,2,3,4,5,6]]}',
+        '{"data":"[[1,2,3,4,5,6]]"}',
+        '{"data":[[1,2,3,4,5,"6"]]}',
+        '[["data",2,3,4,5,6]]',
+        '{"a":{"data":[[1,2,3,4,5,6]]}}',
+    ],
+)
+def test_a_document_of_something_else_is_left_to_others(text: str) -> None:
+    assert parse_numbers(text.encode(), "data", SHAPES, LIMITS) is None
 
 
 def test_what_costs_more_than_it_may_is_left_to_others() -> None:
@@ -103,3 +136,7 @@ def test_what_costs_more_than_it_may_is_left_to_others() -> None:
     assert parsed(text, JsonLimits(depth, marks)) is not None
     assert parsed(text, JsonLimits(depth - 1, marks)) is None
     assert parsed(text, JsonLimits(depth, marks - 1)) is None
+    only = text.encode()
+    assert parse_numbers(only, "data", SHAPES, JsonLimits(depth, marks)) is not None
+    assert parse_numbers(only, "data", SHAPES, JsonLimits(depth - 1, marks)) is None
+    assert parse_numbers(only, "data", SHAPES, JsonLimits(depth, marks - 1)) is None
