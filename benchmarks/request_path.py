@@ -87,15 +87,14 @@ async def compare(app: FastAPI, settings: Settings) -> dict[str, float]:
     to_script = {}
     source = open_source(settings.artifacts, settings.cache)
     flatbuffer = source.directory(source.versions()[0]) / INT8_FLATBUFFER
-    service = connections(app, CONNECTIONS)
-    script = [Server(twenty_lines(flatbuffer), HttpToolsProtocol, {}) for _ in range(CONNECTIONS)]
+    script = twenty_lines(flatbuffer)
     for form, (body, media_type) in bodies().items():
         request = post("/predict", body, media_type)
         by_itself = alone(flatbuffer, body, media_type)
         for count in (1, CONNECTIONS):
             works: dict[str, Work] = {
-                "service": partial(ask, service[:count], request),
-                "script": partial(ask, script[:count], request),
+                "service": partial(ask, to_service(app, count), request),
+                "script": partial(ask, connect(script, HttpToolsProtocol, {}, count), request),
                 "alone": by_itself,
             }
             seconds: dict[str, list[float]] = {name: [] for name in works}
@@ -126,7 +125,7 @@ async def profile(app: FastAPI) -> None:
     """Print what takes the time of a request with a PNG."""
     body, media_type = bodies()["PNG"]
     request = post("/predict", body, media_type)
-    service = connections(app, 1)
+    service = to_service(app, 1)
     profiler = cProfile.Profile()
     profiler.enable()
     for _ in range(PROFILED_REQUESTS):
@@ -135,10 +134,26 @@ async def profile(app: FastAPI) -> None:
     pstats.Stats(profiler).strip_dirs().sort_stats("tottime").print_stats(40)
 
 
-def connections(app: FastAPI, count: int) -> list["Server"]:
-    """Return connections to the service as its own command has it served: to one service."""
-    state = connection_state(app)
-    return [Server(app, FairProtocol, state) for _ in range(count)]
+def to_service(app: FastAPI, count: int) -> list["Connection"]:
+    """Return connections to the service as its own command has it served."""
+    return connect(app, FairProtocol, connection_state(app), count)
+
+
+def connect(
+    app: ASGIApp, protocol: type[HttpToolsProtocol], state: dict[str, Any], count: int
+) -> list["Connection"]:
+    """Return connections to one server.
+
+    Args:
+        app: What it serves.
+        protocol: Which reads requests and writes answers.
+        state: Of the application's lifespan.
+        count: How many there are.
+    """
+    config = uvicorn.Config(app, http=protocol, log_config=None, access_log=False, ws="none")
+    config.load()
+    server = ServerState()
+    return [Connection(protocol(config, server, state)) for _ in range(count)]
 
 
 def bodies() -> dict[str, tuple[bytes, str]]:
@@ -191,22 +206,12 @@ def alone(flatbuffer: Path, body: bytes, media_type: str) -> Work:
     return work
 
 
-class Server:
-    """uvicorn's side of one connection, without a socket.
+class Connection:
+    """The server's side of a connection, without a socket."""
 
-    Args:
-        app: What it serves.
-        protocol: Which reads requests and writes answers.
-        state: Of the application's lifespan.
-    """
-
-    def __init__(
-        self, app: ASGIApp, protocol: type[HttpToolsProtocol], state: dict[str, Any]
-    ) -> None:
-        config = uvicorn.Config(app, http=protocol, log_config=None, access_log=False, ws="none")
-        config.load()
+    def __init__(self, protocol: HttpToolsProtocol) -> None:
         self._transport = _Sink()
-        self._protocol = protocol(config, ServerState(), state)
+        self._protocol = protocol
         self._protocol.connection_made(self._transport)
 
     def send(self, request: bytes) -> None:
@@ -229,12 +234,12 @@ class Server:
         return True
 
 
-async def ask(servers: Sequence[Server], request: bytes) -> None:
-    """Send a request to each at once, and wait for all answers."""
-    for server in servers:
-        server.send(request)
-    for server in servers:
-        while not server.has_answered:
+async def ask(connections: Sequence[Connection], request: bytes) -> None:
+    """Send a request on each at once, and wait for all answers."""
+    for connection in connections:
+        connection.send(request)
+    for connection in connections:
+        while not connection.has_answered:
             await asyncio.sleep(0)
 
 
@@ -250,6 +255,12 @@ class _Sink(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return False
+
+    def pause_reading(self) -> None:
+        pass  # Nothing more comes before the answer.
+
+    def resume_reading(self) -> None:
+        pass
 
     def close(self) -> None:
         pass  # An idle connection, which another one is measured meanwhile.

@@ -58,19 +58,20 @@ class Admission:
             return seconds
         return max(0, seconds - (time.monotonic() - self._closed_at))
 
-    def admit(self, images: int = 1) -> "Ticket":
+    def admit(self, images: int = 1, byte_count: int = 0) -> "Ticket":
         """Take a request in, to be left with `with`.
 
         Args:
             images: How many it will have, as far as that is known before its body is read.
+            byte_count: Of the body, as far as it is there.
 
         Raises:
             Draining: The process is about to end.
-            Overloaded: There are too many images in flight.
+            Overloaded: There are too many images or bytes in flight.
         """
         self._check_open()
-        self.take(images, 0)
-        return Ticket(self, images)
+        self.take(images, byte_count)
+        return Ticket(self, images, byte_count)
 
     def check(self, images: int = 1) -> None:
         """Raise what `admit` would, and take nothing in."""
@@ -129,14 +130,27 @@ class Ticket:
         is_expected: Whether it is known to take long, and that its turn will come in time.
     """
 
-    def __init__(self, admission: Admission, images: int) -> None:
+    __slots__ = (
+        "_admission",
+        "_bytes",
+        "_cancelled",
+        "_images",
+        "_lock",
+        "_users",
+        "deadline",
+        "helpers",
+        "is_expected",
+        "pixels_in_lane",
+    )
+
+    def __init__(self, admission: Admission, images: int, byte_count: int) -> None:
         self.deadline = float("inf")
         self.pixels_in_lane = float("inf")
         self.helpers: Helpers | None = None
         self.is_expected = False
         self._admission = admission
         self._images = images
-        self._bytes = 0
+        self._bytes = byte_count
         self._users = 0
         self._cancelled = False
         self._lock = threading.Lock()

@@ -1,9 +1,8 @@
 """JSON from untrusted clients. Knows nothing of HTTP."""
 
 import re
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from pydantic_core import from_json
@@ -16,8 +15,7 @@ _SQUARE = bytes.maketrans(b"{}", b"[]")
 _STRING = re.compile(rb'"[^"]*"?')
 
 
-@dataclass(frozen=True, slots=True)
-class JsonLimits:
+class JsonLimits(NamedTuple):
     """What parsing a document may cost.
 
     Attributes:

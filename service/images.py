@@ -3,8 +3,7 @@
 import io
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, PngImagePlugin
@@ -40,8 +39,7 @@ Preparation = Literal["none", "photo", "plain"]
 Image.MAX_IMAGE_PIXELS = None
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedImage:
+class PreparedImage(NamedTuple):
     """One picture as the network will see it.
 
     Attributes:

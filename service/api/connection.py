@@ -58,6 +58,11 @@ class ServiceProtocol(BoundedHeadProtocol):
             self._feed(data)
 
     @property
+    def is_alone(self) -> bool:
+        """See `short_way.Asker`."""
+        return len(self.connections) == 1
+
+    @property
     def _is_at_rest(self) -> bool:
         """Whether what arrives next begins a message, whose answer could be sent at once."""
         return self._is_between and not (

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
-from service.admission import GiveWay, Ticket
+from service.admission import Ticket
 from service.api.admission import admit, run
 from service.api.body import read_body
 from service.api.dependencies import ModelRepository, Ready, ServiceSettings, version_number
@@ -14,9 +14,10 @@ from service.api.protocol_documentation import PROTOCOL_ERRORS, inference_reques
 from service.classifier import Classifier
 from service.errors import InvalidInference
 from service.observation import begin, finish
-from service.protocols.inference import infer, wants_layers
+from service.protocols.inference import infer
 from service.protocols.open_inference import (
     REST_EXTENSIONS,
+    Message,
     model_metadata,
     read_message,
     server_metadata,
@@ -108,7 +109,7 @@ async def inference(
     length = read_length(json_length)
     with admit(request) as ticket:
         body = await read_body(request, ticket)
-        job = partial(answer, body, length, classifier, settings, ticket)
+        job = partial(_answer, body, length, classifier, settings, ticket)
         content, head_length = await run(request, ticket, job)
     if head_length is None:
         return Response(content, media_type="application/json")
@@ -156,26 +157,29 @@ def read_length(header: str | None) -> int | None:
     return int(header)
 
 
-def answer(
+def read(
+    body: bytes, json_length: int | None, classifier: Classifier, settings: Settings
+) -> Message:
+    """Read an inference request to a version.
+
+    Raises:
+        RequestError: It is refused by `read_message`.
+    """
+    begin(classifier)
+    message = read_message(body, json_length, classifier.manifest, settings.json_limits)
+    finish("decode")
+    return message
+
+
+def _answer(
     body: bytes,
     json_length: int | None,
     classifier: Classifier,
     settings: Settings,
     ticket: Ticket,
-    *,
-    may_take_long: bool = True,
 ) -> tuple[bytes, int | None]:
-    """Return the answer to an inference request, and how long its JSON is if tensors follow it.
-
-    Raises:
-        RequestError: The request is refused.
-        GiveWay: Layers are asked for, whose answer is long, and it may not take long.
-    """
-    begin(classifier)
-    message = read_message(body, json_length, classifier.manifest, settings.json_limits)
-    finish("decode")
-    if not may_take_long and wants_layers(message.request):
-        raise GiveWay
+    """Return the answer to an inference request, and how long its JSON is if tensors follow it."""
+    message = read(body, json_length, classifier, settings)
     outputs = infer(message.request, classifier, settings, ticket)
     written = write_message(outputs, message, classifier.manifest)
     finish("encode")

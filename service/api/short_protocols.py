@@ -1,41 +1,62 @@
-"""What the short way answers of the Open Inference Protocol and of TensorFlow Serving."""
+"""What the short way reads of the Open Inference Protocol and of TensorFlow Serving."""
 
-from typing import NamedTuple
+from functools import partial
 
-from service.admission import Ticket
+from service.admission import GiveWay, Ticket
 from service.api import open_inference, tf_serving
+from service.api.batches import JSON, Answer, TensorRequest
 from service.api.heads import Head
+from service.arrays import Assessment
+from service.classifier import Classifier
+from service.protocols.inference import read_images, wants_layers, write_outputs
+from service.protocols.open_inference import Message, write_message
+from service.protocols.tf_serving import write_assessment
 from service.repository import Repository
 from service.settings import Settings
 
 
-class Answer(NamedTuple):
-    """An answer with status 200."""
-
-    body: bytes
-    media_type: str
-    json_length: int | None
-    """Bytes of the JSON before the tensors; None if it is nothing but JSON."""
-
-
-def answer(
+def read(
     head: Head, body: bytes, repository: Repository, settings: Settings, ticket: Ticket
-) -> Answer:
-    """Answer an inference request by the functions that its route uses.
+) -> TensorRequest:
+    """Read an inference request by the functions that its route uses.
 
     Raises:
         RequestError: The request is refused.
-        GiveWay: It asks for too much to be answered here.
+        GiveWay: It asks for layers, whose answer is long, or for too much to be read here.
     """
-    name, version = head.names["name"], head.names.get("version")
     if head.route.startswith("/v1/"):
-        classifier = tf_serving.find(repository, name, version, head.names.get("label"))
-        content = tf_serving.answer(body, classifier, settings, ticket, may_take_long=False)
-        return Answer(content, "application/json", None)
-    classifier = open_inference.find(repository, name, version)
+        return _read_predict(head, body, repository, settings, ticket)
+    return _read_inference(head, body, repository, settings, ticket)
+
+
+def _read_inference(
+    head: Head, body: bytes, repository: Repository, settings: Settings, ticket: Ticket
+) -> TensorRequest:
+    classifier = open_inference.find(repository, head.names["name"], head.names.get("version"))
     length = open_inference.read_length(head.sent.get(open_inference.JSON_LENGTH_HEADER.lower()))
-    content, json_length = open_inference.answer(
-        body, length, classifier, settings, ticket, may_take_long=False
+    message = open_inference.read(body, length, classifier, settings)
+    if wants_layers(message.request):
+        raise GiveWay
+    images = read_images(message.request, classifier, settings, ticket)
+    return TensorRequest(classifier, images, partial(_write_inference, message, classifier))
+
+
+def _write_inference(message: Message, classifier: Classifier, assessment: Assessment) -> Answer:
+    outputs = write_outputs(message.request, assessment, {}, classifier)
+    body, json_length = write_message(outputs, message, classifier.manifest)
+    return Answer(body, JSON if json_length is None else "application/octet-stream", json_length)
+
+
+def _read_predict(
+    head: Head, body: bytes, repository: Repository, settings: Settings, ticket: Ticket
+) -> TensorRequest:
+    names = head.names
+    classifier = tf_serving.find(
+        repository, names["name"], names.get("version"), names.get("label")
     )
-    media_type = "application/json" if json_length is None else "application/octet-stream"
-    return Answer(content, media_type, json_length)
+    request = tf_serving.read(body, classifier, settings, ticket)
+    if request.signature == "feature_maps":
+        raise GiveWay
+    return TensorRequest(
+        classifier, request.images, lambda assessment: Answer(write_assessment(request, assessment))
+    )

@@ -6,27 +6,24 @@ set. A request that is small, has arrived whole and asks for nothing special is 
 the functions that its route uses. All others take the usual way, and so does whatever goes wrong:
 an attempt that leads to no answer leaves no trace, and the usual way says what is the matter.
 
-What has arrived for `/predict` by the time the event loop has looked at all its connections goes
-through the network together: nobody waits for anybody who is not there, and under load the
-network's weights are fetched from memory once for many.
+What has arrived by the time the event loop has looked at all its connections goes through the
+network together. Nobody waits for anybody who is not there, whoever is alone is answered at once,
+and under load the network's weights are fetched from memory once for many.
 """
 
 import asyncio
-from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from starlette.datastructures import State
 
 from service.admission import Admission, GiveWay, Ticket
+from service.api.batches import Answer, PictureRequest, TensorRequest, batch_of
 from service.api.headers import SECURITY_HEADERS
 from service.api.heads import PREDICT, Head
 from service.api.open_inference import JSON_LENGTH_HEADER
 from service.api.pictures import Upload, decode
-from service.api.predictions import write_answer, write_predictions
-from service.api.short_protocols import answer
-from service.classifier import Classifier
-from service.images import PreparedImage
+from service.api.short_protocols import read
 from service.keys import KeyRing
 from service.lanes import Lanes
 from service.observation import Observation, begin, current
@@ -40,8 +37,6 @@ SHORT_WAY = "short_way"
 MOST_TOGETHER = 32
 """Images from which on nobody else is waited for: from here on the network gains nothing."""
 
-_JSON = "application/json"
-
 _FIXED_HEADERS = b"".join(
     f"{name.lower()}: {value}\r\n".encode() for name, value in SECURITY_HEADERS.items()
 )
@@ -52,6 +47,10 @@ class Asker(Protocol):
 
     client: tuple[str, int] | None
     """Address and port."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is no other connection."""
 
     def take_answer(self, headers: bytes, body: bytes) -> None:
         """Be answered with status 200.
@@ -65,15 +64,14 @@ class Asker(Protocol):
         """Be told that there is no answer here."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A request whose pictures are decoded."""
+class _Waiting(NamedTuple):
+    """A request that is read."""
 
     asker: Asker
     head: Head
     seen: Observation
     ticket: Ticket
-    images: list[PreparedImage]
+    request: PictureRequest | TensorRequest
 
     def leave(self, answer: tuple[bytes, bytes] | None) -> None:
         """Give the place back, and tell the asker."""
@@ -97,8 +95,6 @@ class ShortWay:
         self._keys: KeyRing | None = state.keys
         self._waiting: list[_Waiting] = []
         self._images = 0
-        self._classifier: Classifier | None = None
-        """Of those who wait."""
 
     def ask(self, asker: Asker, head: Head, body: bytes) -> bool:
         """Take a request in; return whether its asker will be told of an answer.
@@ -110,133 +106,104 @@ class ShortWay:
         """
         seen = self._observer.begin(head.sent)
         token = current.set(seen)
-        written: tuple[bytes, bytes] | None = None
         try:
-            if head.route == PREDICT:
-                self._take_in(asker, head, body, seen)
-            else:
-                written = self._answer_protocol(asker, head, body, seen)
+            self._take_in(asker, head, body, seen)
         except (Exception, GiveWay):
             return False
         finally:
             current.reset(token)
-        if written is not None:
-            asker.take_answer(*written)
-        elif self._images >= MOST_TOGETHER:
+        if self._images >= MOST_TOGETHER or asker.is_alone:
             self.answer()
         elif len(self._waiting) == 1:
             asyncio.get_running_loop().call_soon(self.answer)
         return True
 
-    def _answer_protocol(
-        self, asker: Asker, head: Head, body: bytes, seen: Observation
-    ) -> tuple[bytes, bytes]:
-        with self._admit(head, seen) as ticket:
-            self._start(ticket, body)
-            job = partial(answer, head, body, self._repository, self._settings, ticket)
-            found = self._lanes.run_here(job, ticket)
-        more = ""
-        if found.json_length is not None:
-            more = f"{JSON_LENGTH_HEADER.lower()}: {found.json_length}\r\n"
-        return self._finish(asker, head, seen, found.body, found.media_type, more)
-
-    def _admit(self, head: Head, seen: Observation) -> Ticket:
+    def _take_in(self, asker: Asker, head: Head, body: bytes, seen: Observation) -> None:
         seen.finish("receive")
         if self._keys is not None:
             key = self._keys.identify(head.sent)
             key.require("predict")
             seen.key = key.name
-        return self._admission.admit()
-
-    def _start(self, ticket: Ticket, body: bytes) -> None:
-        ticket.hold_bytes(len(body))
-        ticket.start_clock(self._settings.deadline_seconds)
-
-    def _take_in(self, asker: Asker, head: Head, body: bytes, seen: Observation) -> None:
-        with self._admit(head, seen) as ticket:
-            self._start(ticket, body)
-            classifier = self._repository.classifier()
-            upload = Upload(head.media_type, head.content_type, body)
-            images = self._lanes.run_here(
-                lambda: self._read(upload, classifier, ticket, seen), ticket
-            )
-            if classifier is not self._classifier:
-                self.answer()
-                self._classifier = classifier
-            self._waiting.append(_Waiting(asker, head, seen, ticket, images))
-            self._images += len(images)
+        with self._admission.admit(byte_count=len(body)) as ticket:
+            ticket.start_clock(self._settings.deadline_seconds)
+            reading = partial(self._read, head, body, ticket)
+            request = self._lanes.run_here(reading, ticket)
+            seen.finish("prepare")
+            self._waiting.append(_Waiting(asker, head, seen, ticket, request))
+            self._images += len(request.images)
             ticket.__enter__()  # Until it is answered.
 
-    def _read(
-        self, upload: Upload, classifier: Classifier, ticket: Ticket, seen: Observation
-    ) -> list[PreparedImage]:
+    def _read(self, head: Head, body: bytes, ticket: Ticket) -> PictureRequest | TensorRequest:
+        if head.route != PREDICT:
+            return read(head, body, self._repository, self._settings, ticket)
+        classifier = self._repository.classifier()
         begin(classifier)
+        upload = Upload(head.media_type, head.content_type, body)
         images = decode(
             upload, prepare="auto", classifier=classifier, settings=self._settings, ticket=ticket
         )
-        seen.finish("prepare")
         ticket.check()
-        return images
+        return PictureRequest(classifier, images)
 
     def answer(self) -> None:
         """Answer all who wait."""
-        waiting, classifier = self._waiting, self._classifier
-        self._waiting, self._images, self._classifier = [], 0, None
-        if classifier is None:
-            return
+        waiting, self._waiting, self._images = self._waiting, [], 0
+        together: dict[object, list[_Waiting]] = {}
+        for one in waiting:
+            kind = type(one.request), one.request.classifier
+            together.setdefault(kind, []).append(one)
+        for some in together.values():
+            self._answer_together(some)
+
+    def _answer_together(self, waiting: list[_Waiting]) -> None:
         for one in waiting:
             one.seen.finish("queue")
-        images = [image for one in waiting for image in one.images]
+        batch = batch_of([one.request for one in waiting])
         try:
-            assessment = classifier.assess([image.pixels for image in images])
-            for one in waiting:
-                one.seen.leave_network(len(one.images))
-            predictions = write_predictions(images, assessment, classifier)
+            assessment = batch.run()
         except Exception:  # Each finds out for itself whether it is to blame.
             for one in waiting:
                 one.leave(None)
             return
+        for one in waiting:
+            one.seen.leave_network(len(one.request.images))
         for one in waiting[1:]:
             one.seen.executions = 0  # It was the same run.
-        manifest = classifier.manifest
+        manifest = batch.classifier.manifest
         self._observer.metrics.count_predictions(
             manifest.version, manifest.class_names, *assessment
         )
         end = 0
-        for one in waiting:
-            own = predictions[end : (end := end + len(one.images))]
+        for number, one in enumerate(waiting):
+            rows = slice(end, end := end + len(one.request.images))
             token = current.set(one.seen)
             try:
-                content = write_answer(own, classifier)
-                answer = self._finish(one.asker, one.head, one.seen, content)
+                answer = self._finish(one, batch.answer(number, rows))
             except Exception:  # The others are to have theirs.
                 answer = None
             finally:
                 current.reset(token)
             one.leave(answer)
 
-    def _finish(
-        self,
-        asker: Asker,
-        head: Head,
-        seen: Observation,
-        body: bytes,
-        media_type: str = _JSON,
-        more: str = "",
-    ) -> tuple[bytes, bytes]:
+    def _finish(self, one: _Waiting, answer: Answer) -> tuple[bytes, bytes]:
         """Count a request and return the headers of its answer with the body."""
+        head, seen = one.head, one.seen
         seen.method, seen.target, seen.route, seen.status = (
             head.method,
             head.target,
             head.route,
             200,
         )
-        if asker.client is not None:
-            seen.client = "{}:{}".format(*asker.client)
+        if one.asker.client is not None:
+            seen.client = "{}:{}".format(*one.asker.client)
         self._observer.end(seen)
-        trace = f"traceresponse: {seen.traceresponse}\r\n" if seen.traceresponse else ""
+        length, trace = "", ""
+        if answer.json_length is not None:
+            length = f"{JSON_LENGTH_HEADER.lower()}: {answer.json_length}\r\n"
+        if seen.traceresponse:
+            trace = f"traceresponse: {seen.traceresponse}\r\n"
         fields = (
-            f"content-length: {len(body)}\r\ncontent-type: {media_type}\r\n{more}"
+            f"content-length: {len(answer.body)}\r\ncontent-type: {answer.media_type}\r\n{length}"
             f"x-request-id: {seen.request_id}\r\n{trace}"
         )
-        return fields.encode() + _FIXED_HEADERS, body
+        return fields.encode() + _FIXED_HEADERS, answer.body

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from service.admission import GiveWay, Ticket
+from service.admission import Ticket
 from service.api.admission import admit, run
 from service.api.body import read_body
 from service.api.dependencies import ModelRepository, ServiceSettings, version_number
@@ -65,29 +65,26 @@ async def predict(
     """
     with admit(request) as ticket:
         body = await read_body(request, ticket)
-        content = await run(request, ticket, partial(answer, body, classifier, settings, ticket))
+        content = await run(request, ticket, partial(_answer, body, classifier, settings, ticket))
     return Response(content, media_type="application/json")
 
 
-def answer(
-    body: bytes,
-    classifier: Classifier,
-    settings: Settings,
-    ticket: Ticket,
-    *,
-    may_take_long: bool = True,
-) -> bytes:
-    """Return the answer to a predict request.
+def read(
+    body: bytes, classifier: Classifier, settings: Settings, ticket: Ticket
+) -> tf_serving.PredictRequest:
+    """Read a predict request to a version.
 
     Raises:
-        RequestError: The request is refused.
-        GiveWay: Layers are asked for, whose answer is long, and it may not take long.
+        RequestError: It is refused by `read_request`, or nobody waits for the answer.
     """
     begin(classifier)
     request = tf_serving.read_request(body, classifier, settings, ticket)
     ticket.check()
-    if not may_take_long and request.signature == "feature_maps":
-        raise GiveWay
+    return request
+
+
+def _answer(body: bytes, classifier: Classifier, settings: Settings, ticket: Ticket) -> bytes:
+    request = read(body, classifier, settings, ticket)
     content = tf_serving.predict(request, classifier, ticket.helpers)
     finish("encode")
     return content

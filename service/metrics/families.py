@@ -1,8 +1,8 @@
 """Counters, gauges and histograms. Whoever changes one holds the lock of its storage."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -107,6 +107,18 @@ class Histogram(Family):
         values = self._storage.values
         values[slot + bisect_left(self.bounds, value)] += 1
         values[slot + self.width - 1] += value
+
+    def observe_each(self, observed: Mapping[Any, int], unit: float) -> None:
+        """Count one more for each value of the only label, of so many units each."""
+        values, bounds, end = self._storage.values, self.bounds, self.width - 1
+        for label, count in observed.items():
+            slot = self._slots.get((label,))
+            if slot is None:
+                slot = self.slot((label,))
+                values = self._storage.values
+            value = count * unit
+            values[slot + bisect_left(bounds, value)] += 1
+            values[slot + end] += value
 
     def observe_all(self, labels: LabelValues, observed: Tensor) -> None:
         """Count each of (n,) finite numbers."""

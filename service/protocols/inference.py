@@ -45,6 +45,9 @@ class RequestedOutput:
     classification: int = 0
 
 
+_DEFAULTS = [RequestedOutput(name) for name in DEFAULT_OUTPUTS]
+
+
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
     """What a client wants of one version.
@@ -96,18 +99,39 @@ def infer(
     """Run the network and return what was asked for, rows in the order of the input's.
 
     Raises:
+        RequestError: The request is refused by `read_images`.
+    """
+    images = read_images(request, classifier, settings, ticket)
+    wanted = {output.name for output in request.outputs or _DEFAULTS}
+    assessment, layers = run_network(classifier, images, wanted, ticket.helpers)
+    return write_outputs(request, assessment, layers, classifier)
+
+
+def read_images(
+    request: InferenceRequest, classifier: Classifier, settings: Settings, ticket: Ticket
+) -> Tensor:
+    """Return the input as the network takes it: (n, height, width, 1) float32.
+
+    Raises:
         InvalidTensor: An input or output is none the model has, or cannot be taken.
         Overloaded: There is no place for so many pictures.
         DeadlineExceeded: Nobody waits for the answer.
         RequestError: There are too many pictures, or one is refused by `read_image`.
     """
-    manifest = classifier.manifest
-    outputs = request.outputs or [RequestedOutput(name) for name in DEFAULT_OUTPUTS]
-    _check_outputs(outputs, manifest)
+    _check_outputs(request.outputs, classifier.manifest)
     images = _to_images(request, classifier, settings, ticket)
     ticket.check()
-    wanted = {output.name for output in outputs}
-    assessment, layers = run_network(classifier, images, wanted, ticket.helpers)
+    return images
+
+
+def write_outputs(
+    request: InferenceRequest,
+    assessment: Assessment | None,
+    layers: Mapping[str, Tensor],
+    classifier: Classifier,
+) -> list[NamedTensor]:
+    """Return what was asked for, of an assessment and of layers by name."""
+    outputs = request.outputs or _DEFAULTS
     return [_output(output, assessment, layers, classifier) for output in outputs]
 
 
@@ -143,6 +167,8 @@ def _to_images(
 
 
 def _check_outputs(outputs: Sequence[RequestedOutput], manifest: Manifest) -> None:
+    if not outputs:
+        return
     known = [spec.name for spec in output_specs(manifest)]
     for output in outputs:
         if output.name not in known:

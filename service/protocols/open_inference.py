@@ -50,7 +50,8 @@ _Items = Annotated[list[T], FailFast(), Field(max_length=MAX_ITEMS)]
 
 class _Part(BaseModel):
     # What a server does not know it ignores: clients send parameters of other servers along.
-    model_config = ConfigDict(strict=True, extra="ignore")
+    # What is frozen can be a default that all share; of another, each request would get a copy.
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -92,7 +93,7 @@ class _Request(_Part):
     id: str | None = None
     parameters: _Parameters = _Parameters()
     inputs: _Items[_Input]
-    outputs: _Items[_Output] = []
+    outputs: _Items[_Output] = Field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 
 from service.admission import Ticket
-from service.arrays import Tensor
+from service.arrays import Assessment, Tensor
 from service.artifact import Manifest
 from service.classifier import Classifier
 from service.errors import InvalidInference, InvalidJSON, InvalidTensor
@@ -45,13 +45,17 @@ def predict(request: PredictRequest, classifier: Classifier, helpers: Helpers | 
     """Run the signature that a request is for, and return the answer."""
     wanted = {"layers"} if request.signature == "feature_maps" else {PROBABILITIES}
     assessment, layers = run_network(classifier, request.images, wanted, helpers)
-    outputs: Tensor | Mapping[str, Tensor] = layers
-    if assessment is not None:
-        probabilities, novelty = assessment
-        outputs = probabilities
-        if request.signature == "novelty" and novelty is not None:
-            outputs = {NOVELTY: novelty, PROBABILITIES: probabilities}
-    return write_answer(request, outputs)
+    if assessment is None:
+        return write_answer(request, layers)
+    return write_assessment(request, assessment)
+
+
+def write_assessment(request: PredictRequest, assessment: Assessment) -> bytes:
+    """Return the answer to a request for a signature other than `feature_maps`."""
+    probabilities, novelty = assessment
+    if request.signature == "novelty" and novelty is not None:
+        return write_answer(request, {NOVELTY: novelty, PROBABILITIES: probabilities})
+    return write_answer(request, probabilities)
 
 
 def read_request(

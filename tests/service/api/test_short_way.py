@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 
 from service.api.connection import BODY_PATIENCE_SECONDS
 from service.api.fair_connection import FairProtocol
-from service.api.heads import read_head
+from service.api.heads import Head, read_head
 from service.api.predict import SHORT_BODY_BYTES
 from service.api.short_way import MOST_TOGETHER, SHORT_WAY, ShortWay
 from service.app import create_app
@@ -395,7 +395,8 @@ class Caller:
 
     client: tuple[str, int] | None = ("127.0.0.1", 1)
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_alone: bool = False) -> None:
+        self.is_alone = is_alone
         self.answers: list[bytes | None] = []
 
     def take_answer(self, headers: bytes, body: bytes) -> None:
@@ -406,38 +407,48 @@ class Caller:
         self.answers.append(None)
 
 
+def head_of(body: bytes, media_type: str, path: str = "/predict") -> Head:
+    fields = [(b"content-length", b"%d" % len(body)), (b"content-type", media_type.encode())]
+    read = read_head(b"POST", path.encode(), fields)
+    assert read is not None
+    return read
+
+
+class Runs:
+    """The short way of an application whose network counts its runs."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.app = create_app(Settings(artifacts=ARTIFACTS))
+        self.app.state.repository.open()
+        self.short_way = ShortWay(self.app.state)
+        self.runs: list[int] = []
+        self.fails = False
+        engine = self.app.state.repository.classifier()._engine
+        assess = engine.assess
+
+        def count(images: Tensor, helpers: Helpers | None) -> Assessment:
+            self.runs.append(len(images))
+            if self.fails:
+                raise RuntimeError("the network fails")
+            result: Assessment = assess(images, helpers)
+            return result
+
+        monkeypatch.setattr(engine, "assess", count)
+
+
 def test_those_who_ask_at_once_share_a_run_of_the_network(
     monkeypatch: pytest.MonkeyPatch, boot_png: bytes, encode: Encode
 ) -> None:
-    app = create_app(Settings(artifacts=ARTIFACTS))
-    app.state.repository.open()
-    classifier = app.state.repository.classifier()
-    runs: list[int] = []
-    assess = classifier._engine.assess
-
-    def count(images: Tensor, helpers: Helpers | None) -> Assessment:
-        runs.append(len(images))
-        if len(runs) > 3:
-            raise RuntimeError("the network fails")
-        result: Assessment = assess(images, helpers)
-        return result
-
-    monkeypatch.setattr(classifier._engine, "assess", count)
-    short_way = ShortWay(app.state)
+    network = Runs(monkeypatch)
+    runs, app = network.runs, network.app
     black = encode(np.zeros((28, 28), np.uint8))
     two = json.dumps({"instances": [PIXELS, PIXELS]}).encode()
 
     async def ask(bodies: list[tuple[bytes, str]]) -> list[Caller]:
         callers = []
         for body, media_type in bodies:
-            fields = [
-                (b"content-length", b"%d" % len(body)),
-                (b"content-type", media_type.encode()),
-            ]
-            form = read_head(b"POST", b"/predict", fields)
-            assert form is not None
             callers.append(Caller())
-            assert short_way.ask(callers[-1], form, body)
+            assert network.short_way.ask(callers[-1], head_of(body, media_type), body)
         await asyncio.sleep(0)
         return callers
 
@@ -455,11 +466,36 @@ def test_those_who_ask_at_once_share_a_run_of_the_network(
     assert len(labels(numbers)) == 2
     asyncio.run(ask([(boot_png, "image/png")] * (MOST_TOGETHER + 5)))
     assert runs[1:] == [MOST_TOGETHER, 5]
+    network.fails = True
     failed = asyncio.run(ask([(boot_png, "image/png")] * 3))
     assert [caller.answers for caller in failed] == [[None]] * 3
     assert app.state.admission.images == app.state.admission.bytes == 0
     counted = app.state.observer.metrics.write()
     assert f"fashion_mnist_images_total {4 + MOST_TOGETHER + 5}\n" in counted
+
+
+def test_requests_of_other_protocols_share_a_run_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Runs(monkeypatch)
+    kinds = ["V2 in JSON", "V1 by row", "V1 by column", "V2 of a version"]
+    requests = [(PROTOCOLS[kind][0], json.dumps(PROTOCOLS[kind][1]).encode()) for kind in kinds]
+
+    async def ask(*, together: bool) -> list[list[bytes | None]]:
+        callers = []
+        for path, body in requests:
+            callers.append(Caller(is_alone=not together))
+            sent = head_of(body, "application/json", path)
+            assert network.short_way.ask(callers[-1], sent, body)
+            assert bool(callers[-1].answers) != together
+        await asyncio.sleep(0)
+        return [caller.answers for caller in callers]
+
+    answers = asyncio.run(ask(together=True))
+    assert network.runs == [2 + 1 + 3 + 2]
+    assert answers == asyncio.run(ask(together=False))
+    assert network.runs[1:] == [2, 1, 3, 2]
+    assert all(len(each) == 1 and each[0] for each in answers)
+    counted = network.app.state.observer.metrics.write()
+    assert "fashion_mnist_images_total 16\n" in counted
 
 
 def test_a_network_that_fails_is_reported_once_for_each(
