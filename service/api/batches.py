@@ -6,7 +6,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from service.api.predictions import write_answer, write_predictions
+from service.api.predictions import add_rankings, write_answer, write_predictions
 from service.arrays import Assessment, Tensor
 from service.classifier import Classifier
 from service.images import PreparedImage
@@ -25,10 +25,17 @@ class Answer(NamedTuple):
 
 
 class PictureRequest(NamedTuple):
-    """What is left of a request to `/predict` once it is read."""
+    """What is left of a request to `/predict` once it is read.
+
+    Attributes:
+        classifier: Of the version it is for.
+        images: In the order sent.
+        top_k: How many classes to rank, or None.
+    """
 
     classifier: Classifier
     images: list[PreparedImage]
+    top_k: int | None
 
 
 class TensorRequest(NamedTuple):
@@ -78,17 +85,26 @@ def batch_of(requests: Sequence[PictureRequest | TensorRequest]) -> Batch:
 class _PictureBatch(Batch):
     def __init__(self, requests: Sequence[PictureRequest]) -> None:
         self.classifier = requests[0].classifier
+        self._requests = requests
         self._images = [image for request in requests for image in request.images]
         self._predictions: list[bytes] = []
+        self._probabilities: Tensor | None = None
 
     def run(self) -> Assessment:
         assessment = self.classifier.assess([image.pixels for image in self._images])
+        self._probabilities = assessment.probabilities
         # Of all at once, which takes a third of the time.
         self._predictions = write_predictions(self._images, assessment, self.classifier)
         return assessment
 
-    def answer(self, number: int, rows: slice) -> Answer:  # noqa: ARG002 (rows tell as much)
-        return Answer(write_answer(self._predictions[rows], self.classifier))
+    def answer(self, number: int, rows: slice) -> Answer:
+        predictions = self._predictions[rows]
+        top_k = self._requests[number].top_k
+        if top_k is not None:
+            assert self._probabilities is not None  # noqa: S101 (the run is over)
+            own = self._probabilities[rows]
+            predictions = add_rankings(predictions, own, self.classifier, top_k)
+        return Answer(write_answer(predictions, self.classifier))
 
 
 class _TensorBatch(Batch):

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar, cast, get_args
 
 from service.api.direct import path_pattern
 from service.api.pictures import media_type_of
 from service.api.predict import SHORT_BODY_BYTES
 from service.errors import RequestError
+from service.images import Prepare
 
 PREDICT = "/predict"
 
@@ -22,6 +23,13 @@ _PROTOCOLS = (
     "/v1/models/{name}/labels/{label}:predict",
 )
 _PATTERNS = {route: re.compile(path_pattern(route).pattern.encode()) for route in _PROTOCOLS}
+
+_OPTIONS = {
+    b"prepare": re.compile("|".join(get_args(Prepare)).encode()),
+    b"top_k": re.compile(rb"[1-9][0-9]?"),
+    b"version": re.compile(rb"[1-9][0-9]{0,8}"),
+}
+"""What the query of `/predict` may ask for here, each written in the plainest way."""
 
 _UNUSUAL = {
     b"content-encoding",
@@ -41,18 +49,27 @@ _MOST_DIGITS = 20
 T = TypeVar("T")
 
 
+class Options(NamedTuple):
+    """What the query of `/predict` asks for; see its route."""
+
+    prepare: Prepare = "auto"
+    top_k: int | None = None
+    version: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """What a request says before its body.
 
     Attributes:
         method: HTTP's.
-        target: Its path.
+        target: Path and query as sent.
         route: Template of the path.
         names: What the path has in the places of the template.
         sent: Its headers, names in lower case.
         content_type: As sent; empty if it was not.
         media_type: Of it; empty for a route that reads but one.
+        options: Of `/predict`.
     """
 
     method: str
@@ -62,6 +79,7 @@ class Head:
     sent: Mapping[str, str]
     content_type: str
     media_type: str
+    options: Options
 
 
 def read_head(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Head | None:
@@ -72,8 +90,10 @@ def read_head(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes
         target: Path and query as sent.
         headers: With names in lower case.
     """
-    found = _find_route(method, target)
-    if found is None:
+    path, mark, query = target.partition(b"?")
+    found = _find_route(method, path)
+    options = _read_query(query)
+    if found is None or options is None or (mark and found[0] != PREDICT):
         return None
     route, names = found
     sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
@@ -85,17 +105,35 @@ def read_head(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes
         media_type = media_type_of(content_type) if route == PREDICT else ""
     except RequestError:
         return None
-    path = target.decode("latin-1")
-    return Head(_METHODS[method], path, route, names, sent, content_type, media_type)
+    asked = target.decode("latin-1")
+    return Head(_METHODS[method], asked, route, names, sent, content_type, media_type, options)
 
 
-def _find_route(method: bytes, target: bytes) -> tuple[str, Mapping[str, str]] | None:
+def _read_query(query: bytes) -> Options | None:
+    """Return what a query asks for, or None if it is not written in the plainest way."""
+    if not query:
+        return Options()
+    given: dict[bytes, str] = {}
+    for option in query.split(b"&"):
+        name, _, value = option.partition(b"=")
+        if name in given or name not in _OPTIONS or not _OPTIONS[name].fullmatch(value):
+            return None
+        given[name] = value.decode()
+    top_k, version = given.get(b"top_k"), given.get(b"version")
+    return Options(
+        cast(Prepare, given.get(b"prepare", "auto")),
+        None if top_k is None else int(top_k),
+        None if version is None else int(version),
+    )
+
+
+def _find_route(method: bytes, path: bytes) -> tuple[str, Mapping[str, str]] | None:
     """Return the template of a path, and what the path has in its places."""
-    if target == PREDICT.encode() and method in _METHODS:
+    if path == PREDICT.encode() and method in _METHODS:
         return PREDICT, {}
-    if method == b"POST" and target.startswith((b"/v1/", b"/v2/")):
+    if method == b"POST" and path.startswith((b"/v1/", b"/v2/")):
         for route, pattern in _PATTERNS.items():
-            if found := pattern.fullmatch(target):
+            if found := pattern.fullmatch(path):
                 return route, {k: v.decode("latin-1") for k, v in found.groupdict().items()}
     return None
 

@@ -11,7 +11,7 @@ from service.api.dependencies import LoadedClassifier, PrepareQuery, ServiceSett
 from service.api.direct import DirectRoute
 from service.api.documentation import ERROR_RESPONSES, picture_request
 from service.api.pictures import Upload, decode, receive
-from service.api.predictions import write_answer, write_predictions
+from service.api.predictions import add_rankings, write_answer, write_predictions
 from service.classifier import Classifier
 from service.errors import InvalidParameter
 from service.images import Prepare
@@ -98,4 +98,7 @@ def classify(
     )
     ticket.check()
     assessment = classifier.assess([image.pixels for image in images], ticket.helpers)
-    return write_answer(write_predictions(images, assessment, classifier, top_k), classifier)
+    predictions = write_predictions(images, assessment, classifier)
+    if top_k is not None:
+        predictions = add_rankings(predictions, assessment.probabilities, classifier, top_k)
+    return write_answer(predictions, classifier)

@@ -23,7 +23,6 @@ def write_predictions(
     images: Sequence[PreparedImage],
     assessment: Assessment,
     classifier: Classifier,
-    top_k: int | None = None,
 ) -> list[bytes]:
     """Return a `schemas.Prediction` an image as JSON; what is no finite number is null.
 
@@ -31,7 +30,6 @@ def write_predictions(
         images: What was classified.
         assessment: What came out, a row an image.
         classifier: Which gave it.
-        top_k: How many classes to rank, or None.
     """
     probabilities, novelty = assessment
     form = _form_of(classifier)
@@ -55,10 +53,25 @@ def write_predictions(
             form.prediction
             % (form.labels[best], best, numbers[best], *numbers, score, known, preparation)
         )
-    if top_k is not None:
-        for index, row_of_numbers in enumerate(probabilities):
-            predictions[index] = form.with_ranking(predictions[index], row_of_numbers, top_k)
     return predictions
+
+
+def add_rankings(
+    predictions: Sequence[bytes], probabilities: Tensor, classifier: Classifier, top_k: int
+) -> list[bytes]:
+    """Return what `write_predictions` has returned, each with its best classes.
+
+    Args:
+        predictions: Of some pictures.
+        probabilities: (n, classes) float32, of the same.
+        classifier: Which gave them.
+        top_k: How many classes, at most as many as there are.
+    """
+    form = _form_of(classifier)
+    return [
+        form.with_ranking(prediction, row, top_k)
+        for prediction, row in zip(predictions, probabilities, strict=True)
+    ]
 
 
 def write_answer(predictions: Sequence[bytes], classifier: Classifier) -> bytes:

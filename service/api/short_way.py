@@ -83,7 +83,7 @@ class _Waiting(NamedTuple):
 
 
 class ShortWay:
-    """The routes that classify, without a query, for one worker."""
+    """The routes that classify, for one worker."""
 
     def __init__(self, state: State) -> None:
         """Take what is needed from the state of an application."""
@@ -136,14 +136,17 @@ class ShortWay:
     def _read(self, head: Head, body: bytes, ticket: Ticket) -> PictureRequest | TensorRequest:
         if head.route != PREDICT:
             return read(head, body, self._repository, self._settings, ticket)
-        classifier = self._repository.classifier()
+        prepare, top_k, version = head.options
+        classifier = self._repository.classifier(version)
+        if top_k is not None and top_k > len(classifier.manifest.class_names):
+            raise GiveWay
         begin(classifier)
         upload = Upload(head.media_type, head.content_type, body)
         images = decode(
-            upload, prepare="auto", classifier=classifier, settings=self._settings, ticket=ticket
+            upload, prepare=prepare, classifier=classifier, settings=self._settings, ticket=ticket
         )
         ticket.check()
-        return PictureRequest(classifier, images)
+        return PictureRequest(classifier, images, top_k)
 
     def answer(self) -> None:
         """Answer all who wait."""

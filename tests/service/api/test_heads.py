@@ -2,9 +2,9 @@
 
 import pytest
 
-from service.api.heads import Head, KnownHead
+from service.api.heads import Head, KnownHead, Options
 
-HEAD = Head("POST", "/predict", "/predict", {}, {}, "image/png", "image/png")
+HEAD = Head("POST", "/predict", "/predict", {}, {}, "image/png", "image/png", Options())
 BYTES = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 393\r\nAccept: */*\r\n\r\n"
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 import pytest
 
-from service.api.predictions import write_answer, write_predictions
+from service.api.predictions import add_rankings, write_answer, write_predictions
 from service.arrays import Assessment, Tensor
 from service.classifier import Classifier
 from service.images import Preparation, PreparedImage
@@ -34,7 +34,9 @@ def written(
 ) -> bytes:
     model = classifier()
     pictures = images(len(probabilities))
-    predictions = write_predictions(pictures, Assessment(probabilities, novelty), model, top_k)
+    predictions = write_predictions(pictures, Assessment(probabilities, novelty), model)
+    if top_k is not None:
+        predictions = add_rankings(predictions, probabilities, model, top_k)
     return write_answer(predictions, model)
 
 

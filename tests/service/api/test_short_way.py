@@ -107,8 +107,41 @@ def test_with_and_without_a_query(
     headers = {"Content-Type": media_type, "X-Request-ID": "same"}
     short, usual = (
         client.request(method, path, content=content, headers=headers)
-        for path in ("/predict", "/predict?prepare=auto")
+        for path in ("/predict", "/predict?unknown")
     )
+    assert short.status_code == usual.status_code
+    assert short.content == usual.content
+    assert dict(short.headers) | {"date": ""} == dict(usual.headers) | {"date": ""}
+
+
+@pytest.mark.parametrize(
+    ("query", "is_usual"),
+    [
+        ("", False),
+        ("prepare=plain", False),
+        ("prepare=photo&top_k=10", False),
+        (f"top_k=3&version={DEFAULT_VERSION}", False),
+        ("top_k=11", True),
+        ("top_k=0", True),
+        ("top_k=03", True),
+        ("top_k=", True),
+        ("top_k=1&top_k=2", True),
+        ("version=7", True),
+        ("version=-1", True),
+        ("prepare=magic", True),
+        ("prepare=%61uto", True),
+        ("&", True),
+    ],
+)
+def test_a_query_is_answered_as_it_is_beside_another(
+    counted: httpx.Client, arrived: list[int], boot_png: bytes, query: str, is_usual: bool
+) -> None:
+    headers = {"X-Request-ID": "same"}
+    arrived.clear()
+    short = counted.post(f"/predict?{query}", content=boot_png, headers=headers)
+    assert len(arrived) == int(is_usual)
+    usual = counted.post(f"/predict?{query}&unknown", content=boot_png, headers=headers)
+    assert len(arrived) == int(is_usual) + 1
     assert short.status_code == usual.status_code
     assert short.content == usual.content
     assert dict(short.headers) | {"date": ""} == dict(usual.headers) | {"date": ""}
