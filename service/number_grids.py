@@ -139,7 +139,7 @@ def _find_item(structure: bytes, shapes: Sequence[Shape]) -> tuple[int, Shape] |
     for shape in shapes:
         item = _structure(shape)
         count = (len(structure) - 1) // (len(item) + 1)
-        if count and structure == b"[" + b",".join([item] * count) + b"]":
+        if count and structure == b"[" + ((item + b",") * count)[:-1] + b"]":
             return count, shape
     return None
 

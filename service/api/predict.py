@@ -46,14 +46,23 @@ async def predict(
 
     JSON instances are `{"b64": …}` of a picture file, or 28×28, 28×28×1 or 784 numbers in 0…255.
     """
-    classes = len(classifier.manifest.class_names)
-    if top_k is not None and top_k > classes:
-        raise InvalidParameter(f"top_k: {top_k}, the model has {classes} classes")
+    check_top_k(top_k, classifier)
     with admit(request) as ticket:
         upload = await receive(request, ticket)
         job = partial(classify, upload, classifier, settings, prepare, top_k, ticket)
         body = await run(request, ticket, job, is_short=len(upload.body) <= SHORT_BODY_BYTES)
     return Response(body, media_type="application/json")
+
+
+def check_top_k(top_k: int | None, classifier: Classifier) -> None:
+    """Return if a model has so many classes.
+
+    Raises:
+        InvalidParameter: It has fewer.
+    """
+    classes = len(classifier.manifest.class_names)
+    if top_k is not None and top_k > classes:
+        raise InvalidParameter(f"top_k: {top_k}, the model has {classes} classes")
 
 
 async def _predict_without_query(request: Request) -> Response:

@@ -13,6 +13,7 @@ and under load the network's weights are fetched from memory once for many.
 
 import asyncio
 from functools import partial
+from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
 from starlette.datastructures import State
@@ -23,6 +24,7 @@ from service.api.headers import SECURITY_HEADERS
 from service.api.heads import PREDICT, Head
 from service.api.open_inference import JSON_LENGTH_HEADER
 from service.api.pictures import Upload, decode
+from service.api.predict import check_top_k
 from service.api.short_protocols import read
 from service.keys import KeyRing
 from service.lanes import Lanes
@@ -138,8 +140,7 @@ class ShortWay:
             return read(head, body, self._repository, self._settings, ticket)
         prepare, top_k, version = head.options
         classifier = self._repository.classifier(version)
-        if top_k is not None and top_k > len(classifier.manifest.class_names):
-            raise GiveWay
+        check_top_k(top_k, classifier)
         begin(classifier)
         upload = Upload(head.media_type, head.content_type, body)
         images = decode(
@@ -191,12 +192,8 @@ class ShortWay:
     def _finish(self, one: _Waiting, answer: Answer) -> tuple[bytes, bytes]:
         """Count a request and return the headers of its answer with the body."""
         head, seen = one.head, one.seen
-        seen.method, seen.target, seen.route, seen.status = (
-            head.method,
-            head.target,
-            head.route,
-            200,
-        )
+        seen.method, seen.target, seen.route = head.method, head.target, head.route
+        seen.status = HTTPStatus.OK
         if one.asker.client is not None:
             seen.client = "{}:{}".format(*one.asker.client)
         self._observer.end(seen)

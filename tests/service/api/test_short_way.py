@@ -477,11 +477,13 @@ def test_those_who_ask_at_once_share_a_run_of_the_network(
     black = encode(np.zeros((28, 28), np.uint8))
     two = json.dumps({"instances": [PIXELS, PIXELS]}).encode()
 
-    async def ask(bodies: list[tuple[bytes, str]]) -> list[Caller]:
+    async def ask(bodies: list[tuple[bytes, str]], query: str = "") -> list[Caller]:
         callers = []
         for body, media_type in bodies:
             callers.append(Caller())
-            assert network.short_way.ask(callers[-1], head_of(body, media_type), body)
+            sent = head_of(body, media_type, f"/predict{query}")
+            assert network.short_way.ask(callers[-1], sent, body)
+            query = ""
         await asyncio.sleep(0)
         return callers
 
@@ -497,6 +499,9 @@ def test_those_who_ask_at_once_share_a_run_of_the_network(
     assert labels(boot) == ["Ankle boot"]
     assert labels(dark) != ["Ankle boot"]
     assert len(labels(numbers)) == 2
+    ranked, plain = asyncio.run(ask([(boot_png, "image/png")] * 2, "?top_k=2"))
+    assert runs.pop() == 2
+    assert [b'"top_k":[{' in (each.answers[0] or b"") for each in (ranked, plain)] == [True, False]
     asyncio.run(ask([(boot_png, "image/png")] * (MOST_TOGETHER + 5)))
     assert runs[1:] == [MOST_TOGETHER, 5]
     network.fails = True
@@ -504,7 +509,7 @@ def test_those_who_ask_at_once_share_a_run_of_the_network(
     assert [caller.answers for caller in failed] == [[None]] * 3
     assert app.state.admission.images == app.state.admission.bytes == 0
     counted = app.state.observer.metrics.write()
-    assert f"fashion_mnist_images_total {4 + MOST_TOGETHER + 5}\n" in counted
+    assert f"fashion_mnist_images_total {4 + 2 + MOST_TOGETHER + 5}\n" in counted
 
 
 def test_requests_of_other_protocols_share_a_run_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
