@@ -64,7 +64,7 @@ def observed(directory: Path) -> Callable[[], None]:
             for phase in ("receive", "queue", "decode"):
                 finish(phase)
             finish("prepare")
-            leave_network(images)
+            leave_network(len(images))
             count_predictions(classifier, probabilities, novelty)
             finish("encode")
 

@@ -1,7 +1,9 @@
 """The transport-free core: pictures in, probabilities and feature maps out."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,9 @@ from service.engines import Engine, load_engine
 from service.errors import ArtifactError
 from service.observation import count_predictions, finish, leave_network
 from service.settings import EngineChoice
-from service.teamwork import Helpers
+from service.teamwork import Helpers, do_all
+
+P = TypeVar("P")
 
 
 class Classifier:
@@ -42,6 +46,36 @@ class Classifier:
             helpers: Who may take a part of many pictures.
         """
         return self._assess(self.to_images(pixels), helpers)
+
+    def assess_parts(
+        self, parts: Sequence[P], read: Callable[[P], Sequence[Pixels]], helpers: Helpers | None
+    ) -> Assessment:
+        """Classify pictures that are read a part at a time, as `assess` does all at once.
+
+        Args:
+            parts: What some of them are read from.
+            read: Returns those of a part; is called from several threads.
+            helpers: Who may take parts as well: while one reads, others run the network.
+
+        Raises:
+            Exception: What `read` raised for the first part that it raised something for.
+        """
+
+        def assess(part: P) -> Assessment:
+            images = self.to_images(read(part))
+            finish("prepare")
+            assessment = self._engine.assess(images)
+            finish("infer")
+            return assessment
+
+        probabilities, novelties = zip(*do_all(assess, parts, math.inf, helpers), strict=True)
+        whole = Assessment(
+            np.concatenate(probabilities),
+            None if novelties[0] is None else np.concatenate(novelties),
+        )
+        leave_network(len(whole.probabilities))
+        count_predictions(self, *whole)
+        return whole
 
     def in_distribution(self, novelty: Tensor) -> NDArray[np.bool_]:
         """Say which pictures are like what the model was trained on: (n,) float32 -> (n,) bool.
@@ -124,14 +158,14 @@ class Classifier:
         """Run the network; only the answers for what is `whole` are counted."""
         finish("prepare")
         probabilities, novelty = self._engine.assess(images, helpers)
-        leave_network(images)
+        leave_network(len(images))
         count_predictions(self, probabilities[whole], None if novelty is None else novelty[whole])
         return Assessment(probabilities, novelty)
 
     def _feature_maps(self, images: Tensor, helpers: Helpers | None = None) -> Mapping[str, Tensor]:
         finish("prepare")
         outputs = self._engine.feature_maps(images, helpers)
-        leave_network(images)
+        leave_network(len(images))
         return outputs
 
     def warm_up(self) -> None:

@@ -128,11 +128,11 @@ def begin(classifier: "Classifier") -> None:
         seen.version = classifier.manifest.version
 
 
-def leave_network(images: Tensor) -> None:
-    """Note that the network has run with pictures, (n, height, width, 1)."""
+def leave_network(images: int) -> None:
+    """Note that the network has run with so many pictures."""
     seen = current.get()
     if seen is not None:
-        seen.leave_network(len(images))
+        seen.leave_network(images)
 
 
 def count_predictions(

@@ -23,9 +23,14 @@ _CHECKED = slice(_HEADER + _LENGTH_BYTES, _CONTENT.stop)
 _CHECKSUM = slice(_CONTENT.stop, -len(_END))
 
 
+def looks_plain(data: bytes, shape: tuple[int, int]) -> bool:
+    """Say whether a file begins like such a PNG of `shape`, (height, width)."""
+    return data.startswith(_beginning(shape))
+
+
 def is_plain_png(data: bytes, shape: tuple[int, int]) -> bool:
     """Say whether a file is such a PNG of `shape`, (height, width), with all checksums right."""
-    if not (data.startswith(_beginning(shape)) and data.endswith(_END)):
+    if not (looks_plain(data, shape) and data.endswith(_END)):
         return False
     length = len(data[_CONTENT])
     return (

@@ -30,7 +30,7 @@ class Helpers:
 
 
 def do_all(
-    work: Callable[[S], T], items: Sequence[S], byte_count: int, helpers: Helpers | None
+    work: Callable[[S], T], items: Sequence[S], byte_count: float, helpers: Helpers | None
 ) -> list[T]:
     """Return what `work` makes of each item, in order.
 
@@ -40,7 +40,7 @@ def do_all(
     Args:
         work: Is called from several threads.
         items: What there is to do.
-        byte_count: Of all of them.
+        byte_count: Of all of them; infinite if each is worth sharing.
         helpers: Who may help, if anybody.
 
     Raises:

@@ -1,5 +1,6 @@
 """A request's body, in any of its forms, to prepared pictures."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -9,21 +10,23 @@ from starlette.requests import Request
 from service.admission import Ticket
 from service.api.admission import expect_long_job
 from service.api.body import check_announced, read_body
+from service.api.forms import Form
 from service.api.multipart import read_files
 from service.classifier import Classifier
-from service.errors import RequestError, TooManyImages, UnsupportedMediaType
+from service.errors import TooManyImages, UnsupportedMediaType
 from service.images import Prepare, PreparedImage, read_image
 from service.instances import read_instances
 from service.observation import finish
 from service.settings import Settings
-from service.teamwork import do_all
 
 PICTURE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
 
 # A file of unknown type, and no Content-Type at all, as `curl -T` sends it: the bytes tell.
 _UNTYPED = ("", "application/octet-stream")
 
-_MEDIA_TYPES = {*_UNTYPED, *PICTURE_MEDIA_TYPES, "application/json", "multipart/form-data"}
+FORM = "multipart/form-data"
+
+_MEDIA_TYPES = {*_UNTYPED, *PICTURE_MEDIA_TYPES, "application/json", FORM}
 
 LONG_BODY_BYTES = 65536
 """What carries pictures and is longer takes long: if its turn would not come, it stays unread."""
@@ -91,26 +94,41 @@ def decode(
         return read_instances(
             upload.body, prepare=prepare, shape=shape, settings=settings, ticket=ticket
         )
-    read = partial(
+    read = _reader(prepare, shape, settings, ticket)
+    if upload.media_type != FORM:
+        return [read(upload.body)]
+    form = open_form(
+        upload, prepare=prepare, classifier=classifier, settings=settings, ticket=ticket
+    )
+    return form.read()
+
+
+def open_form(
+    upload: Upload, *, prepare: Prepare, classifier: Classifier, settings: Settings, ticket: Ticket
+) -> Form:
+    """Return the pictures of an upload that is a form, still to be read.
+
+    Raises:
+        RequestError: It is none, or has too many.
+    """
+    files = upload.files(settings.max_images)
+    ticket.hold_images(len(files))
+    finish("decode")
+    shape = classifier.manifest.input.size
+    read = _reader(prepare, shape, settings, ticket)
+    return Form(files, read, takes_plain=prepare == "auto", shape=shape)
+
+
+def _reader(
+    prepare: Prepare, shape: tuple[int, int], settings: Settings, ticket: Ticket
+) -> Callable[[bytes], PreparedImage]:
+    return partial(
         read_image,
         prepare=prepare,
         shape=shape,
         max_pixels=settings.max_pixels,
         weigh=ticket.weigh,
     )
-    if upload.media_type != "multipart/form-data":
-        return [read(upload.body)]
-    files = upload.files(settings.max_images)
-    ticket.hold_images(len(files))
-    finish("decode")
-
-    def read_file(index: int) -> PreparedImage:
-        try:
-            return read(files[index])
-        except RequestError as error:
-            raise error.at(f"files[{index}]") from error
-
-    return do_all(read_file, range(len(files)), len(upload.body), ticket.helpers)
 
 
 def decode_one(

@@ -10,7 +10,7 @@ from service.api.admission import admit, run
 from service.api.dependencies import LoadedClassifier, PrepareQuery, ServiceSettings
 from service.api.direct import DirectRoute
 from service.api.documentation import ERROR_RESPONSES, picture_request
-from service.api.pictures import Upload, decode, receive
+from service.api.pictures import FORM, Upload, decode, open_form, receive
 from service.api.predictions import add_rankings, write_answer, write_predictions
 from service.classifier import Classifier
 from service.errors import InvalidParameter
@@ -102,11 +102,17 @@ def classify(
         GiveWay: The pictures are too large for the lane the ticket is in.
     """
     begin(classifier)
-    images = decode(
-        upload, prepare=prepare, classifier=classifier, settings=settings, ticket=ticket
-    )
-    ticket.check()
-    assessment = classifier.assess([image.pixels for image in images], ticket.helpers)
+    if upload.media_type == FORM:
+        form = open_form(
+            upload, prepare=prepare, classifier=classifier, settings=settings, ticket=ticket
+        )
+        images, assessment = form.classify(classifier, ticket.helpers)
+    else:
+        images = decode(
+            upload, prepare=prepare, classifier=classifier, settings=settings, ticket=ticket
+        )
+        ticket.check()
+        assessment = classifier.assess([image.pixels for image in images], ticket.helpers)
     predictions = write_predictions(images, assessment, classifier)
     if top_k is not None:
         predictions = add_rankings(predictions, assessment.probabilities, classifier, top_k)

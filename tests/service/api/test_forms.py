@@ -1,0 +1,103 @@
+"""The pictures of a form are read and classified in parts, and nothing shows that they are."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from service.api.forms import MOST_IN_A_PART, Form
+from service.arrays import Pixels
+from service.classifier import Classifier
+from service.errors import InvalidImage
+from service.images import PreparedImage, read_image
+from service.teamwork import Helpers
+from tests.service.conftest import Encode
+
+SECONDS = 20
+SHAPE = (28, 28)
+
+
+@pytest.fixture
+def helpers() -> Iterator[Helpers]:
+    with ThreadPoolExecutor(2) as pool:
+        yield Helpers(pool, 2)
+
+
+def read(data: bytes) -> PreparedImage:
+    return read_image(data, prepare="auto", shape=SHAPE, max_pixels=10**6)
+
+
+@pytest.mark.parametrize("count", [1, MOST_IN_A_PART, MOST_IN_A_PART + 1, 5 * MOST_IN_A_PART - 3])
+def test_the_answers_are_those_to_all_pictures_at_once(
+    classifier: Classifier,
+    test_slice: tuple[Pixels, Pixels],
+    encode: Encode,
+    helpers: Helpers,
+    count: int,
+) -> None:
+    pixels = [test_slice[0][index % len(test_slice[0])] for index in range(count)]
+    form = Form([encode(one) for one in pixels], read, takes_plain=True, shape=SHAPE)
+    expected = classifier.assess(pixels)
+    for who in (helpers, None):
+        images, assessment = form.classify(classifier, who)
+        for image, one in zip(images, pixels, strict=True):
+            np.testing.assert_array_equal(image.pixels, one)
+        np.testing.assert_allclose(assessment.probabilities, expected.probabilities, atol=1e-6)
+        assert assessment.novelty is not None
+        assert expected.novelty is not None
+        np.testing.assert_allclose(assessment.novelty, expected.novelty, atol=1e-3)
+    for image, one in zip(form.read(), pixels, strict=True):
+        np.testing.assert_array_equal(image.pixels, one)
+
+
+@pytest.mark.parametrize("wrong", [[0], [40], [50, 90], [95]])
+def test_the_first_picture_that_is_refused_is_the_one_that_is_told(
+    classifier: Classifier, boot_png: bytes, helpers: Helpers, wrong: list[int]
+) -> None:
+    files = [b"no picture" if index in wrong else boot_png for index in range(96)]
+    form = Form(files, read, takes_plain=True, shape=SHAPE)
+    for who in (helpers, None):
+        with pytest.raises(InvalidImage, match=rf"^files\[{wrong[0]}\]: "):
+            form.classify(classifier, who)
+    with pytest.raises(InvalidImage, match=rf"^files\[{wrong[0]}\]: "):
+        form.read()
+
+
+def test_small_pictures_are_decoded_by_one_thread_at_a_time(
+    classifier: Classifier, boot_png: bytes, helpers: Helpers
+) -> None:
+    threads: set[threading.Thread] = set()
+    others: list[threading.Thread] = []
+    decoding: list[threading.Thread] = []
+
+    def watch(data: bytes) -> PreparedImage:
+        decoding.append(threading.current_thread())
+        others.extend(thread for thread in decoding if thread is not decoding[-1])
+        threads.add(threading.current_thread())
+        try:
+            return read(data)
+        finally:
+            decoding.pop()
+
+    form = Form([boot_png] * 40 * MOST_IN_A_PART, watch, takes_plain=True, shape=SHAPE)
+    form.classify(classifier, helpers)
+    assert len(threads) > 1
+    assert not others
+
+
+def test_photographs_are_decoded_side_by_side(
+    classifier: Classifier, encode: Encode, helpers: Helpers
+) -> None:
+    photo = encode(np.random.default_rng(0).integers(0, 255, (100, 100), np.uint8))
+    all_three = threading.Barrier(3)
+
+    def meet(data: bytes) -> PreparedImage:
+        all_three.wait(SECONDS)
+        return read(data)
+
+    form = Form([photo] * 3, meet, takes_plain=True, shape=SHAPE)
+    images, assessment = form.classify(classifier, helpers)
+    assert [image.preparation for image in images] == ["photo"] * 3
+    assert len(assessment.probabilities) == 3
