@@ -228,13 +228,16 @@ class _Settling:
 
     def __init__(self, threads: int) -> None:
         self._processors: Iterator[int] = iter(())
+        self._niceness = LONG_JOB_NICENESS
+        if sys.platform == "linux":
+            # A thread begins with that of whoever has started it, which may be another of these.
+            self._niceness = min(19, os.getpriority(os.PRIO_PROCESS, 0) + LONG_JOB_NICENESS)
         if sys.platform == "linux" and len(processors := os.sched_getaffinity(0)) == threads:
             self._processors = iter(processors)
 
     def settle(self) -> None:
         if sys.platform == "linux":
             thread = threading.get_native_id()
-            usual = os.getpriority(os.PRIO_PROCESS, thread)
-            os.setpriority(os.PRIO_PROCESS, thread, min(19, usual + LONG_JOB_NICENESS))
+            os.setpriority(os.PRIO_PROCESS, thread, self._niceness)
             if (processor := next(self._processors, None)) is not None:
                 os.sched_setaffinity(thread, {processor})

@@ -62,6 +62,29 @@ def test_a_short_job_runs_at_full_priority_and_a_long_one_lower(
     assert runs == [("quick_0", usual), ("quick_0", usual), ("long_0", long)]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority on Linux alone")
+def test_a_thread_that_a_long_job_has_started_is_of_the_same_priority(admission: Admission) -> None:
+    lanes = Lanes(2)
+
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def job(ticket: Ticket) -> list[int]:
+        ticket.weigh(QUICK_PIXELS + 1)
+        assert ticket.helpers is not None
+        return [niceness(), ticket.helpers.pool.submit(niceness).result(30)]
+
+    async def test() -> None:
+        with admission.admit() as ticket:
+            found.extend(await lanes.run(lambda: job(ticket), ticket))
+
+    found: list[int] = []
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    in_loop(test)
+    lanes.close()
+    assert found == [min(19, usual + LONG_JOB_NICENESS)] * 2
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have processors on Linux alone")
 def test_threads_of_long_jobs_stay_apart_if_each_can_have_a_processor(admission: Admission) -> None:
     processors = os.sched_getaffinity(0)
