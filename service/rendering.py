@@ -4,13 +4,17 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from service.arrays import Tensor
 from service.artifact import Layer
+
+if TYPE_CHECKING:
+    from PIL import ImageFont
 
 _COLUMNS = 16
 _TILE = 56
@@ -128,6 +132,9 @@ def _put(canvas: Indices, part: Indices, x: int, y: int) -> None:
 @lru_cache(maxsize=256)
 def _letters(text: str, size: int) -> Indices:
     """Return a line of text as palette indices, just large enough for it."""
+    # With it comes FreeType, and most processes write nothing into a picture.
+    from PIL import ImageDraw  # noqa: PLC0415
+
     font = _font(size)
     _, _, right, bottom = font.getbbox(text)
     mask = Image.new("L", (int(right) + 1, int(bottom) + 1))
@@ -149,5 +156,7 @@ def _palette() -> bytes:
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _font(size: int) -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":
+    from PIL import ImageFont  # noqa: PLC0415 (as above)
+
     return ImageFont.load_default(size)

@@ -1,6 +1,5 @@
 """Requests that have come together, to go through the network together."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
@@ -13,6 +12,9 @@ from service.images import PreparedImage
 from service.observation import finish
 
 JSON = "application/json"
+
+MOST_TOGETHER = 32
+"""Images from which on nobody else is waited for: more at once gain the network nothing."""
 
 
 class Answer(NamedTuple):
@@ -52,77 +54,46 @@ class TensorRequest(NamedTuple):
     write: Callable[[Assessment], Answer]
 
 
-class Batch(ABC):
-    """Requests for one version, whose images go through the network together.
-
-    Attributes:
-        classifier: Of the version.
-    """
-
-    classifier: Classifier
-
-    @abstractmethod
-    def run(self) -> Assessment:
-        """Run the network, and return what came out: a row an image, in the order of requests."""
-
-    @abstractmethod
-    def answer(self, number: int, rows: slice) -> Answer:
-        """Return the answer to one of the requests, after the run.
-
-        Args:
-            number: Of the request, from 0.
-            rows: What came out for its images.
-        """
+Batch = tuple[Assessment, Callable[[int, slice], Answer]]
+"""What came out for requests that went through the network together, a row an image in their order;
+and what makes the answer to one of them, by its number and the rows of its images."""
 
 
-def batch_of(requests: Sequence[PictureRequest | TensorRequest]) -> Batch:
-    """Return a batch of requests that are all of one type and for one version."""
+def run_together(requests: Sequence[PictureRequest | TensorRequest]) -> Batch:
+    """Run the network for requests that are all of one type and for one version."""
     if isinstance(requests[0], PictureRequest):
-        return _PictureBatch(cast(Sequence[PictureRequest], requests))
-    return _TensorBatch(cast(Sequence[TensorRequest], requests))
+        return _classify_pictures(cast(Sequence[PictureRequest], requests))
+    return _classify_tensors(cast(Sequence[TensorRequest], requests))
 
 
-class _PictureBatch(Batch):
-    def __init__(self, requests: Sequence[PictureRequest]) -> None:
-        self.classifier = requests[0].classifier
-        self._requests = requests
-        self._images = [image for request in requests for image in request.images]
-        self._predictions: list[bytes] = []
-        self._probabilities: Tensor | None = None
+def _classify_pictures(requests: Sequence[PictureRequest]) -> Batch:
+    classifier = requests[0].classifier
+    images = [image for request in requests for image in request.images]
+    assessment = classifier.assess([image.pixels for image in images])
+    # Of all at once, which takes a third of the time.
+    written = write_predictions(images, assessment, classifier)
 
-    def run(self) -> Assessment:
-        assessment = self.classifier.assess([image.pixels for image in self._images])
-        self._probabilities = assessment.probabilities
-        # Of all at once, which takes a third of the time.
-        self._predictions = write_predictions(self._images, assessment, self.classifier)
-        return assessment
-
-    def answer(self, number: int, rows: slice) -> Answer:
-        predictions = self._predictions[rows]
-        top_k = self._requests[number].top_k
+    def answer(number: int, rows: slice) -> Answer:
+        predictions = written[rows]
+        top_k = requests[number].top_k
         if top_k is not None:
-            assert self._probabilities is not None  # noqa: S101 (the run is over)
-            own = self._probabilities[rows]
-            predictions = add_rankings(predictions, own, self.classifier, top_k)
-        return Answer(write_answer(predictions, self.classifier))
+            own = assessment.probabilities[rows]
+            predictions = add_rankings(predictions, own, classifier, top_k)
+        return Answer(write_answer(predictions, classifier))
+
+    return assessment, answer
 
 
-class _TensorBatch(Batch):
-    def __init__(self, requests: Sequence[TensorRequest]) -> None:
-        self.classifier = requests[0].classifier
-        self._requests = requests
-        self._assessment: Assessment | None = None
+def _classify_tensors(requests: Sequence[TensorRequest]) -> Batch:
+    images = [request.images for request in requests]
+    together = np.concatenate(images) if len(images) > 1 else images[0]
+    assessment = requests[0].classifier.assess_images(together)
+    probabilities, novelty = assessment
 
-    def run(self) -> Assessment:
-        images = [request.images for request in self._requests]
-        together = np.concatenate(images) if len(images) > 1 else images[0]
-        self._assessment = self.classifier.assess_images(together)
-        return self._assessment
-
-    def answer(self, number: int, rows: slice) -> Answer:
-        assert self._assessment is not None  # noqa: S101 (the run is over)
-        probabilities, novelty = self._assessment
+    def answer(number: int, rows: slice) -> Answer:
         own = Assessment(probabilities[rows], None if novelty is None else novelty[rows])
-        answer = self._requests[number].write(own)
+        answer = requests[number].write(own)
         finish("encode")
         return answer
+
+    return assessment, answer

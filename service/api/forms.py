@@ -2,17 +2,15 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 
+from service.api.batches import MOST_TOGETHER
 from service.arrays import Assessment, Pixels
 from service.classifier import Classifier
 from service.errors import RequestError
 from service.images import PreparedImage
 from service.plain_png import looks_plain
 from service.teamwork import WORTH_SHARING_BYTES, Helpers
-
-MOST_IN_A_PART = 32
-"""More pictures at once gain the network nothing."""
 
 _decoding = threading.Lock()
 """Pillow lets go of the interpreter's lock for each picture. Two threads that decode small ones
@@ -39,10 +37,8 @@ class Form:
     ) -> None:
         self._files = files
         self._read = read
-        self._is_small = sum(map(len, files)) < WORTH_SHARING_BYTES * len(files)
-        self._decoding: AbstractContextManager[object] = nullcontext()
-        if takes_plain and self._is_small and all(looks_plain(file, shape) for file in files):
-            self._decoding = _decoding
+        self._takes_plain = takes_plain
+        self._shape = shape
 
     def read(self) -> list[PreparedImage]:
         """Return all pictures in the order sent.
@@ -64,22 +60,23 @@ class Form:
         Raises:
             RequestError: One of them is refused; the message says which and why.
         """
+        count = len(self._files)
+        is_small = sum(map(len, self._files)) < WORTH_SHARING_BYTES * count
+        size = -(-count // -(-count // MOST_TOGETHER)) if is_small else 1
+        parts = [range(count)[first : first + size] for first in range(0, count, size)]
+        in_turn = is_small and self._takes_plain and self._are_plain()
         images: dict[range, list[PreparedImage]] = {}
 
         def read(part: range) -> list[Pixels]:
-            with self._decoding:
+            with _decoding if in_turn else nullcontext():
                 images[part] = [self._read_one(index) for index in part]
             return [image.pixels for image in images[part]]
 
-        parts = self._parts()
         assessment = classifier.assess_parts(parts, read, helpers)
         return [image for part in parts for image in images[part]], assessment
 
-    def _parts(self) -> list[range]:
-        """Return the indices of pictures that one thread is to read and classify at once."""
-        count = len(self._files)
-        size = -(-count // -(-count // MOST_IN_A_PART)) if self._is_small else 1
-        return [range(count)[first : first + size] for first in range(0, count, size)]
+    def _are_plain(self) -> bool:
+        return all(looks_plain(file, self._shape) for file in self._files)
 
     def _read_one(self, index: int) -> PreparedImage:
         try:

@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 from starlette.datastructures import State
 
 from service.admission import Admission, GiveWay, Ticket
-from service.api.batches import Answer, PictureRequest, TensorRequest, batch_of
+from service.api.batches import MOST_TOGETHER, Answer, PictureRequest, TensorRequest, run_together
 from service.api.headers import SECURITY_HEADERS
 from service.api.heads import PREDICT, Head
 from service.api.open_inference import JSON_LENGTH_HEADER
@@ -35,9 +35,6 @@ from service.settings import Settings
 
 SHORT_WAY = "short_way"
 """Under which the application's lifespan hands it to the server's connections."""
-
-MOST_TOGETHER = 32
-"""Images from which on nobody else is waited for: from here on the network gains nothing."""
 
 _FIXED_HEADERS = b"".join(
     f"{name.lower()}: {value}\r\n".encode() for name, value in SECURITY_HEADERS.items()
@@ -162,9 +159,8 @@ class ShortWay:
     def _answer_together(self, waiting: list[_Waiting]) -> None:
         for one in waiting:
             one.seen.finish("queue")
-        batch = batch_of([one.request for one in waiting])
         try:
-            assessment = batch.run()
+            assessment, answer_to = run_together([one.request for one in waiting])
         except Exception:  # Each finds out for itself whether it is to blame.
             for one in waiting:
                 one.leave(None)
@@ -173,7 +169,7 @@ class ShortWay:
             one.seen.leave_network(len(one.request.images))
         for one in waiting[1:]:
             one.seen.executions = 0  # It was the same run.
-        manifest = batch.classifier.manifest
+        manifest = waiting[0].request.classifier.manifest
         self._observer.metrics.count_predictions(
             manifest.version, manifest.class_names, *assessment
         )
@@ -182,7 +178,7 @@ class ShortWay:
             rows = slice(end, end := end + len(one.request.images))
             token = current.set(one.seen)
             try:
-                answer = self._finish(one, batch.answer(number, rows))
+                answer = self._finish(one, answer_to(number, rows))
             except Exception:  # The others are to have theirs.
                 answer = None
             finally:

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from service.api.forms import MOST_IN_A_PART, Form
+from service.api.batches import MOST_TOGETHER
+from service.api.forms import Form
 from service.arrays import Pixels
 from service.classifier import Classifier
 from service.errors import InvalidImage
@@ -29,7 +30,7 @@ def read(data: bytes) -> PreparedImage:
     return read_image(data, prepare="auto", shape=SHAPE, max_pixels=10**6)
 
 
-@pytest.mark.parametrize("count", [1, MOST_IN_A_PART, MOST_IN_A_PART + 1, 5 * MOST_IN_A_PART - 3])
+@pytest.mark.parametrize("count", [1, MOST_TOGETHER, MOST_TOGETHER + 1, 5 * MOST_TOGETHER - 3])
 def test_the_answers_are_those_to_all_pictures_at_once(
     classifier: Classifier,
     test_slice: tuple[Pixels, Pixels],
@@ -81,7 +82,7 @@ def test_small_pictures_are_decoded_by_one_thread_at_a_time(
         finally:
             decoding.pop()
 
-    form = Form([boot_png] * 40 * MOST_IN_A_PART, watch, takes_plain=True, shape=SHAPE)
+    form = Form([boot_png] * 40 * MOST_TOGETHER, watch, takes_plain=True, shape=SHAPE)
     form.classify(classifier, helpers)
     assert len(threads) > 1
     assert not others

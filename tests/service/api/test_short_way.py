@@ -16,11 +16,12 @@ import uvloop
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from service.api.batches import MOST_TOGETHER
 from service.api.connection import BODY_PATIENCE_SECONDS
 from service.api.fair_connection import FairProtocol
 from service.api.heads import Head, read_head
 from service.api.predict import SHORT_BODY_BYTES
-from service.api.short_way import MOST_TOGETHER, SHORT_WAY, ShortWay
+from service.api.short_way import SHORT_WAY, ShortWay
 from service.app import create_app
 from service.arrays import Assessment, Tensor
 from service.keys import make_key
