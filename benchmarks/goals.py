@@ -10,6 +10,7 @@ same work in a loop of its own process. Takes two to three minutes. Needs wrk.
 import asyncio
 import http.client
 import io
+import os
 import statistics
 import subprocess
 import sys
@@ -47,6 +48,7 @@ WORKERS = 4
 CONNECTIONS = (1, 16, 256)
 LARGE_SIDE = 256
 LARGE_IMAGES = 64
+FORMS_AT_ONCE = 8
 PNG = Request("/predict", "image/png", small_png())
 
 
@@ -121,36 +123,45 @@ def many_images() -> list[str]:
 
 
 def all_cores() -> list[str]:
-    """Compare forms, small pictures and such as have to be prepared, with one thread alone."""
+    """Compare forms, small pictures and such as have to be prepared, with one processor.
+
+    Several at once, answered by threads of one worker, and by a worker for each processor.
+    """
     kinds = {
         f"{IMAGES} small PNGs": (small_png(), IMAGES),
         f"{LARGE_IMAGES} PNGs of {LARGE_SIDE}×{LARGE_SIDE}": (large_png(LARGE_SIDE), LARGE_IMAGES),
     }
-    with service() as server:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port)
-        return [
-            f"{name} as a form: {times_one_thread(connection, picture, images)} times as fast as "
-            f"one thread decodes and classifies them, on {available_processors()} processors"
-            for name, (picture, images) in kinds.items()
-        ]
+    processors = available_processors()
+    held = service(processors={max(os.sched_getaffinity(0))})
+    lines = []
+    with held as one, service() as threads, service(f"--workers={processors}") as workers:
+        for name, (picture, images) in kinds.items():
+            body, content_type = multipart([picture] * images)
+            request = Request("/predict", content_type, body)
+            rates: list[list[float]] = []
+            for _ in range(ROUNDS):
+                rates.append([forms_a_second(each, request) for each in (one, threads, workers)])
+            by_threads, by_workers = (
+                statistics.quantiles([each[who] / each[0] for each in rates], n=4) for who in (1, 2)
+            )
+            lines.append(
+                f"forms of {name} on {processors} processors, times one: "
+                f"by a worker for each {spread(by_workers)}, by threads of one {spread(by_threads)}"
+            )
+    return lines
 
 
-def times_one_thread(connection: http.client.HTTPConnection, picture: bytes, images: int) -> str:
-    """Return how many times as fast a form is with this picture, so often: median and quartiles."""
-    form, content_type = multipart([picture] * images)
-    decode = partial(read_image, picture, prepare="auto", shape=(28, 28), max_pixels=10**6)
-    run_all, ratios = network_alone(images), []
-    for _ in range(REQUESTS_A_ROUND):
-        start = time.perf_counter()
-        for _ in range(images):
-            decode()
-        run_all()
-        alone = time.perf_counter() - start
-        start = time.perf_counter()
-        ask(connection, "/predict", form, {"Content-Type": content_type})
-        ratios.append(alone / (time.perf_counter() - start))
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return f"{middle:.2f} (half of {REQUESTS_A_ROUND} rounds {low:.2f} to {high:.2f})"
+def forms_a_second(server: Server, request: Request) -> float:
+    """Return how many forms are answered with several at once."""
+    form = post(request.path, request.body, request.media_type)
+    loop = closed_loop(server.port, [form], connections=FORMS_AT_ONCE, seconds=SECONDS)
+    return asyncio.run(loop).rate()
+
+
+def spread(quartiles: Sequence[float]) -> str:
+    """Return the median and the half of the rounds around it."""
+    low, middle, high = quartiles
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 def latency() -> list[str]:

@@ -11,9 +11,9 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, PngImagePlugin
 from service.arrays import Pixels
 from service.errors import EmptyBody, ImageTooLarge, InvalidImage
 from service.observation import finish
-from service.plain_png import SIGNATURE, decode_plain_png, is_plain_png
+from service.plain_png import SIGNATURE, read_plain_pngs
 from service.preparation import WORKING_SIDE, prepare_photo
-from service.steps import Step, show, somebody_looks
+from service.steps import Step, show
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
@@ -79,19 +79,10 @@ def read_image(
     """
     if not data:
         raise EmptyBody("the picture is empty: 0 bytes")
-    area = shape[0] * shape[1]
-    if (
-        prepare == "auto"
-        and area <= max_pixels
-        and is_plain_png(data, shape)
-        and not somebody_looks()
-    ):
-        if weigh is not None:
-            weigh(area)
-        pixels = decode_plain_png(data, shape)
-        if pixels is not None:
-            finish("decode")
-            return PreparedImage(pixels, "none")
+    if prepare == "auto":
+        plain = read_plain_pngs([data], shape, max_pixels, weigh)
+        if plain is not None:
+            return PreparedImage(plain[0], "none")
     image = _open(data, max_pixels=max_pixels)
     if weigh is not None:
         weigh(image.width * image.height)

@@ -14,28 +14,25 @@ import numpy as np
 from service.admission import Ticket
 from service.arrays import Pixels
 from service.documents import parse_json
-from service.errors import InvalidInstances, RequestError, TooManyImages
-from service.images import Prepare, PreparedImage, read_image
+from service.errors import InvalidInstances, TooManyImages
+from service.images import PreparedImage
 from service.number_grids import Numbers, parse_numbers
 from service.observation import finish
+from service.picture_reader import PictureReader
 from service.settings import Settings
 from service.teamwork import do_all
 
 _LARGEST_PIXEL = 255
 
 
-def read_instances(
-    body: bytes, *, prepare: Prepare, shape: tuple[int, int], settings: Settings, ticket: Ticket
-) -> list[PreparedImage]:
+def read_instances(body: bytes, reader: PictureReader, settings: Settings) -> list[PreparedImage]:
     """Read `{"instances": [...]}`.
 
     Args:
         body: JSON. Each instance is (height, width), (height, width, 1) or (height · width)
             numbers in [0, 255], taken as they are, or `{"b64": "…"}` of a picture file.
-        prepare: How picture files are prepared; see `read_image`.
-        shape: (height, width) of the network's input.
+        reader: Of picture files; numbers have to have the shape it is for.
         settings: The limits.
-        ticket: Of the request.
 
     Returns:
         The pictures in the order sent; numbers as (height, width) uint8 if all that were sent are
@@ -49,6 +46,7 @@ def read_instances(
         Overloaded: There is no place for so many.
         RequestError: A picture file is refused by `read_image`.
     """
+    shape, ticket = reader.shape, reader.ticket
     numbers = _read_numbers(body, shape, settings)
     if numbers is not None:
         finish("decode")
@@ -71,17 +69,7 @@ def read_instances(
         instance, place = instances[index], f"instances[{index}]"
         if not isinstance(instance, dict):
             return _from_numbers(instance, place, shape, walk=may_hold_booleans)
-        data = _from_base64(instance, place)
-        try:
-            return read_image(
-                data,
-                prepare=prepare,
-                shape=shape,
-                max_pixels=settings.max_pixels,
-                weigh=ticket.weigh,
-            )
-        except RequestError as error:
-            raise error.at(place) from error
+        return reader.read(_from_base64(instance, place), place)
 
     # Numbers are made into pixels under the interpreter's lock.
     helpers = ticket.helpers if isinstance(instances[0], dict) else None

@@ -6,12 +6,15 @@ Whatever is otherwise, or wrong, is left to the general way, which says what.
 """
 
 import zlib
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
 from PIL import _imaging
 
 from service.arrays import Pixels
+from service.observation import finish
+from service.steps import somebody_looks
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -23,14 +26,41 @@ _CHECKED = slice(_HEADER + _LENGTH_BYTES, _CONTENT.stop)
 _CHECKSUM = slice(_CONTENT.stop, -len(_END))
 
 
-def looks_plain(data: bytes, shape: tuple[int, int]) -> bool:
-    """Say whether a file begins like such a PNG of `shape`, (height, width)."""
-    return data.startswith(_beginning(shape))
+def read_plain_pngs(
+    files: Sequence[bytes],
+    shape: tuple[int, int],
+    max_pixels: int,
+    weigh: Callable[[int], None] | None = None,
+) -> Pixels | None:
+    """Decode files that all are such a PNG.
+
+    Args:
+        files: One or more.
+        shape: (height, width).
+        max_pixels: Largest width times height that is decoded.
+        weigh: Is told the pixels of all of them before any is decoded; what it raises passes.
+
+    Returns:
+        (n, height, width) uint8 in the order given; None if one is something else, is damaged or
+        is too large, or if the steps of its preparation are to be shown.
+    """
+    area = shape[0] * shape[1]
+    if area > max_pixels or somebody_looks():
+        return None
+    for data in files:
+        if not is_plain_png(data, shape):
+            return None
+    if weigh is not None:
+        weigh(area * len(files))
+    pixels = _decode(files, shape)
+    if pixels is not None:
+        finish("decode")
+    return pixels
 
 
 def is_plain_png(data: bytes, shape: tuple[int, int]) -> bool:
     """Say whether a file is such a PNG of `shape`, (height, width), with all checksums right."""
-    if not (looks_plain(data, shape) and data.endswith(_END)):
+    if not (data.startswith(_beginning(shape)) and data.endswith(_END)):
         return False
     length = len(data[_CONTENT])
     return (
@@ -39,29 +69,31 @@ def is_plain_png(data: bytes, shape: tuple[int, int]) -> bool:
     )
 
 
-def decode_plain_png(data: bytes, shape: tuple[int, int]) -> Pixels | None:
-    """Return the pixels, (height, width) uint8, or None if they are damaged.
+def _decode(files: Sequence[bytes], shape: tuple[int, int]) -> Pixels | None:
+    """Return the pixels of plain ones, or None if any are damaged.
 
-    Args:
-        data: What `is_plain_png` has said yes to.
-        shape: (height, width).
+    They are decoded into one picture, one below the other, which is then taken out whole.
     """
     height, width = shape
-    everywhere = (0, 0, width, height)
+    count, top = len(files), 0
+    total = height * count
     try:
-        image = _imaging.new("L", (width, height))
-        decoder = _imaging.zip_decoder("L", "L", False)
-        decoder.setimage(image, everywhere)
-        consumed, error = decoder.decode(data[_CONTENT])
+        image = _imaging.new("L", (width, total))
+        for data in files:
+            decoder = _imaging.zip_decoder("L", "L", False)
+            decoder.setimage(image, (0, top, width, top := top + height))
+            consumed, error = decoder.decode(data[_CONTENT])
+            # What is not negative asks for more, and a negative error says that it cannot go on.
+            if consumed >= 0 or error < 0:
+                return None
         encoder = _imaging.raw_encoder("L", "L", 0, 1)
-        encoder.setimage(image, everywhere)
-        pixels = encoder.encode(height * width)[2]
+        encoder.setimage(image, (0, 0, width, total))
+        pixels = encoder.encode(total * width)[2]
     except Exception:  # Of its inner functions, Pillow promises nothing.
         return None
-    # One that is not negative asks for more, and a negative error says that it cannot go on.
-    if consumed >= 0 or error < 0 or len(pixels) != height * width:
+    if len(pixels) != total * width:
         return None
-    return np.frombuffer(pixels, np.uint8).reshape(shape)
+    return np.frombuffer(pixels, np.uint8).reshape(count, height, width)
 
 
 @cache

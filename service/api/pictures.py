@@ -1,9 +1,7 @@
 """A request's body, in any of its forms, to prepared pictures."""
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 
 from starlette.requests import Request
 
@@ -14,9 +12,10 @@ from service.api.forms import Form
 from service.api.multipart import read_files
 from service.classifier import Classifier
 from service.errors import TooManyImages, UnsupportedMediaType
-from service.images import Prepare, PreparedImage, read_image
+from service.images import Prepare, PreparedImage
 from service.instances import read_instances
 from service.observation import finish
+from service.picture_reader import PictureReader
 from service.settings import Settings
 
 PICTURE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
@@ -89,18 +88,15 @@ def decode(
     Raises:
         RequestError: One of them is refused; the message says which and why.
     """
-    shape = classifier.manifest.input.size
-    if upload.media_type == "application/json":
-        return read_instances(
-            upload.body, prepare=prepare, shape=shape, settings=settings, ticket=ticket
+    if upload.media_type == FORM:
+        form = open_form(
+            upload, prepare=prepare, classifier=classifier, settings=settings, ticket=ticket
         )
-    read = _reader(prepare, shape, settings, ticket)
-    if upload.media_type != FORM:
-        return [read(upload.body)]
-    form = open_form(
-        upload, prepare=prepare, classifier=classifier, settings=settings, ticket=ticket
-    )
-    return form.read()
+        return form.read()
+    reader = PictureReader(prepare, classifier.manifest.input.size, settings.max_pixels, ticket)
+    if upload.media_type == "application/json":
+        return read_instances(upload.body, reader, settings)
+    return [reader.read(upload.body)]
 
 
 def open_form(
@@ -114,21 +110,8 @@ def open_form(
     files = upload.files(settings.max_images)
     ticket.hold_images(len(files))
     finish("decode")
-    shape = classifier.manifest.input.size
-    read = _reader(prepare, shape, settings, ticket)
-    return Form(files, read, takes_plain=prepare == "auto", shape=shape)
-
-
-def _reader(
-    prepare: Prepare, shape: tuple[int, int], settings: Settings, ticket: Ticket
-) -> Callable[[bytes], PreparedImage]:
-    return partial(
-        read_image,
-        prepare=prepare,
-        shape=shape,
-        max_pixels=settings.max_pixels,
-        weigh=ticket.weigh,
-    )
+    reader = PictureReader(prepare, classifier.manifest.input.size, settings.max_pixels, ticket)
+    return Form(files, reader)
 
 
 def decode_one(

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from service.admission import Ticket
 from service.arrays import Pixels, Tensor
 from service.classifier import Classifier
-from service.errors import InvalidTensor, RequestError, TooManyImages
-from service.images import Prepare, read_image
+from service.errors import InvalidTensor, TooManyImages
+from service.images import Prepare
+from service.picture_reader import PictureReader
 from service.protocols.tensors import NamedTensor
 from service.settings import Settings
 from service.teamwork import do_all
@@ -78,18 +79,15 @@ def pictures_to_images(
     if prepare not in get_args(Prepare):
         raise InvalidTensor(f"prepare: {prepare!r} is none of {', '.join(get_args(Prepare))}")
     files = tensor.values
+    reader = PictureReader(
+        prepare,  # type: ignore[arg-type]  # checked above
+        classifier.manifest.input.size,
+        settings.max_pixels,
+        ticket,
+    )
 
     def read(index: int) -> Pixels:
-        try:
-            return read_image(
-                files[index],
-                prepare=prepare,  # type: ignore[arg-type]  # checked above
-                shape=classifier.manifest.input.size,
-                max_pixels=settings.max_pixels,
-                weigh=ticket.weigh,
-            ).pixels
-        except RequestError as error:
-            raise error.at(f"{tensor.name}[{index}]") from error
+        return reader.read(files[index], f"{tensor.name}[{index}]").pixels
 
     byte_count = sum(map(len, files))
     pixels = do_all(read, range(len(files)), byte_count, ticket.helpers)

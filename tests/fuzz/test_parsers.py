@@ -18,6 +18,7 @@ from service.errors import RequestError
 from service.images import read_image
 from service.instances import read_instances
 from service.number_grids import parse_numbers, parse_with_numbers
+from service.picture_reader import PictureReader
 from service.protocols.open_inference import read_message
 from service.protocols.tensors import BYTES, DTYPES
 from service.settings import Settings
@@ -160,11 +161,8 @@ def test_numbers_that_are_the_only_ones_are_those_of_the_document(text: bytes) -
 def test_instances_are_read_or_refused_by_their_place(instances: list[Any]) -> None:
     body = json.dumps({"instances": instances}).encode()
     with Admission(max_images=10, max_bytes=100).admit() as ticket:
-        images = outcome(
-            lambda: read_instances(
-                body, prepare="auto", shape=SHAPE, settings=Settings(), ticket=ticket
-            )
-        )
+        reader = PictureReader("auto", SHAPE, 10_000, ticket)
+        images = outcome(lambda: read_instances(body, reader, Settings()))
     if isinstance(images, RequestError):
         assert "instances" in str(images) or "JSON" in str(images)
     else:

@@ -12,11 +12,12 @@ from PIL import Image
 from service import images
 from service.errors import RequestError
 from service.images import read_image
-from service.plain_png import decode_plain_png, is_plain_png
+from service.plain_png import is_plain_png, read_plain_pngs
 from tests.conftest import ROOT
 from tests.service.conftest import Encode
 
 SHAPE = (28, 28)
+MOST_PIXELS = 10_000
 CONTENT = slice(41, -16)
 
 
@@ -37,14 +38,16 @@ def with_content(png: bytes, content: bytes) -> bytes:
 def outcome(data: bytes) -> bytes | str:
     """Return what is made of a file: its pixels, or what is said of it."""
     try:
-        return read_image(data, prepare="auto", shape=SHAPE, max_pixels=10_000).pixels.tobytes()
+        return read_image(
+            data, prepare="auto", shape=SHAPE, max_pixels=MOST_PIXELS
+        ).pixels.tobytes()
     except RequestError as error:
         return str(error)
 
 
 def general_outcome(data: bytes, monkeypatch: pytest.MonkeyPatch) -> bytes | str:
     with monkeypatch.context() as patch:
-        patch.setattr(images, "is_plain_png", lambda *_: False)
+        patch.setattr(images, "read_plain_pngs", lambda *_: None)
         return outcome(data)
 
 
@@ -52,18 +55,39 @@ def general_outcome(data: bytes, monkeypatch: pytest.MonkeyPatch) -> bytes | str
 def test_pictures_of_the_data_set_are_plain(path: Path) -> None:
     data = path.read_bytes()
     assert is_plain_png(data, SHAPE)
-    pixels = decode_plain_png(data, SHAPE)
+    pixels = read_plain_pngs([data], SHAPE, MOST_PIXELS)
     assert pixels is not None
-    np.testing.assert_array_equal(pixels, np.asarray(Image.open(io.BytesIO(data))))
+    np.testing.assert_array_equal(pixels[0], np.asarray(Image.open(io.BytesIO(data))))
 
 
 def test_all_of_the_test_slice_comes_out_bit_for_bit(
     test_slice: tuple[NDArray[np.uint8], NDArray[np.uint8]], encode: Encode
 ) -> None:
-    for picture in test_slice[0]:
-        data = encode(picture)
-        assert is_plain_png(data, SHAPE)
-        np.testing.assert_array_equal(decode_plain_png(data, SHAPE), picture)
+    files = [encode(picture) for picture in test_slice[0]]
+    pixels = read_plain_pngs(files, SHAPE, MOST_PIXELS)
+    assert pixels is not None
+    np.testing.assert_array_equal(pixels, test_slice[0])
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_several_are_decoded_only_if_all_of_them_are_plain_and_whole(
+    boot_png: bytes, encode: Encode, place: int
+) -> None:
+    content = boot_png[CONTENT]
+    damaged = with_content(boot_png, content[:-8] + bytes(8))
+    assert is_plain_png(damaged, SHAPE)
+    for other in (damaged, encode(Image.new("RGB", SHAPE)), b""):
+        files = [boot_png] * 3
+        files[place] = other
+        assert read_plain_pngs(files, SHAPE, MOST_PIXELS) is None
+
+
+def test_all_are_weighed_before_any_is_decoded(boot_png: bytes) -> None:
+    weighed: list[int] = []
+    assert read_plain_pngs([boot_png] * 3, SHAPE, MOST_PIXELS, weighed.append) is not None
+    assert weighed == [3 * 28 * 28]
+    assert read_plain_pngs([boot_png, b"GIF89a"], SHAPE, MOST_PIXELS, weighed.append) is None
+    assert weighed == [3 * 28 * 28]
 
 
 @pytest.mark.parametrize("mode", ["1", "RGB", "RGBA", "LA", "P", "I;16"])

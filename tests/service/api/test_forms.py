@@ -3,16 +3,22 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from service import picture_reader
+from service.admission import Admission, Ticket
 from service.api.batches import MOST_TOGETHER
 from service.api.forms import Form
 from service.arrays import Pixels
 from service.classifier import Classifier
 from service.errors import InvalidImage
 from service.images import PreparedImage, read_image
+from service.picture_reader import PictureReader
+from service.plain_png import read_plain_pngs
 from service.teamwork import Helpers
 from tests.service.conftest import Encode
 
@@ -26,8 +32,9 @@ def helpers() -> Iterator[Helpers]:
         yield Helpers(pool, 2)
 
 
-def read(data: bytes) -> PreparedImage:
-    return read_image(data, prepare="auto", shape=SHAPE, max_pixels=10**6)
+def form_of(files: list[bytes]) -> Form:
+    ticket = Ticket(Admission(max_images=10**6, max_bytes=10**9), 0, 0)
+    return Form(files, PictureReader("auto", SHAPE, 10**6, ticket))
 
 
 @pytest.mark.parametrize("count", [1, MOST_TOGETHER, MOST_TOGETHER + 1, 5 * MOST_TOGETHER - 3])
@@ -39,7 +46,7 @@ def test_the_answers_are_those_to_all_pictures_at_once(
     count: int,
 ) -> None:
     pixels = [test_slice[0][index % len(test_slice[0])] for index in range(count)]
-    form = Form([encode(one) for one in pixels], read, takes_plain=True, shape=SHAPE)
+    form = form_of([encode(one) for one in pixels])
     expected = classifier.assess(pixels)
     for who in (helpers, None):
         images, assessment = form.classify(classifier, who)
@@ -55,10 +62,13 @@ def test_the_answers_are_those_to_all_pictures_at_once(
 
 @pytest.mark.parametrize("wrong", [[0], [40], [50, 90], [95]])
 def test_the_first_picture_that_is_refused_is_the_one_that_is_told(
-    classifier: Classifier, boot_png: bytes, helpers: Helpers, wrong: list[int]
+    classifier: Classifier,
+    boot_png: bytes,
+    helpers: Helpers,
+    wrong: list[int],
 ) -> None:
     files = [b"no picture" if index in wrong else boot_png for index in range(96)]
-    form = Form(files, read, takes_plain=True, shape=SHAPE)
+    form = form_of(files)
     for who in (helpers, None):
         with pytest.raises(InvalidImage, match=rf"^files\[{wrong[0]}\]: "):
             form.classify(classifier, who)
@@ -66,39 +76,56 @@ def test_the_first_picture_that_is_refused_is_the_one_that_is_told(
         form.read()
 
 
+def test_other_pictures_may_be_among_those_of_the_data_set(
+    classifier: Classifier, boot_png: bytes, encode: Encode
+) -> None:
+    colour = encode(Image.new("RGB", SHAPE, "white"))
+    large = encode(Image.new("L", (30, 30), "white"))
+    images, _ = form_of([boot_png, colour, large, boot_png]).classify(classifier, None)
+    assert [image.preparation for image in images] == ["none", "none", "photo", "none"]
+    np.testing.assert_array_equal(images[0].pixels, images[3].pixels)
+    assert (images[1].pixels == 255).all()
+
+
 def test_small_pictures_are_decoded_by_one_thread_at_a_time(
-    classifier: Classifier, boot_png: bytes, helpers: Helpers
+    classifier: Classifier,
+    boot_png: bytes,
+    helpers: Helpers,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     threads: set[threading.Thread] = set()
     others: list[threading.Thread] = []
     decoding: list[threading.Thread] = []
 
-    def watch(data: bytes) -> PreparedImage:
+    def watch(*arguments: Any) -> Pixels | None:
         decoding.append(threading.current_thread())
         others.extend(thread for thread in decoding if thread is not decoding[-1])
         threads.add(threading.current_thread())
         try:
-            return read(data)
+            return read_plain_pngs(*arguments)
         finally:
             decoding.pop()
 
-    form = Form([boot_png] * 40 * MOST_TOGETHER, watch, takes_plain=True, shape=SHAPE)
-    form.classify(classifier, helpers)
+    monkeypatch.setattr(picture_reader, "read_plain_pngs", watch)
+    form_of([boot_png] * 40 * MOST_TOGETHER).classify(classifier, helpers)
     assert len(threads) > 1
     assert not others
 
 
 def test_photographs_are_decoded_side_by_side(
-    classifier: Classifier, encode: Encode, helpers: Helpers
+    classifier: Classifier,
+    encode: Encode,
+    helpers: Helpers,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     photo = encode(np.random.default_rng(0).integers(0, 255, (100, 100), np.uint8))
     all_three = threading.Barrier(3)
 
-    def meet(data: bytes) -> PreparedImage:
+    def meet(*arguments: Any, **keywords: Any) -> PreparedImage:
         all_three.wait(SECONDS)
-        return read(data)
+        return read_image(*arguments, **keywords)
 
-    form = Form([photo] * 3, meet, takes_plain=True, shape=SHAPE)
-    images, assessment = form.classify(classifier, helpers)
+    monkeypatch.setattr(picture_reader, "read_image", meet)
+    images, assessment = form_of([photo] * 3).classify(classifier, helpers)
     assert [image.preparation for image in images] == ["photo"] * 3
     assert len(assessment.probabilities) == 3
