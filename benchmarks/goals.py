@@ -138,9 +138,10 @@ def all_cores() -> list[str]:
         for name, (picture, images) in kinds.items():
             body, content_type = multipart([picture] * images)
             request = Request("/predict", content_type, body)
-            rates: list[list[float]] = []
-            for _ in range(ROUNDS):
-                rates.append([forms_a_second(each, request) for each in (one, threads, workers)])
+            rates = [
+                [forms_a_second(each, request) for each in (one, threads, workers)]
+                for _ in range(ROUNDS)
+            ]
             by_threads, by_workers = (
                 statistics.quantiles([each[who] / each[0] for each in rates], n=4) for who in (1, 2)
             )

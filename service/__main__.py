@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         server_header=False,
         timeout_graceful_shutdown=_seconds_to_finish(settings),  # type: ignore[arg-type]  # asyncio takes fractions
         http=FairProtocol,
+        loop="auto" if settings.workers == 1 else "service.api.shared_port:SharingLoop",
         ws="none",
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,

@@ -39,6 +39,7 @@ from service.api.errors import add_error_handlers
 from service.api.headers import HeadersMiddleware
 from service.api.observation import HEADER as REQUEST_ID_HEADER
 from service.api.observation import ObservationMiddleware
+from service.api.open_connections import OPEN_CONNECTIONS, OpenConnections
 from service.api.refusal import REFUSAL, Refusal
 from service.api.short_way import SHORT_WAY, ShortWay
 from service.api.turns import TURNS, Turns
@@ -94,9 +95,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
 
 def connection_state(app: FastAPI) -> dict[str, Any]:
     """Return the lifespan's state, where connections look for what they share."""
+    state: dict[str, Any] = {TURNS: Turns(), OPEN_CONNECTIONS: app.state.open_connections}
     if app.state.settings.cors_origins:  # What those ask for, the middleware answers.
-        return {TURNS: Turns()}
-    state = {TURNS: Turns(), SHORT_WAY: ShortWay(app.state), REFUSAL: Refusal(app.state)}
+        return state
+    state |= {SHORT_WAY: ShortWay(app.state), REFUSAL: Refusal(app.state)}
     if Discarding.is_possible:
         state[DISCARDING] = Discarding()
     return state
@@ -166,6 +168,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         metrics=observer.metrics,
     )
     app.state.workers = Workers(app.state.repository, directory)
+    app.state.open_connections = (
+        None if directory is None else OpenConnections(directory, observer.metrics.worker)
+    )
     app.state.admission = Admission(
         max_images=settings.max_images_in_flight,
         max_bytes=settings.max_bytes_in_flight,

@@ -56,13 +56,13 @@ class Repository:
         self._statuses: dict[int, VersionStatus] = {}
         self._tried: dict[int, Fingerprint] = {}
         self._problem = ""
-        self._unloaded = False
+        self._unloaded = self._has_looked = False
         self._changing = threading.Lock()
 
     @property
     def is_ready(self) -> bool:
-        """Whether at least one version is served."""
-        return bool(self._serving)
+        """Whether at least one version is served, and none is still to come of those there are."""
+        return self._has_looked and bool(self._serving)
 
     @property
     def name(self) -> str:
@@ -131,6 +131,7 @@ class Repository:
         with self._changing:
             if not self._unloaded:
                 self._refresh()
+                self._has_looked = True
                 self.metrics.set_versions(self._serving, self._statuses)
 
     def load(self) -> None:
@@ -146,7 +147,7 @@ class Repository:
     def unload(self) -> None:
         """Serve nothing until `load`; requests that have their classifier are answered."""
         with self._changing:
-            self._unloaded = True
+            self._unloaded, self._has_looked = True, False
             for number in self._serving:
                 self._let_go(number)
             self.metrics.set_versions(self._serving, self._statuses)

@@ -1,7 +1,9 @@
 """The server's HTTP connections when there are many: each in its turn."""
 
+import asyncio
 from typing import Any
 
+from service.api.open_connections import OPEN_CONNECTIONS, OpenConnections
 from service.api.predict import SHORT_BODY_BYTES
 from service.api.refusing_connection import RefusingProtocol
 from service.api.turns import TURNS, Turns
@@ -16,12 +18,22 @@ class FairProtocol(RefusingProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._turns: Turns | None = self.app_state.get(TURNS)
+        self._open: OpenConnections | None = self.app_state.get(OPEN_CONNECTIONS)
         self._is_new = True
         self._held = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._count()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._held = b""
         super().connection_lost(exc)
+        self._count()
+
+    def _count(self) -> None:
+        if self._open is not None:
+            self._open.serve(len(self.connections))
 
     def eof_received(self) -> None:
         self.take_turn()

@@ -8,7 +8,7 @@ import pytest
 
 from service import repository as repository_module
 from service.artifact import FLATBUFFER
-from service.classifier import Classifier
+from service.classifier import Classifier, load_classifier
 from service.errors import (
     ArtifactError,
     InvalidParameter,
@@ -18,6 +18,7 @@ from service.errors import (
 )
 from service.repository import Repository
 from service.setting_types import VersionPolicy
+from service.settings import EngineChoice
 from service.sources import Directory
 from tests.service.conftest import edit_manifest, publish, samples_of, withdraw
 from tests.service.test_artifact import append_a_byte
@@ -49,6 +50,28 @@ def test_the_policy_says_which_versions_are_served(
     assert set(repository.serving) == served
     assert states(repository) == dict.fromkeys(served, "AVAILABLE")
     assert repository.classifier().manifest.version == 10
+
+
+def test_it_is_ready_when_every_version_is_there(
+    copied_artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(copied_artifacts, 2)
+    repository = Repository(Directory(copied_artifacts), engine="litert", policy="all")
+    served_before: list[int] = []
+
+    def load(directory: Path, engine: EngineChoice) -> Classifier:
+        served_before.append(len(repository.serving))
+        assert not repository.is_ready
+        return load_classifier(directory, engine)
+
+    monkeypatch.setattr(repository_module, "load_classifier", load)
+    repository.open()
+    assert repository.is_ready
+    repository.unload()
+    assert not repository.is_ready
+    repository.load()
+    assert repository.is_ready
+    assert served_before == [0, 1, 0, 1]
 
 
 def test_a_new_version_takes_over_and_its_predecessor_ends(copied_artifacts: Path) -> None:

@@ -80,6 +80,24 @@ def test_http_is_served_over_tls_alone(
         client.get(f"http://localhost:{ports[0]}/livez")
 
 
+def test_several_workers_serve_it_as_well(certificate: tuple[Path, Path], boot_png: bytes) -> None:
+    port = unused_port()
+    arguments = (f"--tls-certificate={certificate[0]}", f"--tls-key={certificate[1]}")
+    with serve_process(*arguments, "--workers=2", port=port) as process:
+        with httpx.Client(
+            base_url=f"https://localhost:{port}",
+            verify=ssl.create_default_context(cafile=certificate[0]),
+        ) as client:
+            wait_until_ready(client)
+            with httpx.Client() as other, pytest.raises(httpx.TransportError):
+                other.get(f"http://localhost:{port}/livez")
+            answer = client.post("/predict", content=boot_png)
+            assert answer.json()["predictions"][0]["label"] == "Ankle boot"
+        process.terminate()
+        _, log = process.communicate(timeout=30)
+    assert "Traceback" not in log
+
+
 def test_grpc_asks_for_a_key_as_http_does(server: Any) -> None:
     inputs = [tensor("images", np.zeros((1, 784), np.uint8), "UINT8")]
     assert server.is_server_live()
