@@ -1,0 +1,132 @@
+"""What a second worker brings, with nobody else on the processors.
+
+    python -m benchmarks.scaling
+
+A client takes its part of the processors, and what it does not send is not answered. So here each
+worker, held to a processor of its own, feeds itself: sixteen connections without their sockets, a
+PNG on each, all else as it is served, the numbers that workers share included. They run one at a
+time and all at once, by turns.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import uvloop
+
+from benchmarks.load import post
+from benchmarks.request_path import CONNECTIONS, Connection, ask, bodies, to_service
+from service.app import WORKERS_DIRECTORY, create_app
+from service.settings import Settings
+
+ROUNDS = 15
+SECONDS = 0.5
+GOAL = 1.8
+"""Times what one worker does, for two."""
+
+Worker = subprocess.Popen[str]
+
+
+def main() -> int:
+    """Print the gain, or work for it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--worker", type=int, metavar="PROCESSOR", help="be one of the workers")
+    processor = parser.parse_args().worker
+    if processor is not None:
+        work(processor)
+    else:
+        low, middle, high = statistics.quantiles(gains_of_two(), n=4)
+        print(
+            f"two workers, each on a processor of its own: {middle:.2f} times one "
+            f"(half of {ROUNDS} rounds {low:.2f} to {high:.2f}; goal {GOAL})"
+        )
+    return 0
+
+
+def gains_of_two() -> list[float]:
+    """Return what two workers do at once, times what one does, in each round.
+
+    Raises:
+        RuntimeError: There are not two processors.
+    """
+    processors = sorted(os.sched_getaffinity(0))[:2]
+    if len(processors) < len({0, 1}):
+        raise RuntimeError("two workers need two processors")
+    gains = []
+    with started(processors) as workers:
+        for _ in range(ROUNDS):
+            alone = statistics.mean(rate for one in workers for rate in rates([one]))
+            gains.append(sum(rates(workers)) / alone)
+    return gains
+
+
+@contextmanager
+def started(processors: Sequence[int]) -> Iterator[list[Worker]]:
+    """Run a worker on each processor until the block ends."""
+    command = [sys.executable, "-m", "benchmarks.scaling", "--worker"]
+    with tempfile.TemporaryDirectory() as directory:
+        workers = [
+            subprocess.Popen(
+                [*command, str(processor)],
+                env={**os.environ, WORKERS_DIRECTORY: directory},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for processor in processors
+        ]
+        try:
+            rates(workers)  # Each has loaded the model by then, and run once.
+            yield workers
+        finally:
+            for worker in workers:
+                worker.communicate()
+
+
+def rates(workers: Sequence[Worker]) -> list[float]:
+    """Have some work at once; return the requests a second of each."""
+    for worker in workers:
+        assert worker.stdin is not None  # noqa: S101
+        print(SECONDS, file=worker.stdin, flush=True)
+    found = []
+    for worker in workers:
+        assert worker.stdout is not None  # noqa: S101
+        found.append(float(worker.stdout.readline()))
+    return found
+
+
+def work(processor: int) -> None:
+    """Answer requests for as many seconds as each line of the standard input says."""
+    os.sched_setaffinity(0, {processor})
+    logging.disable(logging.INFO)
+    app = create_app(Settings(log_level="warning"))
+    app.state.repository.open()
+    request = post("/predict", *bodies()["PNG"])
+
+    async def answer_for(seconds: float) -> float:
+        begin, answered = time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - begin) < seconds:
+            await ask(connections, request)
+            answered += len(connections)
+        return answered / elapsed
+
+    async def connect() -> None:
+        connections.extend(to_service(app, CONNECTIONS))
+
+    connections: list[Connection] = []
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(connect())
+        for line in sys.stdin:
+            print(runner.run(answer_for(float(line))), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
