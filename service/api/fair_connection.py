@@ -19,21 +19,21 @@ class FairProtocol(RefusingProtocol):
         super().__init__(*args, **options)
         self._turns: Turns | None = self.app_state.get(TURNS)
         self._open: OpenConnections | None = self.app_state.get(OPEN_CONNECTIONS)
+        self._made_at = self.loop.time()
         self._is_new = True
         self._held = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._count()
+        if self._open is not None:
+            self._open.serve(len(self.connections))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._held = b""
         super().connection_lost(exc)
-        self._count()
-
-    def _count(self) -> None:
         if self._open is not None:
             self._open.serve(len(self.connections))
+            self._open.lose(self.loop.time() - self._made_at)
 
     def eof_received(self) -> None:
         self.take_turn()

@@ -1,6 +1,7 @@
 """How many connections each worker has open, where every worker can see it."""
 
 import mmap
+import time
 from pathlib import Path
 
 OPEN_CONNECTIONS = "open_connections"
@@ -13,6 +14,10 @@ _MOST_WORKERS = 128
 
 _FREE_SHARE = 8
 """One connection in so many, more than the others have, is not too many."""
+
+BRIEF_SECONDS = 0.05
+"""A connection that was not open for longer carried one request. Those that come next will do so as
+well: they spread by themselves, and would be kept waiting for nothing."""
 
 
 class OpenConnections:
@@ -34,6 +39,7 @@ class OpenConnections:
             self._counts = memoryview(mmap.mmap(file.fileno(), 0)).cast("I")
         self._worker = worker % _MOST_WORKERS
         self._served = self._accepted = 0
+        self._brief_until = 0.0
         self._is_closed = False
         self._counts[self._worker] = 0
 
@@ -41,6 +47,11 @@ class OpenConnections:
         """Say how many this worker has; from the first time on, others leave it its share."""
         self._served = count
         self._tell()
+
+    def lose(self, seconds: float) -> None:
+        """Say that one is closed that was open for so long."""
+        if seconds < BRIEF_SECONDS:
+            self._brief_until = time.monotonic() + BRIEF_SECONDS
 
     def accept(self, count: int) -> None:
         """Say how many more it has accepted that are not open yet: TLS takes its time."""
@@ -58,6 +69,8 @@ class OpenConnections:
 
     def are_more_than_others(self) -> bool:
         """Say whether another worker should take the next connection."""
+        if time.monotonic() < self._brief_until:
+            return False
         own = self._counts[self._worker]
         most = own - own // _FREE_SHARE
         return any(0 < count < most for count in self._counts)

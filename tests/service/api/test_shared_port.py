@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 
 from service.api import shared_port
 from service.api.fair_connection import FairProtocol
-from service.api.open_connections import OPEN_CONNECTIONS, OpenConnections
+from service.api.open_connections import BRIEF_SECONDS, OPEN_CONNECTIONS, OpenConnections
 from service.api.shared_port import SharedPort, SharingLoop
 
 SECONDS = 10
@@ -140,6 +140,7 @@ def test_those_that_were_closed_make_room(scene: Scene) -> None:
         for _, writer in scene.streams:
             writer.close()
         await until(lambda: first.connections == 0)
+        await asyncio.sleep(2 * BRIEF_SECONDS)
         await scene.connect(4)
         await until(lambda: first.connections + second.connections == 4)
         assert first.connections == second.connections == 2
