@@ -63,10 +63,6 @@ class OpenConnections:
         self._is_closed = True
         self._counts[self._worker] = 0
 
-    def _tell(self) -> None:
-        if not self._is_closed:
-            self._counts[self._worker] = 1 + self._served + self._accepted
-
     def are_more_than_others(self) -> bool:
         """Say whether another worker should take the next connection."""
         if time.monotonic() < self._brief_until:
@@ -74,3 +70,7 @@ class OpenConnections:
         own = self._counts[self._worker]
         most = own - own // _FREE_SHARE
         return any(0 < count < most for count in self._counts)
+
+    def _tell(self) -> None:
+        if not self._is_closed:
+            self._counts[self._worker] = 1 + self._served + self._accepted
