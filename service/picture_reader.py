@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from service.admission import Ticket
@@ -56,7 +57,7 @@ class PictureReader:
     def read_part(self, files: Sequence[bytes], name: str, part: range) -> list[PreparedImage]:
         """Return the pictures of some files: those of the data set all at once.
 
-        Other threads that do so are waited for; the event loop must not.
+        Threads that may help each other wait for each other here; the event loop must not wait.
 
         Args:
             files: Of which these are some.
@@ -68,7 +69,7 @@ class PictureReader:
         """
         if self.prepare == "auto":
             some = files[part.start : part.stop]
-            with _decoding:
+            with nullcontext() if self.ticket.helpers is None else _decoding:
                 pixels = read_plain_pngs(some, self.shape, self.max_pixels, self.ticket.weigh)
             if pixels is not None:
                 return [PreparedImage(each, "none") for each in pixels]

@@ -32,8 +32,9 @@ def helpers() -> Iterator[Helpers]:
         yield Helpers(pool, 2)
 
 
-def form_of(files: list[bytes]) -> Form:
+def form_of(files: list[bytes], helpers: Helpers | None = None) -> Form:
     ticket = Ticket(Admission(max_images=10**6, max_bytes=10**9), 0, 0)
+    ticket.helpers = helpers
     return Form(files, PictureReader("auto", SHAPE, 10**6, ticket))
 
 
@@ -107,9 +108,14 @@ def test_small_pictures_are_decoded_by_one_thread_at_a_time(
             decoding.pop()
 
     monkeypatch.setattr(picture_reader, "read_plain_pngs", watch)
-    form_of([boot_png] * 40 * MOST_TOGETHER).classify(classifier, helpers)
+    form_of([boot_png] * 40 * MOST_TOGETHER, helpers).classify(classifier, helpers)
     assert len(threads) > 1
     assert not others
+
+
+def test_whoever_has_no_helpers_waits_for_nobody(boot_png: bytes) -> None:
+    with picture_reader._decoding:  # As a thread does that is not let run.
+        assert len(form_of([boot_png] * 3).read()) == 3
 
 
 def test_photographs_are_decoded_side_by_side(
