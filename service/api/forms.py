@@ -8,7 +8,7 @@ from service.arrays import Assessment, Pixels
 from service.classifier import Classifier
 from service.images import PreparedImage
 from service.picture_reader import PictureReader
-from service.teamwork import WORTH_SHARING_BYTES, Helpers
+from service.teamwork import WORTH_SHARING_BYTES
 
 _NAME = "files"
 """What a refusal calls them, whatever the fields of the form are called."""
@@ -34,14 +34,11 @@ class Form:
         """
         return self.reader.read_part(self.files, _NAME, range(len(self.files)))
 
-    def classify(
-        self, classifier: Classifier, helpers: Helpers | None
-    ) -> tuple[list[PreparedImage], Assessment]:
+    def classify(self, classifier: Classifier) -> tuple[list[PreparedImage], Assessment]:
         """Return all pictures in the order sent, and what the network says of each.
 
         Args:
             classifier: Whose network runs.
-            helpers: Who may help.
 
         Raises:
             RequestError: One of them is refused; the message says which and why.
@@ -56,5 +53,5 @@ class Form:
             images[part] = self.reader.read_part(self.files, _NAME, part)
             return [image.pixels for image in images[part]]
 
-        assessment = classifier.assess_parts(parts, read, helpers)
+        assessment = classifier.assess_parts(parts, read, self.reader.ticket.helpers)
         return [image for part in parts for image in images[part]], assessment

@@ -106,7 +106,7 @@ def classify(
         form = open_form(
             upload, prepare=prepare, classifier=classifier, settings=settings, ticket=ticket
         )
-        images, assessment = form.classify(classifier, ticket.helpers)
+        images, assessment = form.classify(classifier)
     else:
         images = decode(
             upload, prepare=prepare, classifier=classifier, settings=settings, ticket=ticket

@@ -65,20 +65,19 @@ class SharedPort:
         self._listening = listening
         self._factory = factory
         self._ssl = ssl
-        self._open: OpenConnections | None = factory().app_state.get(OPEN_CONNECTIONS)
+        # Each connection knows of it, and this one is let go again.
+        self._open: OpenConnections = factory().app_state[OPEN_CONNECTIONS]
         self._was_polite = False
         self._pause: asyncio.TimerHandle | None = None
         self._beginning: set[asyncio.Task[None]] = set()
         listening.setblocking(False)
         listening.listen(backlog)
         self._resume()
-        if self._open is not None:
-            self._open.serve(0)
+        self._open.serve(0)
 
     def close(self) -> None:
         """Accept no more."""
-        if self._open is not None:
-            self._open.close()
+        self._open.close()
         if self._pause is None:
             self._loop.remove_reader(self._listening)
         else:
@@ -96,7 +95,7 @@ class SharedPort:
         self._pause = self._loop.call_later(seconds, self._resume)
 
     def _accept(self) -> None:
-        if self._open is not None and not self._was_polite and self._open.are_more_than_others():
+        if not self._was_polite and self._open.are_more_than_others():
             self._was_polite = True
             self._rest(POLITE_SECONDS)
             return
@@ -122,8 +121,7 @@ class SharedPort:
         self._count()
 
     def _count(self) -> None:
-        if self._open is not None:
-            self._open.accept(len(self._beginning))
+        self._open.accept(len(self._beginning))
 
     async def _begin(self, connection: socket.socket) -> None:
         try:

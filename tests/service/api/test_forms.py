@@ -47,17 +47,17 @@ def test_the_answers_are_those_to_all_pictures_at_once(
     count: int,
 ) -> None:
     pixels = [test_slice[0][index % len(test_slice[0])] for index in range(count)]
-    form = form_of([encode(one) for one in pixels])
+    files = [encode(one) for one in pixels]
     expected = classifier.assess(pixels)
     for who in (helpers, None):
-        images, assessment = form.classify(classifier, who)
+        images, assessment = form_of(files, who).classify(classifier)
         for image, one in zip(images, pixels, strict=True):
             np.testing.assert_array_equal(image.pixels, one)
         np.testing.assert_allclose(assessment.probabilities, expected.probabilities, atol=1e-6)
         assert assessment.novelty is not None
         assert expected.novelty is not None
         np.testing.assert_allclose(assessment.novelty, expected.novelty, atol=1e-3)
-    for image, one in zip(form.read(), pixels, strict=True):
+    for image, one in zip(form_of(files).read(), pixels, strict=True):
         np.testing.assert_array_equal(image.pixels, one)
 
 
@@ -69,12 +69,11 @@ def test_the_first_picture_that_is_refused_is_the_one_that_is_told(
     wrong: list[int],
 ) -> None:
     files = [b"no picture" if index in wrong else boot_png for index in range(96)]
-    form = form_of(files)
     for who in (helpers, None):
         with pytest.raises(InvalidImage, match=rf"^files\[{wrong[0]}\]: "):
-            form.classify(classifier, who)
+            form_of(files, who).classify(classifier)
     with pytest.raises(InvalidImage, match=rf"^files\[{wrong[0]}\]: "):
-        form.read()
+        form_of(files).read()
 
 
 def test_other_pictures_may_be_among_those_of_the_data_set(
@@ -82,7 +81,7 @@ def test_other_pictures_may_be_among_those_of_the_data_set(
 ) -> None:
     colour = encode(Image.new("RGB", SHAPE, "white"))
     large = encode(Image.new("L", (30, 30), "white"))
-    images, _ = form_of([boot_png, colour, large, boot_png]).classify(classifier, None)
+    images, _ = form_of([boot_png, colour, large, boot_png]).classify(classifier)
     assert [image.preparation for image in images] == ["none", "none", "photo", "none"]
     np.testing.assert_array_equal(images[0].pixels, images[3].pixels)
     assert (images[1].pixels == 255).all()
@@ -108,7 +107,7 @@ def test_small_pictures_are_decoded_by_one_thread_at_a_time(
             decoding.pop()
 
     monkeypatch.setattr(picture_reader, "read_plain_pngs", watch)
-    form_of([boot_png] * 40 * MOST_TOGETHER, helpers).classify(classifier, helpers)
+    form_of([boot_png] * 40 * MOST_TOGETHER, helpers).classify(classifier)
     assert len(threads) > 1
     assert not others
 
@@ -132,6 +131,6 @@ def test_photographs_are_decoded_side_by_side(
         return read_image(*arguments, **keywords)
 
     monkeypatch.setattr(picture_reader, "read_image", meet)
-    images, assessment = form_of([photo] * 3).classify(classifier, helpers)
+    images, assessment = form_of([photo] * 3, helpers).classify(classifier)
     assert [image.preparation for image in images] == ["photo"] * 3
     assert len(assessment.probabilities) == 3

@@ -115,7 +115,11 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 16, 61])
-def test_connections_that_come_at_once_are_divided(scene: Scene, count: int) -> None:
+def test_connections_that_come_at_once_are_divided(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(shared_port, "POLITE_SECONDS", 0.05)
+
     async def test() -> None:
         for worker in scene.workers:
             await scene.listen(worker)
@@ -130,7 +134,27 @@ def test_connections_that_come_at_once_are_divided(scene: Scene, count: int) -> 
     run(test, scene)
 
 
-def test_those_that_were_closed_make_room(scene: Scene) -> None:
+def test_who_has_more_leaves_those_that_come_to_the_other(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_port, "POLITE_SECONDS", 0.2)  # Longer than the other may take.
+
+    async def test() -> None:
+        first, second = scene.workers
+        await scene.listen(first)
+        await scene.connect(6)
+        await until(lambda: first.connections == 6)
+        await scene.listen(second)
+        await scene.connect(6)
+        await until(lambda: first.connections + second.connections == 12)
+        assert first.connections == second.connections == 6
+
+    run(test, scene)
+
+
+def test_those_that_were_closed_make_room(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_port, "POLITE_SECONDS", 0.2)
+
     async def test() -> None:
         first, second = scene.workers
         await scene.listen(first)
