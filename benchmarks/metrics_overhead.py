@@ -19,10 +19,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from service.classifier import Classifier
-from service.metrics import Metrics
-from service.observation import count_predictions, finish, leave_network
-from service.observer import Observer
+from service.model.classifier import Classifier
+from service.telemetry.metrics import Metrics
+from service.telemetry.record import count_predictions, finish, leave_network
+from service.telemetry.instrumentation import Observer
 
 REQUESTS_A_ROUND = 5_000
 ROUNDS = 15

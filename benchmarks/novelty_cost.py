@@ -15,10 +15,10 @@ from dataclasses import replace
 import numpy as np
 
 from service.arrays import Tensor
-from service.artifact import Artifact, verify
-from service.engines import Engine, load_engine
+from service.model.artifact import Artifact, verify
+from service.model.engines import Engine, load_engine
 from service.settings import EngineChoice, Settings
-from service.sources import open_source
+from service.model.sources import open_source
 
 GOAL = 0.10
 ROUNDS = 60

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from service.classifier import Classifier, load_classifier
-from service.images import Prepare, read_image
+from service.model.classifier import Classifier, load_classifier
+from service.images.decode import Prepare, read_image
 from service.settings import Settings
-from service.sources import open_source
+from service.model.sources import open_source
 
 RESULTS = Path(__file__).parent / "results"
 MAX_PIXELS = 100_000_000

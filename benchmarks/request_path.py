@@ -39,11 +39,11 @@ from uvicorn.server import ServerState
 
 from benchmarks.load import post
 from benchmarks.pictures import small_png
-from service.api.fair_connection import FairProtocol
+from service.http.fair_connection import FairProtocol
 from service.app import connection_state, create_app
-from service.artifact import INT8_FLATBUFFER
+from service.model.artifact import INT8_FLATBUFFER
 from service.settings import Settings
-from service.sources import open_source
+from service.model.sources import open_source
 
 ROUNDS = 25
 REQUESTS_A_ROUND = 96

@@ -16,8 +16,8 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.config import STARTUP_FAILURE
 
 from service import __version__
-from service.admission import Admission
-from service.api import (
+from service.capacity.admission import Admission
+from service.http import (
     docs,
     feature_maps,
     health,
@@ -31,30 +31,30 @@ from service.api import (
     tf_serving,
     web,
 )
-from service.api.access import AccessMiddleware
-from service.api.admission import DEADLINE_HEADER
-from service.api.discarding import DISCARDING, Discarding
-from service.api.ending import EndingMiddleware
-from service.api.errors import add_error_handlers
-from service.api.headers import HeadersMiddleware
-from service.api.observation import HEADER as REQUEST_ID_HEADER
-from service.api.observation import ObservationMiddleware
-from service.api.open_connections import OPEN_CONNECTIONS, OpenConnections
-from service.api.refusal import REFUSAL, Refusal
-from service.api.short_way import SHORT_WAY, ShortWay
-from service.api.turns import TURNS, Turns
-from service.drain import drain_on_sigterm
+from service.http.access import AccessMiddleware
+from service.http.admission import DEADLINE_HEADER
+from service.http.discarding import DISCARDING, Discarding
+from service.http.ending import EndingMiddleware
+from service.http.errors import add_error_handlers
+from service.http.headers import HeadersMiddleware
+from service.http.observation import HEADER as REQUEST_ID_HEADER
+from service.http.observation import ObservationMiddleware
+from service.http.open_connections import OPEN_CONNECTIONS, OpenConnections
+from service.http.refusal import REFUSAL, Refusal
+from service.http.short_way import SHORT_WAY, ShortWay
+from service.http.turns import TURNS, Turns
+from service.capacity.drain import drain_on_sigterm
 from service.errors import ArtifactError, StartError
 from service.keys import KeyRing, load_keys
-from service.lanes import Lanes, available_processors
-from service.memory import give_back_memory
-from service.metrics import Metrics
-from service.observer import Observer
-from service.repository import Repository
+from service.capacity.pools import Lanes, available_processors
+from service.capacity.memory import give_back_memory
+from service.telemetry.metrics import Metrics
+from service.telemetry.instrumentation import Observer
+from service.model.repository import Repository
 from service.settings import Settings
-from service.sources import open_source
-from service.version_watch import follow_orders, serve_versions
-from service.workers import Workers
+from service.model.sources import open_source
+from service.model.version_watch import follow_orders, serve_versions
+from service.model.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def connection_state(app: FastAPI) -> dict[str, Any]:
 async def _grpc_server(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     if importlib.util.find_spec("grpc") is None:
         _exit("grpc_port needs gRPC, which is not installed: it comes with the extra `grpc`")
-    from service.grpc.server import Core, serve
+    from service.protocols.grpc.server import Core, serve
 
     try:
         state = app.state

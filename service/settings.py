@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.documents import JsonLimits
+from service.protocols.json_parsing import JsonLimits
 from service.setting_types import Location, Origins, VersionLabels, VersionPolicy
 
 EngineChoice = Literal["auto", "litert", "tensorflow"]

@@ -82,7 +82,7 @@ CORE = [m for m in SERVICE if m.parent.name in {"service", "engines", "metrics",
 )
 def test_only_the_routes_and_the_application_know_of_http(module: Path) -> None:
     assert not packages(module) & HTTP
-    assert not {name for name in imports(module) if name.startswith("service.api")}
+    assert not {name for name in imports(module) if name.startswith("service.http")}
 
 
 @pytest.mark.parametrize("module", SERVICE, ids=name_of)
@@ -97,7 +97,7 @@ def test_each_model_runtime_stays_inside_its_engine(module: Path) -> None:
 
 @pytest.mark.parametrize("module", sorted((ROOT / "service/api").glob("*.py")), ids=name_of)
 def test_routes_reach_an_engine_only_through_the_classifier(module: Path) -> None:
-    assert not {name for name in imports(module) if name.startswith("service.engines")}
+    assert not {name for name in imports(module) if name.startswith("service.model.engines")}
 
 
 @pytest.mark.parametrize("module", SERVICE, ids=name_of)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.artifact import published_versions, verify
+from service.model.artifact import published_versions, verify
 from service.settings import Settings
 from tests.conftest import ROOT
 from tests.service.conftest import ARTIFACTS, serve, wait_until_ready

@@ -25,9 +25,9 @@ from benchmarks.peers.generator import load
 from benchmarks.peers.processes import DoesNotRunError, Running, running
 from benchmarks.peers.report import draw, machine, table
 from benchmarks.request_path import alone_us
-from service.artifact import INT8_FLATBUFFER
+from service.model.artifact import INT8_FLATBUFFER
 from service.settings import Settings
-from service.sources import open_source
+from service.model.sources import open_source
 
 CONNECTIONS = 16
 SCALING_CONNECTIONS = (1, 4, 16, 64, 256)

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from service.admission import Ticket
+from service.capacity.admission import Ticket
 from service.arrays import Assessment, Tensor
-from service.artifact import Manifest
-from service.classifier import Classifier
+from service.model.artifact import Manifest
+from service.model.classifier import Classifier
 from service.errors import InvalidTensor
 from service.protocols.inputs import check_count, numbers_to_images, pictures_to_images
 from service.protocols.tensors import BYTES, NamedTensor
 from service.settings import Settings
-from service.teamwork import Helpers
+from service.capacity.parallel import Helpers
 
 PICTURE_INPUT = "image"
 """A BYTES tensor of picture files; numbers come under the name the model gives its input."""

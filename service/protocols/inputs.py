@@ -6,15 +6,15 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from service.admission import Ticket
+from service.capacity.admission import Ticket
 from service.arrays import Pixels, Tensor
-from service.classifier import Classifier
+from service.model.classifier import Classifier
 from service.errors import InvalidTensor, TooManyImages
-from service.images import Prepare
-from service.picture_reader import PictureReader
+from service.images.decode import Prepare
+from service.images.picture_reader import PictureReader
 from service.protocols.tensors import NamedTensor
 from service.settings import Settings
-from service.teamwork import do_all
+from service.capacity.parallel import do_all
 
 PIXEL_DATATYPES = {"UINT8", "INT32", "INT64"}
 """Of pictures in 0…scale, which are divided by the scale."""

@@ -3,8 +3,8 @@
 from math import prod
 from typing import Any
 
-from service.documents import JsonLimits, parse_json
-from service.number_grids import Shape, parse_with_numbers
+from service.protocols.json_parsing import JsonLimits, parse_json
+from service.protocols.json_arrays import Shape, parse_with_numbers
 
 _FLOATS = {"FP32", "FP64"}
 

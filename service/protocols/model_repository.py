@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import asdict
 
-from service.repository import Repository
+from service.model.repository import Repository
 
 
 def repository_index(repository: Repository, *, only_ready: bool) -> list[dict[str, str]]:

@@ -15,10 +15,10 @@ from pydantic import (
     model_validator,
 )
 
-from service.artifact import Manifest
-from service.documents import JsonLimits
+from service.model.artifact import Manifest
+from service.protocols.json_parsing import JsonLimits
 from service.errors import InvalidInference, InvalidTensor
-from service.number_grids import Shape
+from service.protocols.json_arrays import Shape
 from service.protocols.inference import (
     InferenceRequest,
     RequestedOutput,

@@ -9,19 +9,19 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 
-from service.admission import Ticket
+from service.capacity.admission import Ticket
 from service.arrays import Assessment, Tensor
-from service.artifact import Manifest
-from service.classifier import Classifier
+from service.model.artifact import Manifest
+from service.model.classifier import Classifier
 from service.errors import InvalidInference, InvalidJSON, InvalidTensor
-from service.observation import finish
+from service.telemetry.record import finish
 from service.protocols.inference import NOVELTY, PROBABILITIES, run_network
 from service.protocols.inputs import check_count, numbers_to_images, pictures_to_images
 from service.protocols.json_requests import parse_predict
 from service.protocols.tensors import BYTES, NamedTensor, flatten
 from service.settings import Settings
-from service.teamwork import Helpers
-from service.version_status import VersionStatus
+from service.capacity.parallel import Helpers
+from service.model.version_status import VersionStatus
 
 Signature = Literal["serving_default", "novelty", "feature_maps"]
 

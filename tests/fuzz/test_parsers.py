@@ -11,14 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.admission import Admission
-from service.artifact import Artifact
-from service.documents import JsonLimits, parse_json
+from service.capacity.admission import Admission
+from service.model.artifact import Artifact
+from service.protocols.json_parsing import JsonLimits, parse_json
 from service.errors import RequestError
-from service.images import read_image
-from service.instances import read_instances
-from service.number_grids import parse_numbers, parse_with_numbers
-from service.picture_reader import PictureReader
+from service.images.decode import read_image
+from service.protocols.instances import read_instances
+from service.protocols.json_arrays import parse_numbers, parse_with_numbers
+from service.images.picture_reader import PictureReader
 from service.protocols.open_inference import read_message
 from service.protocols.tensors import BYTES, DTYPES
 from service.settings import Settings

@@ -23,11 +23,11 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.api.fair_connection import FairProtocol
+from service.http.fair_connection import FairProtocol
 from service.app import create_app
-from service.artifact import FLATBUFFER, MANIFEST, Artifact, published_versions, verify
-from service.classifier import Classifier
-from service.engines import load_engine
+from service.model.artifact import FLATBUFFER, MANIFEST, Artifact, published_versions, verify
+from service.model.classifier import Classifier
+from service.model.engines import load_engine
 from service.settings import EngineChoice, Settings
 from tests.conftest import ROOT
 

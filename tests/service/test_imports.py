@@ -62,7 +62,7 @@ def modules() -> list[str]:
     )
     names = json.loads(ran.stdout)
     standard = sys.stdlib_module_names
-    assert "service.engines.litert" in names
+    assert "service.model.engines.litert" in names
     return [name for name in names if name.split(".")[0] not in standard]
 
 
@@ -78,10 +78,10 @@ def test_there_are_no_more_modules_than_budgeted(modules: list[str]) -> None:
 
 def test_what_few_ask_for_is_imported_when_they_do(modules: list[str]) -> None:
     assert not {
-        "service.engines.tensorflow",
-        "service.engines.flatbuffer",
-        "service.grpc.server",
-        "service.spans",
+        "service.model.engines.tensorflow",
+        "service.model.engines.flatbuffer",
+        "service.protocols.grpc.server",
+        "service.telemetry.traces",
         "PIL.JpegImagePlugin",
         "PIL.ImageFont",
     } & set(modules)

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.artifact import FLATBUFFER
+from service.model.artifact import FLATBUFFER
 from tests.service.conftest import run_service, serve_process, wait_until_ready
 
 

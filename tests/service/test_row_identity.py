@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.api.admission import DEADLINE_HEADER
-from service.classifier import Classifier
-from service.images import read_image
+from service.http.admission import DEADLINE_HEADER
+from service.model.classifier import Classifier
+from service.images.decode import read_image
 from tests.service.conftest import Encode
 
 Images = NDArray[np.uint8]

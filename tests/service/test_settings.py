@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.command_line import read_settings
+from service.cli import read_settings
 from service.settings import PACKAGED_ARTIFACTS, Settings
 
 

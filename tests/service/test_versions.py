@@ -14,7 +14,7 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from service.settings import EngineChoice, Settings
-from tests.service.api.test_predict import answer_of, error_of
+from tests.service.http.test_predict import answer_of, error_of
 from tests.service.conftest import (
     ARTIFACTS,
     publish,

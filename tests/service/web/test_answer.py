@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from service.artifact import Artifact
+from service.model.artifact import Artifact
 from tests.conftest import DATA
 from tests.service.conftest import Encode
 from tests.service.web.conftest import Open

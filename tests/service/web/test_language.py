@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from service.api.web import WEB
+from service.http.web import WEB
 from tests.service.web.conftest import Open
 
 TITLES = {"en": "What the network sees", "ko": "신경망이 보는 것"}

@@ -1,0 +1,49 @@
+"""Stops without losing a request: tell first, refuse, finish, then end."""
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from service.capacity.admission import Admission
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def drain_on_sigterm(admission: Admission, notice_seconds: float) -> Iterator[None]:
+    """Put a time of notice between SIGTERM and the server's own orderly end.
+
+    Meanwhile the port stays open, readiness says 503 and new work is refused with a sentence, so
+    that a load balancer looks away before connections are refused. A second SIGTERM ends it.
+
+    Args:
+        admission: Is closed when the signal comes.
+        notice_seconds: How long the notice is.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Signals are the main thread's, and so is what would handle them.
+        return
+    loop = asyncio.get_running_loop()
+    end = signal.getsignal(signal.SIGTERM)
+
+    def finish() -> None:
+        if callable(end):
+            end(signal.SIGTERM, None)
+
+    def on_signal(_: int, __: FrameType | None) -> None:
+        if not admission.is_open:
+            finish()
+            return
+        admission.close()
+        logger.info("draining: %d images in flight, new requests are refused", admission.images)
+        loop.call_soon_threadsafe(loop.call_later, notice_seconds, finish)
+
+    signal.signal(signal.SIGTERM, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, end)

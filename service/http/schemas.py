@@ -1,0 +1,188 @@
+"""The public JSON, as pydantic models."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.model.artifact import InputSpec, Layer, Novelty, Parameters
+from service.images.decode import Preparation
+from service.images.steps import StepName
+
+
+class _Schema(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class ErrorDetail(_Schema):
+    """What went wrong."""
+
+    code: str
+    """For programs: stays the same when the message is reworded."""
+    message: str
+    """For people: what is wrong and where."""
+    request_id: str
+    """Also in the X-Request-ID header and in the service's log."""
+
+
+class ErrorResponse(_Schema):
+    """Every answer that is not a success."""
+
+    error: ErrorDetail
+
+
+class ProtocolError(_Schema):
+    """An answer that is not a success, as both inference protocols have it."""
+
+    error: str
+
+
+class ModelVersion(_Schema):
+    """Which model answered."""
+
+    name: str
+    version: int
+
+
+class RankedClass(_Schema):
+    """A class and its probability."""
+
+    label: str
+    class_id: int
+    probability: float = Field(ge=0, le=1)
+
+
+class Prediction(_Schema):
+    """What the model says of one picture."""
+
+    label: str
+    class_id: int
+    confidence: float = Field(ge=0, le=1)
+    """Probability of `label`."""
+    probabilities: dict[str, float]
+    """Of every class, by name, in the order of the class ids."""
+    novelty: float | None
+    """How unlike the training pictures it is: any number, the higher the stranger (relative
+    Mahalanobis distance, in squared standard deviations within a class); null if the model has no
+    such score."""
+    in_distribution: bool | None
+    """Whether `novelty` is at most the model's threshold, which 95 of 100 pictures of clothes stay
+    under. If not, the other fields mean little."""
+    top_k: list[RankedClass] | None = None
+    """The most probable classes, best first; only if asked for."""
+    preparation: Preparation
+    """What was done to the picture: `none` is bit for bit what was sent."""
+
+
+class PredictResponse(_Schema):
+    """A prediction for each picture, in the order sent."""
+
+    model: ModelVersion
+    predictions: list[Prediction]
+
+
+class LayerMaps(_Schema):
+    """What one layer makes of a picture."""
+
+    name: str
+    type: str
+    shape: tuple[int, int, int]
+    """(height, width, channels) of the layer's whole output."""
+    channels: list[int]
+    """Which channels `maps` holds, in its order."""
+    maps: list[list[list[float]]]
+    """(channels, height, width)."""
+
+
+class FeatureMapsResponse(_Schema):
+    """The maps of the convolution and pooling layers, in the order of the network."""
+
+    model: ModelVersion
+    preparation: Preparation
+    image: list[list[float]]
+    """The picture as the network saw it: (height, width) in 0…255."""
+    layers: list[LayerMaps]
+
+
+class PreparationStep(_Schema):
+    """A picture on its way to the network."""
+
+    name: StepName
+    """What was done last: `decoded` is what the file shows, a photograph at the size it is worked
+    on; `cut_out` has the ground gone; `light_on_black` is the garment's negative; `grey` has no
+    colours; `cropped` has nothing round the garment; `centred` and `resized` have the network's
+    size."""
+    width: int
+    height: int
+    """In pixels; a picture that is longer than 224 is drawn smaller here."""
+    png: str
+    """The picture, a PNG file in base64; transparent where nothing is kept."""
+
+
+class PreparationResponse(_Schema):
+    """How a picture became the network's input."""
+
+    model: ModelVersion
+    preparation: Preparation
+    image: list[list[float]]
+    """The picture as the network sees it: (height, width) in 0…255."""
+    steps: list[PreparationStep]
+    """In the order done, the last of them `image`; none for JSON numbers, which are not
+    touched."""
+
+
+class LayerWeights(_Schema):
+    """A layer with what it learned, one kernel an output channel."""
+
+    model: ModelVersion
+    layer: Layer
+    channels: list[int]
+    """Which output channels `kernels` and `bias` hold, in their order; empty for a layer without
+    parameters, as are those."""
+    kernels: list[list[list[list[float]]]] | list[list[float]]
+    """(channels, input channels, height, width) of a convolution, (channels, inputs) of a dense
+    layer. A pixel is the activation of: the sum of window times kernel over all input channels,
+    plus the bias. The inputs of the first layer are pixels divided by the input's `scale`."""
+    bias: list[float]
+    """(channels,)."""
+
+
+class ModelSummary(_Schema):
+    """The model that is being served."""
+
+    name: str
+    version: int
+    created: str
+    engine: str
+    class_names: list[str]
+    input: InputSpec
+    layers: list[Layer]
+    parameters: Parameters
+    novelty: Novelty | None
+    """The score of `/predict`'s novelty and its threshold; null if the model has none."""
+    scores: dict[str, Any]
+    """Measured when the model was exported: accuracy, per class, calibration, novelty, engine
+    parity."""
+
+
+class Liveness(_Schema):
+    """The process runs."""
+
+    status: Literal["live"]
+    worker: int
+    """Which of the workers answers, from 0: each speaks for itself."""
+
+
+class ServerReady(_Schema):
+    """Whether inference requests are answered, as the Open Inference Protocol has it."""
+
+    ready: bool
+
+
+class Readiness(_Schema):
+    """The model is loaded."""
+
+    status: Literal["ready"]
+    worker: int
+    """Which of the workers answers, from 0: each speaks for itself."""
+    model: ModelVersion
+    engine: str

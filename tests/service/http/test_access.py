@@ -1,0 +1,227 @@
+"""Who may do what, once API keys are set."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.http.access import required_scope
+from service.keys import SCOPES, Scope, make_key
+from service.telemetry.logs import access_logger
+from service.settings import Settings
+from tests.service.conftest import ARTIFACTS, run_service, samples_of, serve, wait_for
+
+KEYS = {scope: make_key(f"the-{scope}", [scope]) for scope in SCOPES}
+LINES = ",".join(key.line() for _, key in KEYS.values())
+ORIGIN = "https://shop.example"
+
+
+def bearer(scope: Scope) -> dict[str, str]:
+    return {"Authorization": f"Bearer {KEYS[scope][0]}"}
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[httpx.Client]:
+    """A client of a server with one key for each scope, which sends none by itself."""
+    settings = Settings(
+        artifacts=ARTIFACTS, engine="litert", api_keys=LINES, cors_origins=(ORIGIN,)
+    )
+    with serve(settings) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/web/main.js",
+        "/docs",
+        "/openapi.json",
+        "/livez",
+        "/readyz",
+        "/v2/health/live",
+        "/v2/health/ready",
+    ],
+)
+def test_health_and_pages_are_open(guarded: httpx.Client, path: str) -> None:
+    assert guarded.get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "scope"),
+    [
+        ("POST", "/predict", "predict"),
+        ("POST", "/predict?top_k=1", "predict"),
+        ("POST", "/feature-maps", "predict"),
+        ("POST", "/preparation", "predict"),
+        ("GET", "/model/summary", "predict"),
+        ("GET", "/model/layers/conv2d_1", "predict"),
+        ("GET", "/metrics", "observe"),
+        ("GET", "/v2", "predict"),
+        ("GET", "/v2/models/fashion_mnist", "predict"),
+        ("GET", "/v1/models/fashion_mnist", "predict"),
+        ("POST", "/v2/repository/index", "predict"),
+        ("POST", "/v2/repository/models/fashion_mnist/load", "administer"),
+    ],
+)
+def test_each_path_takes_the_keys_of_its_scope_alone(
+    guarded: httpx.Client, boot_png: bytes, method: str, path: str, scope: Scope
+) -> None:
+    content = boot_png if path.startswith(("/predict", "/feature-maps", "/preparation")) else None
+    statuses = {
+        of: guarded.request(method, path, headers=bearer(of), content=content).status_code
+        for of in SCOPES
+    }
+    assert statuses == {of: 200 if of == scope else 403 for of in SCOPES}
+    assert guarded.request(method, path, content=content).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/nowhere", "/predict/", "/livez/", "/v2/repository/models/x/unload", "/web"],
+)
+def test_what_is_not_opened_on_purpose_is_closed(guarded: httpx.Client, path: str) -> None:
+    assert guarded.post(path).status_code == 401
+
+
+def test_no_route_is_open_but_those_that_are_meant_to_be(guarded: httpx.Client) -> None:
+    paths = guarded.get("/openapi.json").json()["paths"]
+    is_open = {path for path in paths if required_scope(path) is None}
+    assert is_open == {"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"}
+    administered = {path for path in paths if required_scope(path) == "administer"}
+    assert {path.rpartition("/")[2] for path in administered} == {"load", "unload"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer fashion_wrong"},
+        {"Authorization": "Basic dXNlcjpwYXNz"},
+        {"Authorization": f"Bearer {KEYS['predict'][1].digest.hex()}"},
+        {"X-API-Key": "wrong"},
+        {"X-API-Key": ""},
+        # An answer to a key that is wrong must not depend on another that is right.
+        {"Authorization": "Bearer wrong", "X-API-Key": KEYS["predict"][0]},
+    ],
+)
+def test_without_an_accepted_key_the_answer_is_a_401_that_says_what_is_needed(
+    guarded: httpx.Client, headers: dict[str, str]
+) -> None:
+    response = guarded.get("/model/summary", headers=headers)
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    error = response.json()["error"]
+    assert error["code"] == "unauthenticated"
+    assert error["request_id"] == response.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": f"bearer {KEYS['predict'][0]}"},
+        {"X-API-Key": KEYS["predict"][0]},
+        {"Authorization": "Basic dXNlcjpwYXNz", "X-API-Key": KEYS["predict"][0]},
+    ],
+)
+def test_a_key_is_taken_from_either_header(guarded: httpx.Client, headers: dict[str, str]) -> None:
+    assert guarded.get("/model/summary", headers=headers).status_code == 200
+
+
+def test_each_protocol_is_refused_in_its_own_words(guarded: httpx.Client) -> None:
+    for path in ("/v1/models/fashion_mnist", "/v2/models/fashion_mnist"):
+        assert "an API key is needed" in guarded.get(path).json()["error"]
+        refused = guarded.get(path, headers=bearer("observe"))
+        assert refused.json()["error"] == (
+            "the API key 'the-observe' does not have the scope 'predict'"
+        )
+
+
+def test_logs_and_metrics_name_the_key_and_never_show_it(
+    guarded: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, access_logger.name):
+        guarded.get("/model/summary", headers=bearer("predict"))
+        guarded.get("/model/summary", headers=bearer("observe"))
+        guarded.get("/model/summary", headers={"X-API-Key": "fashion_wrong"})
+        wait_for(lambda: len(caplog.records) == 3)  # Written when the answer is out.
+    lines = [record.getMessage().split('"')[0].split()[1] for record in caplog.records]
+    assert lines == ["the-predict", "the-observe", "-"]
+    assert "fashion_" not in caplog.text
+    text = guarded.get("/metrics", headers=bearer("observe")).text
+    samples = samples_of(text)
+    assert samples['fashion_mnist_key_requests_total{key="the-predict",status="200"}'] >= 1
+    assert samples['fashion_mnist_key_requests_total{key="the-observe",status="403"}'] >= 1
+    assert samples['fashion_mnist_rejected_total{reason="unauthenticated"}'] >= 1
+    assert samples['fashion_mnist_rejected_total{reason="forbidden"}'] >= 1
+    assert "fashion_wrong" not in text
+
+
+def test_the_documentation_says_which_routes_take_a_key(
+    guarded: httpx.Client, strict_client: httpx.Client
+) -> None:
+    document = guarded.get("/openapi.json").json()
+    assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+    assert "security" in document["paths"]["/predict"]["post"]
+    assert "security" not in document["paths"]["/livez"]["get"]
+    assert "securitySchemes" not in strict_client.get("/openapi.json").json()["components"]
+
+
+def test_a_listed_origin_may_ask_and_read_why_it_was_refused(guarded: httpx.Client) -> None:
+    asked = {
+        "Origin": ORIGIN,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization, content-type, x-request-timeout",
+    }
+    permission = guarded.options("/predict", headers=asked)
+    assert permission.status_code == 200
+    assert permission.headers["Access-Control-Allow-Origin"] == ORIGIN
+    refused = guarded.post("/predict", headers={"Origin": ORIGIN})
+    assert refused.status_code == 401
+    assert refused.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert "Access-Control-Allow-Credentials" not in refused.headers
+
+
+def test_another_origin_is_not_allowed_and_none_is_by_default(
+    guarded: httpx.Client, strict_client: httpx.Client
+) -> None:
+    for client in (guarded, strict_client):
+        answer = client.get("/livez", headers={"Origin": "https://evil.example"})
+        assert "Access-Control-Allow-Origin" not in answer.headers
+    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+    assert (
+        "Access-Control-Allow-Origin"
+        not in strict_client.options("/predict", headers=asked).headers
+    )
+
+
+def test_keys_may_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"# clients\n{KEYS['predict'][1].line()}\n")
+    with serve(Settings(artifacts=ARTIFACTS, engine="litert", api_keys_file=file)) as client:
+        assert client.get("/model/summary").status_code == 401
+        assert client.get("/model/summary", headers=bearer("predict")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("fashion_pasted", "line 1 of the API keys"),
+        ("# none yet\n", "there is none among them"),
+        (None, "the API keys cannot be read from"),
+    ],
+)
+def test_keys_that_cannot_be_read_keep_the_service_closed(
+    tmp_path: Path, content: str | None, reason: str
+) -> None:
+    file = tmp_path / "keys"
+    if content is not None:
+        file.write_text(content)
+    ended = run_service(f"--api-keys-file={file}")
+    assert ended.returncode == 3
+    assert reason in ended.stderr
+    assert "fashion_pasted" not in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,322 @@
+"""What one client may cost the service, and what becomes of those beside it."""
+
+import gzip
+import json
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service.capacity.admission import Admission
+from service.http import bounded_head
+from service.app import create_app
+from service.settings import Settings
+from tests.service.http.test_predict import error_of
+from tests.service.conftest import ARTIFACTS, Encode, serve, wait_for
+
+INFER = "/v2/models/fashion_mnist/infer"
+
+
+@contextmanager
+def serving(**limits: float) -> Iterator[tuple[FastAPI, httpx.Client]]:
+    settings = Settings.model_validate({"artifacts": ARTIFACTS, "engine": "litert", **limits})
+    app = create_app(settings)
+    with serve(settings, app=app) as client:
+        yield app, client
+
+
+@pytest.fixture(scope="module")
+def slow_picture(encode: Encode) -> bytes:
+    """A few kilobytes that take a second to decode and prepare."""
+    from PIL import Image  # noqa: PLC0415
+
+    return encode(Image.new("RGB", (5000, 4900), "white"), compress_level=9)
+
+
+@contextmanager
+def slow_request(
+    app: FastAPI, client: httpx.Client, picture: bytes, **headers: str
+) -> Iterator[list[httpx.Response]]:
+    """Have a request be in flight inside the block; its answer is there after it."""
+    answers: list[httpx.Response] = []
+    admission: Admission = app.state.admission
+
+    def send() -> None:
+        answers.append(client.post("/predict", content=picture, headers=headers))
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    wait_for(lambda: admission.bytes == len(picture))
+    yield answers
+    thread.join()
+
+
+@contextmanager
+def raw_connection(client: httpx.Client) -> Iterator[socket.socket]:
+    url = client.base_url
+    with socket.create_connection((url.host, url.port or 80), timeout=10) as connection:
+        yield connection
+
+
+def read_all(connection: socket.socket) -> bytes:
+    answer = b""
+    while chunk := connection.recv(65536):
+        answer += chunk
+    return answer
+
+
+class TestOverload:
+    def test_past_its_capacity_it_refuses_at_once_and_says_when_to_come_back(
+        self, slow_picture: bytes, boot_png: bytes
+    ) -> None:
+        with serving(max_images=1, max_images_in_flight=1) as (app, client):
+            with slow_request(app, client, slow_picture) as answers:
+                refused = client.post("/predict", content=boot_png)
+                protocol = client.post(INFER, json={"inputs": []})
+                assert not answers
+                assert client.get("/readyz").status_code == 200
+                assert client.post("/v2/repository/index").status_code == 200
+            assert error_of(refused, 503)[0] == "overloaded"
+            assert refused.headers["Retry-After"] == "1"
+            assert protocol.status_code == 503
+            assert "in flight" in protocol.json()["error"]
+            assert answers[0].status_code == 200
+            wait_for(lambda: app.state.admission.images == 0)
+            assert client.post("/predict", content=boot_png).status_code == 200
+
+    @pytest.mark.parametrize("form", ["files", "instances", "v1", "v2", "v2 pictures"])
+    def test_every_image_of_a_request_takes_a_place(
+        self, slow_picture: bytes, boot_png: bytes, form: str
+    ) -> None:
+        black = [[0] * 784] * 3
+        with serving(max_images=3, max_images_in_flight=3) as (app, client):
+            with slow_request(app, client, slow_picture):
+                if form == "files":
+                    parts = [("files", ("a.png", boot_png))] * 3
+                    refused = client.post("/predict", files=parts)
+                elif form == "instances":
+                    refused = client.post("/predict", json={"instances": black})
+                elif form == "v1":
+                    refused = client.post(
+                        "/v1/models/fashion_mnist:predict", json={"instances": black}
+                    )
+                elif form == "v2":
+                    tensor = {
+                        "name": "images",
+                        "shape": [3, 784],
+                        "datatype": "UINT8",
+                        "data": black,
+                    }
+                    refused = client.post(INFER, json={"inputs": [tensor]})
+                else:
+                    tensor = {
+                        "name": "image",
+                        "shape": [3],
+                        "datatype": "BYTES",
+                        "data": ["", "", ""],
+                    }
+                    refused = client.post(INFER, json={"inputs": [tensor]})
+            assert refused.status_code == 503, refused.text
+            assert refused.headers["Retry-After"] == "1"
+            wait_for(lambda: app.state.admission.images == 0)
+
+    def test_bodies_take_room(self, boot_png: bytes) -> None:
+        with serving(max_body_bytes=1000, max_bytes_in_flight=2000) as (app, client):
+            with raw_connection(client) as first, raw_connection(client) as second:
+                for connection in (first, second):
+                    connection.sendall(
+                        b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
+                        + b"0" * 900
+                    )
+                wait_for(lambda: app.state.admission.bytes == 1800)
+                assert error_of(client.post("/predict", content=boot_png), 503)[0] == "overloaded"
+            wait_for(lambda: app.state.admission.bytes == 0)
+            assert client.post("/predict", content=boot_png).status_code == 200
+
+
+class TestDeadline:
+    def test_a_late_answer_is_a_504_and_its_work_is_dropped(
+        self, slow_picture: bytes, boot_png: bytes
+    ) -> None:
+        with serving(deadline_seconds=0.05) as (app, client):
+            response = client.post("/predict", content=slow_picture)
+            assert error_of(response, 504)[0] == "deadline_exceeded"
+            wait_for(lambda: app.state.admission.images == 0)
+            assert client.post("/predict", content=boot_png).status_code == 200
+
+    def test_a_client_may_ask_for_less_time_and_not_for_more(self, slow_picture: bytes) -> None:
+        with serving(deadline_seconds=10) as (_, client):
+            response = client.post(
+                "/predict", content=slow_picture, headers={"X-Request-Timeout": "0.05"}
+            )
+            assert error_of(response, 504)[0] == "deadline_exceeded"
+        with serving(deadline_seconds=0.05) as (_, client):
+            response = client.post(
+                "/predict", content=slow_picture, headers={"X-Request-Timeout": "100"}
+            )
+            assert response.status_code == 504
+
+    def test_what_is_late_is_not_answered_by_the_network(self, slow_picture: bytes) -> None:
+        with serving() as (app, client):
+            tensor = {"name": "image", "shape": [1], "datatype": "BYTES"}
+            size = len(slow_picture) + 4
+            head = json.dumps(
+                {"inputs": [{**tensor, "parameters": {"binary_data_size": size}}]}
+            ).encode()
+            body = head + len(slow_picture).to_bytes(4, "little") + slow_picture
+            response = client.post(
+                INFER,
+                content=body,
+                headers={
+                    "Inference-Header-Content-Length": str(len(head)),
+                    "X-Request-Timeout": "0.05",
+                },
+            )
+            assert response.status_code == 504
+            assert "error" in response.json()
+            wait_for(lambda: app.state.admission.images == 0)
+            [stats] = client.get("/v2/models/fashion_mnist/stats").json()["model_stats"]
+            assert stats["inference_count"] == 0
+            assert stats["inference_stats"]["fail"]["count"] == 1
+
+    @pytest.mark.parametrize("value", ["0", "-1", "soon", "nan", ""])
+    def test_a_deadline_that_is_none_is_a_400(
+        self, client: httpx.Client, boot_png: bytes, value: str
+    ) -> None:
+        response = client.post("/predict", content=boot_png, headers={"X-Request-Timeout": value})
+        assert error_of(response, 400)[0] == "invalid_parameter"
+
+
+class TestDisconnect:
+    def test_a_client_that_goes_away_frees_its_place(
+        self, slow_picture: bytes, boot_png: bytes
+    ) -> None:
+        with serving(max_images=1, max_images_in_flight=1) as (app, client):
+            with raw_connection(client) as connection:
+                connection.sendall(
+                    b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b"
+                    % (len(slow_picture), slow_picture)
+                )
+                wait_for(lambda: app.state.admission.bytes == len(slow_picture))
+            wait_for(lambda: app.state.admission.images == 0)
+            assert client.post("/predict", content=boot_png).status_code == 200
+
+
+class TestSlowSenders:
+    def test_a_body_that_does_not_come_is_a_408(self) -> None:
+        with serving(receive_seconds=0.2) as (app, client):
+            with raw_connection(client) as connection:
+                connection.sendall(
+                    b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"
+                )
+                answer = read_all(connection)
+            assert answer.startswith(b"HTTP/1.1 408 ")
+            assert b'"request_timeout"' in answer
+            assert app.state.admission.bytes == 0
+
+    @pytest.mark.parametrize("sent", [b"", b"POST /predict HTTP/1.1\r\nHost: a\r\n"])
+    def test_headers_that_do_not_come_are_a_408(
+        self, monkeypatch: pytest.MonkeyPatch, client: httpx.Client, sent: bytes
+    ) -> None:
+        monkeypatch.setattr(bounded_head, "HEAD_SECONDS", 0.2)
+        with raw_connection(client) as connection:
+            connection.sendall(sent)
+            assert read_all(connection).startswith(b"HTTP/1.1 408 ")
+
+    def test_the_second_request_of_a_connection_has_its_time_too(
+        self, monkeypatch: pytest.MonkeyPatch, client: httpx.Client
+    ) -> None:
+        monkeypatch.setattr(bounded_head, "HEAD_SECONDS", 0.2)
+        with raw_connection(client) as connection:
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\nGET /li")
+            answer = read_all(connection)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"HTTP/1.1 408 " in answer
+
+    def test_headers_that_never_end_are_a_431(self, client: httpx.Client) -> None:
+        with raw_connection(client) as connection:
+            connection.sendall(b"GET /livez HTTP/1.1\r\nX: " + b"a" * 70_000)
+            assert read_all(connection).startswith(b"HTTP/1.1 431 ")
+
+
+class TestCompression:
+    @pytest.mark.parametrize(
+        ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
+    )
+    def test_a_compressed_body_is_unpacked(
+        self, client: httpx.Client, boot_png: bytes, encoding: str, pack: object
+    ) -> None:
+        assert callable(pack)
+        response = client.post(
+            "/predict", content=pack(boot_png), headers={"Content-Encoding": encoding}
+        )
+        assert response.json() == client.post("/predict", content=boot_png).json()
+
+    def test_a_bomb_is_a_413(self, strict_client: httpx.Client) -> None:
+        bomb = gzip.compress(bytes(50_000_000))
+        assert len(bomb) < 200_000
+        response = strict_client.post(
+            "/predict", content=bomb, headers={"Content-Encoding": "gzip"}
+        )
+        assert error_of(response, 413)[0] == "body_too_large"
+
+    @pytest.mark.parametrize(
+        "body", [b"no gzip", gzip.compress(b"cut short")[:-4], gzip.compress(b"two") * 2]
+    )
+    def test_a_body_that_is_not_what_it_says_is_a_400(
+        self, client: httpx.Client, body: bytes
+    ) -> None:
+        response = client.post("/predict", content=body, headers={"Content-Encoding": "gzip"})
+        assert error_of(response, 400)[0] == "invalid_encoding"
+
+    def test_unpacked_to_nothing_it_is_empty(self, client: httpx.Client) -> None:
+        response = client.post(
+            "/predict", content=gzip.compress(b""), headers={"Content-Encoding": "gzip"}
+        )
+        assert error_of(response, 400)[0] == "empty_body"
+
+
+def test_a_body_in_too_many_pieces_is_a_413(boot_png: bytes) -> None:
+    def pieces() -> Iterator[bytes]:
+        for byte in boot_png[:100]:
+            yield bytes([byte])
+            time.sleep(0.005)
+
+    with serving(max_chunks=5) as (_, client):
+        response = client.post("/predict", content=pieces())
+        assert error_of(response, 413) == ("body_too_large", "the body comes in more than 5 chunks")
+        assert client.post("/predict", content=boot_png).status_code == 200
+
+
+def test_json_that_nests_too_deep_is_a_400() -> None:
+    with serving(max_json_depth=2) as (_, client):
+        assert client.post("/predict", json={"instances": [{"b64": ""}]}).status_code == 400
+        response = client.post("/predict", json={"instances": [[0] * 784]})
+        assert error_of(response, 400) == ("invalid_json", "the JSON nests deeper than 2 levels")
+
+
+def test_json_of_too_many_values_is_a_413() -> None:
+    with serving(max_json_marks=1000) as (_, client):
+        assert client.post("/predict", json={"instances": [[0] * 784]}).status_code == 200
+        for path in ("/predict", "/v1/models/fashion_mnist:predict", INFER):
+            response = client.post(path, json={"instances": [[0] * 784] * 2})
+            assert response.status_code == 413
+            assert "more than 1000 brackets, commas and quotes" in response.text
+        head = b'{"inputs": [' + b"[]," * 1000 + b"]}"
+        binary = client.post(
+            INFER, content=head, headers={"Inference-Header-Content-Length": str(len(head))}
+        )
+        assert binary.status_code == 413
+
+
+def test_as_many_pictures_in_numbers_as_are_allowed_are_within_the_limits(
+    client: httpx.Client,
+) -> None:
+    pictures = [[[[0]] * 28] * 28] * 256
+    assert client.post("/predict", json={"instances": pictures}).status_code == 200

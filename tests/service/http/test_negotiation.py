@@ -1,0 +1,31 @@
+import pytest
+
+from service.http.negotiation import preferred
+from service.errors import NotAcceptable
+
+OFFERS = ["application/json", "text/plain"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "chosen"),
+    [
+        (None, "application/json"),
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        ("text/plain", "text/plain"),
+        ("TEXT/PLAIN ; q=0.5", "text/plain"),
+        ("text/*", "text/plain"),
+        ("text/html, text/plain;q=0.9, */*;q=0.8", "text/plain"),
+        ("text/plain;q=0.1, application/json;q=0.2", "application/json"),
+        ("application/json;q=0, */*", "text/plain"),
+        ("application/json;q=wrong, text/plain;q=0.1", "text/plain"),
+    ],
+)
+def test_the_offer_ranked_highest_is_chosen(accept: str | None, chosen: str) -> None:
+    assert preferred(accept, OFFERS) == chosen
+
+
+@pytest.mark.parametrize("accept", ["image/png", "*/*;q=0", "text/plain;q=0"])
+def test_a_client_that_accepts_no_offer_is_told_what_there_is(accept: str) -> None:
+    with pytest.raises(NotAcceptable, match="application/json, text/plain"):
+        preferred(accept, OFFERS)

@@ -1,0 +1,561 @@
+"""The Open Inference Protocol over REST, as documented, and every way to break it."""
+
+import base64
+import json
+import struct
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.model import repository as repository_module
+from service.model.artifact import Artifact
+from service.model.classifier import Classifier, load_classifier
+from service.settings import EngineChoice, Settings
+from tests.service.http.test_predict import answer_of
+from tests.service.conftest import ARTIFACTS, DEFAULT_VERSION, Encode, serve, wait_until_ready
+
+Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+INFER = "/v2/models/fashion_mnist/infer"
+LENGTH = "Inference-Header-Content-Length"
+BLACK = {"name": "images", "shape": [1, 784], "datatype": "UINT8", "data": [0] * 784}
+
+
+def protocol_error(response: httpx.Response, status: int = 400) -> str:
+    """Hold an error against the protocol's form: a status and one string."""
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/json"
+    body = response.json()
+    assert body.keys() == {"error"}
+    message: str = body["error"]
+    return message
+
+
+def infer(client: httpx.Client, *inputs: object, **fields: object) -> dict[str, Any]:
+    response = client.post(INFER, json={"inputs": inputs, **fields})
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def infer_binary(
+    client: httpx.Client, header: dict[str, Any], *tensors: bytes
+) -> tuple[dict[str, Any], bytes]:
+    head = json.dumps(header).encode()
+    response = client.post(
+        INFER, content=b"".join([head, *tensors]), headers={LENGTH: str(len(head))}
+    )
+    assert response.status_code == 200, response.text
+    if LENGTH not in response.headers:
+        return response.json(), b""
+    assert response.headers["Content-Type"] == "application/octet-stream"
+    length = int(response.headers[LENGTH])
+    return json.loads(response.content[:length]), response.content[length:]
+
+
+def numeric(pictures: NDArray[Any], datatype: str) -> dict[str, Any]:
+    return {
+        "name": "images",
+        "shape": list(pictures.shape),
+        "datatype": datatype,
+        "data": pictures.tolist(),
+    }
+
+
+def output(answer: dict[str, Any], name: str) -> Any:
+    [found] = [output for output in answer["outputs"] if output["name"] == name]
+    return found["data"]
+
+
+def test_health_and_metadata_have_the_protocols_fields(
+    client: httpx.Client, artifact: Artifact
+) -> None:
+    assert client.get("/v2/health/live").json() == {"live": True}
+    assert client.get("/v2/health/ready").json() == {"ready": True}
+    server = client.get("/v2").json()
+    assert server.keys() == {"name", "version", "extensions"}
+    assert client.get("/v2/models").json() == {"models": ["fashion_mnist"]}
+    model = client.get("/v2/models/fashion_mnist").json()
+    assert model.keys() == {"name", "versions", "platform", "inputs", "outputs"}
+    assert model["platform"] == "tensorflow_savedmodel"
+    assert model["inputs"] == [
+        {"name": "images", "datatype": "FP32", "shape": [-1, 28, 28, 1]},
+        {"name": "image", "datatype": "BYTES", "shape": [-1]},
+    ]
+    assert model["outputs"][:6] == [
+        {"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]},
+        {"name": "class_id", "datatype": "INT64", "shape": [-1]},
+        {"name": "label", "datatype": "BYTES", "shape": [-1]},
+        {"name": "novelty", "datatype": "FP32", "shape": [-1]},
+        {"name": "in_distribution", "datatype": "BOOL", "shape": [-1]},
+        {"name": "conv2d_1", "datatype": "FP32", "shape": [-1, 28, 28, 32]},
+    ]
+    layers = [output["name"] for output in model["outputs"][5:]]
+    assert layers == [layer.name for layer in artifact.manifest.layers]
+
+
+def test_until_a_version_is_loaded_it_is_live_and_not_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    may_load = threading.Event()
+
+    def load_when_told(directory: Path, engine: EngineChoice) -> Classifier:
+        may_load.wait(timeout=30)
+        return load_classifier(directory, engine)
+
+    monkeypatch.setattr(repository_module, "load_classifier", load_when_told)
+    with serve(Settings(artifacts=ARTIFACTS, engine="litert"), wait=False) as client:
+        try:
+            assert client.get("/v2/health/live").status_code == 200
+            assert client.get("/v2/health/ready").json() == {"ready": False}
+            assert client.get("/v2/health/ready").status_code == 503
+            assert client.get("/v2/models").json() == {"models": []}
+            for path in ("/v2/models/fashion_mnist", "/v2/models/fashion_mnist/ready"):
+                assert "loaded" in protocol_error(client.get(path), 503)
+            assert "loaded" in protocol_error(client.post(INFER, json={}), 503)
+            path = "/v1/models/fashion_mnist:predict"
+            assert "loaded" in protocol_error(client.post(path, json={}), 503)
+        finally:
+            may_load.set()
+        wait_until_ready(client)
+        assert client.get("/v2/models/fashion_mnist/ready").status_code == 200
+
+
+def test_an_answer_names_model_version_and_id_and_the_default_outputs(
+    client: httpx.Client,
+) -> None:
+    answer = infer(client, BLACK, id="order 7")
+    assert answer["model_name"] == "fashion_mnist"
+    assert answer["model_version"] == DEFAULT_VERSION
+    assert answer["id"] == "order 7"
+    assert [(o["name"], o["datatype"], o["shape"]) for o in answer["outputs"]] == [
+        ("probabilities", "FP32", [1, 10]),
+        ("class_id", "INT64", [1]),
+        ("label", "BYTES", [1]),
+    ]
+    assert sum(output(answer, "probabilities")) == pytest.approx(1, abs=1e-5)
+    assert "id" not in infer(client, BLACK)
+
+
+@pytest.fixture(scope="module")
+def predicted(
+    client: httpx.Client, test_slice: Slice, encode: Encode
+) -> tuple[list[str], NDArray[Any]]:
+    """Labels and (5, 10) probabilities of the first pictures, by `/predict`, one at a time."""
+    alone = [
+        answer_of(client.post("/predict", content=encode(picture))).predictions[0]
+        for picture in test_slice[0][:5]
+    ]
+    return [p.label for p in alone], np.array([list(p.probabilities.values()) for p in alone])
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (28, 28), (784,)])
+@pytest.mark.parametrize("dtype", ["<u1", "<i4", "<i8", "<f4", "<f8"])
+def test_every_datatype_and_shape_gets_the_answer_of_predict_row_by_row(
+    client: httpx.Client,
+    test_slice: Slice,
+    predicted: tuple[list[str], NDArray[Any]],
+    shape: tuple[int, ...],
+    dtype: str,
+) -> None:
+    pictures = test_slice[0][:5].reshape(5, *shape).astype(dtype)
+    if pictures.dtype.kind == "f":
+        pictures /= pictures.dtype.type(255)
+    datatype = {"f4": "FP32", "f8": "FP64"}.get(dtype[1:], pictures.dtype.name.upper())
+    nested = numeric(pictures, datatype)
+    flat = {**nested, "data": pictures.reshape(-1).tolist()}
+    raw = pictures.tobytes()
+    binary = {**nested, "parameters": {"binary_data_size": len(raw)}}
+    del binary["data"]
+    for answer in (
+        infer(client, nested),
+        infer(client, flat),
+        infer_binary(client, {"inputs": [binary]}, raw)[0],
+    ):
+        assert output(answer, "label") == predicted[0]
+        rows = np.reshape(output(answer, "probabilities"), (5, 10))
+        np.testing.assert_allclose(rows, predicted[1], atol=1e-5)
+
+
+def test_encoded_pictures_come_as_bytes_or_as_base64(
+    client: httpx.Client, test_slice: Slice, encode: Encode
+) -> None:
+    files = [encode(test_slice[0][i], kind) for i, kind in ((0, "PNG"), (1, "BMP"), (2, "GIF"))]
+    expected = [
+        answer_of(client.post("/predict", content=file)).predictions[0].label for file in files
+    ]
+    tensor: dict[str, Any] = {"name": "image", "shape": [3], "datatype": "BYTES"}
+    encoded = [base64.b64encode(file).decode() for file in files]
+    assert output(infer(client, {**tensor, "data": encoded}), "label") == expected
+
+    raw = b"".join(struct.pack("<I", len(file)) + file for file in files)
+    tensor |= {"shape": [3, 1], "parameters": {"binary_data_size": len(raw)}}
+    answer, _ = infer_binary(client, {"inputs": [tensor]}, raw)
+    assert output(answer, "label") == expected
+
+
+def test_a_parameter_says_how_pictures_are_prepared(client: httpx.Client, boot_png: bytes) -> None:
+    data = [base64.b64encode(boot_png).decode()]
+    tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": data}
+    for prepare in ("auto", "photo", "plain"):
+        alone = answer_of(client.post(f"/predict?prepare={prepare}", content=boot_png))
+        answer = infer(client, tensor, parameters={"prepare": prepare})
+        np.testing.assert_allclose(
+            output(answer, "probabilities"),
+            list(alone.predictions[0].probabilities.values()),
+            atol=1e-6,
+        )
+    body = {"inputs": [tensor], "parameters": {"prepare": "magic"}}
+    assert "prepare: 'magic'" in protocol_error(client.post(INFER, json=body))
+
+
+def test_every_layer_comes_by_its_name(
+    client: httpx.Client, test_slice: Slice, artifact: Artifact, encode: Encode
+) -> None:
+    wanted = [{"name": layer.name} for layer in artifact.manifest.layers]
+    answer = infer(client, numeric(test_slice[0][:3], "UINT8"), outputs=wanted)
+    assert [(o["name"], tuple(o["shape"])) for o in answer["outputs"]] == [
+        (layer.name, (3, *layer.output_shape)) for layer in artifact.manifest.layers
+    ]
+    maps = np.reshape(output(answer, "max_pooling2d_2"), (3, 7, 7, 64))
+    for index in range(3):
+        response = client.post(
+            "/feature-maps?layer=max_pooling2d_2", content=encode(test_slice[0][index])
+        )
+        alone = np.transpose(response.json()["layers"][0]["maps"], (1, 2, 0))
+        np.testing.assert_allclose(maps[index], alone, atol=1e-5)
+
+
+def test_novelty_and_whether_it_is_known_come_by_their_names(
+    client: httpx.Client, test_slice: Slice, encode: Encode
+) -> None:
+    noise = np.random.default_rng(1).integers(256, size=(28, 28), dtype=np.uint8)
+    pictures = np.stack([test_slice[0][0], noise])
+    wanted = [{"name": "in_distribution"}, {"name": "novelty"}, {"name": "class_id"}]
+    answer = infer(client, numeric(pictures, "UINT8"), outputs=wanted)
+    assert [(o["name"], o["datatype"], o["shape"]) for o in answer["outputs"]] == [
+        ("in_distribution", "BOOL", [2]),
+        ("novelty", "FP32", [2]),
+        ("class_id", "INT64", [2]),
+    ]
+    assert output(answer, "in_distribution") == [True, False]
+    for novelty, picture in zip(output(answer, "novelty"), pictures, strict=True):
+        response = client.post("/predict", content=encode(picture))
+        assert novelty == pytest.approx(answer_of(response).predictions[0].novelty, abs=1e-3)
+    header = {
+        "inputs": [numeric(pictures, "UINT8")],
+        "outputs": wanted[:1],
+        "parameters": {"binary_data_output": True},
+    }
+    assert infer_binary(client, header)[1] == b"\x01\x00"
+
+
+def test_binary_and_json_mix_as_each_output_says(client: httpx.Client, test_slice: Slice) -> None:
+    raw = test_slice[0][:2].tobytes()
+    header = {
+        "inputs": [
+            {
+                "name": "images",
+                "shape": [2, 28, 28],
+                "datatype": "UINT8",
+                "parameters": {"binary_data_size": len(raw)},
+            }
+        ],
+        "outputs": [
+            {"name": "class_id"},
+            {"name": "probabilities", "parameters": {"binary_data": False}},
+            {"name": "label", "parameters": {"binary_data": True}},
+            {"name": "dense_1"},
+        ],
+        "parameters": {"binary_data_output": True},
+    }
+    answer, tail = infer_binary(client, header, raw)
+    sizes = [o.get("parameters", {}).get("binary_data_size") for o in answer["outputs"]]
+    assert sizes == [16, None, 4 + 10 + 4 + 8, 800]
+    assert np.frombuffer(tail[:16], "<i8").tolist() == [9, 2]
+    assert tail[16:42] == b"\x0a\0\0\0Ankle boot\x08\0\0\0Pullover"
+    assert len(tail) == 842
+    assert np.argmax(np.reshape(output(answer, "probabilities"), (2, 10)), axis=1).tolist() == [
+        9,
+        2,
+    ]
+
+
+def test_header_length_zero_is_one_raw_picture_and_a_binary_answer(
+    client: httpx.Client, test_slice: Slice
+) -> None:
+    raw = (test_slice[0][0] / np.float32(255)).astype("<f4").tobytes()
+    response = client.post(INFER, content=raw, headers={LENGTH: "0"})
+    assert response.status_code == 200, response.text
+    length = int(response.headers[LENGTH])
+    answer = json.loads(response.content[:length])
+    assert [o["parameters"]["binary_data_size"] for o in answer["outputs"]] == [40, 8, 14]
+    assert response.content.endswith(b"Ankle boot")
+    response = client.post(INFER, content=raw[:-1], headers={LENGTH: "0"})
+    assert "3135 bytes, FP32 of shape [1, 28, 28, 1] has 3136" in protocol_error(response)
+
+
+def test_classification_is_value_index_label_best_first(
+    client: httpx.Client, test_slice: Slice
+) -> None:
+    wanted = [{"name": "probabilities", "parameters": {"classification": 3}}]
+    answer = infer(client, numeric(test_slice[0][:2], "UINT8"), outputs=wanted)
+    assert answer["outputs"][0]["datatype"] == "BYTES"
+    assert answer["outputs"][0]["shape"] == [2, 3]
+    ranked = [text.split(":") for text in output(answer, "probabilities")]
+    assert (ranked[0][1:], ranked[3][1:]) == (["9", "Ankle boot"], ["2", "Pullover"])
+    for row in (ranked[:3], ranked[3:]):
+        values = [float(value) for value, _, _ in row]
+        assert values == sorted(values, reverse=True)
+    wanted[0]["parameters"] = {"classification": 99}
+    assert infer(client, BLACK, outputs=wanted)["outputs"][0]["shape"] == [1, 10]
+
+
+def test_nan_goes_in_and_comes_out_and_stays_in_its_row(
+    client: httpx.Client, test_slice: Slice
+) -> None:
+    pictures = (test_slice[0][:3] / np.float32(255)).astype("<f4")
+    expected = output(infer(client, numeric(pictures, "FP32")), "class_id")
+    pictures[1, 14, 14] = np.nan
+    body = json.dumps({"inputs": [numeric(pictures, "FP32")]})
+    answer = client.post(INFER, content=body).json()
+    rows = np.reshape(np.array(output(answer, "probabilities"), float), (3, 10))
+    assert np.isnan(rows).all(axis=1).tolist() == [False, True, False]
+    assert rows[[0, 2]].argmax(axis=1).tolist() == [expected[0], expected[2]]
+
+
+def changed(**fields: object) -> dict[str, Any]:
+    return {"inputs": [{**BLACK, **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (changed(name="pixels"), "no input 'pixels'; there is images and image"),
+        (changed(datatype="UINT16"), "images: UINT16, expected one of"),
+        (changed(datatype="FLOAT"), "datatype 'FLOAT' is none of"),
+        (changed(datatype="FP16"), "FP16 has no form in JSON"),
+        (changed(datatype="BOOL", data=[True] * 784), "images: BOOL, expected one of"),
+        (changed(datatype="BYTES", data=["AA=="] * 784), "images: BYTES, expected one of"),
+        (changed(name="image"), "image: UINT8, expected BYTES"),
+        (changed(shape=[1, 28, 27]), "data of shape [784], the tensor has shape [1, 28, 27]"),
+        (changed(shape=[784]), "shape [784], expected [n, 28, 28, 1]"),
+        (changed(shape=[]), "data of shape [784], the tensor has shape []"),
+        (changed(shape=[0, 784], data=[]), "shape [0, 784] has no picture"),
+        (changed(shape=[1, 784, 0], data=[]), "shape [1, 784, 0], expected"),
+        (changed(shape=[2**62, 2**62, 0], data=[]), "no tensor can have the shape"),
+        (changed(shape=[1] * 100 + [784]), "images: 101 dimensions, a tensor has at most 64"),
+        (changed(shape=[2**63 - 1] * 300), "images: 300 dimensions"),
+        (changed(shape=[2**63, 784]), "images: the shape has a dimension over"),
+        (changed(shape=[-1, 784]), "images: the shape has a negative dimension"),
+        (changed(shape=[1.0, 784]), "inputs.0.shape.0: Input should be a valid integer"),
+        (changed(name="x" * 10_000), "xxx…xxx"),
+        (changed(datatype="x" * 10_000), "images: datatype 'xxx"),
+        (changed(shape="28"), "inputs.0.shape: Input should be a valid list"),
+        (changed(data=[0] * 783), "data of shape [783]"),
+        (changed(data=[[0] * 783 + [[0]]]), "data mixes lists and values"),
+        (changed(data=[[0] * 783, [0]]), "data is ragged: lists of 1 and 783"),
+        (changed(data=["0"] * 784), "data is not all UINT8"),
+        (changed(data=[True] * 784), "data is not all UINT8"),
+        (changed(data=[0.5] * 784), "data is not all UINT8"),
+        (changed(data=[256] * 784), "out of the range of UINT8"),
+        (changed(data=[256] * 784, datatype="INT32"), "images: 256 is outside 0…255"),
+        (changed(data=[-1] * 784, datatype="INT64"), "images: -1 is outside 0…255"),
+        (changed(data=[10**40] * 784, datatype="INT64"), "data is not all INT64"),
+        (changed(data=[2**63] * 784, datatype="INT64"), "out of the range of INT64"),
+        (changed(data=[10**400] * 784, datatype="FP32"), "out of the range of FP32"),
+        (changed(data=None), "data must be a list"),
+        (changed(parameters={"binary_data_size": 784}), "exclude each other"),
+        (changed(parameters={"binary_data_size": "784"}), "should be a valid integer"),
+        ({"inputs": []}, "0 inputs, expected one"),
+        ({"inputs": [BLACK, BLACK]}, "2 inputs, expected one"),
+        ({"inputs": {}}, "inputs: Input should be a valid list"),
+        ({"input": [BLACK]}, "inputs: Field required"),
+        ([BLACK], "the request: Input should be"),
+        ({"inputs": [BLACK], "outputs": [{"name": "logits"}]}, "no output 'logits'"),
+        ({"inputs": [BLACK], "outputs": [{"name": "label"}] * 2}, "asked for twice"),
+        (
+            {
+                "inputs": [BLACK],
+                "outputs": [{"name": "label", "parameters": {"classification": 1}}],
+            },
+            "only probabilities can be classified",
+        ),
+        (
+            {
+                "inputs": [BLACK],
+                "outputs": [{"name": "probabilities", "parameters": {"classification": -1}}],
+            },
+            "must not be negative",
+        ),
+        (
+            {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["%"]}]},
+            "element 0 of data is not valid base64",
+        ),
+        (
+            {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["AAAA"]}]},
+            "image[0]: not a picture",
+        ),
+        (
+            {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [7]}]},
+            "must be strings",
+        ),
+        (
+            changed(name="image", shape=[3_000_000], datatype="BYTES", data=[]),
+            "image: 3000000 elements, BYTES has at most 65536",
+        ),
+        (
+            {"inputs": [{"name": "image", "shape": [1, 1, 1], "datatype": "BYTES", "data": [""]}]},
+            "shape [1, 1, 1], expected [n] or [n, 1]",
+        ),
+    ],
+)
+def test_a_wrong_request_is_a_400_that_says_what(
+    client: httpx.Client, body: object, reason: str
+) -> None:
+    assert reason in protocol_error(client.post(INFER, content=json.dumps(body)))
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"{", "not valid JSON"),
+        (b"\xff\xfe", "not valid JSON"),
+        (b"[" * 100_000, "deeper than 16"),
+        (b'{"inputs":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "deeper than 16"),
+    ],
+)
+def test_what_is_not_json_or_nests_too_deep_is_a_400(
+    client: httpx.Client, body: bytes, reason: str
+) -> None:
+    assert reason in protocol_error(client.post(INFER, content=body))
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ('{"inputs": [%s]}', "inputs.0: Input should be a valid dictionary"),
+        ('{"inputs": [], "outputs": [%s]}', "outputs.0: Input should be a valid dictionary"),
+        (
+            '{"inputs": [{"name": "images", "datatype": "UINT8", "shape": [%s], '
+            '"parameters": {"binary_data_size": 0}}]}',
+            "inputs.0.shape: List should have at most 1024 items",
+        ),
+    ],
+)
+def test_a_million_wrong_items_are_refused_for_the_first(
+    client: httpx.Client, document: str, reason: str
+) -> None:
+    # To look at all of them would hold up every other request until the deadline and beyond.
+    body = document % ",".join(["9223372036854775807"] * 700_000)
+    response = client.post(INFER, content=body, headers={"X-Request-Timeout": "9"})
+    assert reason in protocol_error(response)
+
+
+def test_null_is_a_field_left_out(client: httpx.Client) -> None:
+    nulls = {"id": None, "parameters": None, "outputs": None}
+    body = {**nulls, "inputs": [{**BLACK, "parameters": None}]}
+    assert client.post(INFER, json=body).json() == infer(client, BLACK)
+
+
+def test_what_other_servers_know_is_ignored(client: httpx.Client) -> None:
+    theirs = {**BLACK, "parameters": {"content_type": "np", "shared_memory_region": "a"}}
+    answer = infer(client, theirs, parameters={"priority": 1, "timeout": 9}, model="x")
+    assert answer == infer(client, BLACK)
+
+
+@pytest.mark.parametrize("length", ["", "-1", "x", "1e3", "99999999", "9" * 30, "٣"])
+def test_a_wrong_header_length_is_a_400(client: httpx.Client, length: str) -> None:
+    body = json.dumps({"inputs": [BLACK]}).encode()
+    headers = {LENGTH.encode(): length.encode()}
+    assert protocol_error(client.post(INFER, content=body, headers=headers))
+
+
+@pytest.mark.parametrize(
+    ("size", "sent", "reason"),
+    [
+        (784, 783, "binary_data_size is 784, 783 bytes are left in the body"),
+        (784, 0, "binary_data_size is 784, 0 bytes are left"),
+        (783, 783, "783 bytes, UINT8 of shape [1, 784] has 784 bytes"),
+        (784, 790, "6 bytes of the body belong to no input"),
+    ],
+)
+def test_binary_that_is_truncated_or_too_long_is_a_400(
+    client: httpx.Client, size: int, sent: int, reason: str
+) -> None:
+    tensor = {**BLACK, "parameters": {"binary_data_size": size}}
+    del tensor["data"]
+    head = json.dumps({"inputs": [tensor]}).encode()
+    headers = {LENGTH: str(len(head))}
+    response = client.post(INFER, content=head + b"\0" * sent, headers=headers)
+    assert reason in protocol_error(response)
+    if sent >= size:
+        response = client.post(INFER, content=head, headers={})
+        assert "0 bytes are left in the body" in protocol_error(response)
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"\x01\0", "the bytes end inside the length of element 0"),
+        (b"\x09\0\0\0abc", "element 0 has 3 bytes, its length says 9"),
+        (b"\xff\xff\xff\xffabc", "its length says 4294967295"),
+        (b"\0\0\0\0\0\0\0\0", "more elements than the 1 of the shape"),
+        (b"", "0 elements, the shape has 1"),
+        (b"\0\0\0\0", "image[0]: the picture is empty"),
+    ],
+)
+def test_bytes_elements_that_do_not_add_up_are_a_400(
+    client: httpx.Client, raw: bytes, reason: str
+) -> None:
+    tensor = {
+        "name": "image",
+        "shape": [1],
+        "datatype": "BYTES",
+        "parameters": {"binary_data_size": len(raw)},
+    }
+    head = json.dumps({"inputs": [tensor]}).encode()
+    response = client.post(INFER, content=head + raw, headers={LENGTH: str(len(head))})
+    assert reason in protocol_error(response)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v2/nowhere", 404),
+        ("GET", "/v2/models/other", 404),
+        ("GET", "/v2/models/other/ready", 404),
+        ("GET", "/v2/models/other/stats", 404),
+        ("POST", "/v2/models/other/infer", 404),
+        ("POST", "/v2/repository/models/other/load", 404),
+        ("POST", "/v2/repository/models/other/unload", 404),
+        ("GET", INFER, 405),
+        ("DELETE", "/v2", 405),
+        ("POST", INFER, 400),
+    ],
+)
+def test_a_wrong_path_verb_or_model_is_the_protocols_error(
+    client: httpx.Client, method: str, path: str, status: int
+) -> None:
+    response = client.request(method, path)
+    assert protocol_error(response, status)
+    if status == 405:
+        assert response.headers["Allow"] == ("GET" if path == "/v2" else "POST")
+
+
+def test_limits_count_pictures_and_bytes(strict_client: httpx.Client, boot_png: bytes) -> None:
+    four = {**BLACK, "shape": [4, 784], "data": [0] * 4 * 784}
+    response = strict_client.post(INFER, json={"inputs": [four]})
+    assert protocol_error(response, 413) == "images: 4 pictures, the limit is 3"
+    data = [base64.b64encode(boot_png).decode()] * 4
+    four = {"name": "image", "shape": [4], "datatype": "BYTES", "data": data}
+    response = strict_client.post(INFER, json={"inputs": [four]})
+    assert protocol_error(response, 413) == "image: 4 pictures, the limit is 3"
+    assert "200000 bytes" in protocol_error(strict_client.post(INFER, content=b"0" * 200_001), 413)
+    response = strict_client.post(INFER, content=b"0", headers={"Content-Encoding": "br"})
+    assert "Content-Encoding" in protocol_error(response, 415)

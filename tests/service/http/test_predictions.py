@@ -1,0 +1,83 @@
+"""The answer that is put together is the one that a JSON library would have written."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import orjson
+import pytest
+
+from service.http.predictions import add_rankings, write_answer, write_predictions
+from service.arrays import Assessment, Tensor
+from service.model.classifier import Classifier
+from service.images.decode import Preparation, PreparedImage
+
+NAMES = ('100 % "wool"', "Ärmel\n", "a,b", "],[")
+BLACK = np.zeros((28, 28), np.uint8)
+PREPARATIONS: tuple[Preparation, ...] = ("none", "photo", "plain")
+
+
+def classifier(threshold: float = 0.0) -> Classifier:
+    manifest = SimpleNamespace(name='the "model"', version=7, class_names=NAMES)
+    return cast(
+        "Classifier",
+        SimpleNamespace(manifest=manifest, in_distribution=lambda novelty: novelty <= threshold),
+    )
+
+
+def images(count: int) -> list[PreparedImage]:
+    return [PreparedImage(BLACK, PREPARATIONS[i % 3]) for i in range(count)]
+
+
+def written(
+    probabilities: Tensor, novelty: Tensor | None = None, top_k: int | None = None
+) -> bytes:
+    model = classifier()
+    pictures = images(len(probabilities))
+    predictions = write_predictions(pictures, Assessment(probabilities, novelty), model)
+    if top_k is not None:
+        predictions = add_rankings(predictions, probabilities, model, top_k)
+    return write_answer(predictions, model)
+
+
+def expected(probabilities: Tensor, novelty: Tensor | None, top_k: int | None) -> bytes:
+    predictions: list[dict[str, Any]] = []
+    for index, row in enumerate(probabilities):
+        best = int(row.argmax())
+        predictions.append(
+            {
+                "label": NAMES[best],
+                "class_id": best,
+                "confidence": row[best],
+                "probabilities": dict(zip(NAMES, row, strict=True)),
+                "novelty": None if novelty is None else novelty[index],
+                "in_distribution": None if novelty is None else bool(novelty[index] <= 0),
+                "preparation": PREPARATIONS[index % 3],
+            }
+        )
+        if top_k is not None:
+            predictions[-1]["top_k"] = [
+                {"label": NAMES[i], "class_id": i, "probability": row[i]}
+                for i in np.argsort(-row, kind="stable")[:top_k].tolist()
+            ]
+    document = {"model": {"name": 'the "model"', "version": 7}, "predictions": predictions}
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+@pytest.mark.parametrize("top_k", [None, 1, 3])
+@pytest.mark.parametrize("has_novelty", [True, False])
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_numbers_and_names_of_all_kinds(count: int, has_novelty: bool, top_k: int | None) -> None:
+    random = np.random.default_rng(count)
+    probabilities = random.dirichlet([0.05] * len(NAMES), count).astype(np.float32)
+    novelty = random.normal(0, 1e6, count).astype(np.float32) if has_novelty else None
+    given = written(probabilities, novelty, top_k)
+    assert given == expected(probabilities, novelty, top_k)
+
+
+def test_what_is_no_number_is_null() -> None:
+    probabilities = np.full((2, len(NAMES)), np.nan, np.float32)
+    novelty = np.array([np.nan, np.inf], np.float32)
+    given = written(probabilities, novelty)
+    assert given == expected(probabilities, novelty, None)
+    assert orjson.loads(given)["predictions"][0]["confidence"] is None

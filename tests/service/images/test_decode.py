@@ -1,0 +1,207 @@
+import io
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, PngImagePlugin
+
+from service.errors import EmptyBody, ImageTooLarge, InvalidImage
+from service.images.decode import Prepare, PreparedImage, read_image
+from tests.service.conftest import Encode
+
+SHAPE = (28, 28)
+GRADIENT = np.arange(784, dtype=np.uint16).reshape(28, 28) // 4
+GREY = GRADIENT.astype(np.uint8)
+
+
+def read(data: bytes, prepare: Prepare = "auto", max_pixels: int = 10_000) -> PreparedImage:
+    return read_image(data, prepare=prepare, shape=SHAPE, max_pixels=max_pixels)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "options"),
+    [("PNG", {}), ("BMP", {}), ("GIF", {}), ("WEBP", {"lossless": True})],
+)
+def test_a_grey_picture_of_the_right_size_is_taken_bit_for_bit(
+    encode: Encode, file_format: str, options: dict[str, Any]
+) -> None:
+    image = read(encode(GREY, file_format, **options))
+    assert image.preparation == "none"
+    assert image.pixels.dtype == np.uint8
+    np.testing.assert_array_equal(image.pixels, GREY)
+
+
+def test_a_jpeg_of_the_right_size_is_taken_as_pillow_decodes_it(encode: Encode) -> None:
+    data = encode(GREY, "JPEG")
+    np.testing.assert_array_equal(read(data).pixels, np.asarray(Image.open(io.BytesIO(data))))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
+def test_grey_in_a_colour_mode_stays_the_same_grey(encode: Encode, mode: str) -> None:
+    picture = Image.fromarray(GREY).convert(mode)
+    np.testing.assert_array_equal(read(encode(picture)).pixels, GREY)
+
+
+def test_black_and_white_become_0_and_255(encode: Encode) -> None:
+    picture = Image.fromarray(GREY > 100)
+    assert picture.mode == "1"
+    np.testing.assert_array_equal(read(encode(picture)).pixels, np.where(GREY > 100, 255, 0))
+
+
+def test_sixteen_bits_are_scaled_not_clipped(encode: Encode) -> None:
+    picture = Image.fromarray((GRADIENT * 257).astype(np.uint16))
+    np.testing.assert_array_equal(read(encode(picture)).pixels, GREY)
+
+
+def test_transparency_lies_over_white(encode: Encode) -> None:
+    picture = Image.new("RGBA", SHAPE, (0, 0, 0, 0))
+    picture.putpixel((3, 4), (0, 0, 0, 255))
+    pixels = read(encode(picture)).pixels
+    assert pixels[4, 3] == 0
+    assert (np.delete(pixels, 4 * 28 + 3) == 255).all()
+
+
+def test_a_transparent_palette_colour_lies_over_white(encode: Encode) -> None:
+    picture = Image.new("P", SHAPE, 0)
+    picture.putpalette([0, 0, 0, 10, 10, 10])
+    picture.putpixel((0, 0), 1)
+    pixels = read(encode(picture, transparency=0)).pixels
+    assert pixels[0, 0] == 10
+    assert pixels[5, 5] == 255
+
+
+def test_cmyk_is_read(encode: Encode) -> None:
+    picture = Image.new("CMYK", SHAPE, (0, 0, 0, 0))
+    assert (read(encode(picture, "JPEG")).pixels > 250).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_exif_orientation_is_obeyed(encode: Encode, orientation: int) -> None:
+    upright = Image.fromarray(GREY)
+    undo = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    stored = upright if undo is None else upright.transpose(undo)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    np.testing.assert_array_equal(read(encode(stored, exif=exif)).pixels, GREY)
+
+
+def test_damaged_exif_data_does_not_spoil_a_good_picture(encode: Encode) -> None:
+    data = encode(GREY, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    np.testing.assert_array_equal(read(data).pixels, GREY)
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG"])
+def test_of_an_animation_the_first_frame_counts(encode: Encode, file_format: str) -> None:
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    frames = [Image.fromarray(255 - GREY), Image.new("L", SHAPE)]
+    data = encode(
+        Image.fromarray(GREY), file_format, save_all=True, append_images=frames, **options
+    )
+    np.testing.assert_array_equal(read(data).pixels, GREY)
+
+
+def test_any_other_size_is_prepared_as_a_photo(encode: Encode) -> None:
+    image = read(encode(np.full((29, 28), 200, np.uint8)))
+    assert image.preparation == "photo"
+    assert image.pixels.shape == SHAPE
+
+
+def test_plain_is_grey_and_resized_and_nothing_else(encode: Encode) -> None:
+    picture = Image.new("RGB", (60, 90), (10, 200, 30))
+    image = read(encode(picture), "plain")
+    assert image.preparation == "plain"
+    np.testing.assert_array_equal(
+        image.pixels, np.full(SHAPE, picture.convert("L").getpixel((0, 0)))
+    )
+
+
+def test_plain_reads_a_jpeg_at_full_size(encode: Encode) -> None:
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (600, 600), np.uint8))
+    data = encode(picture, "JPEG", quality=95)
+    whole = Image.open(io.BytesIO(data)).resize(SHAPE, Image.Resampling.LANCZOS)
+    pixels = read(data, "plain", max_pixels=360_000).pixels
+    np.testing.assert_array_equal(pixels, np.asarray(whole))
+
+
+def test_nothing_is_refused_as_empty() -> None:
+    with pytest.raises(EmptyBody):
+        read(b"")
+
+
+def test_the_size_is_refused_before_the_pixels_are_decoded(encode: Encode) -> None:
+    data = encode(np.zeros((200, 200), np.uint8))
+    header_only = data[: data.index(b"IDAT") + 4]
+    with pytest.raises(ImageTooLarge, match=r"200 × 200 = 40000 pixels, the limit is 10000"):
+        read(header_only)
+
+
+def test_a_file_in_a_million_pieces_is_refused_and_not_walked_through(encode: Encode) -> None:
+    jpeg, png = encode(GREY, "JPEG"), encode(GREY)
+    comment = b"\x00\x00\x00\x00abCd" + zlib.crc32(b"abCd").to_bytes(4)
+    for data in (jpeg[:2] + b"\xff\xe5\x00\x02" * 1_000_000, png[:33] + comment * 1_000_000):
+        with pytest.raises(InvalidImage, match="in more than 100000 pieces"):
+            read(data)
+    many = encode(GREY, pnginfo=text_chunks(9_000))
+    assert len(many) > 100_000
+    np.testing.assert_array_equal(read(many).pixels, GREY)
+
+
+def text_chunks(count: int) -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    for number in range(count):
+        info.add_text("n", str(number))
+    return info
+
+
+def test_a_jpeg_of_hundreds_of_scans_is_refused_before_it_is_decoded(encode: Encode) -> None:
+    data = encode(GREY, "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    assert read(data[:-2] + last * 80 + data[-2:]).preparation == "none"
+    with pytest.raises(InvalidImage, match="in more than 100 scans"):
+        read(data[:-2] + last * 100 + data[-2:])
+
+
+def test_what_looks_like_a_scan_inside_or_behind_a_jpeg_is_none(encode: Encode) -> None:
+    data = encode(GREY, "JPEG")
+    other = b"\xff\xda" * 1000
+    segment = b"\xff\xe5" + (len(other) + 2).to_bytes(2) + other
+    np.testing.assert_array_equal(
+        read(data[:2] + segment + data[2:] + other).pixels, read(data).pixels
+    )
+
+
+def damaged(data: bytes, rng: np.random.Generator) -> bytes:
+    damage = bytearray(data)
+    for _ in range(rng.integers(1, 6)):
+        damage[rng.integers(len(damage))] = rng.integers(256)
+    return bytes(damage[: rng.integers(1, len(damage) + 1)] if rng.random() < 0.3 else damage)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+def test_a_damaged_file_is_read_or_refused_and_never_anything_else(
+    encode: Encode, file_format: str
+) -> None:
+    rng = np.random.default_rng(7)
+    noise: NDArray[np.uint8] = rng.integers(0, 256, (40, 30, 3), np.uint8)
+    data = encode(noise, file_format)
+    refused = 0
+    for _ in range(400):
+        try:
+            image = read(damaged(data, rng))
+        except (InvalidImage, ImageTooLarge):
+            refused += 1
+        else:
+            assert image.pixels.shape == SHAPE
+    assert refused > 20

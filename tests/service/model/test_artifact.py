@@ -1,0 +1,134 @@
+"""A directory is served only if it is exactly what was published."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from service.model.artifact import (
+    FLATBUFFER,
+    MANIFEST,
+    Artifact,
+    fingerprint_of,
+    published_versions,
+    verify,
+)
+from service.errors import ArtifactError
+from tests.service.conftest import ARTIFACTS, edit_manifest
+
+
+def append_a_byte(version: Path) -> None:
+    path = version / FLATBUFFER
+    path.write_bytes(path.read_bytes() + b"x")
+
+
+def test_the_shipped_model_holds(artifact: Artifact) -> None:
+    assert artifact.manifest.name == "fashion_mnist"
+    assert artifact.directory == ARTIFACTS / str(artifact.manifest.version)
+    flatbuffer = artifact.file(FLATBUFFER)
+    assert flatbuffer is not None
+    assert flatbuffer.is_file()
+
+
+def test_versions_are_numbers_the_highest_first(tmp_path: Path) -> None:
+    for name in ("1", "2", "10", ".11.tmp", "012", "٣", "latest"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "20").touch()
+    assert published_versions(tmp_path) == [10, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda v: (v / "saved_model.pb").unlink(), "saved_model.pb is listed .* and missing"),
+        (lambda v: (v / "extra.txt").touch(), "extra.txt is not listed"),
+        (append_a_byte, "not the file that was published"),
+        (lambda v: (v / FLATBUFFER).write_bytes(b""), "not the file that was published"),
+        (lambda v: (v / "link").symlink_to("/etc/passwd"), "link is a symbolic link"),
+        (lambda v: os.mkfifo(v / "pipe"), "pipe is no regular file"),
+        (
+            lambda v: edit_manifest(v, lambda m: m["layers"][0].update(name="dense_2")),
+            "two layers have the same name",
+        ),
+        (
+            lambda v: edit_manifest(v, lambda m: m["class_names"].__setitem__(0, "Bag")),
+            "two classes have the same name",
+        ),
+        (
+            lambda v: edit_manifest(v, lambda m: m["class_names"].append("Hat")),
+            "the last layer does not give one number for each class",
+        ),
+        (
+            lambda v: edit_manifest(v, lambda m: m["layers"][0].update(parameters=1)),
+            "do not add up to the total",
+        ),
+        (
+            lambda v: edit_manifest(v, lambda m: m["parameters"].update(trainable=1)),
+            "do not add up to the total",
+        ),
+        (lambda v: (v / MANIFEST).unlink(), "manifest.json is missing"),
+        (lambda v: (v / MANIFEST).write_text("{"), "not a manifest: the whole file"),
+        (lambda v: edit_manifest(v, lambda m: m.update(format=2)), "not a manifest: format"),
+        (lambda v: edit_manifest(v, lambda m: m.update(version=2)), "was it renamed"),
+        (lambda v: edit_manifest(v, lambda m: m.pop("layers")), "not a manifest: layers"),
+        (lambda v: edit_manifest(v, lambda m: m["input"].update(scale=0)), "input.scale"),
+        (lambda v: edit_manifest(v, lambda m: m["input"].update(shape=[28, 28, 3])), "input.shape"),
+        (
+            lambda v: edit_manifest(v, lambda m: m["files"].update({"../x": "0" * 64})),
+            "plain path relative to the model directory",
+        ),
+        (
+            lambda v: edit_manifest(v, lambda m: m["files"].update({"/etc/passwd": "0" * 64})),
+            "plain path relative to the model directory",
+        ),
+    ],
+)
+def test_a_directory_that_does_not_hold_is_refused_with_the_reason(
+    copied_artifacts: Path, damage: Callable[[Path], object], reason: str
+) -> None:
+    damage(copied_artifacts / "1")
+    with pytest.raises(ArtifactError, match=reason):
+        verify(copied_artifacts / "1")
+
+
+def test_a_manifest_that_cannot_be_read_is_refused(copied_artifacts: Path) -> None:
+    manifest = copied_artifacts / "1" / MANIFEST
+    manifest.unlink()
+    manifest.mkdir()
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        verify(copied_artifacts / "1")
+
+
+def test_a_file_that_cannot_be_read_is_refused(
+    copied_artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vanished(*_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(hashlib, "file_digest", vanished)
+    with pytest.raises(ArtifactError, match="cannot be read: No such file"):
+        verify(copied_artifacts / "1")
+
+
+def test_a_directory_that_does_not_exist_or_cannot_be_listed_is_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ArtifactError, match="no model directory at"):
+        published_versions(tmp_path / "absent")
+
+    def denied(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(ArtifactError, match="cannot be read: Permission denied"):
+        published_versions(tmp_path)
+
+
+def test_a_fingerprint_changes_with_any_file(copied_artifacts: Path) -> None:
+    version = copied_artifacts / "1"
+    before = fingerprint_of(version)
+    assert fingerprint_of(version) == before
+    append_a_byte(version)
+    assert fingerprint_of(version) != before

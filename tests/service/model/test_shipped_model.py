@@ -1,0 +1,66 @@
+"""What every user gets is as good as its card says."""
+
+import gzip
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.model.artifact import Artifact, published_versions, verify
+from service.model.classifier import Classifier
+from service.model.engines import load_engine
+from service.settings import EngineChoice
+from tests.service.conftest import ARTIFACTS
+
+Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+WHOLE_DATA_SET = Path("/usr/share/datasets/fashion-mnist")
+ACCURACY_ON_THE_SLICE = 0.950
+MOST_ARTIFACT_BYTES = 10_000_000
+
+
+def accuracy(classifier: Classifier, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> float:
+    batches = zip(np.split(images, 10), np.split(labels, 10), strict=True)
+    right = [classifier.predict(list(x)).argmax(axis=1) == y for x, y in batches]
+    return float(np.mean(right))
+
+
+def test_accuracy_on_the_committed_slice_is_what_it_was(
+    classifier: Classifier, test_slice: Slice
+) -> None:
+    assert accuracy(classifier, *test_slice) == pytest.approx(ACCURACY_ON_THE_SLICE, abs=0.002)
+
+
+@pytest.mark.parametrize("version", published_versions(ARTIFACTS))
+@pytest.mark.skipif(
+    not WHOLE_DATA_SET.is_dir() and "CI" not in os.environ,
+    reason="the Debian package dataset-fashion-mnist is not installed",
+)
+def test_accuracy_on_the_whole_test_set_is_what_the_manifest_says(
+    version: int, engine_choice: EngineChoice
+) -> None:
+    artifact = verify(ARTIFACTS / str(version))
+    classifier = Classifier(artifact, load_engine(artifact, engine_choice))
+    images = gzip.decompress((WHOLE_DATA_SET / "t10k-images-idx3-ubyte.gz").read_bytes())
+    labels = gzip.decompress((WHOLE_DATA_SET / "t10k-labels-idx1-ubyte.gz").read_bytes())
+    measured = accuracy(
+        classifier,
+        np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28),
+        np.frombuffer(labels, np.uint8, offset=8),
+    )
+    assert measured == pytest.approx(artifact.manifest.scores["test"]["accuracy"], abs=0.001)
+
+
+def test_the_default_is_the_version_for_photographs(artifact: Artifact) -> None:
+    others = [verify(ARTIFACTS / str(n)) for n in published_versions(ARTIFACTS)]
+    macro = {a.manifest.version: a.manifest.scores["photographs"]["macro_average"] for a in others}
+    right = {a.manifest.version: a.manifest.scores["test"]["accuracy"] for a in others}
+    assert max(macro, key=lambda version: macro[version]) == artifact.manifest.version
+    assert max(right, key=lambda version: right[version]) == 1
+
+
+def test_what_is_shipped_is_small() -> None:
+    files = [path for path in ARTIFACTS.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < MOST_ARTIFACT_BYTES

@@ -1,0 +1,139 @@
+"""A model is served only if the key's owner signed it, with OpenSSF's own program."""
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.model.artifact import FLATBUFFER, MANIFEST, SIGNATURE, verify
+from service.errors import ArtifactError
+from service.settings import Settings
+from service.model.signature import verify_signature
+from tests.service.conftest import publish, run_service, serve, wait_for
+
+
+def make_key(folder: Path, name: str) -> tuple[Path, Path]:
+    """Return the files of a new private key and of its public key."""
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
+    for command in (
+        ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(private)],
+        ["openssl", "ec", "-in", str(private), "-pubout", "-out", str(public)],
+    ):
+        subprocess.run(command, check=True, capture_output=True)
+    return private, public
+
+
+def sign(version: Path, private_key: Path) -> None:
+    """Sign as the README says."""
+    command = [
+        *(sys.executable, "-m", "model_signing", "sign", "key", str(version)),
+        *("--private_key", str(private_key), "--signature", str(version / SIGNATURE)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> tuple[Path, Path]:
+    return make_key(tmp_path, "publisher")
+
+
+@pytest.fixture
+def signed(copied_artifacts: Path, keys: tuple[Path, Path]) -> Path:
+    """Version 1, signed."""
+    sign(copied_artifacts / "1", keys[0])
+    return copied_artifacts / "1"
+
+
+def test_what_was_signed_holds_and_is_still_a_whole_artifact(
+    signed: Path, keys: tuple[Path, Path]
+) -> None:
+    verify_signature(signed, keys[1])
+    assert verify(signed).manifest.version == 1
+
+
+def append_a_byte(version: Path) -> None:
+    path = version / FLATBUFFER
+    path.write_bytes(path.read_bytes() + b"x")
+
+
+def link_the_signature(version: Path) -> None:
+    elsewhere = version.parent / "elsewhere"
+    (version / SIGNATURE).rename(elsewhere)
+    (version / SIGNATURE).symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (append_a_byte, "does not hold: .*model.tflite"),
+        (lambda v: (v / MANIFEST).write_text("{}"), "does not hold: .*manifest.json"),
+        (lambda v: (v / "extra").touch(), "does not hold: .*extra"),
+        (lambda v: (v / FLATBUFFER).unlink(), "does not hold: .*model.tflite"),
+        (lambda v: (v / SIGNATURE).write_text("{}"), "does not hold"),
+        (lambda v: (v / SIGNATURE).write_bytes(b"\xff"), "does not hold"),
+        (lambda v: (v / SIGNATURE).unlink(), "the model is not signed"),
+        (link_the_signature, "the model is not signed"),
+    ],
+)
+def test_what_was_changed_since_is_refused(
+    signed: Path, keys: tuple[Path, Path], damage: Callable[[Path], object], reason: str
+) -> None:
+    damage(signed)
+    with pytest.raises(ArtifactError, match=reason):
+        verify_signature(signed, keys[1])
+
+
+def test_what_somebody_else_signed_is_refused(signed: Path, tmp_path: Path) -> None:
+    _, other = make_key(tmp_path, "other")
+    with pytest.raises(ArtifactError, match="does not hold"):
+        verify_signature(signed, other)
+
+
+def test_a_key_that_is_none_is_said_so(signed: Path, tmp_path: Path) -> None:
+    for content in (None, "no PEM"):
+        key = tmp_path / "key.pub"
+        if content is not None:
+            key.write_text(content)
+        with pytest.raises(ArtifactError, match="is no public key that can be used"):
+            verify_signature(signed, key)
+
+
+def test_without_the_extra_nothing_is_served_unchecked(
+    signed: Path, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ArtifactError, match="the extra `signing`"):
+        verify_signature(signed, keys[1])
+
+
+def test_the_service_does_not_start_with_a_model_that_is_not_signed(
+    copied_artifacts: Path, keys: tuple[Path, Path]
+) -> None:
+    ended = run_service(f"--artifacts={copied_artifacts}", f"--model-public-key={keys[1]}")
+    assert ended.returncode == 3
+    assert "model.sig is missing: the model is not signed" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_new_version_is_taken_up_once_it_is_signed(
+    copied_artifacts: Path, signed: Path, keys: tuple[Path, Path]
+) -> None:
+    settings = Settings(
+        artifacts=copied_artifacts, engine="litert", model_public_key=keys[1], poll_seconds=0.05
+    )
+    with serve(settings) as client:
+        (signed / SIGNATURE).rename(copied_artifacts / "aside")
+        publish(copied_artifacts, 2)
+        wait_for(lambda: "the model is not signed" in str(states(client)))
+        assert client.get("/readyz").json()["model"]["version"] == 1
+        sign(copied_artifacts / "2", keys[0])
+        wait_for(lambda: client.get("/readyz").json()["model"]["version"] == 2)
+
+
+def states(client: httpx.Client) -> object:
+    return client.post("/v2/repository/index", json={}).json()

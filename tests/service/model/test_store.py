@@ -1,0 +1,244 @@
+"""Versions in an object store: a real S3 server, moto's, and `file://`."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+import httpx
+import pytest
+
+from service.model.artifact import FLATBUFFER, MANIFEST
+from service.errors import ArtifactError, StoreError
+from service.model.repository import Repository
+from service.settings import Settings
+from service.model.sources import Source, open_source
+from tests.service.conftest import ARTIFACTS, publish, run_service, serve, wait_for
+
+BUCKET = "s3://models"
+LOCATION = f"{BUCKET}/fashion_mnist"
+
+
+class S3Server:
+    """An S3 server of its own process, which can be away for a while."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", self._port)).close()
+            except OSError:
+                time.sleep(0.05)
+            else:
+                break
+        fsspec.filesystem("s3").mkdir(BUCKET)
+
+    def stop(self) -> None:
+        assert self._process
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    server = S3Server(port)
+    with environment(
+        AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}",
+        AWS_ACCESS_KEY_ID="test",
+        AWS_SECRET_ACCESS_KEY="test",  # noqa: S106
+        AWS_DEFAULT_REGION="us-east-1",
+        AWS_MAX_ATTEMPTS="1",
+    ):
+        server.start()
+        yield server
+        server.stop()
+
+
+@contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> Iterator[str]:
+    """The URL of an empty store."""
+    yield LOCATION
+    files = fsspec.filesystem("s3")
+    files.invalidate_cache()
+    if files.exists(LOCATION):
+        files.rm(LOCATION, recursive=True)
+
+
+def upload(local: Path, url: str) -> None:
+    fsspec.filesystem("s3").put(f"{local}/", f"{url}/", recursive=True)
+
+
+@pytest.fixture
+def version_2(copied_artifacts: Path) -> Path:
+    publish(copied_artifacts, 2)
+    return copied_artifacts / "2"
+
+
+@pytest.fixture
+def source(bucket: str, tmp_path: Path) -> Source:
+    upload(ARTIFACTS / "1", f"{bucket}/1")
+    return open_source(bucket, tmp_path / "cache")
+
+
+def test_a_version_is_fetched_as_it_was_published(source: Source) -> None:
+    assert source.versions() == [1]
+    fetched = source.directory(1)
+    for path in (ARTIFACTS / "1").rglob("*"):
+        if path.is_file():
+            assert (fetched / path.relative_to(ARTIFACTS / "1")).read_bytes() == path.read_bytes()
+
+
+def test_a_version_is_fetched_once_for_all_processes(source: Source, tmp_path: Path) -> None:
+    source.versions()
+    first = source.directory(1)
+    other = open_source(LOCATION, tmp_path / "cache")
+    other.versions()
+    fsspec.filesystem("s3").rm(LOCATION, recursive=True)
+    assert other.directory(1) == first
+
+
+def test_a_version_that_is_uploaded_again_is_fetched_again_and_replaces_the_first(
+    source: Source,
+) -> None:
+    source.versions()
+    first, fingerprint = source.directory(1), source.fingerprint(1)
+    fsspec.filesystem("s3").pipe(f"{LOCATION}/1/{FLATBUFFER}", b"other")
+    source.versions()
+    assert source.fingerprint(1) != fingerprint
+    assert (source.directory(1) / FLATBUFFER).read_bytes() == b"other"
+    assert not first.exists()
+
+
+def test_what_has_no_manifest_yet_is_no_version(source: Source, version_2: Path) -> None:
+    (version_2 / MANIFEST).unlink()
+    upload(version_2, f"{LOCATION}/2")
+    assert source.versions() == [1]
+
+
+@pytest.mark.parametrize("name", ["01", "latest", "1.tmp"])
+def test_what_is_not_named_as_a_version_is_none(source: Source, name: str) -> None:
+    upload(ARTIFACTS / "1", f"{LOCATION}/{name}")
+    assert source.versions() == [1]
+
+
+def test_a_name_that_leads_out_of_the_cache_is_not_fetched(source: Source, tmp_path: Path) -> None:
+    fsspec.filesystem("s3").pipe(f"{LOCATION}/1/../../../outside", b"surprise")
+    source.versions()
+    with pytest.raises(StoreError, match="leads out of the version"):
+        source.directory(1)
+    assert not list(tmp_path.rglob("outside"))
+
+
+def test_a_fetch_that_fails_leaves_nothing_and_may_be_tried_again(
+    source: Source, tmp_path: Path
+) -> None:
+    source.versions()
+    content = fsspec.filesystem("s3").cat(f"{LOCATION}/1/{FLATBUFFER}")
+    fsspec.filesystem("s3").rm(f"{LOCATION}/1/{FLATBUFFER}")
+    with pytest.raises(StoreError, match=f"{LOCATION}/1 cannot be fetched"):
+        source.directory(1)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    fsspec.filesystem("s3").pipe(f"{LOCATION}/1/{FLATBUFFER}", content)
+    source.versions()
+    assert (source.directory(1) / FLATBUFFER).read_bytes() == content
+
+
+def test_a_bucket_that_is_not_there_is_one_sentence(s3: S3Server, tmp_path: Path) -> None:
+    repository = Repository(open_source("s3://absent/models", tmp_path))
+    with pytest.raises(ArtifactError, match="s3://absent/models"):
+        repository.open()
+
+
+def test_a_store_that_nothing_reads_ends_the_process_with_a_sentence() -> None:
+    ended = run_service("--artifacts=carrier-pigeon://loft")
+    assert ended.returncode == 3
+    assert "CRITICAL: cannot serve: carrier-pigeon://loft cannot be read: " in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_without_fsspec_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ArtifactError, match="it comes with the extras `s3`, `gcs`"):
+        open_source(LOCATION, tmp_path)
+
+
+@pytest.mark.parametrize("protocol", ["s3", "file"])
+def test_the_service_serves_and_follows_a_store(
+    request: pytest.FixtureRequest,
+    copied_artifacts: Path,
+    tmp_path: Path,
+    boot_png: bytes,
+    protocol: str,
+) -> None:
+    store = copied_artifacts.as_uri()
+    if protocol == "s3":
+        store = request.getfixturevalue("bucket")
+        upload(copied_artifacts, store)
+    settings = Settings(artifacts=store, cache=tmp_path / "cache", poll_seconds=0.1)
+    with serve(settings) as client:
+        answer = client.post("/predict", content=boot_png).json()
+        assert answer["predictions"][0]["label"] == "Ankle boot"
+        assert answer["model"]["version"] == 1
+        publish(copied_artifacts, 2)
+        if protocol == "s3":
+            upload(copied_artifacts / "2", f"{store}/2")
+        wait_for(version_is(client, 2))
+
+
+def version_is(client: httpx.Client, version: int) -> Callable[[], bool]:
+    return lambda: client.get("/readyz").json()["model"]["version"] == version
+
+
+def test_a_version_whose_digests_do_not_hold_is_refused_until_it_is_mended(
+    bucket: str, version_2: Path, tmp_path: Path
+) -> None:
+    upload(ARTIFACTS / "1", f"{bucket}/1")
+    good = (version_2 / FLATBUFFER).read_bytes()
+    (version_2 / FLATBUFFER).write_bytes(good + b"!")
+    settings = Settings(artifacts=bucket, cache=tmp_path / "cache", poll_seconds=0.1)
+    with serve(settings) as client:
+        upload(version_2, f"{bucket}/2")
+        wait_for(lambda: "not the file" in client.get("/v1/models/fashion_mnist").text)
+        assert str(tmp_path) not in client.get("/v1/models/fashion_mnist").text
+        assert client.get("/readyz").json()["model"]["version"] == 1
+        fsspec.filesystem("s3").pipe(f"{bucket}/2/{FLATBUFFER}", good)
+        wait_for(version_is(client, 2))
+
+
+def test_while_the_store_is_away_the_service_goes_on_and_then_follows_again(
+    bucket: str, s3: S3Server, copied_artifacts: Path, tmp_path: Path, boot_png: bytes
+) -> None:
+    upload(copied_artifacts, bucket)
+    settings = Settings(artifacts=bucket, cache=tmp_path / "cache", poll_seconds=0.1)
+    with serve(settings) as client:
+        s3.stop()
+        for _ in range(10):
+            assert client.post("/predict", content=boot_png).status_code == 200
+            time.sleep(0.1)
+        s3.start()  # It forgot everything, as a bucket that is restored.
+        publish(copied_artifacts, 2)
+        upload(copied_artifacts, bucket)
+        wait_for(version_is(client, 2))

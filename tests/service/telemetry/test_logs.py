@@ -1,0 +1,111 @@
+"""Every line of the log can be read by a machine if that is asked for, and leads to its request."""
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from service.telemetry.logs import JsonFormatter, access_logger, log_config
+from service.settings import Settings
+from tests.service.conftest import (
+    ARTIFACTS,
+    DEFAULT_VERSION,
+    serve,
+    serve_process,
+    wait_until_ready,
+)
+
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
+
+
+class Lines(logging.Handler):
+    """Keeps what the formatter makes of each record."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(JsonFormatter())
+        self.lines: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(json.loads(self.format(record)))
+
+
+@pytest.fixture
+def lines() -> Iterator[list[dict[str, Any]]]:
+    handler = Lines()
+    level = access_logger.level
+    access_logger.addHandler(handler)
+    access_logger.setLevel(logging.INFO)
+    yield handler.lines
+    access_logger.setLevel(level)
+    access_logger.removeHandler(handler)
+
+
+def test_a_request_is_one_line_with_its_ids_and_where_its_time_went(
+    lines: list[dict[str, Any]], boot_png: bytes
+) -> None:
+    with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
+        headers = {"X-Request-ID": "mine", "traceparent": TRACEPARENT}
+        client.put("/predict?top_k=2", content=boot_png, headers=headers)
+    [line] = lines
+    assert (line["request_id"], line["trace_id"]) == ("mine", TRACE_ID)
+    assert (line["method"], line["route"], line["target"]) == (
+        "PUT",
+        "/predict",
+        "/predict?top_k=2",
+    )
+    assert (line["status"], line["images"], line["version"]) == (200, 1, int(DEFAULT_VERSION))
+    assert set(line["phases_ms"]) == {"receive", "queue", "decode", "prepare", "infer", "encode"}
+    assert 0 < sum(line["phases_ms"].values()) <= line["duration_ms"]
+    assert (line["level"], line["logger"]) == ("info", "service.access")
+    assert line["client"].startswith("127.0.0.1:")
+
+
+def test_what_was_refused_says_why_and_a_probe_says_nothing(lines: list[dict[str, Any]]) -> None:
+    with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
+        client.post("/predict", content=b"no picture")
+        for probe in ("/livez", "/readyz", "/metrics"):
+            client.get(probe)
+    [line] = lines
+    assert (line["status"], line["rejected"]) == (400, "invalid_image")
+
+
+def test_an_exception_is_part_of_its_line() -> None:
+    error = RuntimeError("broken\nin two")
+    record = logging.LogRecord(
+        "service.x", logging.ERROR, "x.py", 1, "cannot %s", ("go on",), (type(error), error, None)
+    )
+    text = JsonFormatter().format(record)
+    line = json.loads(text)
+    assert "\n" not in text
+    assert (line["level"], line["message"]) == ("error", "cannot go on")
+    assert "RuntimeError: broken\nin two" in line["exception"]
+    assert "request_id" not in line
+
+
+def test_uvicorn_and_the_service_write_the_same_json(free_port: int, boot_png: bytes) -> None:
+    with serve_process("--log-format=json", port=free_port) as process:
+        with httpx.Client(base_url=f"http://127.0.0.1:{free_port}") as client:
+            wait_until_ready(client)
+            client.put("/predict", content=boot_png, headers={"X-Request-ID": "mine"})
+        process.terminate()
+        _, log = process.communicate(timeout=30)
+    written = log.splitlines()
+    # LiteRT's native code says this for itself, past Python's logging.
+    written.remove("INFO: Created TensorFlow Lite XNNPACK delegate for CPU.")
+    lines = [json.loads(line) for line in written]
+    assert {"uvicorn.error", "service.model.version_watch", "service.access"} <= {
+        line["logger"] for line in lines
+    }
+    assert all({"time", "level", "message", "pid"} <= line.keys() for line in lines)
+    [access] = [line for line in lines if line["logger"] == "service.access"]
+    assert access["request_id"] == "mine"
+
+
+def test_other_packages_are_heard_from_warnings_on() -> None:
+    assert log_config("text", "debug")["root"]["level"] == "WARNING"
+    assert log_config("json", "error")["root"]["level"] == "ERROR"

@@ -1,0 +1,152 @@
+"""Traces arrive at a collector as OTLP has them."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from service.settings import Settings
+from tests.conftest import ROOT
+from tests.service.conftest import ARTIFACTS, DEFAULT_VERSION, serve
+from tests.service.telemetry.test_logs import TRACE_ID, TRACEPARENT
+
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+
+class Collector(ThreadingHTTPServer):
+    """Takes traces as a collector does, and keeps them."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.received: list[ExportTraceServiceRequest] = []
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def spans(self) -> list[Any]:
+        return [
+            span
+            for request in self.received
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Collector
+
+    def do_POST(self) -> None:
+        assert (self.path, self.headers["Content-Type"]) == (
+            "/v1/traces",
+            "application/x-protobuf",
+        )
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.received.append(ExportTraceServiceRequest.FromString(body))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    with Collector() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv(ENDPOINT, server.address)
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def attributes(given: Any) -> dict[str, Any]:
+    return {a.key: a.value.string_value or a.value.int_value for a in given.attributes}
+
+
+def test_a_request_is_a_span_with_one_inside_for_each_phase(
+    collector: Collector, boot_png: bytes
+) -> None:
+    with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
+        headers = {"traceparent": TRACEPARENT, "tracestate": "shop=7", "X-Request-ID": "mine"}
+        response = client.put("/predict", content=boot_png, headers=headers)
+    [span] = [span for span in collector.spans if span.name == "PUT /predict"]
+    assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE_ID, "b7ad6b7169203331")
+    assert span.trace_state == "shop=7"
+    assert response.headers["traceresponse"] == f"00-{TRACE_ID}-{span.span_id.hex()}-01"
+    assert attributes(span) == {
+        "http.request.method": "PUT",
+        "http.route": "/predict",
+        "http.response.status_code": 200,
+        "request.id": "mine",
+        "fashion_mnist.images": 1,
+        "fashion_mnist.model.version": int(DEFAULT_VERSION),
+    }
+    phases = [inner for inner in collector.spans if inner.parent_span_id == span.span_id]
+    assert {phase.name for phase in phases} == {
+        *("receive", "queue", "decode", "prepare", "infer", "encode")
+    }
+    assert all(phase.trace_id == span.trace_id for phase in phases)
+    assert phases[0].start_time_unix_nano == span.start_time_unix_nano
+    assert phases[-1].end_time_unix_nano <= span.end_time_unix_nano
+    resource = attributes(collector.received[0].resource_spans[0].resource)
+    assert resource["service.name"] == "fashion-mnist"
+
+
+def test_an_error_of_the_client_is_not_one_of_the_span(collector: Collector) -> None:
+    with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
+        client.post("/predict", content=b"no picture")
+    [span] = [span for span in collector.spans if span.name == "POST /predict"]
+    assert attributes(span)["error.type"] == "invalid_image"
+    assert span.status.code == 0
+
+
+def test_what_the_caller_does_not_keep_is_not_sent(collector: Collector) -> None:
+    unsampled = f"{TRACEPARENT[:-2]}00"
+    with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
+        response = client.get("/model/summary", headers={"traceparent": unsampled})
+    assert response.headers["traceresponse"].startswith(f"00-{TRACE_ID}-")
+    assert not [span for span in collector.spans if span.name == "GET /model/summary"]
+
+
+def test_a_collector_that_is_away_hurts_nobody(
+    monkeypatch: pytest.MonkeyPatch, free_port: int, boot_png: bytes
+) -> None:
+    monkeypatch.setenv(ENDPOINT, f"http://127.0.0.1:{free_port}")
+    with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
+        assert client.put("/predict", content=boot_png).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "off", [{}, {"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}]
+)
+def test_without_an_endpoint_there_is_nothing_to_pay(
+    monkeypatch: pytest.MonkeyPatch, off: dict[str, str]
+) -> None:
+    if off:
+        monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:4318")
+    for name, value in off.items():
+        monkeypatch.setenv(name, value)
+    code = "import sys; from service.app import create_app; create_app();"
+    code += "assert 'opentelemetry.sdk' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_an_endpoint_without_the_extra_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:4318")
+    monkeypatch.delitem(sys.modules, "service.telemetry.traces", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
+        assert "traceresponse" not in client.get("/livez").headers
+    assert "that needs the extra `otel`" in caplog.text
