@@ -32,12 +32,12 @@ from benchmarks.process_tree import cpu_seconds, proportional_mib
 from benchmarks.scaling import gains_of_two
 from benchmarks.server import Server, free_port, service, wait_until_ready
 from benchmarks.tensor_overhead import INFER, JSON_LENGTH_HEADER, binary_request
+from service.capacity.pools import available_processors
+from service.images.decode import read_image
 from service.model.artifact import INT8_FLATBUFFER
 from service.model.engines.litert import IMAGES_AT_ONCE
-from service.images.decode import read_image
-from service.capacity.pools import available_processors
+from service.model.store import open_source
 from service.settings import Settings
-from service.model.sources import open_source
 
 IMAGES = 256
 ROUNDS = 5

@@ -16,9 +16,10 @@ import numpy as np
 
 from service.arrays import Tensor
 from service.model.artifact import Artifact, verify
-from service.model.engines import Engine, load_engine
+from service.model.classifier import Engine
+from service.model.repository import load_engine
+from service.model.store import open_source
 from service.settings import EngineChoice, Settings
-from service.model.sources import open_source
 
 GOAL = 0.10
 ROUNDS = 60

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from service.model.classifier import Classifier, load_classifier
 from service.images.decode import Prepare, read_image
+from service.model.classifier import Classifier
+from service.model.repository import load_classifier
+from service.model.store import open_source
 from service.settings import Settings
-from service.model.sources import open_source
 
 RESULTS = Path(__file__).parent / "results"
 MAX_PIXELS = 100_000_000
@@ -82,7 +83,7 @@ def measure(classifier: Classifier, photographs: dict[str, Photographs]) -> dict
     names = classifier.manifest.class_names
     kinds = {}
     for kind, (paths, pixels) in photographs.items():
-        probabilities, novelty = classifier.assess(list(pixels))
+        probabilities, novelty = classifier.assess(classifier.to_images(list(pixels)))
         right = [names[label] in CLASSES[kind] for label in probabilities.argmax(axis=1)]
         if novelty is None:
             raise SystemExit("the model has no novelty score")

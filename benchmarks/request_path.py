@@ -39,11 +39,13 @@ from uvicorn.server import ServerState
 
 from benchmarks.load import post
 from benchmarks.pictures import small_png
-from service.http.fair_connection import FairProtocol
-from service.app import connection_state, create_app
+from service.app import create_app
+from service.http.batcher import Batcher
+from service.http.protocol import ServiceProtocol
+from service.http.shedding import LoadShedder
 from service.model.artifact import INT8_FLATBUFFER
+from service.model.store import open_source
 from service.settings import Settings
-from service.model.sources import open_source
 
 ROUNDS = 25
 REQUESTS_A_ROUND = 96
@@ -136,7 +138,8 @@ async def profile(app: FastAPI) -> None:
 
 def to_service(app: FastAPI, count: int) -> list["Connection"]:
     """Return connections to the service as its own command has it served."""
-    return connect(app, FairProtocol, connection_state(app), count)
+    state = {"batcher": Batcher(app.state), "shedder": LoadShedder(app.state)}
+    return connect(app, ServiceProtocol, state, count)
 
 
 def connect(

@@ -24,8 +24,8 @@ import uvloop
 
 from benchmarks.load import post
 from benchmarks.request_path import CONNECTIONS, Connection, ask, bodies, to_service
-from service.app import WORKERS_DIRECTORY, create_app
-from service.settings import Settings
+from service.app import create_app
+from service.settings import WORKERS_DIRECTORY, Settings
 
 WORKERS = 2
 ROUNDS = 15

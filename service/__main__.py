@@ -16,11 +16,10 @@ from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from service.http.fair_connection import FairProtocol
-from service.app import WORKERS_DIRECTORY
 from service.cli import PROGRAM, read_settings
+from service.http.protocol import ServiceProtocol
+from service.settings import ENVIRONMENT_PREFIX, WORKERS_DIRECTORY, Settings
 from service.telemetry.logs import log_config
-from service.settings import ENVIRONMENT_PREFIX, Settings
 
 USAGE_ERROR = 2
 
@@ -60,8 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         access_log=False,  # The service's own says more.
         server_header=False,
         timeout_graceful_shutdown=_seconds_to_finish(settings),  # type: ignore[arg-type]  # asyncio takes fractions
-        http=FairProtocol,
-        loop="auto" if settings.workers == 1 else "service.http.shared_port:SharingLoop",
+        http=ServiceProtocol,
         ws="none",
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,

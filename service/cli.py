@@ -15,13 +15,10 @@ from service import __version__
 from service.settings import ENVIRONMENT_PREFIX, Settings
 
 COMMAND = "fashion-mnist-service"
-"""What the installed package calls it."""
+"""Installed with the package."""
 
 PROGRAM = COMMAND if Path(sys.argv[0]).stem == COMMAND else "python -m service"
 """What the user called it."""
-
-EPILOG = f"""\
-Each option is also an environment variable: {ENVIRONMENT_PREFIX}PORT for --port."""
 
 
 def read_settings(arguments: Sequence[str]) -> Settings:
@@ -31,21 +28,12 @@ def read_settings(arguments: Sequence[str]) -> Settings:
         arguments: Of the command line, without the program's name.
 
     Raises:
-        ValidationError: A value makes no sense.
-        SystemExit: `--help`, `--version` or `--print-completion` was asked for and printed, or an
+        ValidationError: A value is not valid.
+        SystemExit: `--help`, `--version` or `--print-completion` was given and printed, or an
             option is unknown.
     """
-    source = _command_line()
-    return Settings(_cli_settings_source=source(args=list(arguments)))
-
-
-def _command_line() -> CliSettingsSource[Any]:
     parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        usage="%(prog)s [options]",
-        formatter_class=lambda prog: argparse.HelpFormatter(
-            prog, max_help_position=30, width=min(100, shutil.get_terminal_size().columns)
-        ),
+        prog=PROGRAM, usage="%(prog)s [options]", formatter_class=_formatter
     )
     parser.add_argument("--version", action="version", version=f"{COMMAND} {__version__}")
     if PROGRAM == COMMAND:  # Shells complete commands, not modules of Python.
@@ -57,9 +45,17 @@ def _command_line() -> CliSettingsSource[Any]:
         cli_hide_none_type=True,
         cli_kebab_case=True,
     )
+    # The source sets both when it is made.
     parser.description = "Serve the Fashion-MNIST model over HTTP until told to stop."
-    parser.epilog = EPILOG
-    return source
+    parser.epilog = (
+        f"Each option is also an environment variable: {ENVIRONMENT_PREFIX}PORT for --port."
+    )
+    return Settings(_cli_settings_source=source(args=list(arguments)))
+
+
+def _formatter(*, prog: str) -> argparse.HelpFormatter:
+    width = min(100, shutil.get_terminal_size().columns)
+    return argparse.HelpFormatter(prog, max_help_position=30, width=width)
 
 
 def _add_option(container: Any, *names: str, **properties: Any) -> argparse.Action:

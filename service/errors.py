@@ -1,18 +1,14 @@
 """Every error the service raises on purpose, in one tree."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 MAX_MESSAGE_LENGTH = 1000
-"""Characters; gRPC carries no longer ones, and nobody reads them."""
+"""Characters; gRPC carries no longer ones."""
 
 
 class ServiceError(Exception):
-    """Base of everything the service raises on purpose.
-
-    The message is one sentence written for the person who will read it: it says what is wrong
-    and where, and nothing about the inside of the process.
-    """
+    """Base of all; the message says what is wrong and where, and nothing of the process."""
 
 
 class ArtifactError(ServiceError):
@@ -20,7 +16,7 @@ class ArtifactError(ServiceError):
 
 
 class StoreError(ArtifactError):
-    """A store of models that cannot be listed or fetched from; another try may fare better."""
+    """A store of models that cannot be listed or fetched from; another try may succeed."""
 
 
 class StartError(ServiceError):
@@ -28,198 +24,131 @@ class StartError(ServiceError):
 
 
 class RequestError(ServiceError):
-    """A request that cannot be answered; `status` and `code` are what the client sees."""
+    """A request that cannot be answered; the client gets `status`, `code` and `headers`."""
 
     status: ClassVar[int] = 400
     code: ClassVar[str] = "invalid_request"
     headers: ClassVar[Mapping[str, str]] = {}
 
+    def __init_subclass__(
+        cls, *, code: str, status: int = 400, headers: Mapping[str, str] | None = None
+    ) -> None:
+        cls.status, cls.code, cls.headers = status, code, headers or {}
+
     def __init__(self, message: str) -> None:
-        super().__init__(_shortened(message))
+        if len(message) > MAX_MESSAGE_LENGTH:
+            half = MAX_MESSAGE_LENGTH // 2
+            message = f"{message[:half]}…{message[-half:]}"
+        super().__init__(message)
 
     def at(self, place: str) -> Self:
-        """Return the same error with its message saying which part of the request it is about."""
+        """Return the same error with the part of the request it is about before its message."""
         return type(self)(f"{place}: {self}")
 
 
-class Unauthenticated(RequestError):
+class Unauthenticated(
+    RequestError, status=401, code="unauthenticated", headers={"WWW-Authenticate": "Bearer"}
+):
     """A request without an API key, or with one that is not accepted."""
 
-    status = 401
-    code = "unauthenticated"
-    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
 
-
-class Forbidden(RequestError):
+class Forbidden(RequestError, status=403, code="forbidden"):
     """An API key that does not allow what the request asks for."""
 
-    status = 403
-    code = "forbidden"
 
-
-class InvalidParameter(RequestError):
+class InvalidParameter(RequestError, code="invalid_parameter"):
     """A query parameter that is unknown to the model or out of its range."""
 
-    code = "invalid_parameter"
 
-
-class EmptyBody(RequestError):
+class EmptyBody(RequestError, code="empty_body"):
     """A request, file or part with nothing in it."""
 
-    code = "empty_body"
 
-
-class InvalidEncoding(RequestError):
+class InvalidEncoding(RequestError, code="invalid_encoding"):
     """A body that is not compressed the way it says."""
 
-    code = "invalid_encoding"
 
-
-class InvalidJSON(RequestError):
+class InvalidJSON(RequestError, code="invalid_json"):
     """A body that says it is JSON and is not, or nests too deeply."""
 
-    code = "invalid_json"
+
+class InvalidInstances(RequestError, code="invalid_instances"):
+    """JSON whose instances are not images: wrong shape, not numbers, or outside 0…255."""
 
 
-class InvalidInstances(RequestError):
-    """JSON whose instances are not pictures: wrong shape, not numbers, or outside 0…255."""
-
-    code = "invalid_instances"
-
-
-class InvalidMultipart(RequestError):
+class InvalidMultipart(RequestError, code="invalid_multipart"):
     """A form that breaks the multipart format or carries something other than files."""
 
-    code = "invalid_multipart"
+
+class InvalidImage(RequestError, code="invalid_image"):
+    """Bytes that are not an image of an accepted format."""
 
 
-class InvalidImage(RequestError):
-    """Bytes that no accepted picture format can be decoded from."""
-
-    code = "invalid_image"
-
-
-class InvalidTensor(RequestError):
+class InvalidTensor(RequestError, code="invalid_tensor"):
     """A tensor whose name, datatype, shape, byte count or values the model cannot take."""
 
-    code = "invalid_tensor"
 
-
-class InvalidInference(RequestError):
+class InvalidInference(RequestError, code="invalid_inference"):
     """A request of an inference protocol that breaks the protocol's form."""
 
-    code = "invalid_inference"
 
-
-class UnknownModel(RequestError):
+class UnknownModel(RequestError, status=404, code="unknown_model"):
     """A model that is not the one being served."""
 
-    status = 404
-    code = "unknown_model"
 
-
-class UnknownVersion(RequestError):
+class UnknownVersion(RequestError, status=404, code="unknown_version"):
     """A version or label that is not being served."""
 
-    status = 404
-    code = "unknown_version"
 
-
-class UnknownLayer(RequestError):
+class UnknownLayer(RequestError, status=404, code="unknown_layer"):
     """A layer that the network does not have."""
 
-    status = 404
-    code = "unknown_layer"
 
-
-class NotAcceptable(RequestError):
+class NotAcceptable(RequestError, status=406, code="not_acceptable"):
     """An Accept header that allows none of the answers there are."""
 
-    status = 406
-    code = "not_acceptable"
 
-
-class RequestTimeout(RequestError):
+class RequestTimeout(
+    RequestError, status=408, code="request_timeout", headers={"Connection": "close"}
+):
     """A body that takes longer than `receive_seconds` to arrive."""
 
-    status = 408
-    code = "request_timeout"
-    headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
 
-
-class BodyTooLarge(RequestError):
+class BodyTooLarge(RequestError, status=413, code="body_too_large"):
     """A body of more bytes than `max_body_bytes`, or in more pieces than `max_chunks`."""
 
-    status = 413
-    code = "body_too_large"
+
+class ImageTooLarge(RequestError, status=413, code="image_too_large"):
+    """An image of more pixels than `max_pixels`."""
 
 
-class ImageTooLarge(RequestError):
-    """A picture of more pixels than `max_pixels`."""
-
-    status = 413
-    code = "image_too_large"
+class TooManyImages(RequestError, status=413, code="too_many_images"):
+    """More images in one request than `max_images`."""
 
 
-class TooManyImages(RequestError):
-    """More pictures in one request than `max_images`."""
-
-    status = 413
-    code = "too_many_images"
-
-
-class UnsupportedMediaType(RequestError):
+class UnsupportedMediaType(RequestError, status=415, code="unsupported_media_type"):
     """A Content-Type or Content-Encoding the route does not read."""
 
-    status = 415
-    code = "unsupported_media_type"
 
-
-class NotReady(RequestError):
+class NotReady(RequestError, status=503, code="not_ready", headers={"Retry-After": "1"}):
     """No version of the model is being served: it is still being loaded, or was unloaded."""
 
-    status = 503
-    code = "not_ready"
-    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+class Overloaded(RequestError, status=503, code="overloaded", headers={"Retry-After": "1"}):
+    """More in flight than the service accepts at a time."""
 
 
-class Overloaded(RequestError):
-    """More in flight than the service takes on at a time."""
-
-    status = 503
-    code = "overloaded"
-    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+class Draining(
+    RequestError, status=503, code="draining", headers={"Retry-After": "1", "Connection": "close"}
+):
+    """A request that arrives when the process is about to end."""
 
 
-class Draining(RequestError):
-    """A request that comes when the process is about to end."""
-
-    status = 503
-    code = "draining"
-    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1", "Connection": "close"}
-
-
-class DeadlineExceeded(RequestError):
+class DeadlineExceeded(RequestError, status=504, code="deadline_exceeded"):
     """An answer that was not ready in time."""
-
-    status = 504
-    code = "deadline_exceeded"
-
-
-def _shortened(message: str) -> str:
-    """Leave out the middle of a message that quotes too much of what was sent."""
-    if len(message) <= MAX_MESSAGE_LENGTH:
-        return message
-    half = MAX_MESSAGE_LENGTH // 2
-    return f"{message[:half]}…{message[-half:]}"
 
 
 def error_codes() -> list[str]:
     """Return the codes of all errors a request can be answered with on purpose."""
-    return sorted({error.code for error in _with_subclasses(RequestError)})
-
-
-def _with_subclasses(error: type[RequestError]) -> Iterator[type[RequestError]]:
-    yield error
-    for subclass in error.__subclasses__():
-        yield from _with_subclasses(subclass)
+    errors: list[type[RequestError]] = [RequestError, *RequestError.__subclasses__()]
+    return sorted({error.code for error in errors})

@@ -10,45 +10,36 @@ import re
 import secrets
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from service.errors import Forbidden, StartError, Unauthenticated
 
 Scope = Literal["predict", "administer", "observe"]
-"""What a key allows: asking the model; loading and unloading it; reading metrics. None implies
-another."""
+"""What a key allows: predictions; loading and unloading the model; reading metrics. No scope
+implies another."""
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
-_KEY_BYTES = 32
-"""Of randomness. Nobody can try 2^256 keys, so a slow hash would protect nothing and would cost
-every request its time; that is why keys are made here and never chosen by people."""
+# Keys are random, not chosen by people: 2^256 of them cannot be tried out, so a slow hash would
+# protect nothing and cost every request its time.
+_RANDOM_BYTES = 32
 
 _LINE = re.compile(r"([A-Za-z0-9._-]{1,64}):([a-z+]+):sha256:([0-9a-f]{64})")
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One client's key as the service keeps it.
-
-    Attributes:
-        name: What logs and metrics call its holder.
-        scopes: What it allows.
-        digest: sha256 of the key, 32 bytes.
-    """
+class Key(NamedTuple):
+    """One client's key as the service keeps it."""
 
     name: str
+    """Of its holder, in logs and metrics."""
     scopes: frozenset[Scope]
+    """What it allows."""
     digest: bytes
+    """sha256 of the secret."""
 
     def require(self, scope: Scope) -> None:
-        """Do nothing if the key allows this.
-
-        Raises:
-            Forbidden: It does not.
-        """
+        """Raise Forbidden unless the key has this scope."""
         if scope not in self.scopes:
             raise Forbidden(f"the API key {self.name!r} does not have the scope {scope!r}")
 
@@ -58,38 +49,25 @@ class Key:
         return f"{self.name}:{scopes}:sha256:{self.digest.hex()}"
 
 
-class KeyRing:
+class KeyRing(NamedTuple):
     """The keys that are accepted."""
 
-    def __init__(self, keys: Iterable[Key]) -> None:
-        self._keys = tuple(keys)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no key is accepted."""
-        return not self._keys
+    keys: tuple[Key, ...]
 
     def find(self, secret: str) -> Key | None:
-        """Return the key whose secret this is, or None.
-
-        Every key is compared, each in constant time: how long it takes tells nothing.
-        """
+        """Return the key with this secret, or None."""
         digest = _digest(secret)
         found = None
-        for key in self._keys:
+        for key in self.keys:  # All of them, so that the time it takes tells nothing.
             if hmac.compare_digest(key.digest, digest):
                 found = key
         return found
 
     def identify(self, headers: Mapping[str, str]) -> Key:
-        """Return the key that a request was sent with.
-
-        Args:
-            headers: `authorization` and `x-api-key`, where they were sent; of the two, the first
-                counts.
+        """Return the key in the headers `authorization` or `x-api-key`; the first counts.
 
         Raises:
-            Unauthenticated: It was sent with none, or with one that is not accepted.
+            Unauthenticated: There is none, or it is not accepted.
         """
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
@@ -97,25 +75,25 @@ class KeyRing:
         key = self.find(secret.strip())
         if key is None:
             raise Unauthenticated(
-                "an API key is needed, as `Authorization: Bearer …` or `X-API-Key: …`"
-                if not secret
-                else "the API key is not accepted"
+                "the API key is not accepted"
+                if secret
+                else "an API key is needed, as `Authorization: Bearer …` or `X-API-Key: …`"
             )
         return key
 
 
 def make_key(name: str, scopes: Iterable[Scope]) -> tuple[str, Key]:
-    """Return a new secret, which is kept nowhere, and the key that recognises it."""
-    secret = f"fashion_{secrets.token_urlsafe(_KEY_BYTES)}"
+    """Return a new secret, which is kept nowhere, and its key."""
+    secret = f"fashion_{secrets.token_urlsafe(_RANDOM_BYTES)}"
     return secret, Key(name, frozenset(scopes), _digest(secret))
 
 
 def read_keys(text: str) -> KeyRing:
-    """Read lines of `name:scope+scope:sha256:digest`; blank ones and # comments are skipped.
+    """Read lines of `name:scope+scope:sha256:digest`; blank lines and # comments are skipped.
 
     Raises:
-        StartError: A line has another form, or two have the same name or digest. The message
-            gives its number and never its content, which may be a key pasted by mistake.
+        StartError: A line has another form, or repeats a name or digest. The message has its
+            number but not its content, which may be a key pasted by mistake.
     """
     keys: list[Key] = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -133,28 +111,29 @@ def read_keys(text: str) -> KeyRing:
         if any(other.name == key.name or other.digest == key.digest for other in keys):
             raise StartError(f"line {number} of the API keys repeats a name or a key")
         keys.append(key)
-    return KeyRing(keys)
+    return KeyRing(tuple(keys))
 
 
 def load_keys(lines: str, file: Path | None) -> KeyRing | None:
-    """Return the keys that are accepted, or None if nobody is asked for one.
+    """Return the accepted keys from `lines` (commas may separate them) or from `file`.
 
-    Args:
-        lines: As `read_keys` takes them, or with commas between them; empty if there are none.
-        file: Where such lines are instead.
+    Returns:
+        None if neither is set: no request needs a key.
 
     Raises:
-        StartError: The file cannot be read, a line is wrong, or there is no key in either.
+        StartError: The file cannot be read, a line is wrong, or there is no key.
     """
     if file is not None:
         try:
-            lines = file.read_text("utf-8")
+            text = file.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise StartError(f"the API keys cannot be read from {file}: {error}") from error
-    elif not lines:
+    elif lines:
+        text = lines.replace(",", "\n")
+    else:
         return None
-    ring = read_keys(lines if file is not None else lines.replace(",", "\n"))
-    if ring.is_empty:
+    ring = read_keys(text)
+    if not ring.keys:
         raise StartError("the API keys are set, but there is none among them")
     return ring
 
@@ -162,7 +141,7 @@ def load_keys(lines: str, file: Path | None) -> KeyRing | None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make a key: print its line to stdout, and the key itself, once, to stderr."""
     parser = argparse.ArgumentParser(prog="python -m service.keys", description=__doc__)
-    parser.add_argument("name", help="what logs and metrics call the holder: A-Z a-z 0-9 . _ -")
+    parser.add_argument("name", help="of its holder, in logs and metrics: A-Z a-z 0-9 . _ -")
     parser.add_argument("--scopes", nargs="+", choices=SCOPES, default=["predict"])
     options = parser.parse_args(arguments)
     secret, key = make_key(options.name, options.scopes)

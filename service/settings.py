@@ -1,26 +1,99 @@
-"""Every knob of the service, from the command line, the environment, or its default."""
+"""Settings of the service: each from the command line, the environment, or its default."""
 
 import ipaddress
+import json
 import os
+import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from service.protocols.json_parsing import JsonLimits
-from service.setting_types import Location, Origins, VersionLabels, VersionPolicy
-
-EngineChoice = Literal["auto", "litert", "tensorflow"]
-LogFormat = Literal["text", "json"]
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PositiveInt,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ENVIRONMENT_PREFIX = "FASHION_"
+
+WORKERS_DIRECTORY = "FASHION_MNIST_WORKERS_DIRECTORY"
+"""Environment variable with the directory that several workers share; unset if there is one."""
 
 PUBLISHED_ARTIFACTS = Path("artifacts/fashion_mnist")
 """Where training publishes by default, relative to the working directory."""
 
 PACKAGED_ARTIFACTS = Path(__file__).parent / "shipped_model"
-"""Where the wheel has the shipped model; a checkout has it in `PUBLISHED_ARTIFACTS`."""
+"""The shipped model in the wheel; a checkout has it in `PUBLISHED_ARTIFACTS`."""
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
+
+
+def _read_location(value: object) -> object:
+    return Path(value) if isinstance(value, str) and "://" not in value else value
+
+
+def _read_policy(value: object) -> object:
+    if not isinstance(value, str) or value in ("latest", "all"):
+        return value
+    numbers = [part.strip() for part in value.split(",")]
+    if not all(number.isascii() and number.isdecimal() for number in numbers):
+        raise ValueError(f"{value!r} is neither latest, all, nor version numbers such as 1,3")
+    return tuple(int(number) for number in numbers)
+
+
+def _write_policy(policy: str | tuple[int, ...]) -> str:
+    return policy if isinstance(policy, str) else ",".join(map(str, policy))
+
+
+def _read_labels(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value.startswith("{"):
+        return json.loads(value)
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    if not all(label.strip() and equals for label, equals, _ in pairs):
+        raise ValueError(f"{value!r} is not of the form stable=1,canary=2")
+    return {label.strip(): number.strip() for label, _, number in pairs}
+
+
+def _read_origins(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value.startswith("["):
+        return json.loads(value)
+    return tuple(origin.strip() for origin in value.split(",") if origin.strip())
+
+
+def _check_origin(origin: str) -> str:
+    if origin != "*" and not _ORIGIN.fullmatch(origin):
+        raise ValueError(f"{origin!r} is neither * nor of the form https://example.org")
+    return origin
+
+
+# `NoDecode` leaves the text to the reader, so that a list or a mapping need not be JSON.
+EngineChoice = Literal["auto", "litert", "tensorflow"]
+Location = Annotated[Path | str, BeforeValidator(_read_location)]
+VersionPolicy = Annotated[
+    Literal["latest", "all"] | tuple[PositiveInt, ...],
+    NoDecode,
+    BeforeValidator(_read_policy),
+    PlainSerializer(_write_policy, when_used="json"),
+]
+VersionLabels = Annotated[
+    dict[str, PositiveInt],
+    NoDecode,
+    BeforeValidator(_read_labels),
+    PlainSerializer(json.dumps, when_used="json"),
+]
+Origins = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_origin)], ...],
+    NoDecode,
+    BeforeValidator(_read_origins),
+    PlainSerializer(",".join, when_used="json"),
+]
 
 
 def _default_artifacts() -> Path:
@@ -45,7 +118,7 @@ class Settings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    """Address to listen on. The default is reached from this machine only."""
+    """Address to listen on. The default is reachable from this machine only."""
 
     port: int = Field(default=8000, ge=1, le=65535)
     """TCP port to listen on."""
@@ -54,74 +127,72 @@ class Settings(BaseSettings):
     """Processes that share the port; each loads the model for itself."""
 
     engine: EngineChoice = "auto"
-    """What runs the network: `litert` starts in a moment and is small, `tensorflow` is the
-    reference, `auto` takes litert where the model directory has a flatbuffer."""
+    """What runs the network: `litert` is small and starts fast, `tensorflow` is the reference,
+    `auto` takes litert if the model directory has a flatbuffer."""
 
     artifacts: Location = Field(default_factory=_default_artifacts)
     """Directory of the model's versions, or a store of them: `s3://bucket/models`, `gs://…`, with
-    the extra `s3` or `gcs`. The default is artifacts/fashion_mnist below the working
-    directory where there is one, else the model that came with the package."""
+    the extra `s3` or `gcs`. The default is artifacts/fashion_mnist in the working directory if it
+    exists, else the model that came with the package."""
 
     cache: Path = Field(default_factory=_default_cache)
-    """Directory that keeps what was fetched from a store; fashion-mnist-service in the user's own
-    cache by default."""
+    """Directory for files fetched from a store; fashion-mnist-service in the user's cache by
+    default."""
 
     version_policy: VersionPolicy = "latest"
-    """Which versions are served: `latest`, `all`, or a list such as `1,3`. A request that names
-    none gets the highest."""
+    """Versions to serve: `latest`, `all`, or a list such as `1,3`. A request that names none gets
+    the highest."""
 
     version_labels: VersionLabels = {}
     """Names for versions that requests may use, such as `stable=1,canary=2`, or the same as a
     JSON object. A label answers while its version is served."""
 
     model_public_key: Path | None = None
-    """PEM file with the public key (elliptic curve) of whoever publishes the model: versions that
-    are not signed with it, as OpenSSF's model_signing does, are refused. Needs the extra
-    `signing`."""
+    """PEM file with the publisher's public key (elliptic curve): versions that are not signed with
+    it, as OpenSSF's model_signing does, are refused. Needs the extra `signing`."""
 
     poll_seconds: float = Field(default=5, ge=0)
-    """Seconds between two looks for new and removed versions; 0 looks only at the start."""
+    """Seconds between two checks for new and removed versions; 0 checks only at the start."""
 
     grpc_port: int = Field(default=0, ge=0, le=65535)
     """TCP port of the Open Inference Protocol over gRPC; 0 leaves it off. Needs the extra
     `grpc`."""
 
     api_keys: str = ""
-    """API keys that are accepted, as the lines that `python -m service.keys` prints, with commas
-    between them. Without any, nobody is asked for one."""
+    """Accepted API keys: lines that `python -m service.keys` prints, separated by commas. Without
+    any, no request needs a key."""
 
     api_keys_file: Path | None = None
     """File with such lines, instead of `api_keys`."""
 
     cors_origins: Origins = ()
-    """Origins whose pages may use the service from a browser, such as `https://example.org`, with
-    commas between them; `*` for all."""
+    """Origins whose pages may use the service from a browser, such as `https://example.org`,
+    separated by commas; `*` for all."""
 
     tls_certificate: Path | None = None
-    """PEM file of the certificate, with the chain behind it: HTTP and gRPC are then served over
-    TLS alone."""
+    """PEM file of the certificate and its chain; HTTP and gRPC are then served over TLS only."""
 
     tls_key: Path | None = None
     """PEM file of the certificate's private key, without a password."""
 
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
-    """Bytes a request body may have; a longer one is answered 413 before it is read whole."""
+    """Maximum bytes of a request body; a longer one is answered 413 before it is read whole."""
 
     max_pixels: int = Field(default=25_000_000, ge=1)
-    """Width times height a picture may have; a larger one is answered 413 before decoding."""
+    """Maximum width times height of an image; a larger one is answered 413 before decoding."""
 
     max_images: int = Field(default=256, ge=1)
-    """Pictures one request may carry, as instances, files or parts of a form; more are answered
+    """Maximum images in one request, as instances, files or parts of a form; more are answered
     413."""
 
     max_chunks: int = Field(default=65536, ge=1)
-    """Pieces a request body may arrive in; more are answered 413."""
+    """Maximum pieces that a request body arrives in; more are answered 413."""
 
     max_json_depth: int = Field(default=16, ge=1)
-    """Arrays and objects of a JSON body that may lie within one another; more are answered 400."""
+    """Maximum nesting of arrays and objects in a JSON body; deeper nesting is answered 400."""
 
     max_json_marks: int = Field(default=1_000_000, ge=1)
-    """Brackets, commas and quotes a JSON body may have; more are answered 413. 256 pictures in
+    """Maximum brackets, commas and quotes in a JSON body; more are answered 413. 256 images in
     numbers have 400,000."""
 
     receive_seconds: float = Field(default=30, gt=0)
@@ -132,14 +203,14 @@ class Settings(BaseSettings):
     header X-Request-Timeout may ask for fewer."""
 
     max_images_in_flight: int = Field(default=2048, ge=1)
-    """Images a worker takes on at a time, waiting ones included; past it requests are answered
+    """Maximum images in flight in a worker, waiting ones included; excess requests are answered
     503."""
 
     max_bytes_in_flight: int = Field(default=256 * 1024 * 1024, ge=1)
-    """Bytes of request bodies a worker holds at a time; past it requests are answered 503."""
+    """Maximum bytes of request bodies in a worker's memory; excess requests are answered 503."""
 
     threads: int = Field(default=0, ge=0, le=256)
-    """Threads of a worker for short jobs, and as many for long ones; 0 takes its share of the
+    """Threads of a worker for small jobs, and as many for large ones; 0 takes its share of the
     processors."""
 
     drain_seconds: int = Field(default=30, ge=0)
@@ -147,18 +218,13 @@ class Settings(BaseSettings):
 
     drain_notice_seconds: float = Field(default=1, ge=0)
     """Seconds of these during which the port stays open, with readiness at 503 and new requests
-    refused, so that load balancers look away first."""
+    refused, so that load balancers stop sending first."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is written to the log."""
 
-    log_format: LogFormat = "text"
-    """Lines for people, or one JSON object a line, with request and trace id: `text`, `json`."""
-
-    @property
-    def json_limits(self) -> JsonLimits:
-        """What a JSON body may cost."""
-        return JsonLimits(self.max_json_depth, self.max_json_marks)
+    log_format: Literal["text", "json"] = "text"
+    """`text` for people, or `json`: one object a line, with request and trace id."""
 
     @property
     def notice_seconds(self) -> float:
@@ -175,19 +241,15 @@ class Settings(BaseSettings):
 
     @property
     def scheme(self) -> Literal["http", "https"]:
-        """What the service's URL begins with."""
+        """Of the service's URL."""
         return "http" if self.tls_certificate is None else "https"
 
     @model_validator(mode="after")
-    def _access_is_clear(self) -> Self:
+    def _check_combinations(self) -> Self:
         if self.api_keys and self.api_keys_file is not None:
             raise ValueError("api_keys and api_keys_file must not both be set")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key must be set together")
-        return self
-
-    @model_validator(mode="after")
-    def _one_request_fits(self) -> Self:
         if self.max_images > self.max_images_in_flight:
             raise ValueError("max_images must not be more than max_images_in_flight")
         if 2 * self.max_body_bytes > self.max_bytes_in_flight:

@@ -1,64 +1,194 @@
-"""Who may import whom (README, “How it is built”)."""
+"""Who may import whom, and how large the service may become (README, “How it is built”)."""
 
 import ast
+from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
+from itertools import chain
 from pathlib import Path
 
-import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.http.protocol import UVICORN_INTERNALS
 from tests.conftest import ROOT
 
-MODULES = sorted((ROOT / "service").rglob("*.py")) + sorted((ROOT / "training").rglob("*.py"))
-MOST_LINES = 250
+MAX_MODULE_LINES = 400
+MAX_SERVICE_LINES = 7_000
+MAX_TOP_MODULES = 12
+MAX_FLOORS = 7
 
-HTTP = {"fastapi", "starlette", "uvicorn", "httpx"}
-MODEL_RUNTIMES = {"tensorflow", "keras", "ai_edge_litert"}
+MAY_IMPORT = {
+    "arrays": (),
+    "errors": (),
+    "settings": (),
+    "healthcheck": (),
+    "keys": ("errors",),
+    "cli": ("settings",),
+    "telemetry": ("errors", "arrays"),
+    "capacity": ("errors", "telemetry.record"),
+    "images": ("errors", "arrays", "capacity", "telemetry.record"),
+    "model": ("errors", "arrays", "settings", "capacity", "telemetry"),
+    "protocols": (
+        *("errors", "arrays", "settings", "keys"),
+        *("capacity", "telemetry", "images", "model"),
+    ),
+    "http": (
+        *("errors", "arrays", "settings", "keys"),
+        *("capacity", "telemetry", "images", "model", "protocols"),
+    ),
+}
+"""The other modules and folders of the service that each may import; `app` and `__main__`, which
+are not listed, may import all."""
+
+ONLY_IN = {
+    "fastapi starlette uvicorn httpx httptools": ("http", "app", "__main__"),
+    "uvicorn.protocols httptools": ("http.protocol",),
+    "ai_edge_litert": ("model.engines.litert", "model.engines.flatbuffer"),
+    "tensorflow keras": ("model.engines.tensorflow",),
+    "fsspec": ("model.store",),
+    "model_signing": ("model.signature",),
+    "grpc google": ("protocols.grpc",),
+    "opentelemetry": ("telemetry.traces",),
+    "pickle marshal shelve dill joblib": (),
+}
+"""Packages that only these modules and folders of the service may import."""
+
+PUBLIC_DESPITE_ITS_NAME = "os._exit"
+
+UVICORN_CLASSES = (HttpToolsProtocol, RequestResponseCycle)
 
 
-def imports(path: Path) -> set[str]:
-    """Return the full dotted names a module imports, wherever in it the import stands."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.module is not None, f"{path}: relative import"
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+def modules_of(half: str) -> dict[str, Path]:
+    """Return the files of a half by module name; generated ones are left out."""
+    names = {}
+    for path in sorted((ROOT / half).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if not path.stem.endswith("_pb2"):
+            names[".".join(parts).removesuffix(".__init__")] = path
     return names
 
 
-def imports_on_loading(path: Path) -> set[str]:
-    """Return the modules and names that are imported as soon as the module is, and not in calls."""
-    tree = ast.parse(path.read_text())
-    tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    names = {
-        alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import)
-        for alias in node.names
+def parsed(modules: Mapping[str, Path]) -> dict[str, ast.Module]:
+    return {name: ast.parse(path.read_text()) for name, path in modules.items()}
+
+
+SERVICE_FILES, TRAINING_FILES = modules_of("service"), modules_of("training")
+SERVICE, TRAINING = parsed(SERVICE_FILES), parsed(TRAINING_FILES)
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """Return the full dotted names that are imported, wherever in the module the import stands."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None, "a relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def is_within(name: str, folders: tuple[str, ...] | list[str]) -> bool:
+    return any(f"{name}.".startswith(f"{folder}.") for folder in folders)
+
+
+def service_imports(module: str) -> set[str]:
+    """Return the modules of the service that a module of it imports."""
+    names = imports(SERVICE[module])
+    return (names | {name.rpartition(".")[0] for name in names}) & SERVICE_FILES.keys()
+
+
+def private_names(tree: ast.AST) -> Iterator[str]:
+    """Yield the names with a leading underscore that a module takes from another package."""
+    packages = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            packages |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    for name in imports(tree):
+        if any(is_private(part) for part in name.split(".")):
+            yield name
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            name = ast.unparse(node)
+            if name.split(".")[0] in packages and name != PUBLIC_DESPITE_ITS_NAME:
+                yield name
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def test_the_two_halves_share_nothing_but_the_artifact() -> None:
+    for modules, other in ((SERVICE, "training"), (TRAINING, "service")):
+        for module, tree in modules.items():
+            assert not [name for name in imports(tree) if is_within(name, [other])], module
+
+
+def test_a_module_is_one_thing() -> None:
+    for module, path in chain(SERVICE_FILES.items(), TRAINING_FILES.items()):
+        assert len(path.read_text().splitlines()) <= MAX_MODULE_LINES, module
+
+
+def test_the_service_is_small() -> None:
+    lines = sum(len(path.read_text().splitlines()) for path in SERVICE_FILES.values())
+    assert lines <= MAX_SERVICE_LINES, lines
+
+
+def test_the_service_has_few_modules_at_the_top() -> None:
+    assert len(list((ROOT / "service").glob("*.py"))) <= MAX_TOP_MODULES
+
+
+def test_a_folder_imports_only_those_below_it() -> None:
+    for module in SERVICE_FILES:
+        own = module.split(".")[1] if "." in module else None
+        if own in MAY_IMPORT:
+            allowed = [f"service.{name}" for name in (own, *MAY_IMPORT[own])]
+            for name in service_imports(module) - {"service"}:
+                assert is_within(name, allowed), f"{module} imports {name}"
+
+
+def test_imports_have_few_floors_and_no_cycle() -> None:
+    graph = {module: service_imports(module) for module in SERVICE_FILES}
+    floors: dict[str, int] = {}
+    for module in TopologicalSorter(graph).static_order():  # Raises CycleError.
+        floors[module] = 1 + max((floors[name] for name in graph[module]), default=0)
+    assert {module: floor for module, floor in floors.items() if floor > MAX_FLOORS} == {}
+
+
+def test_no_import_is_hidden_from_the_running_program() -> None:
+    for module, path in SERVICE_FILES.items():
+        assert "TYPE_CHECKING" not in path.read_text(), module
+
+
+def test_packages_stay_inside_the_modules_that_are_about_them() -> None:
+    for packages, places in ONLY_IN.items():
+        allowed = [f"service.{place}" for place in places]
+        for module, tree in SERVICE.items():
+            used = {name for name in imports(tree) if is_within(name, packages.split())}
+            assert not used or is_within(module, allowed), f"{module} imports {used}"
+
+
+def test_nothing_private_of_another_package_is_used() -> None:
+    for module, tree in SERVICE.items():
+        assert not list(private_names(tree)), module
+
+
+def test_the_private_names_of_uvicorn_are_listed_in_one_place() -> None:
+    tree = SERVICE["service.http.protocol"]
+    used, own = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            used.add(node.attr)
+            if isinstance(node.ctx, ast.Store):
+                own.add(node.attr)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and is_private(node.name):
+            own.add(node.name)
+    inherited = {
+        name for name in used | own if any(hasattr(base, name) for base in UVICORN_CLASSES)
     }
-    return names | {
-        node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
-    }
-
-
-def packages(path: Path) -> set[str]:
-    return {name.split(".")[0] for name in imports(path)}
-
-
-def name_of(path: Path) -> str:
-    return str(path.relative_to(ROOT))
-
-
-@pytest.mark.parametrize("module", MODULES, ids=name_of)
-def test_the_two_halves_share_nothing_but_the_artifact(module: Path) -> None:
-    half = module.relative_to(ROOT).parts[0]
-    other = {"service": "training", "training": "service"}[half]
-    assert other not in packages(module)
-
-
-@pytest.mark.parametrize("module", MODULES, ids=name_of)
-def test_a_module_is_one_thing(module: Path) -> None:
-    assert len(module.read_text().splitlines()) <= MOST_LINES
+    assert (used - own) | inherited == set(UVICORN_INTERNALS)
+    for module in SERVICE.keys() - {"service.http.protocol"}:
+        attributes = {n.attr for n in ast.walk(SERVICE[module]) if isinstance(n, ast.Attribute)}
+        assert not attributes & set(UVICORN_INTERNALS), module
 
 
 def test_the_training_itself_is_loaded_without_tensorflow() -> None:
@@ -66,61 +196,18 @@ def test_the_training_itself_is_loaded_without_tensorflow() -> None:
     while waiting:
         module = waiting.pop()
         reached.add(module)
-        if module.startswith("training."):
-            path = ROOT / f"{module.replace('.', '/')}.py"
-            waiting |= imports_on_loading(path) - reached
+        if module in TRAINING:
+            waiting |= imports_on_loading(TRAINING[module]) - reached
     assert {"training.teacher", "training.callbacks", "keras"} <= reached
     assert "tensorflow" not in {module.split(".")[0] for module in reached}
 
 
-SERVICE = [module for module in MODULES if name_of(module).startswith("service/")]
-CORE = [m for m in SERVICE if m.parent.name in {"service", "engines", "metrics", "protocols"}]
-
-
-@pytest.mark.parametrize(
-    "module", [m for m in CORE if m.stem not in {"app", "__main__"}], ids=name_of
-)
-def test_only_the_routes_and_the_application_know_of_http(module: Path) -> None:
-    assert not packages(module) & HTTP
-    assert not {name for name in imports(module) if name.startswith("service.http")}
-
-
-@pytest.mark.parametrize("module", SERVICE, ids=name_of)
-def test_each_model_runtime_stays_inside_its_engine(module: Path) -> None:
-    allowed = {
-        "service/engines/flatbuffer.py": {"ai_edge_litert"},
-        "service/engines/litert.py": {"ai_edge_litert"},
-        "service/engines/tensorflow.py": {"tensorflow"},
-    }.get(name_of(module), set())
-    assert packages(module) & MODEL_RUNTIMES <= allowed
-
-
-@pytest.mark.parametrize("module", sorted((ROOT / "service/api").glob("*.py")), ids=name_of)
-def test_routes_reach_an_engine_only_through_the_classifier(module: Path) -> None:
-    assert not {name for name in imports(module) if name.startswith("service.model.engines")}
-
-
-@pytest.mark.parametrize("module", SERVICE, ids=name_of)
-def test_only_the_store_knows_of_fsspec(module: Path) -> None:
-    assert name_of(module) == "service/store.py" or "fsspec" not in packages(module)
-
-
-@pytest.mark.parametrize("module", SERVICE, ids=name_of)
-def test_only_the_signature_knows_of_model_signing(module: Path) -> None:
-    assert name_of(module) == "service/signature.py" or "model_signing" not in packages(module)
-
-
-@pytest.mark.parametrize("module", SERVICE, ids=name_of)
-def test_nothing_reads_pickles(module: Path) -> None:
-    assert not packages(module) & {"pickle", "marshal", "shelve", "dill", "joblib"}
-
-
-@pytest.mark.parametrize("module", SERVICE, ids=name_of)
-def test_only_the_second_port_knows_of_grpc(module: Path) -> None:
-    if module.parent.name != "grpc":
-        assert not packages(module) & {"grpc", "google"}
-
-
-@pytest.mark.parametrize("module", SERVICE, ids=name_of)
-def test_only_the_span_exporter_knows_of_opentelemetry(module: Path) -> None:
-    assert ("opentelemetry" in packages(module)) == (name_of(module) == "service/spans.py")
+def imports_on_loading(tree: ast.Module) -> set[str]:
+    """Return the modules that are imported as soon as the module is, and not in calls."""
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return names

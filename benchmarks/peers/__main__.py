@@ -26,8 +26,8 @@ from benchmarks.peers.processes import DoesNotRunError, Running, running
 from benchmarks.peers.report import draw, machine, table
 from benchmarks.request_path import alone_us
 from service.model.artifact import INT8_FLATBUFFER
+from service.model.store import open_source
 from service.settings import Settings
-from service.model.sources import open_source
 
 CONNECTIONS = 16
 SCALING_CONNECTIONS = (1, 4, 16, 64, 256)

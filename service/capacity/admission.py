@@ -1,133 +1,142 @@
-"""What the service has accepted and not yet answered, and what one request may still use.
+"""Counts what the process has accepted and not yet answered, and rejects what exceeds it.
 
-Past its capacity the service refuses at once: a request that would wait longer than its client
-does costs the same work and helps nobody.
+Excess load is rejected immediately: a request that waits longer than its client does costs the
+same work and helps nobody.
 """
 
 import threading
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import NamedTuple, Self
 
+from service.capacity.parallel import WorkerThreads
 from service.errors import DeadlineExceeded, Draining, Overloaded
-from service.capacity.parallel import Helpers
+from service.telemetry.record import RequestRecord
+
+
+class Limits(NamedTuple):
+    """What one request may cost; see the settings of the same names."""
+
+    max_images: int = 256
+    max_pixels: int = 25_000_000
+    max_json_depth: int = 16
+    max_json_marks: int = 1_000_000
+
+
+class Deferred(Exception):
+    """The request costs more than may be spent where it is, and starts again elsewhere."""
 
 
 class Admission:
-    """Counts images and bytes in flight. Its methods may be called from several threads.
+    """Counts images and bytes in flight. Thread-safe.
 
     Args:
-        max_images: Most images there may be.
-        max_bytes: Most bytes of bodies there may be.
-        count: Is told by how many the images have become more.
+        max_images: Images that may be in flight.
+        max_bytes: Bytes of request bodies that may be in flight.
+        limits: Of each request.
+        on_change: Called with the change of the number of images.
     """
 
     def __init__(
-        self, *, max_images: int, max_bytes: int, count: Callable[[int], None] | None = None
+        self,
+        *,
+        max_images: int,
+        max_bytes: int,
+        limits: Limits | None = None,
+        on_change: Callable[[int], None] | None = None,
     ) -> None:
         self._max_images = max_images
         self._max_bytes = max_bytes
-        self._images = 0
-        self._bytes = 0
+        self._limits = limits or Limits()
+        self._on_change = on_change or (lambda _: None)
         self._closed_at: float | None = None
         self._lock = threading.Lock()
-        self._count = count or (lambda _: None)
-
-    @property
-    def images(self) -> int:
-        """Images accepted and not yet answered, whether they wait or are worked on."""
-        return self._images
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of bodies that are held in memory."""
-        return self._bytes
+        self.images = 0
+        """Images accepted and not yet answered, waiting ones included."""
+        self.bytes = 0
+        """Bytes of request bodies in memory."""
 
     @property
     def is_open(self) -> bool:
-        """Whether new requests are taken."""
+        """Whether new requests are accepted."""
         return self._closed_at is None
 
     def close(self) -> None:
-        """Take no new request; what is in flight goes on."""
+        """Accept no new request; those in flight go on."""
         self._closed_at = time.monotonic()
 
-    def left_of(self, seconds: float) -> float:
-        """Return what is left of a time that begins when no new request is taken any more."""
+    def remaining(self, seconds: float) -> float:
+        """Return what is left of a period that begins when the admission is closed."""
         if self._closed_at is None:
             return seconds
         return max(0, seconds - (time.monotonic() - self._closed_at))
 
-    def admit(self, images: int = 1, byte_count: int = 0) -> "Ticket":
-        """Take a request in, to be left with `with`.
+    def admit(self, record: RequestRecord, images: int = 1, byte_count: int = 0) -> "Permit":
+        """Accept a request; leaving the permit's `with` block releases what it reserves.
 
         Args:
-            images: How many it will have, as far as that is known before its body is read.
-            byte_count: Of the body, as far as it is there.
+            record: Of the request.
+            images: How many it has, as far as that is known before its body is read.
+            byte_count: Of the body, as far as it has arrived.
 
         Raises:
             Draining: The process is about to end.
-            Overloaded: There are too many images or bytes in flight.
+            Overloaded: Too many images or bytes are in flight.
         """
         self._check_open()
-        self.take(images, byte_count)
-        return Ticket(self, images, byte_count)
+        self.reserve(images, byte_count)
+        return Permit(self, record, self._limits, images, byte_count)
 
     def check(self, images: int = 1) -> None:
-        """Raise what `admit` would, and take nothing in."""
+        """Raise what `admit` would, and reserve nothing."""
         self._check_open()
-        self._check(images, 0)
+        self._check_capacity(images, 0)
+
+    def reserve(self, images: int, byte_count: int) -> None:
+        """Count more in flight, or raise Overloaded."""
+        with self._lock:
+            self._check_capacity(images, byte_count)
+            self.images += images
+            self.bytes += byte_count
+        if images:
+            self._on_change(images)
+
+    def release(self, images: int, byte_count: int) -> None:
+        """Count less in flight."""
+        with self._lock:
+            self.images -= images
+            self.bytes -= byte_count
+        if images:
+            self._on_change(-images)
 
     def _check_open(self) -> None:
         if not self.is_open:
             raise Draining("the service is about to stop; another instance may answer")
 
-    def take(self, images: int, byte_count: int) -> None:
-        """Count more, or raise Overloaded."""
-        with self._lock:
-            self._check(images, byte_count)
-            self._images += images
-            self._bytes += byte_count
-        if images:
-            self._count(images)
-
-    def _check(self, images: int, byte_count: int) -> None:
-        if self._images + images > self._max_images:
-            raise Overloaded(
-                f"{self._images} images are in flight, the most there may be is {self._max_images}"
-            )
-        if self._bytes + byte_count > self._max_bytes:
-            raise Overloaded(
-                f"{self._bytes} bytes are in flight, the most there may be is {self._max_bytes}"
-            )
-
-    def give_back(self, images: int, byte_count: int) -> None:
-        """Count less."""
-        with self._lock:
-            self._images -= images
-            self._bytes -= byte_count
-        if images:
-            self._count(-images)
+    def _check_capacity(self, images: int, byte_count: int) -> None:
+        if self.images + images > self._max_images:
+            raise _overloaded(self.images, "images", self._max_images)
+        if self.bytes + byte_count > self._max_bytes:
+            raise _overloaded(self.bytes, "bytes", self._max_bytes)
 
 
-class GiveWay(BaseException):
-    """The job is too long for the lane it is in and starts again in the other.
-
-    Like `GeneratorExit` no failure: nothing on the way may count it or answer it as one.
-    """
+def _overloaded(count: int, unit: str, limit: int) -> Overloaded:
+    return Overloaded(f"{count} {unit} are in flight, the most there may be is {limit}")
 
 
-class Ticket:
-    """The place of one request, shared by who receives it and the threads that work on it.
+class Permit:
+    """What one accepted request holds and may use, passed to every function that works on it.
 
-    It is given back when the last of them leaves: work that its client no longer waits for still
-    takes the place it takes. Those who work ask it between their steps whether to go on.
+    It is shared by the connection and the threads that work on the request, and released when the
+    last of them leaves its `with` block: abandoned work still takes the capacity it takes.
 
     Attributes:
+        record: Of the request.
+        limits: Of the request.
         deadline: When the answer is due, in seconds of `time.monotonic()`.
-        pixels_in_lane: Pixels that may be decoded before the request has to give way.
-        helpers: Who may help with its pictures, if anybody.
-        is_expected: Whether it is known to take long, and that its turn will come in time.
+        pixel_budget: Pixels that may be decoded before the request is deferred.
+        workers: Threads that may share its work, if any.
+        is_expected: Whether the queue of large jobs already counts it.
     """
 
     __slots__ = (
@@ -138,15 +147,25 @@ class Ticket:
         "_lock",
         "_users",
         "deadline",
-        "helpers",
         "is_expected",
-        "pixels_in_lane",
+        "limits",
+        "pixel_budget",
+        "record",
+        "workers",
     )
 
-    def __init__(self, admission: Admission, images: int, byte_count: int) -> None:
-        self.deadline = float("inf")
-        self.pixels_in_lane = float("inf")
-        self.helpers: Helpers | None = None
+    def __init__(
+        self,
+        admission: Admission,
+        record: RequestRecord,
+        limits: Limits,
+        images: int,
+        byte_count: int,
+    ) -> None:
+        self.record = record
+        self.limits = limits
+        self.deadline = self.pixel_budget = float("inf")
+        self.workers: WorkerThreads | None = None
         self.is_expected = False
         self._admission = admission
         self._images = images
@@ -163,54 +182,46 @@ class Ticket:
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._users -= 1
-            last = self._users == 0
-        if last:
-            self._admission.give_back(self._images, self._bytes)
+            is_last = self._users == 0
+        if is_last:
+            self._admission.release(self._images, self._bytes)
 
-    def hold_images(self, count: int) -> None:
-        """Take places for all images of the request, once their number is known.
-
-        Raises:
-            Overloaded: There are not enough.
-        """
-        if count > self._images:
-            self._admission.take(count - self._images, 0)
-            self._images = count
-
-    def hold_bytes(self, count: int) -> None:
-        """Take room for that many more bytes of the body.
+    def reserve_images(self, count: int) -> None:
+        """Reserve capacity for all images of the request once their number is known.
 
         Raises:
             Overloaded: There is not enough.
         """
-        self._admission.take(0, count)
+        if count > self._images:
+            self._admission.reserve(count - self._images, 0)
+            self._images = count
+
+    def reserve_bytes(self, count: int) -> None:
+        """Reserve room for that many more bytes, or raise Overloaded."""
+        self._admission.reserve(0, count)
         self._bytes += count
 
-    def start_clock(self, seconds: float) -> None:
-        """Have the answer be due in so many seconds."""
+    def start_deadline(self, seconds: float) -> None:
+        """Have the answer due in so many seconds."""
         self.deadline = time.monotonic() + seconds
 
     def cancel(self) -> None:
-        """Have whoever works on the request stop at the next step."""
+        """Have the threads that work on the request stop at their next `check`."""
         self._cancelled = True
 
     def check(self) -> None:
-        """Return if somebody waits for the answer.
-
-        Raises:
-            DeadlineExceeded: Nobody does.
-        """
+        """Raise DeadlineExceeded if nobody waits for the answer any more."""
         if self._cancelled or time.monotonic() > self.deadline:
             raise DeadlineExceeded("the answer was not ready in time")
 
-    def weigh(self, pixels: int) -> None:
-        """Ask before decoding a picture.
+    def charge_pixels(self, count: int) -> None:
+        """Ask before decoding so many pixels.
 
         Raises:
-            DeadlineExceeded: Nobody waits for the answer.
-            GiveWay: The request has more pixels than its lane takes.
+            DeadlineExceeded: Nobody waits for the answer any more.
+            Deferred: The request has more pixels than may be decoded where it is.
         """
         self.check()
-        self.pixels_in_lane -= pixels
-        if self.pixels_in_lane < 0:
-            raise GiveWay
+        self.pixel_budget -= count
+        if self.pixel_budget < 0:
+            raise Deferred

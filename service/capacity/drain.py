@@ -1,4 +1,4 @@
-"""Stops without losing a request: tell first, refuse, finish, then end."""
+"""Stops without losing a request: announce it, reject new requests, finish the others, then end."""
 
 import asyncio
 import logging
@@ -17,15 +17,11 @@ logger = logging.getLogger(__name__)
 def drain_on_sigterm(admission: Admission, notice_seconds: float) -> Iterator[None]:
     """Put a time of notice between SIGTERM and the server's own orderly end.
 
-    Meanwhile the port stays open, readiness says 503 and new work is refused with a sentence, so
-    that a load balancer looks away before connections are refused. A second SIGTERM ends it.
-
-    Args:
-        admission: Is closed when the signal comes.
-        notice_seconds: How long the notice is.
+    Meanwhile the port stays open, readiness is 503 and new requests are rejected with a message,
+    so that load balancers stop sending before connections are refused. A second SIGTERM ends it.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # Signals are the main thread's, and so is what would handle them.
+        yield  # Only the main thread may handle signals.
         return
     loop = asyncio.get_running_loop()
     end = signal.getsignal(signal.SIGTERM)

@@ -1,10 +1,8 @@
-"""Gives memory that is free back to the system, at its own time.
+"""Returns free memory to the system now and then.
 
-Of what was freed, the C library gives large pieces back at once, and has to ask for them again for
-the next photograph: a good part of what preparing one takes. The rest it keeps for whoever
-allocates next. Bodies that waited side by side leave holes between what is still in use, and a rush
-of them would stay resident for good. So it is told to keep everything, and to give everything back
-now and then.
+The C library returns large blocks at once and has to ask for them again for the next photograph,
+a good part of what preparing one takes; small ones it keeps for good after a rush of requests. So
+it is told to keep everything, and to return everything every few seconds.
 """
 
 import asyncio
@@ -13,25 +11,19 @@ import sys
 from collections.abc import Callable
 
 KEPT_BYTES = {
-    -3: 32 << 20,  # M_MMAP_THRESHOLD: pieces up to this size are kept
+    -3: 32 << 20,  # M_MMAP_THRESHOLD: blocks up to this size are kept
     -1: 64 << 20,  # M_TRIM_THRESHOLD: as many at the end of the heap
     -2: 1 << 20,  # M_TOP_PAD: and so many more are asked for at once
 }
 """Parameters of mallopt(3)."""
 
 PAUSE_SECONDS = 2.0
-"""Between two times: what is given back has to be asked for again."""
 
 
-async def give_back_memory(jobs_done: Callable[[], int]) -> None:
-    """Give back what is free now and then, as long as there is work; returns where it cannot.
-
-    Args:
-        jobs_done: Tells how many jobs there have been. If there was none since the last time, there
-            is nothing to give.
-    """
-    library = _glibc()
-    if library is None:
+async def release_memory(jobs_done: Callable[[], int]) -> None:
+    """Return free memory whenever `jobs_done` has risen; ends at once where glibc is missing."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if library is None or not hasattr(library, "malloc_trim"):
         return
     for parameter, size in KEPT_BYTES.items():
         library.mallopt(parameter, size)
@@ -40,10 +32,4 @@ async def give_back_memory(jobs_done: Callable[[], int]) -> None:
         await asyncio.sleep(PAUSE_SECONDS)
         if (done := jobs_done()) != before:
             before = done
-            await asyncio.to_thread(library.malloc_trim, 0)  # Without the interpreter's lock.
-
-
-def _glibc() -> ctypes.CDLL | None:
-    """Return the C library, or None where it is another one."""
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    return library if hasattr(library, "malloc_trim") else None
+            await asyncio.to_thread(library.malloc_trim, 0)  # Releases the interpreter's lock.

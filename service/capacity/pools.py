@@ -1,11 +1,10 @@
-"""Runs the work of requests in threads, the long behind the short.
+"""Runs the work of requests in threads, large jobs apart from small ones.
 
-A photograph of twelve megapixels takes a thousand times as long as a picture of the data set. Were
-they in one queue, whoever sends photographs would make everybody wait.
+A photograph of twelve megapixels takes a thousand times as long as a picture of the data set. In
+one queue, photographs would make everybody wait.
 """
 
 import asyncio
-import contextvars
 import os
 import sys
 import threading
@@ -15,196 +14,172 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from service.capacity.admission import GiveWay, Ticket
+from service.capacity.admission import Deferred, Permit
+from service.capacity.parallel import WorkerThreads
 from service.errors import DeadlineExceeded, Overloaded
-from service.capacity.parallel import Helpers
 
-QUICK_PIXELS = 64 * 64
-"""What a request may decode in the quick lane; a picture of the data set has 784."""
+SMALL_PIXELS = 64 * 64
+"""What a small job may decode; a picture of the data set has 784."""
 
 WAITING_SHARE = 0.1
 """Of the time to its deadline that a job may have to wait. The estimate is rough, the work itself
 takes time, and whatever waits is in memory."""
 
-SECONDS_A_LONG_JOB = 0.05
-"""What a long job is taken to need before there was one."""
+INITIAL_LARGE_SECONDS = 0.05
+"""What a large job is assumed to take before the first one is done."""
 
-WEIGHT_OF_LAST = 0.05
+AVERAGE_WEIGHT = 0.05
 """Of a job in the moving average of what jobs take."""
 
-LONG_JOB_NICENESS = 10
-"""More than the process has, as in nice(1): a short job gets the processor at once."""
+LARGE_NICENESS = 10
+"""Added to the process's own, as in nice(1): a small job gets the processor at once."""
 
 T = TypeVar("T")
 
 
-class Lanes:
-    """Two pools of threads: one for short jobs, one of lower priority for long ones.
+class Pools:
+    """Two pools of threads: one for small jobs, one of lower priority for large ones.
 
-    A job begins in the quick lane, unless it is known to be long. Only when it turns out to be,
-    which is before anything of it is decoded, does it start again in the other.
+    A job starts in the small pool unless it is known to be large. If it turns out to be large,
+    which shows before anything of it is decoded, it starts again in the large pool.
     """
 
     def __init__(self, threads: int) -> None:
-        self._quick = _Lane("quick", threads, 0.0)
-        self._long = _Lane(
-            "long", threads, SECONDS_A_LONG_JOB, initializer=_Settling(threads).settle
-        )
+        self._small = _Pool("small", threads, 0.0)
+        self._large = _Pool("large", threads, INITIAL_LARGE_SECONDS, initializer=_be_nice)
 
-    def run_here(self, job: Callable[[], T], ticket: Ticket) -> T:
-        """Return what `job` returns, run by the caller itself.
-
-        Raises:
-            GiveWay: It has more pixels than a short job may have.
-        """
-        ticket.pixels_in_lane = QUICK_PIXELS
+    def run_inline(self, job: Callable[[], T], permit: Permit) -> T:
+        """Return what `job` returns, run by the caller; raises Deferred if the job is large."""
+        permit.pixel_budget = SMALL_PIXELS
         return job()
 
-    async def run(self, job: Callable[[], T], ticket: Ticket) -> T:
-        """Return what `job` returns.
+    async def run(self, job: Callable[[], T], permit: Permit) -> T:
+        """Return what `job` returns, run by a thread. `job` may be started twice.
 
         Raises:
             Overloaded: By what jobs took lately, its turn would come too late.
-            DeadlineExceeded: It is not done by the ticket's deadline. Unless it has begun it never
-                will; if it has, it stops when it next asks the ticket.
+            DeadlineExceeded: It is not done by the permit's deadline. If it has not started it
+                never will; if it has, it stops at its next `Permit.check`.
         """
-        if not ticket.is_expected:
+        if not permit.is_expected:
             try:
-                ticket.pixels_in_lane = QUICK_PIXELS
-                return await self._quick.run(job, ticket)
-            except GiveWay:
-                pass  # And let go of what it holds: the frames of the attempt.
-        ticket.pixels_in_lane = float("inf")
-        ticket.helpers = self._long.helpers
-        return await self._long.run(job, ticket)
+                permit.pixel_budget = SMALL_PIXELS
+                return await self._small.run(job, permit)
+            except Deferred:
+                pass  # Leaving this block releases the frames of the attempt.
+        permit.pixel_budget = float("inf")
+        permit.workers = self._large.workers
+        return await self._large.run(job, permit)
 
     @property
-    def has_long_jobs(self) -> bool:
-        """Whether a long job would have others before it."""
-        return self._long.has_jobs
+    def has_large_jobs(self) -> bool:
+        """Whether a large job would have to wait for others."""
+        return self._large.jobs > 0
 
     @property
     def jobs_done(self) -> int:
-        """How many jobs threads have finished, well or not."""
-        return self._quick.jobs_done + self._long.jobs_done
+        """How many jobs have ended, well or not."""
+        return self._small.jobs_done + self._large.jobs_done
 
-    def announce_long_job(self, seconds: float) -> None:
-        """Refuse a long job before anything is done for it.
+    def announce_large_job(self, seconds: float) -> None:
+        """Raise Overloaded if a large job that may take so many seconds would start too late.
 
-        If it is not refused, it is counted until the event loop comes round: by then, whoever is to
-        do it expects it.
-
-        Args:
-            seconds: How long it may take, waiting included.
-
-        Raises:
-            Overloaded: By what jobs took lately, its turn would come too late.
+        Otherwise count it until the next pass of the event loop; by then it has started.
         """
-        self._long.expect_job(seconds)
-        asyncio.get_running_loop().call_soon(self._long.forget_job)
+        self._large.expect(seconds)
+        asyncio.get_running_loop().call_soon(self._large.forget)
 
     @contextmanager
-    def expect_long_job(self, seconds: float, ticket: Ticket) -> Iterator[None]:
-        """Refuse a long job, or count it while its body is received.
+    def expect_large_job(self, seconds: float, permit: Permit) -> Iterator[None]:
+        """Count a large job while its body is received, or raise Overloaded as above.
 
-        It will be there before those who come now: to receive their bodies would be for nothing,
-        as it would be to refuse it when its own is there.
-
-        Args:
-            seconds: How long it may take, waiting included.
-            ticket: Its place.
-
-        Raises:
-            Overloaded: On entering, as above.
+        Jobs that arrive meanwhile come after it, so it is not rejected once its body is there.
         """
-        self._long.expect_job(seconds)
-        ticket.is_expected = True
+        self._large.expect(seconds)
+        permit.is_expected = True
         try:
             yield
         finally:
-            self._long.forget_job()
+            self._large.forget()
 
     def close(self) -> None:
-        """Drop what has not begun."""
-        self._quick.close()
-        self._long.close()
+        """Drop what has not started."""
+        self._small.close()
+        self._large.close()
 
 
-class _Lane:
-    """A pool of threads that knows how long its queue takes."""
+class _Pool:
+    """A pool of threads that estimates how long its queue takes."""
 
     def __init__(
         self,
         name: str,
         threads: int,
-        seconds_a_job: float,
+        seconds_per_job: float,
         *,
         initializer: Callable[[], None] | None = None,
     ) -> None:
-        self._pool = ThreadPoolExecutor(threads, name, initializer=initializer)
-        self.helpers = Helpers(self._pool, threads - 1)
+        self._executor = ThreadPoolExecutor(threads, name, initializer=initializer)
+        self.workers = WorkerThreads(self._executor, threads - 1)
+        self.jobs = self.jobs_done = 0
         self._threads = threads
-        self.jobs_done = 0
-        self._jobs = self._expected = 0
-        self._seconds_a_job = seconds_a_job
+        self._expected = 0
+        self._seconds_per_job = seconds_per_job
         self._lock = threading.Lock()
 
-    @property
-    def has_jobs(self) -> bool:
-        return self._jobs > 0
-
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _check_queue(self, seconds: float) -> None:
-        jobs = self._jobs + self._expected
-        wait = jobs * self._seconds_a_job / self._threads
+        jobs = self.jobs + self._expected
+        wait = jobs * self._seconds_per_job / self._threads
         if wait > WAITING_SHARE * max(0, seconds):
             raise Overloaded(f"{jobs} jobs come before it and take about {wait:.1f} seconds")
 
-    def expect_job(self, seconds: float) -> None:
+    def expect(self, seconds: float) -> None:
         self._check_queue(seconds)
-        self._expected += 1  # By the event loop alone, as below.
+        self._expected += 1  # Only the event loop changes it.
 
-    def forget_job(self) -> None:
+    def forget(self) -> None:
         self._expected -= 1
 
-    async def run(self, job: Callable[[], T], ticket: Ticket) -> T:
-        if not ticket.is_expected:
-            self._check_queue(ticket.deadline - time.monotonic())
-        ticket.__enter__()
+    async def run(self, job: Callable[[], T], permit: Permit) -> T:
+        if not permit.is_expected:
+            self._check_queue(permit.deadline - time.monotonic())
+        permit.__enter__()
         with self._lock:
-            self._jobs += 1
-        future = self._pool.submit(contextvars.copy_context().run, self._work, job, ticket)
-        future.add_done_callback(lambda _: self._leave(ticket))
+            self.jobs += 1
+        future = self._executor.submit(self._work, job, permit)
+        future.add_done_callback(lambda _: self._leave(permit))
+        deadline = None if permit.deadline == float("inf") else permit.deadline
         try:
-            async with asyncio.timeout_at(_in_loop_time(ticket)):
+            async with asyncio.timeout_at(deadline):
                 return await asyncio.wrap_future(future)
         except TimeoutError as error:
-            ticket.cancel()
+            permit.cancel()
             raise DeadlineExceeded("the answer was not ready in time") from error
         except asyncio.CancelledError:
-            ticket.cancel()
+            permit.cancel()
             raise
         finally:
-            # Its exception knows of this frame: pictures would wait for the garbage collector.
+            # Its exception refers to this frame: images would wait for the garbage collector.
             del future
 
-    def _work(self, job: Callable[[], T], ticket: Ticket) -> T:
-        ticket.check()  # It may have waited long.
+    def _work(self, job: Callable[[], T], permit: Permit) -> T:
+        permit.check()  # It may have waited long.
         start = time.monotonic()
         try:
             return job()
         finally:
             seconds = time.monotonic() - start
             with self._lock:
-                self._seconds_a_job += WEIGHT_OF_LAST * (seconds - self._seconds_a_job)
+                self._seconds_per_job += AVERAGE_WEIGHT * (seconds - self._seconds_per_job)
 
-    def _leave(self, ticket: Ticket) -> None:
+    def _leave(self, permit: Permit) -> None:
         with self._lock:
-            self._jobs -= 1
+            self.jobs -= 1
             self.jobs_done += 1
-        ticket.__exit__()
+        permit.__exit__()
 
 
 def available_processors() -> int:
@@ -214,30 +189,11 @@ def available_processors() -> int:
     return os.cpu_count() or 1
 
 
-def _in_loop_time(ticket: Ticket) -> float | None:
-    return None if ticket.deadline == float("inf") else ticket.deadline
-
-
-class _Settling:
-    """Tells Linux what the threads of long jobs are; elsewhere, that is said of whole processes.
-
-    If there is one for each processor, each stays on its own. A processor that an event loop wakes
-    again and again is never idle for long enough that Linux would bring it a thread that waits
-    behind another.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self._processors: Iterator[int] = iter(())
-        self._niceness = LONG_JOB_NICENESS
-        if sys.platform == "linux":
-            # A thread begins with that of whoever has started it, which may be another of these.
-            self._niceness = min(19, os.getpriority(os.PRIO_PROCESS, 0) + LONG_JOB_NICENESS)
-        if sys.platform == "linux" and len(processors := os.sched_getaffinity(0)) == threads:
-            self._processors = iter(processors)
-
-    def settle(self) -> None:
-        if sys.platform == "linux":
-            thread = threading.get_native_id()
-            os.setpriority(os.PRIO_PROCESS, thread, self._niceness)
-            if (processor := next(self._processors, None)) is not None:
-                os.sched_setaffinity(thread, {processor})
+def _be_nice() -> None:
+    """Lower the priority of the calling thread; only Linux has one for each thread."""
+    if sys.platform == "linux":
+        # The process's own: a thread inherits that of the thread that started it.
+        niceness = os.getpriority(os.PRIO_PROCESS, os.getpid())
+        os.setpriority(
+            os.PRIO_PROCESS, threading.get_native_id(), min(19, niceness + LARGE_NICENESS)
+        )

@@ -4,19 +4,10 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 
-from service.capacity.admission import Admission
-from service.model.classifier import Classifier
-from service.errors import UnknownVersion
+from service.errors import InvalidInference, UnknownModel, UnknownVersion
 from service.images.decode import Prepare
-from service.telemetry.metrics import Metrics
+from service.model.classifier import Classifier
 from service.model.repository import Repository
-from service.settings import Settings
-from service.model.workers import Workers
-
-
-async def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings
 
 
 async def _repository(request: Request) -> Repository:
@@ -24,29 +15,21 @@ async def _repository(request: Request) -> Repository:
     return repository
 
 
-async def _workers(request: Request) -> Workers:
-    workers: Workers = request.app.state.workers
-    return workers
-
-
 async def _is_ready(request: Request) -> bool:
-    repository: Repository = request.app.state.repository
-    admission: Admission = request.app.state.admission
-    return repository.is_ready and admission.is_open
+    state = request.app.state
+    return bool(state.repository.is_ready and state.admission.is_open)
 
 
 async def _worker(request: Request) -> int:
-    metrics: Metrics = request.app.state.observer.metrics
-    return metrics.worker
+    number: int = request.app.state.instrumentation.metrics.worker
+    return number
 
 
-ServiceSettings = Annotated[Settings, Depends(_settings)]
 ModelRepository = Annotated[Repository, Depends(_repository)]
-AllWorkers = Annotated[Workers, Depends(_workers)]
 WorkerNumber = Annotated[int, Depends(_worker)]
 
 Ready = Annotated[bool, Depends(_is_ready)]
-"""Whether a version is served and new requests are taken."""
+"""Whether a version is served and new requests are accepted."""
 
 
 async def _classifier(
@@ -70,19 +53,72 @@ LoadedClassifier = Annotated[Classifier, Depends(_classifier)]
 """The version that the query asks for."""
 
 DefaultClassifier = Annotated[Classifier, Depends(_default_classifier)]
-"""The version that is served to who asks for none."""
+"""The version that answers requests that ask for none."""
 
 
 def version_number(text: str) -> int:
-    """Return the version that a path names.
-
-    Raises:
-        UnknownVersion: It is no number, so that there cannot be one of that name.
-    """
+    """Return the version that a path names; raises UnknownVersion if it is no number."""
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
         raise UnknownVersion(f"no version {text!r}: versions are numbers")
     return int(text)
 
+
+def find_version(repository: Repository, name: str, version: str | None = None) -> Classifier:
+    """Return the version that a path of the Open Inference Protocol names.
+
+    Raises:
+        UnknownModel: There is no such model.
+        UnknownVersion: There is no such version.
+    """
+    repository.check_name(name)
+    return repository.classifier(None if version is None else version_number(version))
+
+
+def find_servable(
+    repository: Repository, name: str, version: str | None = None, label: str | None = None
+) -> Classifier:
+    """Return the version that a path of TensorFlow Serving names; errors are in its words.
+
+    Raises:
+        UnknownModel: There is no such model.
+        UnknownVersion: There is no such version or label.
+    """
+    number = None if version is None else version_number(version)
+    try:
+        repository.check_name(name)
+        return repository.classifier(number, label)
+    except (UnknownModel, UnknownVersion) as error:
+        if label is not None and isinstance(error, UnknownVersion):
+            raise
+        wanted = f"Latest({name})" if number is None else f"Specific({name}, {number})"
+        raise type(error)(f"Servable not found for request: {wanted}") from error
+
+
+JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
+
+
+def read_json_length(header: str | None) -> int | None:
+    """Return what the header says; raises InvalidInference if it is no number of bytes."""
+    if header is None:
+        return None
+    if not (header.isascii() and header.isdecimal() and len(header) < 20):
+        raise InvalidInference(f"{JSON_LENGTH_HEADER}: {header[:20]!r} is not a number of bytes")
+    return int(header)
+
+
+async def _named_version(request: Request, repository: ModelRepository, name: str) -> Classifier:
+    return find_version(repository, name, request.path_params.get("version"))
+
+
+async def _servable(request: Request, repository: ModelRepository, name: str) -> Classifier:
+    return find_servable(repository, name, *map(request.path_params.get, ("version", "label")))
+
+
+NamedVersion = Annotated[Classifier, Depends(_named_version)]
+"""The version that a path of the Open Inference Protocol names."""
+
+Servable = Annotated[Classifier, Depends(_servable)]
+"""The version that a path of TensorFlow Serving names."""
 
 AcceptHeader = Annotated[str | None, Header(include_in_schema=False)]
 """What OpenAPI tells by the media types of the answer (3.1.1, Parameter Object)."""

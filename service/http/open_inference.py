@@ -1,55 +1,43 @@
-"""`/v2`: the Open Inference Protocol."""
+"""`/v2`: the Open Inference Protocol, with Triton's model repository and statistics."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
-from service.capacity.admission import Ticket
-from service.http.admission import admit, run
-from service.http.body import read_body
-from service.http.dependencies import ModelRepository, Ready, ServiceSettings, version_number
-from service.http.direct import DirectRoute
-from service.http.protocol_documentation import PROTOCOL_ERRORS, inference_request, path_parameters
+from service.capacity.admission import Permit
+from service.errors import ArtifactError, EmptyBody, InvalidInference
+from service.http.dependencies import (
+    JSON_LENGTH_HEADER,
+    ModelRepository,
+    NamedVersion,
+    Ready,
+    read_json_length,
+)
+from service.http.inference import admit, read_body, run
+from service.http.messages import JSON
+from service.http.openapi import PROTOCOL_ERRORS, inference_request, path_parameters
+from service.http.schemas import ServerReady
 from service.model.classifier import Classifier
-from service.errors import InvalidInference
-from service.telemetry.record import begin, finish
+from service.model.workers import Workers
 from service.protocols.inference import infer
+from service.protocols.json_arrays import parse_json
 from service.protocols.open_inference import (
     REST_EXTENSIONS,
-    Message,
     model_metadata,
     read_message,
+    repository_index,
     server_metadata,
+    statistics,
     write_message,
 )
-from service.model.repository import Repository
-from service.http.schemas import ServerReady
 from service.settings import Settings
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=PROTOCOL_ERRORS)
-# Open to whoever watches over the process, key or not.
+
 health = APIRouter(prefix="/v2/health", tags=["Open Inference Protocol"])
-
-JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
-
-
-async def _version(request: Request, repository: ModelRepository, name: str) -> Classifier:
-    return find(repository, name, request.path_params.get("version"))
-
-
-def find(repository: Repository, name: str, version: str | None = None) -> Classifier:
-    """Return the version that a path names.
-
-    Raises:
-        UnknownModel: There is no such model.
-        UnknownVersion: There is no such version.
-    """
-    repository.check_name(name)
-    return repository.classifier(None if version is None else version_number(version))
-
-
-NamedVersion = Annotated[Classifier, Depends(_version)]
+"""Open to load balancers, with or without a key."""
 
 
 @router.get("", summary="What this server is")
@@ -81,6 +69,31 @@ async def models(repository: ModelRepository) -> dict[str, list[str]]:
     return {"models": [repository.classifier().manifest.name] if repository.is_ready else []}
 
 
+@router.get("/models/stats", summary="Statistics of every version")
+async def all_statistics(repository: ModelRepository) -> dict[str, object]:
+    """Answer what all workers counted since the service started."""
+    return statistics(repository, repository.serving)
+
+
+@router.get("/models/{name}/stats", summary="Statistics of every version of a model")
+async def model_statistics(name: str, repository: ModelRepository) -> dict[str, object]:
+    """Answer what all workers counted since the service started."""
+    repository.check_name(name)
+    return statistics(repository, repository.serving)
+
+
+@router.get(
+    "/models/{name}/versions/{version}/stats",
+    summary="Statistics of one version",
+    openapi_extra={"parameters": path_parameters("{version}")},
+)
+async def version_statistics(
+    classifier: NamedVersion, repository: ModelRepository
+) -> dict[str, object]:
+    """Answer requests of both protocols, REST and gRPC: how many, and where their time went."""
+    return statistics(repository, [classifier.manifest.version])
+
+
 async def metadata(classifier: NamedVersion, repository: ModelRepository) -> dict[str, object]:
     """Answer the tensors that can be sent and asked for.
 
@@ -97,7 +110,6 @@ async def model_ready(classifier: NamedVersion) -> dict[str, object]:
 async def inference(
     request: Request,
     classifier: NamedVersion,
-    settings: ServiceSettings,
     json_length: Annotated[str | None, Header(alias=JSON_LENGTH_HEADER)] = None,
 ) -> Response:
     """Classify pictures, and answer whichever outputs are asked for.
@@ -106,24 +118,27 @@ async def inference(
     [n, 28, 28, 1], [n, 28, 28] or [n, 784]; or `image`: BYTES, picture files, in JSON as base64.
     Tensors come as JSON or as bytes, and go out as each output's `binary_data` says.
     """
-    length = read_length(json_length)
-    with admit(request) as ticket:
-        body = await read_body(request, ticket)
-        job = partial(_answer, body, length, classifier, settings, ticket)
-        content, head_length = await run(request, ticket, job)
+    length = read_json_length(json_length)
+    with admit(request) as permit:
+        body = await read_body(request, permit)
+        job = partial(_answer, body, length, classifier, permit)
+        content, head_length = await run(request, permit, job)
     if head_length is None:
-        return Response(content, media_type="application/json")
+        return Response(content, media_type=JSON)
     headers = {JSON_LENGTH_HEADER: str(head_length)}
     return Response(content, headers=headers, media_type="application/octet-stream")
 
 
-async def _inference_without_query(request: Request) -> Response:
-    state = request.app.state
-    named = find(state.repository, **request.path_params)
-    return await inference(request, named, state.settings, request.headers.get(JSON_LENGTH_HEADER))
+def _answer(
+    body: bytes, json_length: int | None, classifier: Classifier, permit: Permit
+) -> tuple[bytes, int | None]:
+    permit.record.record_start(classifier.manifest.version)
+    message = read_message(body, json_length, classifier, permit)
+    outputs = infer(message.request, classifier, permit)
+    written = write_message(outputs, message, classifier.manifest)
+    permit.record.record_phase("encode")
+    return written
 
-
-direct = []
 
 for _path in ("/models/{name}", "/models/{name}/versions/{version}"):
     _named = {"parameters": path_parameters(_path)}
@@ -141,46 +156,64 @@ for _path in ("/models/{name}", "/models/{name}/versions/{version}"):
         response_model=None,
         openapi_extra=inference_request(_path),
     )
-    direct.append(DirectRoute(f"{router.prefix}{_path}/infer", _inference_without_query, ["POST"]))
 
 
-def read_length(header: str | None) -> int | None:
-    """Return what Inference-Header-Content-Length says.
+async def _read_parameters(request: Request) -> dict[str, Any]:
+    """Return the JSON object a client may send along; no body is an empty one."""
+    try:
+        # Operators get through when the service is full.
+        with admit(request, images=0) as permit:
+            document = parse_json(await read_body(request, permit), permit.limits)
+    except EmptyBody:
+        return {}
+    if not isinstance(document, dict):
+        raise InvalidInference("the request must be a JSON object")
+    return document
 
-    Raises:
-        InvalidInference: It is no number.
+
+Parameters = Annotated[dict[str, Any], Depends(_read_parameters)]
+
+
+@router.post("/repository/index", summary="Every version and whether it is served")
+async def index(repository: ModelRepository, parameters: Parameters) -> list[dict[str, str]]:
+    """Answer the versions that were taken up; with `{"ready": true}`, those that are served."""
+    return repository_index(repository, only_ready=parameters.get("ready") is True)
+
+
+@router.post("/repository/models/{name}/load", summary="Serve the model")
+async def load(
+    request: Request, name: str, repository: ModelRepository, parameters: Parameters
+) -> dict[str, object]:
+    """Look for versions now rather than at the next poll, and serve again after an unload.
+
+    It is answered once every worker serves the same.
     """
-    if header is None:
-        return None
-    if not (header.isascii() and header.isdecimal() and len(header) < 20):
-        raise InvalidInference(f"{JSON_LENGTH_HEADER}: {header[:20]!r} is not a number of bytes")
-    return int(header)
+    repository.check_name(name)
+    given = parameters.get("parameters")
+    if isinstance(given, dict) and any(key == "config" or "file:" in key for key in given):
+        raise InvalidInference("a model is loaded as it was published: no config, no files")
+    workers, seconds = _workers(request)
+    try:
+        await run_in_threadpool(workers.load, seconds)
+    except ArtifactError as error:
+        # Where the model lies on this machine is for the log.
+        raise InvalidInference("no version can be loaded; the repository index says why") from error
+    return {"name": name, "load": True}
 
 
-def read(
-    body: bytes, json_length: int | None, classifier: Classifier, settings: Settings
-) -> Message:
-    """Read an inference request to a version.
-
-    Raises:
-        RequestError: It is refused by `read_message`.
-    """
-    begin(classifier)
-    message = read_message(body, json_length, classifier.manifest, settings.json_limits)
-    finish("decode")
-    return message
+@router.post("/repository/models/{name}/unload", summary="Stop serving the model")
+async def unload(
+    request: Request, name: str, repository: ModelRepository, _: Parameters
+) -> dict[str, object]:
+    """Serve nothing until it is loaded again; requests under way are answered."""
+    repository.check_name(name)
+    workers, seconds = _workers(request)
+    await run_in_threadpool(workers.unload, seconds)
+    return {"name": name, "unload": True}
 
 
-def _answer(
-    body: bytes,
-    json_length: int | None,
-    classifier: Classifier,
-    settings: Settings,
-    ticket: Ticket,
-) -> tuple[bytes, int | None]:
-    """Return the answer to an inference request, and how long its JSON is if tensors follow it."""
-    message = read(body, json_length, classifier, settings)
-    outputs = infer(message.request, classifier, settings, ticket)
-    written = write_message(outputs, message, classifier.manifest)
-    finish("encode")
-    return written
+def _workers(request: Request) -> tuple[Workers, float]:
+    """Return the workers, and how many seconds they may take to follow."""
+    workers: Workers = request.app.state.workers
+    settings: Settings = request.app.state.settings
+    return workers, settings.deadline_seconds

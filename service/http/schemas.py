@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.model.artifact import InputSpec, Layer, Novelty, Parameters
 from service.images.decode import Preparation
 from service.images.steps import StepName
+from service.model.artifact import InputSpec, Layer, Novelty, Parameters
 
 
 class _Schema(BaseModel):

@@ -1,7 +1,7 @@
-"""A photograph to the form Fashion-MNIST's own pictures have.
+"""Photographs to the form of Fashion-MNIST's own images.
 
-The data set was made from product photographs on a light ground: the ground trimmed away, the
-longest side scaled to 28 pixels, centred, and negated, so that a garment is light on black
+The data set was made from product photographs on a light background: the background trimmed away,
+the longest side scaled to 28 pixels, centred, and negated, so that a garment is light on black
 (Xiao, Rasul and Vollgraf 2017, https://arxiv.org/abs/1708.07747, section 2).
 """
 
@@ -9,52 +9,54 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.images.segmentation import garment_mask
-from service.images.palette import Floats
-from service.images.regions import Mask
-from service.images.steps import Step, show
+from service.images.segmentation import Floats, Mask, garment_mask
+from service.images.steps import Step
 
 WORKING_SIDE = 224
 """Pixels of the longest side from which the garment's tones are taken."""
 
-_MASK_SIDE = 96
-"""Pixels of the longest side at which the garment is looked for: enough to see it, cheap."""
+_MASK_SIDE = 96  # enough to find the garment, and cheap
+_BLACK = 8  # of 255: darker than a dark sheet on any photograph
+_MIDDLE_GREY = 127
 
 # A garment of the data set keeps some light everywhere (a white shirt is dim, never gone) and some
 # tone at the top. The negative's median goes into this range; its spread is kept, or widened a bit.
 _DARKEST, _LOWEST_MEDIAN, _HIGHEST_MEDIAN = 30, 110, 210
 _SPREAD = 190
-_LEAST_GAIN, _MOST_GAIN = 0.6, 2.0
-
-_BLACK = 8
-"""Of 255. Darker than a dark sheet on any photograph."""
-
-_MIDDLE_GREY = 127
+_MIN_GAIN, _MAX_GAIN = 0.6, 2.0
 
 
-def prepare_photo(photo: Image.Image, *, shape: tuple[int, int]) -> NDArray[np.uint8]:
+def prepare_photo(
+    photo: Image.Image, *, shape: tuple[int, int], steps: list[Step] | None = None
+) -> NDArray[np.uint8]:
     """Find the garment, make it light on black, and centre it.
 
     Args:
-        photo: RGB picture of any size.
+        photo: RGB image of any size.
         shape: (height, width) of the network's input.
+        steps: Collects the steps.
 
     Returns:
         (height, width) uint8 pixels, zero outside the garment.
     """
+    steps = [] if steps is None else steps
     working = _scaled_to(photo, min(WORKING_SIDE, max(photo.size)))
-    show(Step("decoded", working))
-    grey = np.asarray(working.convert("L"), np.float32)
-    if _is_on_black(grey):
-        show(Step("grey", grey))
-        return _centre(_trim(grey, _or_everywhere(grey >= _BLACK)), shape)
-    coarse = Image.fromarray(garment_mask(_scaled_to(working, _MASK_SIDE)))
-    smooth = coarse.convert("L").resize(working.size, Image.Resampling.BILINEAR)
-    mask = _or_everywhere(np.asarray(smooth) > _MIDDLE_GREY)
-    show(Step("cut_out", working, mask))
-    garment = _light_on_black(grey, mask)
-    show(Step("light_on_black", garment))
-    return _centre(_trim(garment, mask), shape)
+    steps.append(Step("decoded", working))
+    garment = np.asarray(working.convert("L"), np.float32)
+    if _is_on_black(garment):
+        mask = _or_everywhere(garment >= _BLACK)
+        steps.append(Step("grey", garment))
+    else:
+        coarse = Image.fromarray(garment_mask(_scaled_to(working, _MASK_SIDE)))
+        smooth = coarse.convert("L").resize(working.size, Image.Resampling.BILINEAR)
+        mask = _or_everywhere(np.asarray(smooth) > _MIDDLE_GREY)
+        garment = _light_on_black(garment, mask)
+        steps += [Step("cut_out", working, mask), Step("light_on_black", garment)]
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    cropped = garment[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    centred = _centre(cropped, shape)
+    steps += [Step("cropped", cropped), Step("centred", centred)]
+    return centred
 
 
 def _scaled_to(photo: Image.Image, longest_side: int) -> Image.Image:
@@ -71,39 +73,30 @@ def _or_everywhere(mask: Mask) -> Mask:
 
 
 def _light_on_black(grey: Floats, mask: Mask) -> Floats:
-    """Return the negative of the garment on black, its tones placed as the data set's are."""
+    """Return the garment's negative on black, with tones like the data set's."""
     negative = 255 - grey
     low, median, high = (float(value) for value in np.percentile(negative[mask], [3, 50, 97]))
-    gain = min(max(_SPREAD / max(high - low, 1.0), _LEAST_GAIN), _MOST_GAIN)
+    gain = min(max(_SPREAD / max(high - low, 1.0), _MIN_GAIN), _MAX_GAIN)
     level = min(max(median, _LOWEST_MEDIAN), _HIGHEST_MEDIAN)
     toned = ((negative - median) * gain + level).clip(_DARKEST, 255)
     return np.where(mask, toned, 0).astype(np.float32)
 
 
 def _is_on_black(grey: Floats) -> bool:
-    """Whether this is no photograph but, enlarged, a picture in the data set's own form."""
+    """Whether this is an enlarged image in the data set's own form and not a photograph."""
     edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     return float(np.percentile(edge, 90)) < _BLACK
 
 
-def _trim(garment: Floats, mask: Mask) -> Floats:
-    """Cut away the rows and columns in which the mask has nothing."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    trimmed = garment[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    show(Step("cropped", trimmed))
-    return trimmed
-
-
-def _centre(trimmed: Floats, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Scale the longest side to the frame, paste in the middle."""
+def _centre(cropped: Floats, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Scale the longest side to the frame and paste in its middle."""
     frame_height, frame_width = shape
-    height, width = trimmed.shape
+    height, width = cropped.shape
     scale = min(frame_height / height, frame_width / width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = Image.fromarray(trimmed).resize(size, Image.Resampling.BOX)
+    small = Image.fromarray(cropped).resize(size, Image.Resampling.BOX)
     frame = np.zeros(shape, np.uint8)
     left, top = (frame_width - size[0]) // 2, (frame_height - size[1]) // 2
     pixels = np.rint(np.asarray(small)).clip(0, 255).astype(np.uint8)
     frame[top : top + size[1], left : left + size[0]] = pixels
-    show(Step("centred", frame))
     return frame

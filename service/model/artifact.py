@@ -1,4 +1,4 @@
-"""Finds, verifies and describes a model directory: a SavedModel with the manifest beside it."""
+"""Verifies and describes a model directory: a SavedModel with a manifest in `assets.extra`."""
 
 import hashlib
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     FiniteFloat,
     PositiveInt,
@@ -19,33 +18,22 @@ from pydantic import (
 from service.errors import ArtifactError
 
 EXTRAS = PurePosixPath("assets.extra")
-"""TF Serving's place for the files that belong to a model and are not the SavedModel's own."""
+"""TensorFlow Serving's directory for files that belong to a model but not to the SavedModel."""
 
 MANIFEST = EXTRAS / "manifest.json"
-SIGNATURE = EXTRAS / "model.sig"
-"""Written when all else is there, so that no manifest lists it; `service.model.signature` checks it."""
-
+SIGNATURE = EXTRAS / "model.sig"  # Written after the manifest, which does not list it.
 FLATBUFFER = EXTRAS / "model.tflite"
 INT8_FLATBUFFER = EXTRAS / "model.int8.tflite"
 
-LayerShape = tuple[PositiveInt, ...]
 
-Fingerprint = frozenset[tuple[str | int, ...]]
-"""Of each file: its path, and what differs after it was written again."""
-
-
-def _inside_the_directory(path: str) -> str:
+def _check_is_inside(path: str) -> str:
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or str(pure) != path:
         raise ValueError("must be a plain path relative to the model directory")
     return path
 
 
-class _ManifestPart(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class InputSpec(_ManifestPart):
+class InputSpec(BaseModel, frozen=True):
     """The one input tensor: pixels in [0, `scale`] divided by `scale`."""
 
     name: str
@@ -59,33 +47,28 @@ class InputSpec(_ManifestPart):
         return self.shape[0], self.shape[1]
 
 
-class Layer(_ManifestPart):
+class Layer(BaseModel, frozen=True):
     """One layer of the network; `output_shape` is without the batch dimension."""
 
     name: str
     type: str
     configuration: dict[str, Any]
-    output_shape: LayerShape
+    output_shape: tuple[PositiveInt, ...]
     parameters: int = Field(ge=0)
 
-    @property
-    def gives_maps(self) -> bool:
-        """Whether the output is a stack of images: (height, width, channels)."""
-        return len(self.output_shape) == 3
 
-
-class Novelty(_ManifestPart):
-    """How the model tells that a picture is like nothing it was trained on."""
+class Novelty(BaseModel, frozen=True):
+    """How the model detects images unlike its training data."""
 
     score: str
     """What it computes, in the words of the field."""
     layer: str
-    """Whose output it computes it from."""
+    """The layer whose output it computes it from."""
     threshold: FiniteFloat
-    """Highest score of a picture that is taken for known."""
+    """The highest score of an image that counts as in distribution."""
 
 
-class Parameters(_ManifestPart):
+class Parameters(BaseModel, frozen=True):
     """How many numbers the network learned."""
 
     total: int = Field(ge=0)
@@ -93,8 +76,8 @@ class Parameters(_ManifestPart):
     non_trainable: int = Field(ge=0)
 
 
-class Manifest(_ManifestPart):
-    """What the service needs to know of a model, as the training program wrote it down."""
+class Manifest(BaseModel, frozen=True):
+    """Everything the service needs to know about a model; written by the training program."""
 
     format: Literal[1]
     name: str = Field(min_length=1)
@@ -108,14 +91,14 @@ class Manifest(_ManifestPart):
     novelty: Novelty | None = None
     scores: dict[str, Any]
     files: dict[
-        Annotated[str, AfterValidator(_inside_the_directory)],
+        Annotated[str, AfterValidator(_check_is_inside)],
         Annotated[str, Field(pattern="^[0-9a-f]{64}$")],
     ]
+    """SHA-256 of each file, by its path."""
 
     @model_validator(mode="after")
-    def _agrees_with_itself(self) -> Self:
-        layers = [layer.name for layer in self.layers]
-        if len(set(layers)) < len(layers):
+    def _check_consistency(self) -> Self:
+        if len({layer.name for layer in self.layers}) < len(self.layers):
             raise ValueError("two layers have the same name")
         if len(set(self.class_names)) < len(self.class_names):
             raise ValueError("two classes have the same name")
@@ -136,16 +119,12 @@ class Artifact:
     manifest: Manifest
 
     def file(self, path: PurePosixPath) -> Path | None:
-        """Return where a file of the artifact is, or None if the model came without it."""
+        """Return the location of a file, or None if the model was published without it."""
         return self.directory / path if str(path) in self.manifest.files else None
 
 
 def published_versions(root: Path) -> list[int]:
-    """Return the version numbers that have a directory below `root`, the highest first.
-
-    Raises:
-        ArtifactError: `root` is no directory, or cannot be read.
-    """
+    """Return the versions that have a directory in `root`, the highest first, or ArtifactError."""
     if not root.is_dir():
         raise ArtifactError(f"no model directory at {root}")
     try:
@@ -155,54 +134,31 @@ def published_versions(root: Path) -> list[int]:
     return sorted((int(name) for name in names if is_version(name)), reverse=True)
 
 
-def fingerprint_of(directory: Path) -> Fingerprint:
-    """Return what tells, without reading the files, whether a directory is as it was."""
-    entries: set[tuple[str | int, ...]] = set()
-    for path in directory.rglob("*"):
-        try:
-            stat = path.lstat()
-        except OSError:
-            continue  # Removed meanwhile, which the next look will see.
-        entries.add((str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns))
-    return frozenset(entries)
+def is_version(name: str) -> bool:
+    """Return whether a directory of this name is a version: a positive decimal integer."""
+    # isdecimal alone would let "01" and "٣" name the same version as "1" and "3".
+    return name.isascii() and name.isdecimal() and not name.startswith("0")
 
 
 def verify(directory: Path) -> Artifact:
-    """Read the manifest of one version and hold every file against its digest.
-
-    Raises:
-        ArtifactError: A file is missing, extra, altered or no regular file, or the manifest is
-            none or contradicts itself.
-    """
+    """Compare every file of a version with its manifest; raise ArtifactError if they differ."""
     manifest = _read_manifest(directory)
     if str(manifest.version) != directory.name:
         raise ArtifactError(
             f"{directory} holds a manifest of version {manifest.version}: was it renamed?"
         )
-    present = _files_in(directory) - {str(MANIFEST), str(SIGNATURE)}
-    listed = set(manifest.files)
-    if missing := sorted(listed - present):
-        raise ArtifactError(f"{directory / missing[0]} is listed in the manifest and missing")
-    if extra := sorted(present - listed):
-        raise ArtifactError(f"{directory / extra[0]} is not listed in the manifest")
-    for path, digest in manifest.files.items():
-        try:
-            with (directory / path).open("rb") as file:
-                actual = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise ArtifactError(f"{directory / path} cannot be read: {error.strerror}") from error
-        if actual != digest:
+    listed, present = manifest.files, _hash_files(directory)
+    for path in sorted(listed.keys() | present.keys()):
+        if path not in present:
+            raise ArtifactError(f"{directory / path} is listed in the manifest and missing")
+        if path not in listed:
+            raise ArtifactError(f"{directory / path} is not listed in the manifest")
+        if present[path] != listed[path]:
             raise ArtifactError(
-                f"{directory / path} is not the file that was published: sha256 {actual}, "
-                f"the manifest says {digest}"
+                f"{directory / path} is not the file that was published: "
+                f"sha256 {present[path]}, the manifest says {listed[path]}"
             )
     return Artifact(directory, manifest)
-
-
-def is_version(name: str) -> bool:
-    """Whether a directory of this name is a version: a positive integer as it is written."""
-    # isdecimal alone would let "01" and "٣" name the same version as "1" and "3".
-    return name.isascii() and name.isdecimal() and not name.startswith("0")
 
 
 def _read_manifest(directory: Path) -> Manifest:
@@ -219,13 +175,20 @@ def _read_manifest(directory: Path) -> Manifest:
         raise ArtifactError(f"{path} is not a manifest: {where}: {first['msg']}") from error
 
 
-def _files_in(directory: Path) -> set[str]:
-    files = set()
+def _hash_files(directory: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file by its path, without those of manifest and signature."""
+    digests = {}
     for path in directory.rglob("*"):
         if path.is_symlink():
             raise ArtifactError(f"{path} is a symbolic link; a published model has none")
-        if not path.is_dir():
-            if not path.is_file():  # To open a named pipe would be to wait for its writer.
-                raise ArtifactError(f"{path} is no regular file; a published model has no other")
-            files.add(path.relative_to(directory).as_posix())
-    return files
+        if path.is_dir() or path in (directory / MANIFEST, directory / SIGNATURE):
+            continue
+        if not path.is_file():  # Opening a named pipe would wait for its writer.
+            raise ArtifactError(f"{path} is no regular file; a published model has no other")
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+        digests[path.relative_to(directory).as_posix()] = digest
+    return digests

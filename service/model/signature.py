@@ -1,43 +1,42 @@
-"""Holds a model directory against the signature of whoever published it.
+"""Verifies the signature of a model directory.
 
-Digests in a manifest notice accidents: who can write the directory can write them too. A signature
-made by OpenSSF's model_signing is proof that its files are those that the key's owner signed.
+Anyone who can write the files can write their digests too; only the owner of the key can sign.
 """
 
 import importlib.util
 from pathlib import Path
 
-from service.model.artifact import SIGNATURE
 from service.errors import ArtifactError
+from service.model.artifact import SIGNATURE
 
 
 def verify_signature(directory: Path, public_key: Path) -> None:
-    """Do nothing if every file of a version is as it was signed, and there is no other.
+    """Check that a version has exactly the files that the owner of the key signed.
 
     Args:
-        directory: Of the version, with its signature at `SIGNATURE`.
-        public_key: PEM file; an elliptic curve's.
+        directory: The version, signed by OpenSSF's model_signing.
+        public_key: PEM file of an elliptic-curve key.
 
     Raises:
-        ArtifactError: It is not signed, by somebody else, or was changed since; or what checks
-            that is not installed.
+        ArtifactError: It has not, or model_signing is not installed.
     """
     if importlib.util.find_spec("model_signing") is None:
         raise ArtifactError(
             "model_public_key needs model-signing, which is not installed: it comes with the extra "
             "`signing`"
         )
-    from model_signing.verifying import Config
+    from model_signing.verifying import Config  # noqa: PLC0415 (an optional requirement)
 
     signature = directory / SIGNATURE
     if not signature.is_file() or signature.is_symlink():
         raise ArtifactError(f"{signature} is missing: the model is not signed")
+    # model_signing lets the errors of its dependencies through: of files, PEM and JSON.
     try:
-        checker = Config().use_elliptic_key_verifier(public_key=public_key)
-    except Exception as error:  # Of reading a file, of PEM, of the kind of key.
+        verifier = Config().use_elliptic_key_verifier(public_key=public_key)
+    except Exception as error:
         raise ArtifactError(f"{public_key} is no public key that can be used: {error}") from error
     try:
-        checker.verify(directory, signature)
-    except Exception as error:  # Whatever is in a signature that somebody else wrote.
+        verifier.verify(directory, signature)
+    except Exception as error:
         reason = " ".join(str(error).split()) or "it is not by this key"
         raise ArtifactError(f"{signature} does not hold: {reason}") from error

@@ -1,38 +1,64 @@
-"""Versions that lie in an object store: `s3://`, `gs://`, `file://`, whatever fsspec reads."""
+"""The sources of versions: a directory, or an object store that fsspec reads (`s3://`, `gs://`)."""
 
+import contextlib
 import hashlib
+import importlib.util
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import fsspec
-
-from service.model.artifact import MANIFEST, Fingerprint, is_version
-from service.errors import StoreError
+from service.errors import ArtifactError, StoreError
+from service.model.artifact import MANIFEST, is_version, published_versions
 
 CHANGE_MARKS = ("ETag", "etag", "generation", "LastModified", "mtime")
-"""What stores say of an object that differs after it was written again."""
+"""Fields in which stores describe an object that change when it is written."""
 
-Objects = Mapping[str, Mapping[str, Any]]
-"""Of each file of a version, by its path in the version, what the store says."""
+Fingerprint = frozenset[tuple[object, ...]]
+"""The path of each file, with values that change when it is written."""
+
+Objects = dict[str, Mapping[str, Any]]
+"""The store's description of each file of a version, by its path in the version."""
+
+
+class Directory:
+    """Versions in a local directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __str__(self) -> str:
+        return str(self._root)
+
+    def versions(self) -> list[int]:
+        """Return the published versions, the highest first, or raise ArtifactError."""
+        return published_versions(self._root)
+
+    def fingerprint(self, number: int) -> Fingerprint:
+        """Return a value that changes when a file of the version does; reads no file."""
+        entries = set()
+        for path in self.directory(number).rglob("*"):
+            with contextlib.suppress(OSError):  # It was removed meanwhile.
+                stat = path.lstat()
+                entries.add((str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns))
+        return frozenset(entries)
+
+    def directory(self, number: int) -> Path:
+        """Return the local directory of a version, fetched if needed, or raise StoreError."""
+        return self._root / str(number)
 
 
 class Store:
-    """Looks at a URL and fetches what is asked for into a directory of the cache.
+    """Versions in an object store, fetched into a cache that processes may share.
 
-    A version is fetched once for each state it was seen in, next to where it will be, and renamed:
-    processes may share the cache, and a file under a loaded model never changes. Nothing here is
-    trusted for having been fetched: whoever loads a version holds it against its digests.
+    Every state of a version is fetched once, into a temporary directory, and renamed, so files of a
+    loaded model never change. Fetched files are not trusted: loading a version verifies them.
     """
 
     def __init__(self, url: str, cache: Path) -> None:
-        """Prepare to read; nothing is asked of the store yet.
+        import fsspec  # noqa: PLC0415 (an optional requirement)
 
-        Raises:
-            StoreError: Nothing that is installed reads such a URL.
-        """
         self._url = url.rstrip("/")
         try:
             self._files, self._root = fsspec.url_to_fs(self._url)
@@ -48,14 +74,14 @@ class Store:
         try:
             self._files.invalidate_cache()
             found = self._files.find(self._root, detail=True)
-        except Exception as error:  # Every store has exceptions of its own.
+        except Exception as error:  # Every store has its own exceptions.
             raise StoreError(f"{self._url} cannot be listed: {_reason(error)}") from error
-        versions: dict[int, dict[str, Mapping[str, Any]]] = {}
+        versions: dict[int, Objects] = {}
         for path, description in found.items():
             number, _, file = path.removeprefix(self._root).lstrip("/").partition("/")
             if is_version(number) and file:
                 versions.setdefault(int(number), {})[file] = description
-        # The manifest is what makes a version: one still being uploaded may have none yet.
+        # A version that is still being uploaded may not have its manifest yet.
         self._published = {n: files for n, files in versions.items() if str(MANIFEST) in files}
         return sorted(self._published, reverse=True)
 
@@ -72,13 +98,19 @@ class Store:
             return directory
         try:
             state.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=state) as aside:
-                fetched = Path(aside) / str(number)
+            with tempfile.TemporaryDirectory(dir=state) as temporary:
+                fetched = Path(temporary) / str(number)
                 self._fetch(number, fetched)
-                _move(fetched, directory)
+                try:
+                    fetched.rename(directory)
+                except OSError:
+                    if not directory.is_dir():  # If it is, another process fetched the same files.
+                        raise
         except Exception as error:
             raise StoreError(f"{self._url}/{number} cannot be fetched: {_reason(error)}") from error
-        self._forget_other_states(number, state)
+        for other in self._cache.glob(f"*/{number}"):  # Loaded models do not need their files.
+            if other.parent != state:
+                shutil.rmtree(other.parent, ignore_errors=True)
         return directory
 
     def _fetch(self, number: int, target: Path) -> None:
@@ -88,20 +120,20 @@ class Store:
             (target / file).parent.mkdir(parents=True, exist_ok=True)
             self._files.get_file(f"{self._root}/{number}/{file}", str(target / file))
 
-    def _forget_other_states(self, number: int, state: Path) -> None:
-        """Remove what the version was before; what has it loaded keeps its open files."""
-        for other in self._cache.glob(f"*/{number}"):
-            if other.parent != state:
-                shutil.rmtree(other.parent, ignore_errors=True)
+
+Source = Directory | Store
+"""Both have the same methods and are not thread-safe; `str` is what the operator calls them."""
 
 
-def _move(fetched: Path, directory: Path) -> None:
-    try:
-        fetched.rename(directory)
-    except OSError:
-        if not directory.is_dir():
-            raise
-        # Another process was faster, with the same files.
+def open_source(location: Path | str, cache: Path) -> Source:
+    """Return the source at a path or URL, or raise ArtifactError if no package reads such URLs."""
+    if isinstance(location, Path):
+        return Directory(location)
+    if importlib.util.find_spec("fsspec") is None:
+        raise ArtifactError(
+            f"{location} needs fsspec, which is not installed: it comes with the extras `s3`, `gcs`"
+        )
+    return Store(location, cache)
 
 
 def _digest(text: str) -> str:

@@ -1,95 +1,81 @@
-"""Has all workers of a service load and unload the model, whichever of them is told to."""
+"""Loads the versions in every worker of the service, at the start and on command."""
 
+import asyncio
 import contextlib
-import os
+import gc
+import logging
 import tempfile
 import time
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from service.errors import ArtifactError, DeadlineExceeded
 from service.model.repository import Repository
+from service.settings import Settings
 
 FOLLOW_SECONDS = 0.2
-"""Between two looks for an order; it is a question to the file system, answered in microseconds."""
+"""Between two checks for a command; one takes microseconds."""
 
-_ORDERS = "orders"
-
-Order = Literal["load", "unload"]
+logger = logging.getLogger(__name__)
 
 
 class Workers:
-    """Gives orders to the other workers, by a file that is replaced, and follows theirs.
+    """Sends commands to the other workers, by a file that is replaced, and follows theirs.
 
-    Its methods take their time and belong in a thread.
-
-    Args:
-        repository: Of this worker.
-        directory: Where the workers of one service meet; None for a lone worker.
+    Its methods block.
     """
 
     def __init__(self, repository: Repository, directory: Path | None = None) -> None:
+        """Take part in a service whose workers share the directory; None for a lone worker."""
         self._repository = repository
-        self._directory = directory
-        self._seen: tuple[int, int] | None = None
+        self._file = directory and directory / "command"
+        self._last_command = ""
 
     def load(self, seconds: float) -> None:
-        """Load the model in every worker, or have each look for new versions.
-
-        Args:
-            seconds: How long the others may take.
+        """Load the model, or refresh its versions, in every worker.
 
         Raises:
-            ArtifactError: There is nothing to serve.
-            DeadlineExceeded: Not all of them serve the same after that time.
+            ArtifactError: There is no version to serve.
+            DeadlineExceeded: Not all workers serve the same versions after `seconds`.
         """
-        self._tell("load")
-        self._repository.load()
+        self._send("load")
+        self._repository.open()
         self._wait(seconds)
 
     def unload(self, seconds: float) -> None:
-        """Have every worker serve nothing until `load`; so does one that starts meanwhile.
+        """Serve no version until `load`, in any worker, also in one that starts meanwhile.
 
         Raises:
-            DeadlineExceeded: Not all of them have followed in so many seconds.
+            DeadlineExceeded: Not all workers have followed after `seconds`.
         """
-        self._tell("unload")
+        self._send("unload")
         self._repository.unload()
         self._wait(seconds)
 
     def follow(self) -> None:
-        """Do what the last order says, unless that was done."""
-        order = self._new_order()
-        if order == "unload":
-            self._repository.unload()
-        elif order == "load":
-            with contextlib.suppress(ArtifactError):  # It is logged where it is found.
-                self._repository.load()
-
-    def _tell(self, order: Order) -> None:
-        if self._directory is None:
+        """Follow the last command, once."""
+        if self._file is None or not self._file.exists():
             return
-        with tempfile.NamedTemporaryFile("w", dir=self._directory, delete=False) as file:
-            file.write(order)
-        Path(file.name).replace(self._directory / _ORDERS)
+        command = self._file.read_text()
+        if command == self._last_command:
+            return
+        self._last_command = command
+        if command.startswith("unload"):
+            self._repository.unload()
+        else:
+            with contextlib.suppress(ArtifactError):  # The repository has logged it.
+                self._repository.open()
 
-    def _new_order(self) -> str:
-        """Return the last order if this worker has not seen it, or nothing."""
-        if self._directory is None:
-            return ""
-        try:
-            with (self._directory / _ORDERS).open() as file:
-                stat = os.fstat(file.fileno())
-                identity = (stat.st_ino, stat.st_mtime_ns)
-                if identity == self._seen:
-                    return ""
-                self._seen = identity
-                return file.read()
-        except FileNotFoundError:
-            return ""
+    def _send(self, command: Literal["load", "unload"]) -> None:
+        if self._file is not None:
+            with tempfile.NamedTemporaryFile("w", dir=self._file.parent, delete=False) as file:
+                file.write(f"{command} {uuid.uuid4()}")  # Equal commands must differ.
+            Path(file.name).replace(self._file)
 
     def _wait(self, seconds: float) -> None:
-        """Return when every living worker serves what this one does."""
+        """Return when every living worker serves the same versions as this one."""
         deadline = time.monotonic() + seconds
         while any(
             versions != set(self._repository.serving)
@@ -98,3 +84,43 @@ class Workers:
             if time.monotonic() > deadline:
                 raise DeadlineExceeded("not every worker has followed yet")
             time.sleep(FOLLOW_SECONDS / 4)
+
+
+async def serve_versions(
+    repository: Repository, workers: Workers, settings: Settings, loaded: asyncio.Event
+) -> None:
+    """Load the versions, or raise ArtifactError; set `loaded`; refresh every `poll_seconds`."""
+    await asyncio.to_thread(repository.open)
+    # Everything so far is permanent. Scanning it for garbage, again and again, took a third of
+    # the time under load, during which no request was answered.
+    gc.collect()
+    gc.freeze()
+    manifest = repository.classifier().manifest
+    await asyncio.to_thread(workers.follow)  # The last command may be to unload the model.
+    loaded.set()
+    logger.info(
+        "%s version %d is ready on %s://%s:%d (API: /docs)",
+        manifest.name,
+        manifest.version,
+        settings.scheme,
+        settings.host,
+        settings.port,
+    )
+    if settings.poll_seconds > 0:
+        await _repeat(repository.refresh, settings.poll_seconds)
+
+
+async def follow_commands(workers: Workers, settings: Settings, loaded: asyncio.Event) -> None:
+    """Follow the commands of other workers, after `loaded`."""
+    await loaded.wait()
+    if settings.workers > 1:
+        await _repeat(workers.follow, FOLLOW_SECONDS)
+
+
+async def _repeat(function: Callable[[], None], seconds: float) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await asyncio.to_thread(function)
+        except Exception:  # Loaded versions stay, and the next time may fare better.
+            logger.exception("cannot %s the versions of the model", function.__name__)

@@ -1,12 +1,10 @@
-"""Tensors as JSON and as raw bytes (Open Inference Protocol, “Tensor Data” and its extensions)."""
+"""Tensors as JSON and as bytes: the Open Inference Protocol's tensor data and binary extension."""
 
 import base64
-import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,67 +14,48 @@ from service.errors import InvalidTensor
 Values = NDArray[Any] | list[bytes]
 """Numbers in the shape of their tensor, or the elements of a BYTES tensor in row-major order."""
 
-_Flat = list[Any] | NDArray[Any]
-
 BYTES = "BYTES"
 
-# Little-endian whatever this machine is, as the protocol has it.
+# The protocol is little-endian, whatever this machine is.
 DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype("?"),
-    "UINT8": np.dtype("<u1"),
-    "UINT16": np.dtype("<u2"),
-    "UINT32": np.dtype("<u4"),
-    "UINT64": np.dtype("<u8"),
-    "INT8": np.dtype("<i1"),
-    "INT16": np.dtype("<i2"),
-    "INT32": np.dtype("<i4"),
-    "INT64": np.dtype("<i8"),
-    "FP16": np.dtype("<f2"),
-    "FP32": np.dtype("<f4"),
-    "FP64": np.dtype("<f8"),
+    **{f"UINT{8 * size}": np.dtype(f"<u{size}") for size in (1, 2, 4, 8)},
+    **{f"INT{8 * size}": np.dtype(f"<i{size}") for size in (1, 2, 4, 8)},
+    **{f"FP{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)},
 }
 
+_JSON_TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
+"""By kind of dtype."""
+
 MAX_DIMENSIONS = 64
-"""Of a tensor, as NumPy has it."""
+"""Of a tensor, as in NumPy."""
 
 MAX_SIZE = 2**63 - 1
 """Of a dimension; the protocol counts in 64 bits."""
 
 MAX_ELEMENTS = 65536
-"""Of a BYTES tensor. Each is a file of its own, and takes as long as a thousand numbers."""
+"""Of a BYTES tensor; an element takes as long as a thousand numbers."""
 
-_LENGTH = struct.Struct("<I")
+_LENGTH_BYTES = 4
+"""Before each element of a binary BYTES tensor."""
 
 
-@dataclass(frozen=True, slots=True)
-class NamedTensor:
-    """One input or output of a request.
-
-    Attributes:
-        name: What the model calls it.
-        datatype: One of `DTYPES`, or BYTES.
-        shape: With the batch dimension.
-        values: An array of `shape`, or for BYTES as many elements as `shape` has.
-    """
+class NamedTensor(NamedTuple):
+    """One input or output of a request."""
 
     name: str
     datatype: str
+    """One of `DTYPES`, or BYTES."""
     shape: tuple[int, ...]
+    """With the batch dimension."""
     values: Values
 
 
-def check_datatype(datatype: str) -> None:
-    """Raise InvalidTensor unless the protocol knows the datatype."""
+def check_form(datatype: str, shape: Sequence[int]) -> None:
+    """Raise InvalidTensor unless there are tensors of this datatype and shape."""
+    # Before any arithmetic: the product of as many dimensions as fit a body would take minutes.
     if datatype not in DTYPES and datatype != BYTES:
         raise InvalidTensor(f"datatype {datatype!r} is none of {', '.join(DTYPES)}, {BYTES}")
-
-
-def check_shape(shape: Sequence[int]) -> None:
-    """Raise InvalidTensor unless a tensor can have the shape, before anything is computed of it.
-
-    The product of the dimensions that one body has room for would take minutes, and more digits
-    than Python writes.
-    """
     if len(shape) > MAX_DIMENSIONS:
         raise InvalidTensor(f"{len(shape)} dimensions, a tensor has at most {MAX_DIMENSIONS}")
     if any(size < 0 for size in shape):
@@ -85,136 +64,75 @@ def check_shape(shape: Sequence[int]) -> None:
         raise InvalidTensor(f"the shape has a dimension over {MAX_SIZE}")
 
 
-def _check_elements(shape: Sequence[int]) -> None:
-    if prod(shape) > MAX_ELEMENTS:
-        raise InvalidTensor(f"{prod(shape)} elements, {BYTES} has at most {MAX_ELEMENTS}")
-
-
 def from_raw(raw: bytes | memoryview, datatype: str, shape: Sequence[int]) -> Values:
-    """Take a tensor from its bytes, without copying numbers.
+    """Read a tensor from its bytes; numbers are not copied.
 
-    Args:
-        raw: Little-endian and row-major without padding; an element of BYTES is its length in
-            four bytes, and itself.
-        datatype: One of `DTYPES`, or BYTES.
-        shape: Its dimensions.
+    They are little-endian, row-major, without padding; an element of BYTES follows its length.
 
     Raises:
         InvalidTensor: There are too few or too many bytes, or no tensor has such a shape.
     """
     view = memoryview(raw)
-    check_datatype(datatype)
-    check_shape(shape)
+    check_form(datatype, shape)
     if datatype == BYTES:
-        _check_elements(shape)
-        return _elements(view, prod(shape))
-    dtype = DTYPES[datatype]
-    expected = prod(shape) * dtype.itemsize
+        return _elements(view, _element_count(shape))
+    expected = prod(shape) * DTYPES[datatype].itemsize
     if len(view) != expected:
         raise InvalidTensor(
             f"{len(view)} bytes, {datatype} of shape {list(shape)} has {expected} bytes"
         )
-    return _in_shape(np.frombuffer(view, dtype), shape)
-
-
-def _elements(view: memoryview, count: int) -> list[bytes]:
-    elements: list[bytes] = []
-    start = 0
-    while start < len(view):
-        if len(elements) == count:
-            raise InvalidTensor(f"more elements than the {count} of the shape")
-        if start + _LENGTH.size > len(view):
-            raise InvalidTensor(f"the bytes end inside the length of element {len(elements)}")
-        [length] = _LENGTH.unpack_from(view, start)
-        start += _LENGTH.size
-        if start + length > len(view):
-            raise InvalidTensor(
-                f"element {len(elements)} has {len(view) - start} bytes, its length says {length}"
-            )
-        elements.append(bytes(view[start : start + length]))
-        start += length
-    if len(elements) < count:
-        raise InvalidTensor(f"{len(elements)} elements, the shape has {count}")
-    return elements
+    return _reshape(np.frombuffer(view, DTYPES[datatype]), shape)
 
 
 def to_raw(tensor: NamedTensor) -> bytes | memoryview:
     """Return the bytes of a tensor, the reverse of `from_raw`; numbers are not copied."""
     if isinstance(tensor.values, list):
         return b"".join(
-            part for element in tensor.values for part in (_LENGTH.pack(len(element)), element)
+            len(element).to_bytes(_LENGTH_BYTES, "little") + element for element in tensor.values
         )
     values = np.ascontiguousarray(tensor.values, DTYPES[tensor.datatype])
     return values.reshape(-1).view(np.uint8).data
 
 
 def from_json(data: object, datatype: str, shape: Sequence[int]) -> Values:
-    """Take a tensor from JSON.
+    """Read a tensor from JSON.
 
-    Args:
-        data: A list of values, flat or nested as the shape is, or an array of numbers.
-        datatype: One of `DTYPES` but FP16, which has no form in JSON, or BYTES, whose elements
-            are strings in base64: JSON has no bytes.
-        shape: Its dimensions.
+    `data` is a list of values, flat or nested like the shape, or an array of uint64 or float64;
+    elements of BYTES are in base64.
 
     Raises:
-        InvalidTensor: The values are of another kind, out of range, too few or too many, or no
-            tensor has such a shape.
+        InvalidTensor: The values do not fit the datatype or the shape, or no tensor has these.
     """
-    check_datatype(datatype)
-    check_shape(shape)
+    check_form(datatype, shape)
+    count = _element_count(shape) if datatype == BYTES else prod(shape)
+    flat, nesting, types = flatten(data)
+    if nesting != tuple(shape) and nesting != (count,):
+        raise InvalidTensor(f"data of shape {list(nesting)}, the tensor has shape {list(shape)}")
     if datatype == BYTES:
-        _check_elements(shape)
-    flat, nested, kinds = flatten(data)
-    if nested != tuple(shape) and nested != (prod(shape),):
-        raise InvalidTensor(f"data of shape {list(nested)}, the tensor has shape {list(shape)}")
-    if datatype == BYTES:
-        if not kinds <= {str}:
+        if not types <= {str}:
             raise InvalidTensor("data of BYTES must be strings in base64")
         return [_decode(element, index) for index, element in enumerate(flat)]
     if datatype == "FP16":
         raise InvalidTensor("FP16 has no form in JSON; send it as bytes")
     dtype = DTYPES[datatype]
-    by_kind: dict[str, set[type]] = {"b": {bool}, "f": {int, float}}
-    if not kinds <= by_kind.get(dtype.kind, {int}):
+    if not types <= _JSON_TYPES[dtype.kind]:
         raise InvalidTensor(f"data is not all {datatype}")
-    return _in_shape(_to_array(flat, dtype, datatype), shape)
-
-
-def _decode(element: str, index: int) -> bytes:
-    try:
-        return base64.b64decode(element, validate=True)
-    except ValueError as error:
-        raise InvalidTensor(f"element {index} of data is not valid base64: {error}") from error
-
-
-def _to_array(flat: _Flat, dtype: np.dtype[Any], datatype: str) -> NDArray[Any]:
-    # Of a number in an array NumPy would take the lowest bits.
-    out_of_range = (
+    # NumPy checks the range of integers in a list, but not of those in an array.
+    too_large = (
         isinstance(flat, np.ndarray) and dtype.kind in "iu" and flat.max() > np.iinfo(dtype).max
     )
     try:
-        with np.errstate(over="ignore"):  # Too large for FP32 is infinity, as everywhere.
+        with np.errstate(over="ignore"):  # A number too large for FP32 becomes infinite.
             values = np.array(flat, dtype)
     except OverflowError:
-        out_of_range = True
-    if out_of_range:
+        too_large = True
+    if too_large:
         raise InvalidTensor(f"a number in data is out of the range of {datatype}")
-    return values
+    return _reshape(values, shape)
 
 
-def _in_shape(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
-    try:
-        return values.reshape(shape)
-    except ValueError as error:  # More dimensions, or larger ones, than an array can have.
-        raise InvalidTensor(f"no tensor can have the shape {list(shape)}") from error
-
-
-def flatten(data: object) -> tuple[_Flat, tuple[int, ...], set[type]]:
-    """Take nested lists apart, or an array of whole numbers or of floats.
-
-    Returns:
-        The innermost values in row-major order, the shape of the nesting, and which types occur.
+def flatten(data: object) -> tuple[list[Any] | NDArray[Any], tuple[int, ...], set[type]]:
+    """Return the values of nested lists or of an array, the shape, and the types of the values.
 
     Raises:
         InvalidTensor: `data` is no list, or its lists differ in length or depth.
@@ -224,13 +142,54 @@ def flatten(data: object) -> tuple[_Flat, tuple[int, ...], set[type]]:
     if not isinstance(data, list):
         raise InvalidTensor("data must be a list")
     shape = [len(data)]
-    # Types and lengths a whole level at a time: no Python code runs for a single value.
-    while list in (kinds := set(map(type, data))):
-        if len(kinds) > 1:
+    # One level at a time: no Python code runs for a single value.
+    while list in (types := set(map(type, data))):
+        if len(types) > 1:
             raise InvalidTensor("data mixes lists and values")
         lengths = set(map(len, data))
         if len(lengths) > 1:
             raise InvalidTensor(f"data is ragged: lists of {min(lengths)} and {max(lengths)}")
         shape.append(lengths.pop())
         data = list(chain.from_iterable(data))
-    return data, tuple(shape), kinds
+    return data, tuple(shape), types
+
+
+def _element_count(shape: Sequence[int]) -> int:
+    count = prod(shape)
+    if count > MAX_ELEMENTS:
+        raise InvalidTensor(f"{count} elements, {BYTES} has at most {MAX_ELEMENTS}")
+    return count
+
+
+def _elements(view: memoryview, count: int) -> list[bytes]:
+    elements: list[bytes] = []
+    while view and len(elements) < count:
+        if len(view) < _LENGTH_BYTES:
+            raise InvalidTensor(f"the bytes end inside the length of element {len(elements)}")
+        length = int.from_bytes(view[:_LENGTH_BYTES], "little")
+        element = bytes(view[_LENGTH_BYTES:][:length])
+        if len(element) < length:
+            raise InvalidTensor(
+                f"element {len(elements)} has {len(element)} bytes, its length says {length}"
+            )
+        elements.append(element)
+        view = view[_LENGTH_BYTES + length :]
+    if view:
+        raise InvalidTensor(f"more elements than the {count} of the shape")
+    if len(elements) < count:
+        raise InvalidTensor(f"{len(elements)} elements, the shape has {count}")
+    return elements
+
+
+def _reshape(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    try:
+        return values.reshape(shape)
+    except ValueError as error:  # NumPy cannot have dimensions as large, even of no element.
+        raise InvalidTensor(f"no tensor can have the shape {list(shape)}") from error
+
+
+def _decode(element: str, index: int) -> bytes:
+    try:
+        return base64.b64decode(element, validate=True)
+    except ValueError as error:
+        raise InvalidTensor(f"element {index} of data is not valid base64: {error}") from error

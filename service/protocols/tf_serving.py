@@ -1,53 +1,81 @@
 """The messages of TensorFlow Serving's REST API."""
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import orjson
 
-from service.capacity.admission import Ticket
 from service.arrays import Assessment, Tensor
+from service.capacity.admission import Limits, Permit
+from service.errors import InvalidInference, InvalidJSON, InvalidTensor
 from service.model.artifact import Manifest
 from service.model.classifier import Classifier
-from service.errors import InvalidInference, InvalidJSON, InvalidTensor
-from service.telemetry.record import finish
-from service.protocols.inference import NOVELTY, PROBABILITIES, run_network
-from service.protocols.inputs import check_count, numbers_to_images, pictures_to_images
-from service.protocols.json_requests import parse_predict
+from service.model.repository import VersionStatus
+from service.protocols.inference import (
+    NOVELTY,
+    PROBABILITIES,
+    files_to_images,
+    numbers_to_images,
+    reserve_images,
+    run_network,
+)
+from service.protocols.json_arrays import (
+    Shape,
+    decode_file,
+    image_shapes,
+    parse_json,
+    parse_with_numbers,
+)
 from service.protocols.tensors import BYTES, NamedTensor, flatten
-from service.settings import Settings
-from service.capacity.parallel import Helpers
-from service.model.version_status import VersionStatus
 
 Signature = Literal["serving_default", "novelty", "feature_maps"]
+"""Gives probabilities, these and the novelty, or the output of every layer."""
 
 
-@dataclass(frozen=True, slots=True)
-class PredictRequest:
-    """A request for one of the model's signatures.
-
-    Attributes:
-        signature: Probabilities, these with the novelty, or every layer's output.
-        by_row: Whether the answer is a list of pictures or a table of columns.
-        images: (n, height, width, 1) float32.
-    """
+class PredictRequest(NamedTuple):
+    """A request for one of the model's signatures."""
 
     signature: Signature
     by_row: bool
+    """Whether the answer is a list with an item per image, or a table of columns."""
     images: Tensor
+    """(n, height, width, 1) float32."""
 
 
-def predict(request: PredictRequest, classifier: Classifier, helpers: Helpers | None) -> bytes:
+def predict(request: PredictRequest, classifier: Classifier, permit: Permit) -> bytes:
     """Run the signature that a request is for, and return the answer."""
     wanted = {"layers"} if request.signature == "feature_maps" else {PROBABILITIES}
-    assessment, layers = run_network(classifier, request.images, wanted, helpers)
+    assessment, layers = run_network(classifier, request.images, wanted, permit)
     if assessment is None:
         return write_answer(request, layers)
     return write_assessment(request, assessment)
+
+
+def read_request(body: bytes, classifier: Classifier, permit: Permit) -> PredictRequest:
+    """Read a predict request: `instances`, with an item per image, or `inputs`, one tensor.
+
+    An image is numbers in the network's own units, or `{"b64": "…"}` of an image file.
+
+    Raises:
+        RequestError: The request is malformed, or its images are rejected.
+    """
+    manifest = classifier.manifest
+    try:
+        document = _parse(body, manifest.input.shape, permit.limits)
+    except InvalidJSON as error:
+        raise error.at("JSON parse error") from error
+    permit.record.record_phase("decode")
+    if not isinstance(document, dict):
+        raise InvalidInference("the request must be a JSON object")
+    by_row = "instances" in document
+    if by_row == ("inputs" in document):
+        raise InvalidInference("exactly one of 'instances' and 'inputs' must be given")
+    signature = _signature(document.get("signature_name"), manifest)
+    field, read = ("instances", _rows) if by_row else ("inputs", _columns)
+    value = read(document[field], manifest.input.name)
+    return PredictRequest(signature, by_row, _to_images(field, value, classifier, permit))
 
 
 def write_assessment(request: PredictRequest, assessment: Assessment) -> bytes:
@@ -58,61 +86,25 @@ def write_assessment(request: PredictRequest, assessment: Assessment) -> bytes:
     return write_answer(request, probabilities)
 
 
-def read_request(
-    body: bytes, classifier: Classifier, settings: Settings, ticket: Ticket
-) -> PredictRequest:
-    """Read a predict request: `instances`, a picture an item, or `inputs`, one tensor.
-
-    Numbers are the network's own units. A picture file may stand for numbers, as `{"b64": "…"}`.
-
-    Raises:
-        InvalidJSON: `body` is not JSON, or nests deeper than `max_json_depth`.
-        BodyTooLarge: It has more than `max_json_marks`.
-        InvalidInference: The request does not have the form, or no such signature.
-        InvalidTensor: The values are not pictures.
-        RequestError: There are too many pictures, or one is refused by `read_image`.
-    """
-    spec = classifier.manifest.input
-    try:
-        document = parse_predict(body, spec.shape, settings.json_limits)
-    except InvalidJSON as error:
-        raise error.at("JSON parse error") from error
-    finish("decode")
-    if not isinstance(document, dict):
-        raise InvalidInference("the request must be a JSON object")
-    by_row = "instances" in document
-    if by_row == ("inputs" in document):
-        raise InvalidInference("exactly one of 'instances' and 'inputs' must be given")
-    signature = _signature(document.get("signature_name"), classifier.manifest)
-    if by_row:
-        field, value = "instances", _rows(document["instances"], spec.name)
-    else:
-        field, value = "inputs", _columns(document["inputs"], spec.name)
-    return PredictRequest(signature, by_row, _to_images(field, value, classifier, settings, ticket))
-
-
 def write_answer(request: PredictRequest, outputs: Tensor | Mapping[str, Tensor]) -> bytes:
-    """Return the answer in the form of the request; a single output goes without its name."""
+    """Return the answer in the form of the request; a single output has no name in it."""
+    answer: dict[str, Any]
     if not request.by_row:
-        answer: dict[str, Any] = {"outputs": outputs}
+        answer = {"outputs": outputs}
     elif isinstance(outputs, Mapping):
-        answer = {
-            "predictions": [
-                {name: output[row] for name, output in outputs.items()}
-                for row in range(len(request.images))
-            ]
-        }
+        rows = range(len(request.images))
+        answer = {"predictions": [{name: outputs[name][row] for name in outputs} for row in rows]}
     else:
         answer = {"predictions": outputs}
     tensors = outputs.values() if isinstance(outputs, Mapping) else [outputs]
     if all(np.isfinite(tensor).all() for tensor in tensors):
         return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    # Not JSON, but what TensorFlow Serving writes: NaN, Infinity and -Infinity.
+    # Like TensorFlow Serving, with NaN, Infinity and -Infinity, which are not JSON.
     return json.dumps(answer, default=np.ndarray.tolist).encode()
 
 
 def status(statuses: Sequence[VersionStatus]) -> dict[str, object]:
-    """Return where in their life versions are."""
+    """Return the state of each version."""
     return {
         "model_version_status": [
             {
@@ -130,58 +122,51 @@ def status(statuses: Sequence[VersionStatus]) -> dict[str, object]:
 
 def metadata(manifest: Manifest) -> dict[str, object]:
     """Return the signatures of one version, as its SavedModel has them."""
-    images = {manifest.input.name: manifest.input.shape}
-    layers = {layer.name: layer.output_shape for layer in manifest.layers}
-    probabilities = {PROBABILITIES: (len(manifest.class_names),)}
-    signatures: dict[Signature, _Shapes] = {"serving_default": probabilities}
+    probabilities: dict[str, Shape] = {PROBABILITIES: (len(manifest.class_names),)}
+    signatures: dict[Signature, dict[str, Shape]] = {"serving_default": probabilities}
     if manifest.novelty is not None:
         signatures["novelty"] = {NOVELTY: (), **probabilities}
-    signatures["feature_maps"] = layers
-    # Keras exports them by name, and TensorFlow numbers the calls as they come.
-    calls = [f"StatefulPartitionedCall{number}" for number in ("", "_1", "_2")]
-    call_of = dict(zip(sorted(signatures), calls, strict=False))
-    return {
-        "model_spec": {
-            "name": manifest.name,
-            "signature_name": "",
-            "version": str(manifest.version),
-        },
-        "metadata": {
-            "signature_def": {
-                "signature_def": {
-                    name: _signature_def(name, images, outputs, call=call_of[name])
-                    for name, outputs in signatures.items()
-                }
-            }
-        },
+    signatures["feature_maps"] = {layer.name: layer.output_shape for layer in manifest.layers}
+    # Keras exports signatures sorted by name, and TensorFlow numbers their calls.
+    calls = {
+        name: f"StatefulPartitionedCall{f'_{number}' if number else ''}"
+        for number, name in enumerate(sorted(signatures))
     }
-
-
-_Shapes = Mapping[str, tuple[int, ...]]
-
-
-def _signature_def(signature: str, inputs: _Shapes, outputs: _Shapes, *, call: str) -> object:
-    return {
-        "inputs": {
-            name: _tensor_info(shape, f"{signature}_{name}:0") for name, shape in inputs.items()
-        },
-        "outputs": {
-            name: _tensor_info(outputs[name], f"{call}:{index}")
-            for index, name in enumerate(sorted(outputs))
-        },
-        "method_name": "tensorflow/serving/predict",
+    definitions = {
+        name: {
+            "inputs": {
+                manifest.input.name: _tensor_info(
+                    manifest.input.shape, f"{name}_{manifest.input.name}:0"
+                )
+            },
+            "outputs": {
+                output: _tensor_info(outputs[output], f"{calls[name]}:{index}")
+                for index, output in enumerate(sorted(outputs))
+            },
+            "method_name": "tensorflow/serving/predict",
+        }
+        for name, outputs in signatures.items()
     }
+    spec = {"name": manifest.name, "signature_name": "", "version": str(manifest.version)}
+    return {"model_spec": spec, "metadata": {"signature_def": {"signature_def": definitions}}}
 
 
-def _tensor_info(shape: tuple[int, ...], name: str) -> object:
+def _tensor_info(shape: Shape, name: str) -> dict[str, object]:
+    dimensions = [{"size": str(size), "name": ""} for size in (-1, *shape)]
     return {
         "dtype": "DT_FLOAT",
-        "tensor_shape": {
-            "dim": [{"size": str(size), "name": ""} for size in (-1, *shape)],
-            "unknown_rank": False,
-        },
+        "tensor_shape": {"dim": dimensions, "unknown_rank": False},
         "name": name,
     }
+
+
+def _parse(text: bytes, image: Shape, limits: Limits) -> Any:
+    """Parse a request; `instances` or `inputs` is an array if it holds images as numbers."""
+    for field in ("instances", "inputs"):
+        match parse_with_numbers(text, field, image_shapes(image), limits):
+            case (dict(document), numbers) if document.get(field) == []:
+                return {**document, field: numbers}
+    return parse_json(text, limits)
 
 
 def _signature(name: object, manifest: Manifest) -> Signature:
@@ -212,37 +197,24 @@ def _columns(inputs: object, input_name: str) -> object:
     return [inputs] if isinstance(inputs, dict) else inputs
 
 
-def _to_images(
-    field: str, value: object, classifier: Classifier, settings: Settings, ticket: Ticket
-) -> Tensor:
+def _to_images(field: str, value: object, classifier: Classifier, permit: Permit) -> Tensor:
     try:
-        flat, shape, kinds = flatten(value)
+        flat, shape, types = flatten(value)
     except InvalidTensor as error:
         raise error.at(field) from error
-    if kinds == {dict} and len(shape) == 1:
-        check_count(field, shape, settings.max_images, ticket)
-        files = [_from_base64(item, f"{field}[{index}]") for index, item in enumerate(flat)]
-        tensor = NamedTensor(field, BYTES, shape, files)
-        return pictures_to_images(tensor, "auto", classifier, settings, ticket)
-    if not kinds <= {int, float}:
+    if types == {dict} and len(shape) == 1:
+        reserve_images(field, shape, permit)
+        hint = ", or name the input as the metadata does"
+        files = [
+            decode_file(item, f"{field}[{index}]", InvalidTensor, hint)
+            for index, item in enumerate(flat)
+        ]
+        return files_to_images(NamedTensor(field, BYTES, shape, files), classifier, permit)
+    if not types <= {int, float}:
         raise InvalidTensor(f"{field}: expected numbers, or an object with b64 for each picture")
     try:
-        with np.errstate(over="ignore"):  # Too large for FP32 is infinity, as everywhere.
+        with np.errstate(over="ignore"):  # A number too large for float32 becomes infinite.
             values = np.array(flat, np.float32).reshape(shape)
     except (OverflowError, ValueError) as error:
         raise InvalidTensor(f"{field}: not a tensor of FP32: {error}") from error
-    tensor = NamedTensor(field, "FP32", shape, values)
-    return numbers_to_images(tensor, classifier, settings.max_images, ticket)
-
-
-def _from_base64(item: dict[str, object], place: str) -> bytes:
-    encoded = item.get("b64")
-    if item.keys() != {"b64"} or not isinstance(encoded, str):
-        raise InvalidTensor(
-            f'{place}: an object must be {{"b64": "<picture file in base64>"}}, or name the input '
-            "as the metadata does"
-        )
-    try:
-        return base64.b64decode(encoded, validate=True)
-    except ValueError as error:
-        raise InvalidTensor(f"{place}: b64 is not valid base64: {error}") from error
+    return numbers_to_images(NamedTensor(field, "FP32", shape, values), classifier, permit)

@@ -1,1 +1,1 @@
-"""."""
+"""Counts, logs and traces requests."""

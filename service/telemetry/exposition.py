@@ -1,43 +1,83 @@
 """Writes metrics in Prometheus' text format, version 0.0.4."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from service.telemetry.families import Family, Histogram
-from service.telemetry.storage import Labels, Series, Shard
+from service.telemetry.counters import Counter, Family, Gauge, Histogram, Labels, Shard
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_LABEL_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
-_HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+# By worker: a sum would hide the one that grows.
+PROCESS_METRICS = (
+    (Counter, "process_cpu_seconds_total", "User and system CPU time spent in seconds."),
+    (Gauge, "process_start_time_seconds", "Start of the process in seconds since 1970."),
+    (Gauge, "process_virtual_memory_bytes", "Virtual memory size in bytes."),
+    (Gauge, "process_resident_memory_bytes", "Resident memory size in bytes."),
+    (Gauge, "process_open_fds", "Number of open file descriptors."),
+)
 
 
 def write_families(families: Iterable[Family], shards: Sequence[Shard]) -> str:
-    """Return all metrics, each the sum of what the workers have.
-
-    A worker that has ended adds to counters and histograms, not to gauges.
-    """
-    ever = _sums(shards)
-    now = _sums([shard for shard in shards if shard.pid])
-    return "".join(
-        write_family(family, now if family.kind == "gauge" else ever) for family in families
-    )
-
-
-def write_family(family: Family, numbers: Mapping[Series, Sequence[float]]) -> str:
-    """Return one metric, its series sorted by their labels."""
-    lines = [
-        f"# HELP {family.name} {family.description.translate(_HELP_ESCAPES)}",
-        f"# TYPE {family.name} {family.kind}",
-    ]
-    for labels, values in sorted(
-        (labels, values) for (name, labels), values in numbers.items() if name == family.name
-    ):
-        pairs = _pairs(family.label_names, labels)
-        if isinstance(family, Histogram):
-            lines += _histogram_lines(family, pairs, values)
-        else:
-            lines.append(f"{family.name}{_braces(pairs)} {_number(values[0])}")
+    """Return all metrics, each the sum over the workers; the living ones alone for a gauge."""
+    all_time = _sums(shards)
+    alive = _sums([shard for shard in shards if shard.pid])
+    lines: list[str] = []
+    for family in families:
+        lines.append(f"# HELP {family.name} {family.description}")
+        lines.append(f"# TYPE {family.name} {family.kind}")
+        sums = alive if family.kind == "gauge" else all_time
+        for labels, values in sorted(sums.get(family.name, {}).items()):
+            escaped = (label.translate(_ESCAPES) for label in labels)
+            pairs = [f'{n}="{v}"' for n, v in zip(family.label_names, escaped, strict=True)]
+            if isinstance(family, Histogram):
+                lines += _histogram_lines(family, pairs, values)
+            else:
+                lines.append(_line(family.name, pairs, values[0]))
     return "\n".join(lines) + "\n"
+
+
+def add_process_metrics(shards: Iterable[Shard]) -> None:
+    """Add the numbers of `PROCESS_METRICS` to the living workers' shards, where there is /proc."""
+    for worker, pid, series in shards:
+        numbers = _read_process(pid) if pid else []
+        for (_, name, _), value in zip(PROCESS_METRICS, numbers, strict=False):
+            series[name, (str(worker),)] = [value]
+
+
+def _read_process(pid: int) -> Sequence[float]:
+    """Return the numbers in the order of `PROCESS_METRICS`; none if the process is gone."""
+    process = Path("/proc", str(pid))
+    try:
+        stat = (process / "stat").read_text()
+        open_fds = len(list((process / "fd").iterdir()))
+        boot = Path("/proc/stat").read_text()
+    except OSError:
+        return []
+    # From the state on, the third, which follows the program's name; see proc_pid_stat(5).
+    fields = ["", "", "", *stat.rpartition(")")[2].split()]
+    ticks_per_second = os.sysconf("SC_CLK_TCK")
+    boot_time = int(boot.partition("\nbtime ")[2].split()[0])
+    return [
+        (int(fields[14]) + int(fields[15])) / ticks_per_second,
+        boot_time + int(fields[22]) / ticks_per_second,
+        int(fields[23]),
+        int(fields[24]) * os.sysconf("SC_PAGE_SIZE"),
+        open_fds,
+    ]
+
+
+def _sums(shards: Iterable[Shard]) -> dict[str, dict[Labels, list[float]]]:
+    """Return the numbers of each metric and each of its series over all shards."""
+    sums: dict[str, dict[Labels, list[float]]] = {}
+    for shard in shards:
+        for (name, labels), values in shard.series.items():
+            family = sums.setdefault(name, {})
+            before = family.get(labels, [0.0] * len(values))
+            family[labels] = [a + b for a, b in zip(before, values, strict=True)]
+    return sums
 
 
 def _histogram_lines(
@@ -47,31 +87,13 @@ def _histogram_lines(
     cumulative = 0.0
     for bound, count in zip([*map(_number, family.bounds), "+Inf"], counts, strict=True):
         cumulative += count
-        place = _braces([*pairs, f'le="{bound}"'])
-        yield f"{family.name}_bucket{place} {_number(cumulative)}"
-    yield f"{family.name}_sum{_braces(pairs)} {_number(total)}"
-    yield f"{family.name}_count{_braces(pairs)} {_number(cumulative)}"
+        yield _line(f"{family.name}_bucket", [*pairs, f'le="{bound}"'], cumulative)
+    yield _line(f"{family.name}_sum", pairs, total)
+    yield _line(f"{family.name}_count", pairs, cumulative)
 
 
-def _sums(shards: Sequence[Shard]) -> dict[Series, Sequence[float]]:
-    sums: dict[Series, Sequence[float]] = {}
-    for shard in shards:
-        for series, values in shard.series.items():
-            if series in sums:
-                values = [a + b for a, b in zip(sums[series], values, strict=True)]  # noqa: PLW2901
-            sums[series] = values
-    return sums
-
-
-def _pairs(names: Sequence[str], values: Labels) -> list[str]:
-    return [
-        f'{name}="{value.translate(_LABEL_ESCAPES)}"'
-        for name, value in zip(names, values, strict=True)
-    ]
-
-
-def _braces(pairs: Sequence[str]) -> str:
-    return f"{{{','.join(pairs)}}}" if pairs else ""
+def _line(name: str, pairs: Sequence[str], value: float) -> str:
+    return f"{name}{{{','.join(pairs)}}} {_number(value)}" if pairs else f"{name} {_number(value)}"
 
 
 def _number(value: float) -> str:

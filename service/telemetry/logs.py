@@ -2,23 +2,25 @@
 
 import logging
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
-from service.telemetry.record import Observation, current
-from service.settings import LogFormat
+from service.telemetry.record import RequestRecord
 
 access_logger = logging.getLogger("service.access")
 
-# Asked for every few seconds by whoever looks after the service.
+# Load balancers and monitoring ask for these every few seconds.
 _PROBES = {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 
 _MILLISECOND = 1e6
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes a record as one line of JSON, with the request it is about."""
+    """Writes a log record as one line of JSON.
+
+    A line about a request has its ids: it is logged with `extra={"request": request_record}`.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC)
@@ -29,47 +31,46 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             "pid": record.process,
         }
-        seen = current.get()
-        if seen is not None:
-            line["request_id"] = seen.request_id
-            if seen.trace_id:
-                line["trace_id"] = seen.trace_id
-            if seen.span_id:
-                line["span_id"] = seen.span_id
+        request = getattr(record, "request", None)
+        if isinstance(request, RequestRecord):
+            line["request_id"] = request.request_id
+            if request.trace_id:
+                line["trace_id"] = request.trace_id
+            if request.span_id:
+                line["span_id"] = request.span_id
             if record.name == access_logger.name:
-                line |= _fields(seen)
+                line |= _access_fields(request)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line).decode()
 
 
-def log_access(seen: Observation) -> None:
-    """Write the line about a request that has been answered; of a probe only when debugging."""
-    level = logging.DEBUG if seen.route in _PROBES else logging.INFO
+def log_access(record: RequestRecord) -> None:
+    """Log a request that has been answered; a probe only at level debug."""
+    level = logging.DEBUG if record.route in _PROBES else logging.INFO
     if access_logger.isEnabledFor(level):
         access_logger.log(
             level,
             '%s %s "%s %s" %d %.1f ms %s',
-            seen.client,
-            seen.key or "-",
-            seen.method,
-            seen.target,
-            seen.status,
-            seen.elapsed_ns / _MILLISECOND,
-            seen.request_id,
+            record.client,
+            record.key or "-",
+            record.method,
+            record.target,
+            record.status,
+            record.elapsed_ns / _MILLISECOND,
+            record.request_id,
+            extra={"request": record},
         )
 
 
-def log_config(log_format: LogFormat, level: str) -> dict[str, Any]:
-    """Return the configuration of `logging` for the service, uvicorn, and whatever they use.
+def log_config(log_format: Literal["text", "json"], level: str) -> dict[str, Any]:
+    """Return the configuration of `logging` for the service, uvicorn and other packages.
 
-    Args:
-        log_format: Of every line, whoever writes it.
-        level: The least severe that is written; of other packages it is never below `warning`.
+    `level` is the least severe that is written; of other packages it is never below `warning`.
     """
-    formatters: dict[LogFormat, dict[str, Any]] = {
+    formatters: dict[str, dict[str, Any]] = {
         "text": {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s"},
-        "json": {"()": "service.telemetry.logs.JsonFormatter"},
+        "json": {"()": JsonFormatter},
     }
     severity = level.upper()
     others = "ERROR" if severity == "ERROR" else "WARNING"
@@ -83,20 +84,20 @@ def log_config(log_format: LogFormat, level: str) -> dict[str, Any]:
     }
 
 
-def _fields(seen: Observation) -> dict[str, Any]:
+def _access_fields(record: RequestRecord) -> dict[str, Any]:
     fields: dict[str, Any] = {
-        "client": seen.client,
-        "method": seen.method,
-        "route": seen.route,
-        "target": seen.target,
-        "status": seen.status,
-        "duration_ms": round(seen.elapsed_ns / _MILLISECOND, 3),
-        "phases_ms": {phase: round(ns / _MILLISECOND, 3) for phase, ns in seen.phases.items()},
+        "client": record.client,
+        "method": record.method,
+        "route": record.route,
+        "target": record.target,
+        "status": record.status,
+        "duration_ms": round(record.elapsed_ns / _MILLISECOND, 3),
+        "phases_ms": {phase: round(ns / _MILLISECOND, 3) for phase, ns in record.phases.items()},
     }
-    if seen.key:
-        fields["key"] = seen.key
-    if seen.rejected:
-        fields["rejected"] = seen.rejected
-    if seen.version:
-        fields |= {"images": seen.images, "version": seen.version}
+    if record.key:
+        fields["key"] = record.key
+    if record.error_code:
+        fields["rejected"] = record.error_code
+    if record.version:
+        fields |= {"images": record.images, "version": record.version}
     return fields

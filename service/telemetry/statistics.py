@@ -1,33 +1,25 @@
 """Counts the inferences of each version and where their time went, as Triton reports it."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from service.telemetry.storage import Shard, Storage
-
-if TYPE_CHECKING:
-    from service.telemetry.record import Observation, Phase
-
-_NAME = "statistics"
-"""Of the series in the storage. It is no metric: Prometheus gets the same under other names."""
+from service.telemetry.counters import Family, Storage
+from service.telemetry.record import Phase, RequestRecord
 
 _FAILED = "failed"
-"""Stands for the number of images in the series of requests that were refused."""
-
-# Waiting for a thread; bytes to tensor; the network; tensor to bytes.
-_PARTS: dict[str, tuple["Phase", ...]] = {
-    "queue": ("queue",),
-    "compute_input": ("decode", "prepare"),
-    "compute_infer": ("infer",),
-    "compute_output": ("encode",),
-}
+"""In place of the number of images, in the series of requests that were answered with an error."""
 
 # What a series is made of; its nanoseconds in each of `_PARTS` follow.
 _REQUESTS, _NS, _EXECUTIONS, _LAST_MS, _FIRST_PART = range(5)
-_WIDTH = _FIRST_PART + len(_PARTS)
-_PLACE_OF = {
-    phase: _FIRST_PART + place for place, phases in enumerate(_PARTS.values()) for phase in phases
+
+_PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
+_PLACES: dict[Phase, int] = {
+    "queue": _FIRST_PART,
+    "decode": _FIRST_PART + 1,
+    "prepare": _FIRST_PART + 1,
+    "infer": _FIRST_PART + 2,
+    "encode": _FIRST_PART + 3,
 }
 
 
@@ -44,81 +36,71 @@ class Duration:
         self.ns += ns
 
 
-def _no_parts() -> dict[str, Duration]:
+def _parts() -> dict[str, Duration]:
     return {part: Duration() for part in _PARTS}
 
 
 @dataclass(slots=True)
 class Totals:
-    """What all workers counted of one version since the service started.
-
-    Attributes:
-        last_inference_ms: When the last request was answered, in ms since 1970; 0 if none was.
-        images: Pictures that went through the network.
-        executions: Runs of the network; a request that wants maps as well runs it twice.
-        success: Requests that were answered.
-        fail: Requests that were refused.
-        parts: Where the time of the former went.
-        batches: The same for each number of pictures in a request.
-    """
+    """What all workers counted of one version since the service started."""
 
     last_inference_ms: int = 0
+    """When the last request was answered, in ms since 1970; 0 if none was."""
     images: int = 0
     executions: int = 0
+    """Runs of the network; a request that wants maps as well runs it twice."""
     success: Duration = field(default_factory=Duration)
     fail: Duration = field(default_factory=Duration)
-    parts: dict[str, Duration] = field(default_factory=_no_parts)
+    parts: dict[str, Duration] = field(default_factory=_parts)
+    """Where the time of successful requests went."""
     batches: dict[int, dict[str, Duration]] = field(default_factory=dict)
+    """The same for each number of images in a request."""
 
 
 class Statistics:
-    """Counts by version and number of images. Whoever counts holds the lock of the storage."""
+    """Counts by version and number of images, next to the metrics; Prometheus does not get them."""
 
     def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self._slots: dict[tuple[int, int | str], int] = {}
+        width = _FIRST_PART + len(_PARTS)
+        self._family = Family(storage, "statistics", "", ("version", "images"), width)
 
-    def count(self, seen: "Observation") -> None:
-        """Count a request that a version was asked for; its time counts from its last byte."""
-        key = (seen.version, _FAILED if seen.failed else seen.images)
-        slot = self._slots.get(key)
-        if slot is None:
-            slot = self._storage.allocate(_NAME, (str(key[0]), str(key[1])), _WIDTH)
-            self._slots[key] = slot
-        values = self._storage.values
+    def count(self, record: RequestRecord) -> None:
+        """Count a request to a version, its time from its last byte; needs the storage's lock."""
+        failed = record.failed
+        slot = self._family.slot((record.version, _FAILED if failed else record.images))
+        values = self._family.storage.values
         values[slot + _REQUESTS] += 1
-        values[slot + _NS] += seen.elapsed_ns - seen.phases.get("receive", 0)
-        if seen.failed:
+        values[slot + _NS] += record.elapsed_ns - record.phases.get("receive", 0)
+        if failed:
             return
-        values[slot + _EXECUTIONS] += seen.executions
+        values[slot + _EXECUTIONS] += record.executions
         values[slot + _LAST_MS] = time.time_ns() // 1_000_000
-        for phase, ns in seen.phases.items():
-            if (place := _PLACE_OF.get(phase)) is not None:
+        for phase, ns in record.phases.items():
+            if place := _PLACES.get(phase):
                 values[slot + place] += ns
 
     def totals(self, version: int) -> Totals:
         """Return what all workers counted, those that have ended included."""
         totals = Totals()
-        for shard in self._storage.read():
-            _add(totals, shard, str(version))
+        for shard in self._family.storage.read():
+            for (name, labels), values in shard.series.items():
+                if name == self._family.name and labels[0] == str(version):
+                    _add(totals, labels[1], map(int, values))
         totals.batches = dict(sorted(totals.batches.items()))
         return totals
 
 
-def _add(totals: Totals, shard: Shard, version: str) -> None:
-    for (name, labels), values in shard.series.items():
-        if name != _NAME or labels[0] != version:
-            continue
-        requests, ns, executions, last_ms, *parts = map(int, values)
-        if labels[1] == _FAILED:
-            totals.fail.add(requests, ns)
-            continue
-        images = int(labels[1])
-        totals.success.add(requests, ns)
-        totals.images += requests * images
-        totals.executions += executions
-        totals.last_inference_ms = max(totals.last_inference_ms, last_ms)
-        batch = totals.batches.setdefault(images, _no_parts())
-        for part, part_ns in zip(_PARTS, parts, strict=True):
-            totals.parts[part].add(requests, part_ns)
-            batch[part].add(requests, part_ns)
+def _add(totals: Totals, label: str, values: Iterable[int]) -> None:
+    requests, ns, executions, last_ms, *parts = values
+    if label == _FAILED:
+        totals.fail.add(requests, ns)
+        return
+    images = int(label)
+    totals.success.add(requests, ns)
+    totals.images += requests * images
+    totals.executions += executions
+    totals.last_inference_ms = max(totals.last_inference_ms, last_ms)
+    batch = totals.batches.setdefault(images, _parts())
+    for part, part_ns in zip(_PARTS, parts, strict=True):
+        totals.parts[part].add(requests, part_ns)
+        batch[part].add(requests, part_ns)

@@ -1,117 +1,125 @@
-"""Exports what was observed as OpenTelemetry traces, over OTLP. Only imported if that is wanted."""
+"""Puts requests into their callers' traces (W3C Trace Context) and exports them over OTLP."""
 
+import logging
 import os
 import threading
+from collections.abc import Callable, Mapping
 
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Span as RecordingSpan
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import (
-    NonRecordingSpan,
-    Span,
-    SpanContext,
     SpanKind,
     StatusCode,
-    TraceFlags,
-    TraceState,
+    Tracer,
     format_span_id,
     format_trace_id,
+    get_current_span,
     set_span_in_context,
 )
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from service.telemetry.record import Observation
-from service.telemetry.tracing import TraceParent
+from service.telemetry.record import RequestRecord
 
-_FIRST_SERVER_ERROR = 500
+logger = logging.getLogger(__name__)
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_SERVER_ERROR = 500
 _FLUSH_SECONDS = 5
+_W3C = TraceContextTextMapPropagator()
 
 
-class SpanExporter:
-    """Sends a span a request, with one inside for each of its phases, in the background.
-
-    Where to, how many and under which name is set by OpenTelemetry's own environment variables.
-
-    Args:
-        version: Of the service.
-    """
+class RequestTracer:
+    """Exports a span a request, if OpenTelemetry's environment variables say where to."""
 
     def __init__(self, version: str) -> None:
-        named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get(
-            "OTEL_RESOURCE_ATTRIBUTES", ""
-        )
-        attributes = {} if named else {"service.name": "fashion-mnist"}
-        self._provider = TracerProvider(
-            resource=Resource.create({**attributes, "service.version": version}),
-            shutdown_on_exit=False,  # `close` does.
-        )
-        self._exporter = OTLPSpanExporter()
-        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
-        self._tracer = self._provider.get_tracer("service", version)
+        self._tracer: Tracer | None = None
+        self._shut_down: Callable[[], None] | None = None
+        if (
+            any(os.environ.get(name) for name in _ENDPOINTS)
+            and os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true"
+            and os.environ.get("OTEL_TRACES_EXPORTER") != "none"
+        ):
+            try:
+                self._tracer, self._shut_down = _start_exporter(version)
+            except ModuleNotFoundError:
+                # The endpoint may be set for everything on a machine: no reason not to serve.
+                logger.warning("traces are not exported: that needs the extra `otel`")
 
-    def start(self, parent: TraceParent | None, seen: Observation) -> Span:
-        """Open the span of a request, inside the caller's if there is one."""
-        context = None
-        if parent is not None:
-            caller = SpanContext(
-                int(parent.trace_id, 16),
-                int(parent.span_id, 16),
-                is_remote=True,
-                trace_flags=TraceFlags(parent.flags),
-                trace_state=TraceState.from_header([parent.state]),
-            )
-            context = set_span_in_context(NonRecordingSpan(caller))
-        span = self._tracer.start_span("request", context, SpanKind.SERVER)
-        own = span.get_span_context()
-        seen.trace_id = format_trace_id(own.trace_id)
-        seen.span_id = format_span_id(own.span_id)
-        seen.traceresponse = f"00-{seen.trace_id}-{seen.span_id}-{own.trace_flags:02x}"
-        return span
+    def begin(self, record: RequestRecord, headers: Mapping[str, str]) -> None:
+        """Set the ids of the request's trace and span, and open the span, in the caller's trace."""
+        context = _W3C.extract(headers) if "traceparent" in headers else None
+        if self._tracer is not None:
+            record.span = self._tracer.start_span("request", context, SpanKind.SERVER)
+            own = record.span.get_span_context()
+            record.trace_id = format_trace_id(own.trace_id)
+            record.span_id = format_span_id(own.span_id)
+            record.traceresponse = f"00-{record.trace_id}-{record.span_id}-{own.trace_flags:02x}"
+        elif context is not None:
+            caller = get_current_span(context).get_span_context()
+            if caller.is_valid:
+                record.trace_id = format_trace_id(caller.trace_id)
 
-    def finish(self, seen: Observation) -> None:
+    def end(self, record: RequestRecord) -> None:
         """Close the span of a request that has been answered, with a span for each phase.
 
-        A request of many pictures goes back and forth between decoding and preparing. Its spans
-        say how long each took in all, one behind the other.
+        A phase that was entered several times has one span, of the time it took in all.
         """
-        span = seen.span
-        if not isinstance(span, RecordingSpan) or span.start_time is None:  # It is not sampled.
+        span = record.span
+        if self._tracer is None or span is None or not span.is_recording():
             return
-        span.update_name(f"{seen.method} {seen.route}")
-        span.set_attributes(_attributes(seen))
-        if seen.status >= _FIRST_SERVER_ERROR:
+        span.update_name(f"{record.method} {record.route}")
+        span.set_attributes(_attributes(record))
+        if record.status >= _SERVER_ERROR:
             span.set_status(StatusCode.ERROR)
         context = set_span_in_context(span)
         at_ns = span.start_time
-        for phase, ns in seen.phases.items():
+        for phase, ns in record.phases.items():
             part = self._tracer.start_span(phase, context, start_time=at_ns)
             at_ns += ns
             part.end(at_ns)
-        span.end(span.start_time + seen.elapsed_ns)
+        span.end(span.start_time + record.elapsed_ns)
 
     def close(self) -> None:
-        """Send what has not been sent, unless that takes longer than a few seconds."""
-        give_up = threading.Timer(_FLUSH_SECONDS, self._exporter.shutdown)
+        """Send the spans that have not been sent, within a few seconds."""
+        if self._shut_down is not None:
+            self._shut_down()
+
+
+def _start_exporter(version: str) -> tuple[Tracer, Callable[[], None]]:
+    """Return what makes spans that are sent in the background, and what ends that."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    defaults = Resource.create({"service.name": "fashion-mnist", "service.version": version})
+    provider = TracerProvider(
+        resource=defaults.merge(OTELResourceDetector().detect()), shutdown_on_exit=False
+    )
+    exporter = OTLPSpanExporter()
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+
+    def shut_down() -> None:
+        give_up = threading.Timer(_FLUSH_SECONDS, exporter.shutdown)
         give_up.start()
-        self._provider.shutdown()
+        provider.shutdown()
         give_up.cancel()
 
+    return provider.get_tracer("service", version), shut_down
 
-def _attributes(seen: Observation) -> dict[str, str | int]:
-    """Return what OpenTelemetry's conventions say of a server's span, and what is our own."""
-    if seen.method == "gRPC":
-        attributes: dict[str, str | int] = {"rpc.system": "grpc", "rpc.method": seen.route}
+
+def _attributes(record: RequestRecord) -> dict[str, str | int]:
+    """Return the attributes that OpenTelemetry's conventions give a server's span, and our own."""
+    if record.method == "gRPC":
+        attributes: dict[str, str | int] = {"rpc.system": "grpc", "rpc.method": record.route}
     else:
         attributes = {
-            "http.request.method": seen.method,
-            "http.route": seen.route,
-            "http.response.status_code": seen.status,
+            "http.request.method": record.method,
+            "http.route": record.route,
+            "http.response.status_code": record.status,
         }
-    attributes["request.id"] = seen.request_id
-    if seen.rejected:
-        attributes["error.type"] = seen.rejected
-    if seen.images:
-        attributes["fashion_mnist.images"] = seen.images
-        attributes["fashion_mnist.model.version"] = seen.version
+    attributes["request.id"] = record.request_id
+    if record.error_code:
+        attributes["error.type"] = record.error_code
+    if record.images:
+        attributes["fashion_mnist.images"] = record.images
+        attributes["fashion_mnist.model.version"] = record.version
     return attributes

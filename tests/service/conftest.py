@@ -23,11 +23,9 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.http.fair_connection import FairProtocol
-from service.app import create_app
 from service.model.artifact import FLATBUFFER, MANIFEST, Artifact, published_versions, verify
 from service.model.classifier import Classifier
-from service.model.engines import load_engine
+from service.model.repository import load_engine
 from service.settings import EngineChoice, Settings
 from tests.conftest import ROOT
 
@@ -79,9 +77,12 @@ def serve(
     settings: Settings, *, app: FastAPI | None = None, wait: bool = True
 ) -> Iterator[httpx.Client]:
     """Serve in a thread of this process, where coverage sees it, until the block ends."""
+    from service.app import create_app  # noqa: PLC0415 (most tests of this folder need no server)
+    from service.http.protocol import ServiceProtocol  # noqa: PLC0415
+
     listener = socket.create_server(("127.0.0.1", 0))
     app = app or create_app(settings)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", http=FairProtocol))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", http=ServiceProtocol))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:

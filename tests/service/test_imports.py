@@ -1,4 +1,4 @@
-"""What a worker imports before it is ready: counted, because time depends on the machine."""
+"""The modules a worker imports before it is ready: counted, because time depends on the machine."""
 
 import json
 import os
@@ -9,8 +9,8 @@ import pytest
 
 from tests.conftest import ROOT
 
-MOST_MODULES = 490
-"""Without the standard library's, whose number changes with Python."""
+MAX_MODULES = 490
+"""Without those of the standard library, whose number changes with Python."""
 
 NEEDED = {
     *("ai_edge_litert", "flatbuffers"),  # the engine
@@ -31,11 +31,11 @@ NEEDED = {
 }
 """What `make serve` installs. OpenTelemetry's interface is a requirement of FastAPI."""
 
-NOT_OURS = {
+NOT_COUNTED = {
     "cython_runtime",  # no module of its own
     *("email_validator", "dns", "python_multipart", "watchfiles", "yaml", "websockets", "wsproto"),
 }
-"""What FastAPI and uvicorn look for, and what comes only with the tests."""
+"""Packages that FastAPI and uvicorn look for, or that only the tests install."""
 
 START = """
 import json, sys
@@ -66,17 +66,17 @@ def modules() -> list[str]:
     return [name for name in names if name.split(".")[0] not in standard]
 
 
-def test_nothing_is_imported_that_serving_does_not_need(modules: list[str]) -> None:
+def test_only_packages_that_serving_needs_are_imported(modules: list[str]) -> None:
     packages = {name.split(".")[0] for name in modules if not name.startswith("_")}
-    assert packages - {"service"} <= NEEDED | NOT_OURS
+    assert packages - {"service"} <= NEEDED | NOT_COUNTED
 
 
-def test_there_are_no_more_modules_than_budgeted(modules: list[str]) -> None:
-    counted = [name for name in modules if name.split(".")[0] not in NOT_OURS]
-    assert len(counted) <= MOST_MODULES, len(counted)
+def test_there_are_no_more_modules_than_allowed(modules: list[str]) -> None:
+    counted = [name for name in modules if name.split(".")[0] not in NOT_COUNTED]
+    assert len(counted) <= MAX_MODULES, len(counted)
 
 
-def test_what_few_ask_for_is_imported_when_they_do(modules: list[str]) -> None:
+def test_rarely_used_modules_are_imported_on_use(modules: list[str]) -> None:
     assert not {
         "service.model.engines.tensorflow",
         "service.model.engines.flatbuffer",

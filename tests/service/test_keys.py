@@ -1,4 +1,4 @@
-"""Keys are recognised by their digests, and nothing of them leaks."""
+"""Keys are recognised by their digests, and their secrets do not leak."""
 
 import hashlib
 import subprocess
@@ -21,7 +21,7 @@ def test_each_key_is_found_with_its_name_and_scopes() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", "fashion_", "ключ", "\udcff"])
-def test_what_is_no_key_is_not_found(wrong: str) -> None:
+def test_another_secret_is_not_found(wrong: str) -> None:
     secret, key = make_key("shop", ["predict"])
     ring = read_keys(key.line())
     assert ring.find(wrong) is None
@@ -48,13 +48,13 @@ def test_a_key_is_kept_only_as_its_digest() -> None:
         f"two words:predict:sha256:{'0' * 64}",
     ],
 )
-def test_a_line_of_another_form_is_refused_by_its_number_alone(line: str) -> None:
+def test_a_line_of_another_form_is_refused_by_its_number_without_its_content(line: str) -> None:
     with pytest.raises(StartError, match="line 2 of the API keys") as refused:
         read_keys(f"# clients\n{line}")
     assert line not in str(refused.value)
 
 
-def test_two_keys_of_one_name_or_one_digest_are_refused() -> None:
+def test_two_keys_with_the_same_name_or_digest_are_refused() -> None:
     _, shop = make_key("shop", ["predict"])
     _, other = make_key("shop", ["predict"])
     for second in (other.line(), shop.line().replace("shop", "twin")):
@@ -62,7 +62,7 @@ def test_two_keys_of_one_name_or_one_digest_are_refused() -> None:
             read_keys(f"{shop.line()}\n{second}")
 
 
-def test_the_command_prints_a_line_that_recognises_the_key_it_shows() -> None:
+def test_the_command_prints_the_line_of_the_key_it_shows() -> None:
     command = [sys.executable, "-m", "service.keys", "shop", "--scopes", "predict", "administer"]
     made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     found = read_keys(made.stdout).find(made.stderr.split()[-1])

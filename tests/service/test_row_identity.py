@@ -9,10 +9,10 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-
 from service.http.admission import DEADLINE_HEADER
-from service.model.classifier import Classifier
+
 from service.images.decode import read_image
+from service.model.classifier import Classifier
 from tests.service.conftest import Encode
 
 Images = NDArray[np.uint8]
@@ -31,7 +31,7 @@ TOLERANCE = 0.01
 def pool(test_slice: tuple[Images, Images], classifier: Classifier) -> tuple[Images, Answers]:
     """Pictures whose answers cannot be mistaken for one another, and the answers."""
     pictures = test_slice[0]
-    answers = classifier.predict(list(pictures))
+    answers = classifier.assess(classifier.to_images(list(pictures))).probabilities
     chosen: list[int] = []
     for index, answer in enumerate(answers):
         if all(np.abs(answers[other] - answer).max() > 4 * TOLERANCE for other in chosen):
@@ -48,7 +48,7 @@ def large(pool: tuple[Images, Answers], classifier: Classifier, encode: Encode) 
         read_image(file, prepare="plain", shape=(28, 28), max_pixels=100_000).pixels
         for file in files
     ]
-    return files, classifier.predict(prepared)
+    return files, classifier.assess(classifier.to_images(prepared)).probabilities
 
 
 def ask_for_a_large_one(client: httpx.Client, file: bytes) -> Answers:

@@ -4,16 +4,16 @@ import pytest
 from pydantic import ValidationError
 
 from service.cli import read_settings
-from service.settings import PACKAGED_ARTIFACTS, Settings
+from service.settings import ENVIRONMENT_PREFIX, PACKAGED_ARTIFACTS, Settings
 
 
-def test_the_defaults_are_reached_from_this_machine_only() -> None:
+def test_by_default_only_this_machine_can_reach_the_service() -> None:
     settings = Settings()
     assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
     assert settings.artifacts == Path("artifacts/fashion_mnist")
 
 
-def test_away_from_a_model_directory_the_default_is_the_model_of_the_package(
+def test_without_a_model_directory_the_default_is_the_model_of_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -23,11 +23,11 @@ def test_away_from_a_model_directory_the_default_is_the_model_of_the_package(
     assert Settings().artifacts == Path("artifacts/fashion_mnist")
 
 
-def test_a_checkout_has_the_shipped_model_once() -> None:
+def test_a_checkout_has_the_shipped_model_only_once() -> None:
     assert not PACKAGED_ARTIFACTS.exists()
 
 
-def test_the_environment_sets_what_the_command_line_leaves_open(
+def test_the_command_line_comes_before_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("FASHION_PORT", "9000")
@@ -38,13 +38,52 @@ def test_the_environment_sets_what_the_command_line_leaves_open(
 
 
 @pytest.mark.parametrize("field", sorted(Settings.model_fields))
-def test_every_setting_says_what_it_does(field: str) -> None:
+def test_every_setting_is_described(field: str) -> None:
     assert Settings.model_fields[field].description
 
 
 @pytest.mark.parametrize(
-    "values", [{"port": 0}, {"workers": 0}, {"engine": "onnx"}, {"max_pixels": 0}, {"colour": 1}]
+    ("option", "value"),
+    [
+        ("--version-policy=latest", "latest"),
+        ("--version-policy=1, 3", (1, 3)),
+        ("--version-labels=stable=1, canary=2", {"stable": 1, "canary": 2}),
+        ('--version-labels={"stable": 1}', {"stable": 1}),
+        ("--cors-origins=*, https://example.org", ("*", "https://example.org")),
+        ('--cors-origins=["http://[::1]:80"]', ("http://[::1]:80",)),
+        ("--artifacts=s3://bucket/models", "s3://bucket/models"),
+        ("--artifacts=models", Path("models")),
+    ],
 )
-def test_a_value_that_makes_no_sense_is_refused(values: dict[str, object]) -> None:
+def test_lists_and_mappings_are_typed_shortly_and_reach_the_workers(
+    monkeypatch: pytest.MonkeyPatch, option: str, value: object
+) -> None:
+    settings = read_settings([option])
+    name = option.partition("=")[0].removeprefix("--").replace("-", "_")
+    assert getattr(settings, name) == value
+    for field, text in settings.model_dump(mode="json", exclude_none=True).items():
+        monkeypatch.setenv(ENVIRONMENT_PREFIX + field.upper(), str(text))
+    assert Settings() == settings
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"port": 0},
+        {"workers": 0},
+        {"engine": "onnx"},
+        {"max_pixels": 0},
+        {"colour": 1},
+        {"version_policy": "1,x"},
+        {"version_labels": "stable"},
+        {"cors_origins": "example.org"},
+        {"api_keys": "a", "api_keys_file": "b"},
+        {"tls_certificate": "a"},
+        {"max_images": 3000},
+        {"max_body_bytes": 2**28},
+    ],
+    ids=str,
+)
+def test_an_invalid_value_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Settings.model_validate(values)

@@ -14,7 +14,6 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from service.settings import EngineChoice, Settings
-from tests.service.http.test_predict import answer_of, error_of
 from tests.service.conftest import (
     ARTIFACTS,
     publish,
@@ -26,6 +25,7 @@ from tests.service.conftest import (
     wait_until_ready,
     withdraw,
 )
+from tests.service.http.test_predict import answer_of, error_of
 
 POLL_SECONDS = 0.1
 

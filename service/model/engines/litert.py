@@ -1,25 +1,24 @@
 """The network as a LiteRT flatbuffer: no TensorFlow in the process."""
 
-from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from service.arrays import Assessment, Tensor, Weights
-from service.model.artifact import FLATBUFFER, INT8_FLATBUFFER, Artifact
+from service.capacity.parallel import WorkerThreads, parallel_map
 from service.errors import ArtifactError
-from service.capacity.parallel import Helpers, do_all
+from service.model.artifact import FLATBUFFER, INT8_FLATBUFFER, Artifact
 
 IMAGES_AT_ONCE = 32
-"""More leave the processor's caches, and every interpreter keeps room for its largest batch."""
+"""Larger batches exceed the processor's caches, and an interpreter keeps memory for its largest."""
 
 
 class LiteRTEngine:
-    """Probabilities and novelty from the int8 flatbuffer where there is one, maps from float32.
+    """Assesses with the int8 flatbuffer where there is one; feature maps come from float32.
 
-    Feature maps of the quantised network are off by about 0.01, which a person comparing them
-    with Keras' own would see; its other answers were held against Keras' when it was exported.
+    Feature maps of the quantized network differ from Keras' by about 0.01, which is visible;
+    training compared its other outputs with Keras' when it exported the model.
     """
 
     name = "litert"
@@ -30,53 +29,52 @@ class LiteRTEngine:
         self._assessors = _RunnerPool(artifact, smallest, signature)
         self._mappers = _RunnerPool(artifact, FLATBUFFER, "feature_maps")
 
-    def assess(self, images: Tensor, helpers: Helpers | None = None) -> Assessment:
-        outputs = self._assessors.run(images, helpers)
+    def assess(self, images: Tensor, workers: WorkerThreads | None = None) -> Assessment:
+        outputs = self._assessors.run(images, workers)
         return Assessment(outputs["probabilities"], outputs.get("novelty"))
 
-    def feature_maps(self, images: Tensor, helpers: Helpers | None = None) -> Mapping[str, Tensor]:
-        return self._mappers.run(images, helpers)
+    def feature_maps(
+        self, images: Tensor, workers: WorkerThreads | None = None
+    ) -> dict[str, Tensor]:
+        return self._mappers.run(images, workers)
 
     def weights(self, layer: str) -> Weights:
-        # The schema takes a tenth of a second to import, and most processes are never asked.
-        from service.model.engines.flatbuffer import WeightReader  # noqa: PLC0415
+        # The schema takes 0.1 seconds to import, and few processes need it.
+        from service.model.engines.flatbuffer import read_weights  # noqa: PLC0415
 
-        return WeightReader(self._mappers.content, "feature_maps").read(layer)
+        return read_weights(self._mappers.content, "feature_maps", layer)
 
 
 class _RunnerPool:
-    """Signature runners of one flatbuffer, each used by one thread at a time.
+    """Signature runners of one flatbuffer: as many as threads have called at once.
 
-    An interpreter keeps its tensors inside itself and must not be shared. There are never more
-    than the most threads that have called at once.
+    An interpreter keeps its tensors inside itself, so each is used by one thread at a time.
     """
 
     def __init__(self, artifact: Artifact, flatbuffer: PurePosixPath, signature: str) -> None:
-        self._path: Path = artifact.directory / flatbuffer
-        # A later runner must come from the same bytes, whatever happens to the directory: requests
-        # go on with this version while it is being replaced or removed.
+        self._path = artifact.directory / flatbuffer
+        # Kept for later runners: the directory may be replaced while requests use this version.
         self.content = self._path.read_bytes()
         self._signature = signature
         self._input = artifact.manifest.input.name
         self._idle: list[SignatureRunner] = [self._create()]
 
-    def run(self, images: Tensor, helpers: Helpers | None) -> Mapping[str, Tensor]:
-        """Return what the signature makes of images, by the name of the output."""
+    def run(self, images: Tensor, workers: WorkerThreads | None) -> dict[str, Tensor]:
+        """Return the signature's outputs by name."""
         if len(images) <= IMAGES_AT_ONCE:
-            return self._run_at_once(images)
-        firsts = range(0, len(images), IMAGES_AT_ONCE)
-        batches = [images[first : first + IMAGES_AT_ONCE] for first in firsts]
-        parts = do_all(self._run_at_once, batches, images.nbytes, helpers)
+            return self._run_batch(images)
+        starts = range(0, len(images), IMAGES_AT_ONCE)
+        batches = [images[start : start + IMAGES_AT_ONCE] for start in starts]
+        parts = parallel_map(self._run_batch, batches, workers, total_bytes=images.nbytes)
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _run_at_once(self, images: Tensor) -> Mapping[str, Tensor]:
+    def _run_batch(self, images: Tensor) -> dict[str, Tensor]:
         try:
             runner = self._idle.pop()
         except IndexError:
             runner = self._create()
-        outputs: Mapping[str, Tensor] = runner(**{self._input: images})
-        # Not in a finally: one that failed half-way is left to the garbage collector.
-        self._idle.append(runner)
+        outputs: dict[str, Tensor] = runner(**{self._input: images})
+        self._idle.append(runner)  # Not in a finally: a runner that failed is not used again.
         return outputs
 
     def _create(self) -> SignatureRunner:

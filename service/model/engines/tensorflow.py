@@ -1,29 +1,28 @@
 """The network as TensorFlow loads it from the SavedModel: the reference."""
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
-# Read when TensorFlow is imported: its banner of build options is no news to a user.
+# TensorFlow reads it on import; without it, it logs its build options.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import tensorflow as tf
 
 from service.arrays import Assessment, Tensor, Weights
-from service.model.artifact import Artifact
+from service.capacity.parallel import WorkerThreads
 from service.errors import ArtifactError
-from service.capacity.parallel import Helpers
+from service.model.artifact import Artifact
 
 
 class TensorFlowEngine:
-    """The signatures of the SavedModel."""
+    """The signatures of the SavedModel. `workers` are not used: TensorFlow has its own threads."""
 
     name = "tensorflow"
 
     def __init__(self, artifact: Artifact) -> None:
         self._input = artifact.manifest.input.name
         try:
-            # A signature holds no reference to the variables of the model it belongs to.
+            # Kept because a signature holds no reference to the variables of its model.
             self._model: Any = tf.saved_model.load(str(artifact.directory))
             signature = "novelty" if artifact.manifest.novelty else "serving_default"
             self._assess = self._model.signatures[signature]
@@ -34,18 +33,22 @@ class TensorFlowEngine:
                 f"can load: {error}"
             ) from error
 
-    def assess(self, images: Tensor, helpers: Helpers | None = None) -> Assessment:
-        del helpers  # TensorFlow has threads of its own.
-        outputs = self._assess(**{self._input: tf.constant(images)})
-        arrays = {name: output.numpy() for name, output in outputs.items()}
-        return Assessment(arrays["probabilities"], arrays.get("novelty"))
+    def assess(self, images: Tensor, workers: WorkerThreads | None = None) -> Assessment:
+        del workers
+        outputs = self._run(self._assess, images)
+        return Assessment(outputs["probabilities"], outputs.get("novelty"))
 
-    def feature_maps(self, images: Tensor, helpers: Helpers | None = None) -> Mapping[str, Tensor]:
-        del helpers
-        outputs = self._feature_maps(**{self._input: tf.constant(images)})
-        return {name: output.numpy() for name, output in outputs.items()}
+    def feature_maps(
+        self, images: Tensor, workers: WorkerThreads | None = None
+    ) -> dict[str, Tensor]:
+        del workers
+        return self._run(self._feature_maps, images)
 
     def weights(self, layer: str) -> Weights:
         variables = self._feature_maps.variables
         values = {variable.name.removesuffix(":0"): variable for variable in variables}
         return Weights(values[f"{layer}/kernel"].numpy(), values[f"{layer}/bias"].numpy())
+
+    def _run(self, signature: Any, images: Tensor) -> dict[str, Tensor]:
+        outputs = signature(**{self._input: tf.constant(images)})
+        return {name: output.numpy() for name, output in outputs.items()}

@@ -1,12 +1,13 @@
-"""The protocol's inference messages to and from the core's requests and tensors."""
+"""Inference messages over gRPC to and from requests and tensors."""
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from service.model.artifact import Manifest
 from service.errors import InvalidInference, InvalidTensor
+from service.model.artifact import Manifest
 from service.protocols.grpc import open_inference_pb2 as pb
 from service.protocols.inference import InferenceRequest, RequestedOutput
 from service.protocols.tensors import (
@@ -14,53 +15,48 @@ from service.protocols.tensors import (
     DTYPES,
     NamedTensor,
     Values,
-    check_datatype,
-    check_shape,
+    check_form,
     from_raw,
     to_raw,
 )
 
 _CONTENTS = {
     "BOOL": "bool_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
+    **dict.fromkeys(["INT8", "INT16", "INT32"], "int_contents"),
     "INT64": "int64_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
+    **dict.fromkeys(["UINT8", "UINT16", "UINT32"], "uint_contents"),
     "UINT64": "uint64_contents",
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
     BYTES: "bytes_contents",
 }
-"""Which field holds the values of a datatype, unless they come raw. FP16 always comes raw."""
+"""The field of a datatype's values, unless they are raw. FP16 is always raw."""
 
 
 def read_request(message: pb.ModelInferRequest) -> InferenceRequest:
     """Read an inference request.
 
     Raises:
-        InvalidInference: A parameter is of the wrong kind, the raw contents are not one for each
-            input, or an input has others as well.
+        InvalidInference: A parameter is of the wrong type, the raw contents are not one for each
+            input, or an input has typed contents as well.
         InvalidTensor: The contents of an input do not fit its datatype and shape.
     """
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise InvalidInference(f"{len(message.inputs)} inputs, {len(raw)} raw_input_contents")
-    if raw and any(given.contents.ByteSize() for given in message.inputs):
+    if raw and any(sent.contents.ByteSize() for sent in message.inputs):
         raise InvalidInference("raw_input_contents and contents exclude each other")
     tensors = []
-    for index, given in enumerate(message.inputs):
-        shape = tuple(given.shape)
+    for index, sent in enumerate(message.inputs):
+        name, datatype, shape = sent.name, sent.datatype, tuple(sent.shape)
         try:
             if raw:
-                values = from_raw(raw[index], given.datatype, shape)
+                values = from_raw(raw[index], datatype, shape)
             else:
-                values = _from_contents(given, shape)
+                values = _from_contents(sent.contents, datatype, shape)
         except InvalidTensor as error:
-            raise error.at(given.name) from error
-        tensors.append(NamedTensor(given.name, given.datatype, shape, values))
+            raise error.at(name) from error
+        tensors.append(NamedTensor(name, datatype, shape, values))
     outputs = [
         RequestedOutput(o.name, _parameter(o.parameters, "classification", 0))
         for o in message.outputs
@@ -86,22 +82,23 @@ def write_response(
     )
 
 
-def _from_contents(given: pb.ModelInferRequest.InferInputTensor, shape: tuple[int, ...]) -> Values:
-    check_datatype(given.datatype)
-    check_shape(shape)
-    if given.datatype not in _CONTENTS:
-        raise InvalidTensor(f"{given.datatype} has no typed contents; send it raw")
-    contents = list(getattr(given.contents, _CONTENTS[given.datatype]))
-    if len(contents) != np.prod(shape, dtype=object):
+def _from_contents(
+    contents: pb.InferTensorContents, datatype: str, shape: tuple[int, ...]
+) -> Values:
+    check_form(datatype, shape)
+    if datatype not in _CONTENTS:
+        raise InvalidTensor(f"{datatype} has no typed contents; send it raw")
+    values = list(getattr(contents, _CONTENTS[datatype]))
+    if len(values) != prod(shape):
         raise InvalidTensor(
-            f"{len(contents)} values in {_CONTENTS[given.datatype]}, the shape is {list(shape)}"
+            f"{len(values)} values in {_CONTENTS[datatype]}, the shape is {list(shape)}"
         )
-    if given.datatype == BYTES:
-        return contents
+    if datatype == BYTES:
+        return values
     try:
-        return np.array(contents, DTYPES[given.datatype]).reshape(shape)
+        return np.array(values, DTYPES[datatype]).reshape(shape)
     except (OverflowError, ValueError) as error:
-        raise InvalidTensor(f"not a tensor of {given.datatype}: {error}") from error
+        raise InvalidTensor(f"not a tensor of {datatype}: {error}") from error
 
 
 def _parameter(parameters: Mapping[str, pb.InferParameter], name: str, default: Any) -> Any:

@@ -2,8 +2,9 @@ import time
 
 import pytest
 
-from service.capacity.admission import Admission, GiveWay
+from service.capacity.admission import Admission, Deferred, Limits, Permit
 from service.errors import DeadlineExceeded, Draining, Overloaded
+from service.telemetry.record import RequestRecord
 
 
 @pytest.fixture
@@ -11,72 +12,110 @@ def admission() -> Admission:
     return Admission(max_images=10, max_bytes=100)
 
 
-def test_a_request_has_its_place_until_the_last_of_its_users_leaves(admission: Admission) -> None:
-    with admission.admit() as ticket:
-        ticket.hold_images(4)
-        ticket.hold_bytes(30)
-        ticket.__enter__()
+def admit(admission: Admission, images: int = 1) -> Permit:
+    return admission.admit(RequestRecord("test"), images)
+
+
+def test_a_request_holds_its_capacity_until_the_last_of_its_users_leaves(
+    admission: Admission,
+) -> None:
+    with admit(admission) as permit:
+        permit.reserve_images(4)
+        permit.reserve_bytes(30)
+        permit.__enter__()
         assert (admission.images, admission.bytes) == (4, 30)
     assert (admission.images, admission.bytes) == (4, 30)
-    ticket.__exit__()
+    permit.__exit__()
     assert (admission.images, admission.bytes) == (0, 0)
 
 
-def test_saying_the_number_of_images_twice_counts_them_once(admission: Admission) -> None:
-    with admission.admit() as ticket:
-        ticket.hold_images(4)
-        ticket.hold_images(4)
+def test_a_permit_carries_the_record_and_the_limits_of_its_request() -> None:
+    record, limits = RequestRecord("test"), Limits(max_images=3)
+    admission = Admission(max_images=10, max_bytes=100, limits=limits)
+    with admission.admit(record) as permit:
+        assert permit.record is record
+        assert permit.limits is limits
+
+
+def test_each_change_of_the_images_in_flight_is_reported() -> None:
+    changes: list[int] = []
+    admission = Admission(max_images=10, max_bytes=100, on_change=changes.append)
+    with admit(admission) as permit:
+        permit.reserve_images(4)
+        permit.reserve_bytes(1)
+    assert changes == [1, 3, -4]
+
+
+def test_reserving_the_same_number_of_images_twice_counts_them_once(admission: Admission) -> None:
+    with admit(admission) as permit:
+        permit.reserve_images(4)
+        permit.reserve_images(4)
         assert admission.images == 4
 
 
-def test_past_the_images_it_is_full_and_what_is_in_flight_stays(admission: Admission) -> None:
-    with admission.admit() as first, admission.admit() as second:
-        first.hold_images(6)
+def test_too_many_images_are_rejected_and_those_in_flight_stay(admission: Admission) -> None:
+    with admit(admission) as first, admit(admission) as second:
+        first.reserve_images(6)
         with pytest.raises(Overloaded, match="7 images are in flight, the most there may be is 10"):
-            second.hold_images(5)
-        second.hold_images(4)
+            second.reserve_images(5)
+        second.reserve_images(4)
         with pytest.raises(Overloaded):
-            admission.admit()
-        with admission.admit(images=0):
+            admit(admission)
+        with pytest.raises(Overloaded):
+            admission.check()
+        with admit(admission, images=0):
             assert admission.images == 10
     assert admission.images == 0
 
 
-def test_past_the_bytes_it_is_full(admission: Admission) -> None:
-    with admission.admit() as ticket:
-        ticket.hold_bytes(60)
+def test_too_many_bytes_are_rejected(admission: Admission) -> None:
+    with admit(admission) as permit:
+        permit.reserve_bytes(60)
         with pytest.raises(Overloaded, match="60 bytes"):
-            ticket.hold_bytes(41)
-        ticket.hold_bytes(40)
+            permit.reserve_bytes(41)
+        permit.reserve_bytes(40)
     assert admission.bytes == 0
 
 
-def test_once_closed_nothing_new_is_taken(admission: Admission) -> None:
-    with admission.admit() as ticket:
+def test_a_closed_admission_accepts_nothing_new_and_lets_the_rest_go_on(
+    admission: Admission,
+) -> None:
+    with admit(admission) as permit:
         admission.close()
         with pytest.raises(Draining):
-            admission.admit()
-        ticket.hold_images(5)
+            admit(admission)
+        with pytest.raises(Draining):
+            admission.check()
+        permit.reserve_images(5)
         assert admission.images == 5
 
 
-def test_work_stops_when_nobody_waits(admission: Admission) -> None:
-    with admission.admit() as ticket:
-        ticket.check()
-        ticket.start_clock(0.005)
+def test_a_period_begins_when_the_admission_is_closed(admission: Admission) -> None:
+    time.sleep(0.01)
+    assert admission.remaining(30) == 30
+    admission.close()
+    time.sleep(0.01)
+    assert 0 < admission.remaining(30) < 30
+    assert admission.remaining(0.001) == 0
+
+
+def test_work_stops_at_the_deadline_and_when_it_is_cancelled(admission: Admission) -> None:
+    with admit(admission) as permit:
+        permit.check()
+        permit.start_deadline(0.005)
         time.sleep(0.01)
         with pytest.raises(DeadlineExceeded):
-            ticket.weigh(1)
-    with admission.admit() as ticket:
-        ticket.cancel()
+            permit.charge_pixels(1)
+    with admit(admission) as permit:
+        permit.cancel()
         with pytest.raises(DeadlineExceeded):
-            ticket.check()
+            permit.check()
 
 
-def test_a_request_gives_way_by_the_sum_of_its_pictures(admission: Admission) -> None:
-    with admission.admit() as ticket:
-        ticket.pixels_in_lane = 100
-        ticket.weigh(60)
-        ticket.weigh(40)
-        with pytest.raises(GiveWay):
-            ticket.weigh(1)
+def test_a_request_is_deferred_by_the_sum_of_its_images(admission: Admission) -> None:
+    with admit(admission) as permit:
+        permit.pixel_budget = 100
+        permit.charge_pixels(60)
+        permit.charge_pixels(40)
+        with pytest.raises(Deferred):
+            permit.charge_pixels(1)

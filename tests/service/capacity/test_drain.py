@@ -1,4 +1,4 @@
-"""What becomes of requests when the process, or one of several workers, ends."""
+"""Requests when the process, or one of several workers, ends."""
 
 import os
 import signal
@@ -9,29 +9,30 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
-from tests.service.conftest import serve_process, wait_for, wait_until_ready, workers_of
+from tests.service.conftest import Encode, serve_process, wait_for, wait_until_ready, workers_of
 
 CLIENTS = 8
 
 
 class Client(threading.Thread):
-    """Posts one picture after the other until it is refused, on one connection or on many."""
+    """Posts one image after the other until it is rejected, on one connection or on many."""
 
-    def __init__(self, url: str, picture: bytes, *, keep_alive: bool = True) -> None:
+    def __init__(self, url: str, image: bytes, *, keep_alive: bool = True) -> None:
         super().__init__()
         self.answers: list[httpx.Response] = []
         self.failure: Exception | None = None
         self.should_stop = False
         self._url = url
-        self._picture = picture
+        self._image = image
         self._limits = httpx.Limits(max_keepalive_connections=1 if keep_alive else 0)
 
     def run(self) -> None:
         with httpx.Client(base_url=self._url, timeout=20, limits=self._limits) as client:
             while not self.should_stop and self.failure is None:
                 try:
-                    answer = client.post("/predict", content=self._picture)
+                    answer = client.post("/predict", content=self._image)
                 except httpx.TransportError as error:
                     self.failure = error
                 else:
@@ -41,7 +42,7 @@ class Client(threading.Thread):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_on_sigterm_nothing_accepted_is_lost_and_the_rest_is_told(
+def test_on_sigterm_accepted_requests_are_answered_and_the_rest_are_rejected(
     workers: int, free_port: int, boot_png: bytes
 ) -> None:
     url = f"http://127.0.0.1:{free_port}"
@@ -61,24 +62,21 @@ def test_on_sigterm_nothing_accepted_is_lost_and_the_rest_is_told(
     assert process.returncode == 0
     for client in clients:
         assert client.failure is None
-        *accepted, refused = client.answers
+        *accepted, rejected = client.answers
         assert {answer.status_code for answer in accepted} == {200}
-        assert refused.status_code == 503
-        assert refused.json()["error"]["code"] == "draining"
-        assert refused.headers["Connection"] == "close"
+        assert rejected.status_code == 503
+        assert rejected.json()["error"]["code"] == "draining"
+        assert rejected.headers["Connection"] == "close"
 
 
-def test_a_request_under_way_is_finished(free_port: int, encode: object) -> None:
-    from PIL import Image  # noqa: PLC0415
-
-    assert callable(encode)
-    picture = encode(Image.new("RGB", (5000, 4900), "white"))
+def test_a_request_in_progress_is_finished(free_port: int, encode: Encode) -> None:
+    image = encode(Image.new("RGB", (5000, 4900), "white"))
     url = f"http://127.0.0.1:{free_port}"
     arguments = ("--drain-notice-seconds=0", "--log-level=warning")
     with serve_process(*arguments, port=free_port) as process:
         with httpx.Client(base_url=url) as probe:
             wait_until_ready(probe)
-        client = Client(url, picture, keep_alive=False)
+        client = Client(url, image, keep_alive=False)
         client.start()
         wait_for(lambda: len(client.answers) > 0)
         time.sleep(0.1)  # The next request has been sent, and takes several times as long.
@@ -87,11 +85,11 @@ def test_a_request_under_way_is_finished(free_port: int, encode: object) -> None
         process.communicate(timeout=20)
     assert process.returncode == 0
     assert [answer.status_code for answer in client.answers[:2]] == [200, 200]
-    # Not even the connections that the system has yet to hand over are hung up on by the service.
+    # The service does not even hang up on connections that the system has yet to hand over.
     assert isinstance(client.failure, httpx.NetworkError) or client.answers[-1].status_code == 503
 
 
-def test_who_has_connected_before_the_end_is_told_of_it(free_port: int) -> None:
+def test_a_client_that_connected_before_the_end_is_told_of_it(free_port: int) -> None:
     arguments = ("--drain-notice-seconds=0", "--log-level=warning")
     address = ("127.0.0.1", free_port)
     with serve_process(*arguments, port=free_port) as process:
@@ -117,13 +115,10 @@ def is_refused(address: tuple[str, int]) -> bool:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_cannot_be_finished_in_time_is_told_so_and_does_not_keep_the_process(
-    workers: int, free_port: int, encode: object
+def test_a_request_that_cannot_finish_in_time_is_told_and_does_not_keep_the_process(
+    workers: int, free_port: int, encode: Encode
 ) -> None:
-    from PIL import Image  # noqa: PLC0415
-
-    assert callable(encode)
-    picture = encode(Image.new("RGB", (5000, 4900), "white"))
+    image = encode(Image.new("RGB", (5000, 4900), "white"))
     url = f"http://127.0.0.1:{free_port}"
     arguments = (f"--workers={workers}", "--drain-seconds=1", "--deadline-seconds=300")
     with serve_process(*arguments, port=free_port) as process:
@@ -131,8 +126,8 @@ def test_what_cannot_be_finished_in_time_is_told_so_and_does_not_keep_the_proces
             wait_until_ready(probe)
         answers: list[httpx.Response] = []
 
-        def send() -> None:  # It takes a minute or more.
-            files = [("files", picture)] * 200
+        def send() -> None:  # Takes a minute or more.
+            files = [("files", image)] * 200
             answers.append(httpx.post(f"{url}/predict", files=files, timeout=60))
 
         client = threading.Thread(target=send)
@@ -149,7 +144,7 @@ def test_what_cannot_be_finished_in_time_is_told_so_and_does_not_keep_the_proces
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="workers are found under /proc")
-def test_a_killed_worker_is_replaced_and_nobody_is_told_more_than_that_it_hung_up(
+def test_a_killed_worker_is_replaced_and_its_clients_only_lose_their_connections(
     free_port: int, boot_png: bytes
 ) -> None:
     url = f"http://127.0.0.1:{free_port}"

@@ -16,62 +16,64 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "PAUSE_SECONDS", 0.05)
+
+
 def resident_mib() -> float:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / MIB
 
 
 def leave_holes() -> list[bytes]:
-    """Return a few small pieces with 64 MiB between them that are free and that glibc keeps."""
-    pieces = [bytes(16 * 1024) for _ in range(64 * 64)]
-    return pieces[::64]
+    """Return a few small blocks with 64 MiB between them that are free and that glibc keeps."""
+    blocks = [bytes(16 * 1024) for _ in range(64 * 64)]
+    return blocks[::64]
 
 
-def tidy(jobs: list[int]) -> None:
-    async def tidy_once() -> None:
-        tidying = asyncio.create_task(memory.give_back_memory(lambda: jobs.pop(0)))
-        while jobs and not tidying.done():
+def release(job_counts: list[int]) -> None:
+    """Let it run until it has read all of these counts."""
+
+    async def run() -> None:
+        releasing = asyncio.create_task(memory.release_memory(lambda: job_counts.pop(0)))
+        while job_counts and not releasing.done():
             await asyncio.sleep(0.01)
-        tidying.cancel()
-        await asyncio.wait([tidying])
-        if not tidying.cancelled():
-            assert isinstance(tidying.exception(), IndexError)  # It has asked once too often.
+        releasing.cancel()
+        await asyncio.wait([releasing])
+        if not releasing.cancelled():
+            assert isinstance(releasing.exception(), IndexError)  # It has read once too often.
 
-    asyncio.run(tidy_once())
-
-
-@pytest.fixture(autouse=True)
-def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "PAUSE_SECONDS", 0.05)
+    asyncio.run(run())
 
 
-def test_memory_between_what_is_in_use_goes_back_to_the_system() -> None:
+def test_free_memory_between_blocks_in_use_is_returned_to_the_system() -> None:
     kept = leave_holes()
     before = resident_mib()
-    tidy([0, 1, 2])
+    release([0, 1, 2])
     assert before - resident_mib() > 40
     assert len(kept) == 64
 
 
-def test_an_idle_service_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_service_releases_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     library = Mock()
-    monkeypatch.setattr(memory, "_glibc", lambda: library)
-    tidy([7, 7, 7, 7])
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
+    release([7, 7, 7, 7])
     assert not library.malloc_trim.called
-    tidy([7, 7, 8, 8])
+    release([7, 7, 8, 8])
     library.malloc_trim.assert_called_once_with(0)
 
 
-def test_a_large_piece_that_was_freed_stays_until_the_next_time() -> None:
-    tidy([7, 7])  # tells the library
+def test_a_large_block_that_was_freed_stays_until_the_next_release() -> None:
+    release([7, 7])  # Sets the thresholds.
     before = resident_mib()
-    piece = b"x" * (20 * MIB)
-    del piece
+    block = b"x" * (20 * MIB)
+    del block
     assert resident_mib() - before > 15
-    tidy([0, 1, 2])
+    release([0, 1, 2])
     assert resident_mib() - before < 5
 
 
-def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_ends_at_once_with_another_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    asyncio.run(memory.give_back_memory(lambda: 0))
+    asyncio.run(memory.release_memory(lambda: 0))

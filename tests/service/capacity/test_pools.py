@@ -8,28 +8,33 @@ from contextlib import ExitStack
 
 import pytest
 
-from service.capacity.admission import Admission, Ticket
-from service.errors import DeadlineExceeded, InvalidImage, Overloaded
+from service.capacity.admission import Admission, Deferred, Permit
 from service.capacity.pools import (
-    LONG_JOB_NICENESS,
-    QUICK_PIXELS,
-    SECONDS_A_LONG_JOB,
+    INITIAL_LARGE_SECONDS,
+    LARGE_NICENESS,
+    SMALL_PIXELS,
     WAITING_SHARE,
-    Lanes,
+    Pools,
     available_processors,
 )
+from service.errors import DeadlineExceeded, InvalidImage, Overloaded
+from service.telemetry.record import RequestRecord
 
 
 @pytest.fixture
-def lanes() -> Iterator[Lanes]:
-    lanes = Lanes(1)
-    yield lanes
-    lanes.close()
+def pools() -> Iterator[Pools]:
+    pools = Pools(1)
+    yield pools
+    pools.close()
 
 
 @pytest.fixture
 def admission() -> Admission:
     return Admission(max_images=100, max_bytes=100)
+
+
+def admit(admission: Admission) -> Permit:
+    return admission.admit(RequestRecord("test"))
 
 
 def in_loop(test: Callable[[], Awaitable[None]]) -> None:
@@ -40,96 +45,65 @@ def in_loop(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(bounded())
 
 
-def test_a_short_job_runs_at_full_priority_and_a_long_one_lower(
-    lanes: Lanes, admission: Admission
+def test_a_small_job_runs_at_full_priority_and_a_large_one_at_a_lower(
+    pools: Pools, admission: Admission
 ) -> None:
     runs: list[tuple[str, int]] = []
 
-    def job(ticket: Ticket, pixels: int) -> str:
+    def job(permit: Permit, pixels: int) -> str:
         niceness = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
         runs.append((threading.current_thread().name, niceness))
-        ticket.weigh(pixels)
+        permit.charge_pixels(pixels)
         return "done"
 
     async def test() -> None:
-        for pixels in (QUICK_PIXELS, QUICK_PIXELS + 1):
-            with admission.admit() as ticket:
-                assert await lanes.run(lambda t=ticket, p=pixels: job(t, p), ticket) == "done"  # type: ignore[misc]
+        for pixels in (SMALL_PIXELS, SMALL_PIXELS + 1):
+            with admit(admission) as permit:
+                assert await pools.run(lambda t=permit, p=pixels: job(t, p), permit) == "done"  # type: ignore[misc]
 
     usual = os.getpriority(os.PRIO_PROCESS, 0)
     in_loop(test)
-    long = min(19, usual + LONG_JOB_NICENESS) if sys.platform == "linux" else usual
-    assert runs == [("quick_0", usual), ("quick_0", usual), ("long_0", long)]
+    lower = min(19, usual + LARGE_NICENESS) if sys.platform == "linux" else usual
+    assert runs == [("small_0", usual), ("small_0", usual), ("large_0", lower)]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority on Linux alone")
-def test_a_thread_that_a_long_job_has_started_is_of_the_same_priority(admission: Admission) -> None:
-    lanes = Lanes(2)
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority only on Linux")
+def test_a_thread_that_a_large_job_starts_has_its_priority(admission: Admission) -> None:
+    pools = Pools(2)
 
     def niceness() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
-    def job(ticket: Ticket) -> list[int]:
-        ticket.weigh(QUICK_PIXELS + 1)
-        assert ticket.helpers is not None
-        return [niceness(), ticket.helpers.pool.submit(niceness).result(30)]
+    def job(permit: Permit) -> list[int]:
+        permit.charge_pixels(SMALL_PIXELS + 1)
+        assert permit.workers is not None
+        return [niceness(), permit.workers.executor.submit(niceness).result(30)]
 
     async def test() -> None:
-        with admission.admit() as ticket:
-            found.extend(await lanes.run(lambda: job(ticket), ticket))
+        with admit(admission) as permit:
+            found.extend(await pools.run(lambda: job(permit), permit))
 
     found: list[int] = []
     usual = os.getpriority(os.PRIO_PROCESS, 0)
     in_loop(test)
-    lanes.close()
-    assert found == [min(19, usual + LONG_JOB_NICENESS)] * 2
+    pools.close()
+    assert found == [min(19, usual + LARGE_NICENESS)] * 2
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have processors on Linux alone")
-def test_threads_of_long_jobs_stay_apart_if_each_can_have_a_processor(admission: Admission) -> None:
-    processors = os.sched_getaffinity(0)
-
-    def places(threads: int) -> list[set[int]]:
-        lanes = Lanes(threads)
-        meet = threading.Barrier(threads)
-
-        def job(ticket: Ticket) -> set[int]:
-            ticket.weigh(QUICK_PIXELS + 1)
-            meet.wait(30)
-            return os.sched_getaffinity(threading.get_native_id())
-
-        async def one() -> set[int]:
-            with admission.admit() as ticket:
-                return await lanes.run(lambda: job(ticket), ticket)
-
-        found: list[set[int]] = []
-
-        async def test() -> None:
-            found.extend(await asyncio.gather(*(one() for _ in range(threads))))
-
-        in_loop(test)
-        lanes.close()
-        return found
-
-    assert sorted(places(len(processors)), key=min) == [{each} for each in sorted(processors)]
-    more = len(processors) + 1
-    assert places(more) == [processors] * more
-
-
-def test_short_jobs_do_not_wait_for_long_ones(lanes: Lanes, admission: Admission) -> None:
+def test_small_jobs_do_not_wait_for_large_ones(pools: Pools, admission: Admission) -> None:
     may_end = threading.Event()
 
-    def long_job(ticket: Ticket) -> bool:
-        ticket.weigh(QUICK_PIXELS + 1)
+    def large_job(permit: Permit) -> bool:
+        permit.charge_pixels(SMALL_PIXELS + 1)
         return may_end.wait(30)
 
     async def test() -> None:
-        with admission.admit() as long, admission.admit() as short:
-            waiting = asyncio.create_task(lanes.run(lambda: long_job(long), long))
+        with admit(admission) as large, admit(admission) as small:
+            waiting = asyncio.create_task(pools.run(lambda: large_job(large), large))
             while admission.images < 2:
                 await asyncio.sleep(0.001)
             for _ in range(20):
-                assert await lanes.run(lambda: "short", short) == "short"
+                assert await pools.run(lambda: "small", small) == "small"
             assert not waiting.done()
             may_end.set()
             assert await waiting
@@ -137,43 +111,45 @@ def test_short_jobs_do_not_wait_for_long_ones(lanes: Lanes, admission: Admission
     in_loop(test)
 
 
-def test_what_has_not_begun_by_its_deadline_never_does(lanes: Lanes, admission: Admission) -> None:
+def test_a_job_that_has_not_started_by_its_deadline_never_does(
+    pools: Pools, admission: Admission
+) -> None:
     may_end = threading.Event()
     ran = []
 
     async def test() -> None:
-        with admission.admit() as first, admission.admit() as second:
-            blocking = asyncio.create_task(lanes.run(lambda: may_end.wait(30), first))
+        with admit(admission) as first, admit(admission) as second:
+            blocking = asyncio.create_task(pools.run(lambda: may_end.wait(30), first))
             await asyncio.sleep(0.01)
-            second.start_clock(0.02)
+            second.start_deadline(0.02)
             with pytest.raises(DeadlineExceeded):
-                await lanes.run(lambda: ran.append("second"), second)
+                await pools.run(lambda: ran.append("second"), second)
             may_end.set()
             await blocking
-            assert await lanes.run(lambda: "next", first) == "next"
+            assert await pools.run(lambda: "next", first) == "next"
 
     in_loop(test)
     assert not ran
     assert admission.images == 0
 
 
-def test_what_has_begun_stops_at_its_next_step_and_keeps_its_place_until_then(
-    lanes: Lanes, admission: Admission
+def test_a_job_that_has_started_stops_at_its_next_check_and_holds_its_capacity_until_then(
+    pools: Pools, admission: Admission
 ) -> None:
     may_go_on, stopped = threading.Event(), threading.Event()
 
-    def job(ticket: Ticket) -> None:
+    def job(permit: Permit) -> None:
         may_go_on.wait(30)
         try:
-            ticket.check()
+            permit.check()
         except DeadlineExceeded:
             stopped.set()
 
     async def test() -> None:
-        with admission.admit() as ticket:
-            ticket.start_clock(0.5)  # Enough to begin.
+        with admit(admission) as permit:
+            permit.start_deadline(0.5)  # Enough to begin.
             with pytest.raises(DeadlineExceeded):
-                await lanes.run(lambda: job(ticket), ticket)
+                await pools.run(lambda: job(permit), permit)
         assert admission.images == 1
         may_go_on.set()
 
@@ -183,109 +159,109 @@ def test_what_has_begun_stops_at_its_next_step_and_keeps_its_place_until_then(
         if admission.images == 0:
             return
         time.sleep(0.01)
-    pytest.fail("the place was not given back")
+    pytest.fail("the capacity was not released")
 
 
-def test_a_job_whose_turn_would_come_too_late_is_refused_at_once(
-    lanes: Lanes, admission: Admission
+def test_a_job_that_would_start_too_late_is_rejected_at_once(
+    pools: Pools, admission: Admission
 ) -> None:
     may_end = threading.Event()
     ran = []
 
     async def test() -> None:
-        with admission.admit() as ticket:
+        with admit(admission) as permit:
             for _ in range(30):  # By now it is known that a job takes some 10 ms.
-                await lanes.run(lambda: time.sleep(0.01), ticket)
+                await pools.run(lambda: time.sleep(0.01), permit)
             waiting = [
-                asyncio.create_task(lanes.run(lambda: may_end.wait(30), ticket)) for _ in range(20)
+                asyncio.create_task(pools.run(lambda: may_end.wait(30), permit)) for _ in range(20)
             ]
             await asyncio.sleep(0)
-            with admission.admit() as urgent:
-                urgent.start_clock(0.05)
+            with admit(admission) as urgent:
+                urgent.start_deadline(0.05)
                 with pytest.raises(Overloaded, match="20 jobs come before it"):
-                    await lanes.run(lambda: ran.append("urgent"), urgent)
+                    await pools.run(lambda: ran.append("urgent"), urgent)
             may_end.set()
-            with admission.admit() as patient:
-                patient.start_clock(30)
-                await lanes.run(lambda: ran.append("patient"), patient)
+            with admit(admission) as patient:
+                patient.start_deadline(30)
+                await pools.run(lambda: ran.append("patient"), patient)
             await asyncio.gather(*waiting)
 
     in_loop(test)
     assert ran == ["patient"]
 
 
-def test_long_work_is_refused_before_it_begins_only_while_there_is_much_of_it(
-    lanes: Lanes, admission: Admission
+def test_large_jobs_are_rejected_in_advance_only_while_there_are_many(
+    pools: Pools, admission: Admission
 ) -> None:
     may_end = threading.Event()
 
-    def long_job(ticket: Ticket, seconds: float) -> None:
-        ticket.weigh(QUICK_PIXELS + 1)
+    def large_job(permit: Permit, seconds: float) -> None:
+        permit.charge_pixels(SMALL_PIXELS + 1)
         may_end.wait(seconds)
 
-    async def one_long_job() -> None:
-        with admission.admit() as ticket:
-            await lanes.run(lambda: long_job(ticket, 30), ticket)
+    async def one_large_job() -> None:
+        with admit(admission) as permit:
+            await pools.run(lambda: large_job(permit, 30), permit)
 
-    async def until_refused() -> None:
-        while True:  # They change lanes one after the other.
-            lanes.announce_long_job(0.05)
+    async def until_rejected() -> None:
+        while True:  # They enter the large pool one after the other.
+            pools.announce_large_job(0.05)
             await asyncio.sleep(0.001)
 
     async def test() -> None:
-        lanes.announce_long_job(0.001)
-        with admission.admit() as ticket:
+        pools.announce_large_job(0.001)
+        with admit(admission) as permit:
             for _ in range(30):
-                await lanes.run(lambda: long_job(ticket, 0.01), ticket)
-            waiting = [asyncio.create_task(one_long_job()) for _ in range(20)]
+                await pools.run(lambda: large_job(permit, 0.01), permit)
+            waiting = [asyncio.create_task(one_large_job()) for _ in range(20)]
             with pytest.raises(Overloaded):
-                await until_refused()
-            lanes.announce_long_job(30)
+                await until_rejected()
+            pools.announce_large_job(30)
             may_end.set()
             await asyncio.gather(*waiting)
-        lanes.announce_long_job(0.001)
+        pools.announce_large_job(0.001)
 
     in_loop(test)
 
 
-def test_long_work_counts_from_its_head_to_the_end_of_its_body(
-    lanes: Lanes, admission: Admission
+def test_a_large_job_counts_from_its_head_to_the_end_of_its_body(
+    pools: Pools, admission: Admission
 ) -> None:
-    seconds = 1.5 * SECONDS_A_LONG_JOB / WAITING_SHARE  # enough for one to wait for
+    seconds = 1.5 * INITIAL_LARGE_SECONDS / WAITING_SHARE  # enough for one to wait for
 
     async def test() -> None:
-        with admission.admit() as ticket:
-            with lanes.expect_long_job(seconds, ticket):
+        with admit(admission) as permit:
+            with pools.expect_large_job(seconds, permit):
                 with (
-                    lanes.expect_long_job(seconds, ticket),
+                    pools.expect_large_job(seconds, permit),
                     pytest.raises(Overloaded, match="2 jobs"),
                 ):
-                    lanes.announce_long_job(seconds)
-                lanes.announce_long_job(seconds)
+                    pools.announce_large_job(seconds)
+                pools.announce_large_job(seconds)
                 with pytest.raises(Overloaded, match="2 jobs"):
-                    lanes.expect_long_job(seconds, ticket).__enter__()
-                await asyncio.sleep(0)  # What was only announced is forgotten.
-                with lanes.expect_long_job(seconds, ticket):
+                    pools.expect_large_job(seconds, permit).__enter__()
+                await asyncio.sleep(0)  # A job that was only announced is forgotten.
+                with pools.expect_large_job(seconds, permit):
                     pass
-            lanes.announce_long_job(seconds)
+            pools.announce_large_job(seconds)
 
     in_loop(test)
 
 
-def test_long_work_whose_body_was_received_is_not_refused_for_others_before_it(
-    lanes: Lanes, admission: Admission
+def test_a_large_job_whose_body_was_received_is_not_rejected_for_others_before_it(
+    pools: Pools, admission: Admission
 ) -> None:
-    async def run(ticket: Ticket) -> None:
-        ticket.start_clock(10 * SECONDS_A_LONG_JOB)
-        await lanes.run(lambda: ticket.weigh(QUICK_PIXELS + 1), ticket)
+    async def run(permit: Permit) -> None:
+        permit.start_deadline(10 * INITIAL_LARGE_SECONDS)
+        await pools.run(lambda: permit.charge_pixels(SMALL_PIXELS + 1), permit)
 
     async def test() -> None:
         with ExitStack() as stack:
-            known, other, late = (stack.enter_context(admission.admit()) for _ in range(3))
-            with lanes.expect_long_job(30, known):
+            known, other, late = (stack.enter_context(admit(admission)) for _ in range(3))
+            with pools.expect_large_job(30, known):
                 pass
-            for _ in range(3):  # whose bodies are still received
-                stack.enter_context(lanes.expect_long_job(30, other))
+            for _ in range(3):  # Their bodies are still received.
+                stack.enter_context(pools.expect_large_job(30, other))
             await run(known)
             with pytest.raises(Overloaded, match="3 jobs"):
                 await run(late)
@@ -293,15 +269,15 @@ def test_long_work_whose_body_was_received_is_not_refused_for_others_before_it(
     in_loop(test)
 
 
-def test_a_cancelled_caller_cancels_its_work(lanes: Lanes, admission: Admission) -> None:
+def test_a_cancelled_caller_cancels_its_work(pools: Pools, admission: Admission) -> None:
     may_end = threading.Event()
     ran = []
 
     async def test() -> None:
-        with admission.admit() as first, admission.admit() as second:
-            blocking = asyncio.create_task(lanes.run(lambda: may_end.wait(30), first))
+        with admit(admission) as first, admit(admission) as second:
+            blocking = asyncio.create_task(pools.run(lambda: may_end.wait(30), first))
             await asyncio.sleep(0.01)
-            waiting = asyncio.create_task(lanes.run(lambda: ran.append("second"), second))
+            waiting = asyncio.create_task(pools.run(lambda: ran.append("second"), second))
             await asyncio.sleep(0.01)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -314,46 +290,60 @@ def test_a_cancelled_caller_cancels_its_work(lanes: Lanes, admission: Admission)
     assert admission.images == 0
 
 
-def test_what_a_job_raises_is_raised(lanes: Lanes, admission: Admission) -> None:
+def test_the_error_of_a_job_is_raised(pools: Pools, admission: Admission) -> None:
     def job() -> None:
         raise InvalidImage("broken")
 
     async def test() -> None:
-        with admission.admit() as ticket, pytest.raises(InvalidImage, match="broken"):
-            await lanes.run(job, ticket)
+        with admit(admission) as permit, pytest.raises(InvalidImage, match="broken"):
+            await pools.run(job, permit)
         assert admission.images == 0
 
     in_loop(test)
 
 
-def test_there_is_a_processor() -> None:
+def test_at_least_one_processor_is_available() -> None:
     assert 1 <= available_processors() <= (os.cpu_count() or 1)
 
 
-def test_only_a_long_job_has_helpers(lanes: Lanes, admission: Admission) -> None:
-    def job(ticket: Ticket, pixels: int) -> bool:
-        ticket.weigh(pixels)
-        return ticket.helpers is not None
+def test_only_a_large_job_has_workers(pools: Pools, admission: Admission) -> None:
+    def job(permit: Permit, pixels: int) -> bool:
+        permit.charge_pixels(pixels)
+        return permit.workers is not None
 
     async def test() -> None:
-        for pixels, has_helpers in ((QUICK_PIXELS, False), (QUICK_PIXELS + 1, True)):
-            with admission.admit() as ticket:
-                answer = await lanes.run(lambda t=ticket, p=pixels: job(t, p), ticket)  # type: ignore[misc]
-                assert answer is has_helpers
+        for pixels, has_workers in ((SMALL_PIXELS, False), (SMALL_PIXELS + 1, True)):
+            with admit(admission) as permit:
+                answer = await pools.run(lambda t=permit, p=pixels: job(t, p), permit)  # type: ignore[misc]
+                assert answer is has_workers
 
     in_loop(test)
 
 
-def test_jobs_are_counted_however_they_end(lanes: Lanes, admission: Admission) -> None:
+def test_jobs_are_counted_however_they_end(pools: Pools, admission: Admission) -> None:
     def fail() -> None:
         raise InvalidImage("no picture")
 
     async def test() -> None:
-        with admission.admit() as ticket:
-            await lanes.run(lambda: None, ticket)
-        with admission.admit() as ticket, pytest.raises(InvalidImage):
-            await lanes.run(fail, ticket)
+        with admit(admission) as permit:
+            await pools.run(lambda: None, permit)
+        with admit(admission) as permit, pytest.raises(InvalidImage):
+            await pools.run(fail, permit)
 
     in_loop(test)
-    lanes.close()
-    assert lanes.jobs_done == 2
+    pools.close()
+    assert pools.jobs_done == 2
+
+
+def test_a_small_job_may_run_in_the_thread_of_its_caller(
+    pools: Pools, admission: Admission
+) -> None:
+    def job(permit: Permit, pixels: int) -> str:
+        permit.charge_pixels(pixels)
+        return threading.current_thread().name
+
+    with admit(admission) as permit:
+        name = threading.current_thread().name
+        assert pools.run_inline(lambda: job(permit, SMALL_PIXELS), permit) == name
+        with pytest.raises(Deferred):
+            pools.run_inline(lambda: job(permit, SMALL_PIXELS + 1), permit)

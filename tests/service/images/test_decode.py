@@ -24,7 +24,7 @@ def read(data: bytes, prepare: Prepare = "auto", max_pixels: int = 10_000) -> Pr
     ("file_format", "options"),
     [("PNG", {}), ("BMP", {}), ("GIF", {}), ("WEBP", {"lossless": True})],
 )
-def test_a_grey_picture_of_the_right_size_is_taken_bit_for_bit(
+def test_a_grey_image_of_the_right_size_is_taken_bit_for_bit(
     encode: Encode, file_format: str, options: dict[str, Any]
 ) -> None:
     image = read(encode(GREY, file_format, **options))
@@ -40,41 +40,41 @@ def test_a_jpeg_of_the_right_size_is_taken_as_pillow_decodes_it(encode: Encode) 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
 def test_grey_in_a_colour_mode_stays_the_same_grey(encode: Encode, mode: str) -> None:
-    picture = Image.fromarray(GREY).convert(mode)
-    np.testing.assert_array_equal(read(encode(picture)).pixels, GREY)
+    image = Image.fromarray(GREY).convert(mode)
+    np.testing.assert_array_equal(read(encode(image)).pixels, GREY)
 
 
 def test_black_and_white_become_0_and_255(encode: Encode) -> None:
-    picture = Image.fromarray(GREY > 100)
-    assert picture.mode == "1"
-    np.testing.assert_array_equal(read(encode(picture)).pixels, np.where(GREY > 100, 255, 0))
+    image = Image.fromarray(GREY > 100)
+    assert image.mode == "1"
+    np.testing.assert_array_equal(read(encode(image)).pixels, np.where(GREY > 100, 255, 0))
 
 
 def test_sixteen_bits_are_scaled_not_clipped(encode: Encode) -> None:
-    picture = Image.fromarray((GRADIENT * 257).astype(np.uint16))
-    np.testing.assert_array_equal(read(encode(picture)).pixels, GREY)
+    image = Image.fromarray((GRADIENT * 257).astype(np.uint16))
+    np.testing.assert_array_equal(read(encode(image)).pixels, GREY)
 
 
 def test_transparency_lies_over_white(encode: Encode) -> None:
-    picture = Image.new("RGBA", SHAPE, (0, 0, 0, 0))
-    picture.putpixel((3, 4), (0, 0, 0, 255))
-    pixels = read(encode(picture)).pixels
+    image = Image.new("RGBA", SHAPE, (0, 0, 0, 0))
+    image.putpixel((3, 4), (0, 0, 0, 255))
+    pixels = read(encode(image)).pixels
     assert pixels[4, 3] == 0
     assert (np.delete(pixels, 4 * 28 + 3) == 255).all()
 
 
 def test_a_transparent_palette_colour_lies_over_white(encode: Encode) -> None:
-    picture = Image.new("P", SHAPE, 0)
-    picture.putpalette([0, 0, 0, 10, 10, 10])
-    picture.putpixel((0, 0), 1)
-    pixels = read(encode(picture, transparency=0)).pixels
+    image = Image.new("P", SHAPE, 0)
+    image.putpalette([0, 0, 0, 10, 10, 10])
+    image.putpixel((0, 0), 1)
+    pixels = read(encode(image, transparency=0)).pixels
     assert pixels[0, 0] == 10
     assert pixels[5, 5] == 255
 
 
 def test_cmyk_is_read(encode: Encode) -> None:
-    picture = Image.new("CMYK", SHAPE, (0, 0, 0, 0))
-    assert (read(encode(picture, "JPEG")).pixels > 250).all()
+    image = Image.new("CMYK", SHAPE, (0, 0, 0, 0))
+    assert (read(encode(image, "JPEG")).pixels > 250).all()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -96,13 +96,13 @@ def test_the_exif_orientation_is_obeyed(encode: Encode, orientation: int) -> Non
     np.testing.assert_array_equal(read(encode(stored, exif=exif)).pixels, GREY)
 
 
-def test_damaged_exif_data_does_not_spoil_a_good_picture(encode: Encode) -> None:
+def test_damaged_exif_data_does_not_spoil_a_good_image(encode: Encode) -> None:
     data = encode(GREY, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     np.testing.assert_array_equal(read(data).pixels, GREY)
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG"])
-def test_of_an_animation_the_first_frame_counts(encode: Encode, file_format: str) -> None:
+def test_the_first_frame_of_an_animation_counts(encode: Encode, file_format: str) -> None:
     options = {"lossless": True} if file_format == "WEBP" else {}
     frames = [Image.fromarray(255 - GREY), Image.new("L", SHAPE)]
     data = encode(
@@ -117,37 +117,35 @@ def test_any_other_size_is_prepared_as_a_photo(encode: Encode) -> None:
     assert image.pixels.shape == SHAPE
 
 
-def test_plain_is_grey_and_resized_and_nothing_else(encode: Encode) -> None:
-    picture = Image.new("RGB", (60, 90), (10, 200, 30))
-    image = read(encode(picture), "plain")
+def test_plain_only_converts_to_grey_and_resizes(encode: Encode) -> None:
+    green = Image.new("RGB", (60, 90), (10, 200, 30))
+    image = read(encode(green), "plain")
     assert image.preparation == "plain"
-    np.testing.assert_array_equal(
-        image.pixels, np.full(SHAPE, picture.convert("L").getpixel((0, 0)))
-    )
+    np.testing.assert_array_equal(image.pixels, np.full(SHAPE, green.convert("L").getpixel((0, 0))))
 
 
 def test_plain_reads_a_jpeg_at_full_size(encode: Encode) -> None:
     rng = np.random.default_rng(0)
-    picture = Image.fromarray(rng.integers(0, 256, (600, 600), np.uint8))
-    data = encode(picture, "JPEG", quality=95)
+    image = Image.fromarray(rng.integers(0, 256, (600, 600), np.uint8))
+    data = encode(image, "JPEG", quality=95)
     whole = Image.open(io.BytesIO(data)).resize(SHAPE, Image.Resampling.LANCZOS)
     pixels = read(data, "plain", max_pixels=360_000).pixels
     np.testing.assert_array_equal(pixels, np.asarray(whole))
 
 
-def test_nothing_is_refused_as_empty() -> None:
+def test_an_empty_file_is_rejected() -> None:
     with pytest.raises(EmptyBody):
         read(b"")
 
 
-def test_the_size_is_refused_before_the_pixels_are_decoded(encode: Encode) -> None:
+def test_the_size_is_rejected_before_the_pixels_are_decoded(encode: Encode) -> None:
     data = encode(np.zeros((200, 200), np.uint8))
     header_only = data[: data.index(b"IDAT") + 4]
     with pytest.raises(ImageTooLarge, match=r"200 × 200 = 40000 pixels, the limit is 10000"):
         read(header_only)
 
 
-def test_a_file_in_a_million_pieces_is_refused_and_not_walked_through(encode: Encode) -> None:
+def test_a_file_in_a_million_pieces_is_rejected_early(encode: Encode) -> None:
     jpeg, png = encode(GREY, "JPEG"), encode(GREY)
     comment = b"\x00\x00\x00\x00abCd" + zlib.crc32(b"abCd").to_bytes(4)
     for data in (jpeg[:2] + b"\xff\xe5\x00\x02" * 1_000_000, png[:33] + comment * 1_000_000):
@@ -165,7 +163,7 @@ def text_chunks(count: int) -> PngImagePlugin.PngInfo:
     return info
 
 
-def test_a_jpeg_of_hundreds_of_scans_is_refused_before_it_is_decoded(encode: Encode) -> None:
+def test_a_jpeg_of_hundreds_of_scans_is_rejected_before_it_is_decoded(encode: Encode) -> None:
     data = encode(GREY, "JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
     assert read(data[:-2] + last * 80 + data[-2:]).preparation == "none"
@@ -173,7 +171,7 @@ def test_a_jpeg_of_hundreds_of_scans_is_refused_before_it_is_decoded(encode: Enc
         read(data[:-2] + last * 100 + data[-2:])
 
 
-def test_what_looks_like_a_scan_inside_or_behind_a_jpeg_is_none(encode: Encode) -> None:
+def test_bytes_like_scans_inside_or_behind_a_jpeg_do_not_count(encode: Encode) -> None:
     data = encode(GREY, "JPEG")
     other = b"\xff\xda" * 1000
     segment = b"\xff\xe5" + (len(other) + 2).to_bytes(2) + other
@@ -190,18 +188,18 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
-def test_a_damaged_file_is_read_or_refused_and_never_anything_else(
+def test_a_damaged_file_is_read_or_rejected_and_never_anything_else(
     encode: Encode, file_format: str
 ) -> None:
     rng = np.random.default_rng(7)
     noise: NDArray[np.uint8] = rng.integers(0, 256, (40, 30, 3), np.uint8)
     data = encode(noise, file_format)
-    refused = 0
+    rejected = 0
     for _ in range(400):
         try:
             image = read(damaged(data, rng))
         except (InvalidImage, ImageTooLarge):
-            refused += 1
+            rejected += 1
         else:
             assert image.pixels.shape == SHAPE
-    assert refused > 20
+    assert rejected > 20

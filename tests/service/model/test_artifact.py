@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from service.errors import ArtifactError
 from service.model.artifact import (
     FLATBUFFER,
     MANIFEST,
     Artifact,
-    fingerprint_of,
     published_versions,
     verify,
 )
-from service.errors import ArtifactError
 from tests.service.conftest import ARTIFACTS, edit_manifest
 
 
@@ -85,7 +84,7 @@ def test_versions_are_numbers_the_highest_first(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_directory_that_does_not_hold_is_refused_with_the_reason(
+def test_an_invalid_directory_is_refused_with_the_reason(
     copied_artifacts: Path, damage: Callable[[Path], object], reason: str
 ) -> None:
     damage(copied_artifacts / "1")
@@ -124,11 +123,3 @@ def test_a_directory_that_does_not_exist_or_cannot_be_listed_is_said_so(
     monkeypatch.setattr(Path, "iterdir", denied)
     with pytest.raises(ArtifactError, match="cannot be read: Permission denied"):
         published_versions(tmp_path)
-
-
-def test_a_fingerprint_changes_with_any_file(copied_artifacts: Path) -> None:
-    version = copied_artifacts / "1"
-    before = fingerprint_of(version)
-    assert fingerprint_of(version) == before
-    append_a_byte(version)
-    assert fingerprint_of(version) != before

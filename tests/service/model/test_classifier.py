@@ -9,32 +9,33 @@ import pytest
 from numpy.typing import NDArray
 
 from service.arrays import Assessment, Tensor, Weights
+from service.capacity.parallel import WorkerThreads
+from service.errors import ArtifactError
 from service.model.artifact import Artifact
 from service.model.classifier import Classifier
-from service.errors import ArtifactError
-from service.capacity.parallel import Helpers
 
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def test_numbers_of_any_dtype_are_divided_by_255_the_same_way(
+def test_pixels_of_any_dtype_are_divided_by_255_the_same_way(
     classifier: Classifier, test_slice: Slice
 ) -> None:
     pixels = test_slice[0][0]
-    as_bytes = classifier.predict([pixels])
-    for dtype in (np.float32, np.float64, np.int64):
-        np.testing.assert_array_equal(classifier.predict([pixels.astype(dtype)]), as_bytes)
+    expected = (pixels / np.float32(255)).reshape(1, 28, 28, 1)
+    for dtype in (np.uint8, np.float32, np.float64, np.int64):
+        images = classifier.to_images([pixels.astype(dtype)])
+        assert images.dtype == np.float32
+        np.testing.assert_array_equal(images, expected)
 
 
-def test_each_row_belongs_to_its_picture_also_from_many_threads(
+def test_each_row_belongs_to_its_image_also_from_many_threads(
     classifier: Classifier, test_slice: Slice
 ) -> None:
-    pictures = test_slice[0][:64]
-    expected = np.concatenate([classifier.predict([picture]) for picture in pictures])
+    images = classifier.to_images(list(test_slice[0][:64]))
+    expected = np.concatenate([classifier.assess(image[None]).probabilities for image in images])
 
     def classify(start: int) -> Tensor:
-        count = 1 + start % 5
-        return classifier.predict(list(pictures[start : start + count]))
+        return classifier.assess(images[start : start + 1 + start % 5]).probabilities
 
     with ThreadPoolExecutor(8) as pool:
         starts = [i % 59 for i in range(400)]
@@ -50,7 +51,7 @@ KNOWN = np.zeros(1, np.float32)
 
 
 class BrokenEngine:
-    """An engine that gives what a test wants to see refused."""
+    """An engine with the outputs that a test passes."""
 
     name = "broken"
 
@@ -60,12 +61,14 @@ class BrokenEngine:
         self.assessment = Assessment(probabilities, novelty)
         self.maps = maps
 
-    def assess(self, images: Tensor, helpers: Helpers | None = None) -> Assessment:
+    def assess(self, images: Tensor, workers: WorkerThreads | None = None) -> Assessment:
         if self.assessment.probabilities.size == 0:
             raise RuntimeError("the interpreter says no")
         return self.assessment
 
-    def feature_maps(self, images: Tensor, helpers: Helpers | None = None) -> Mapping[str, Tensor]:
+    def feature_maps(
+        self, images: Tensor, workers: WorkerThreads | None = None
+    ) -> Mapping[str, Tensor]:
         return self.maps
 
     def weights(self, layer: str) -> Weights:
@@ -108,14 +111,33 @@ def test_a_model_without_a_novelty_score_says_so_when_asked_for_it(
         Classifier(older, classifier._engine).in_distribution(KNOWN)
 
 
-def test_what_is_no_number_is_not_known(classifier: Classifier) -> None:
-    images = np.zeros((2, 28, 28, 1), np.float32)
-    images[1, 3, 3] = np.nan
-    probabilities, novelty = classifier.assess_images(images)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_image_that_is_not_finite_gives_nan_and_is_not_in_distribution(
+    classifier: Classifier, test_slice: Slice, value: float
+) -> None:
+    images = classifier.to_images(list(test_slice[0][:3]))
+    expected, maps = classifier.assess(images), classifier.feature_maps(images)
+    images[1, 3, 3] = value
+    given = images.copy()
+    probabilities, novelty = classifier.assess(given)
     assert novelty is not None
-    assert np.isnan(novelty).tolist() == [False, True]
-    assert np.isnan(probabilities).any(axis=1).tolist() == [False, True]
+    assert np.isnan(novelty).tolist() == [False, True, False]
+    assert np.isnan(probabilities).all(axis=1).tolist() == [False, True, False]
     assert not classifier.in_distribution(novelty)[1]
+    np.testing.assert_allclose(probabilities[::2], expected.probabilities[::2], atol=1e-5)
+    for name, output in classifier.feature_maps(given).items():
+        assert np.isnan(output[1]).all()
+        np.testing.assert_allclose(output[::2], maps[name][::2], atol=1e-5)
+    np.testing.assert_array_equal(given, images)
+
+
+def test_layers_with_maps_are_those_with_height_width_and_channels(classifier: Classifier) -> None:
+    maps = classifier.feature_maps(np.zeros((1, 28, 28, 1), np.float32))
+    names = [layer.name for layer in classifier.layers_with_maps]
+    assert names == [
+        layer.name for layer in classifier.manifest.layers if maps[layer.name].ndim == 4
+    ]
+    assert names
 
 
 def test_a_model_without_a_layer_it_lists_fails_its_warm_up(

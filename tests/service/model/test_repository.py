@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from service.model import repository as repository_module
-from service.model.artifact import FLATBUFFER
-from service.model.classifier import Classifier, load_classifier
 from service.errors import (
     ArtifactError,
     InvalidParameter,
@@ -16,10 +13,12 @@ from service.errors import (
     UnknownModel,
     UnknownVersion,
 )
-from service.model.repository import Repository
-from service.setting_types import VersionPolicy
-from service.settings import EngineChoice
-from service.model.sources import Directory
+from service.model import repository as repository_module
+from service.model.artifact import FLATBUFFER
+from service.model.classifier import Classifier
+from service.model.repository import Repository, load_classifier
+from service.model.store import Directory
+from service.settings import EngineChoice, VersionPolicy
 from tests.service.conftest import edit_manifest, publish, samples_of, withdraw
 from tests.service.model.test_artifact import append_a_byte
 
@@ -69,7 +68,7 @@ def test_it_is_ready_when_every_version_is_there(
     assert repository.is_ready
     repository.unload()
     assert not repository.is_ready
-    repository.load()
+    repository.open()
     assert repository.is_ready
     assert served_before == [0, 1, 0, 1]
 
@@ -82,7 +81,7 @@ def test_a_new_version_takes_over_and_its_predecessor_ends(copied_artifacts: Pat
     assert states(repository) == {2: "AVAILABLE", 1: "END"}
 
 
-def test_a_replaced_version_lives_until_its_last_request_lets_go(copied_artifacts: Path) -> None:
+def test_a_replaced_version_lives_until_its_last_request_ends(copied_artifacts: Path) -> None:
     repository = opened(copied_artifacts)
     held = repository.classifier()
     publish(copied_artifacts, 2)
@@ -103,7 +102,7 @@ def test_many_threads_may_use_a_version_whose_directory_is_gone(copied_artifacts
     classifier.warm_up()
 
 
-def test_a_withdrawn_version_gives_way_to_the_one_before(copied_artifacts: Path) -> None:
+def test_a_withdrawn_version_is_replaced_by_the_one_before(copied_artifacts: Path) -> None:
     publish(copied_artifacts, 2)
     repository = opened(copied_artifacts)
     withdraw(copied_artifacts, 2)
@@ -243,14 +242,14 @@ def test_a_version_is_found_by_number_by_label_or_as_the_highest(copied_artifact
         found(1, "stable")
 
 
-def test_an_unloaded_model_stays_away_until_it_is_loaded(copied_artifacts: Path) -> None:
+def test_an_unloaded_model_stays_unloaded_until_it_is_opened(copied_artifacts: Path) -> None:
     repository = opened(copied_artifacts)
     repository.unload()
     repository.refresh()
     assert not repository.is_ready
     with pytest.raises(NotReady):
         repository.classifier()
-    repository.load()
+    repository.open()
     assert list(repository.serving) == [1]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from service.model.artifact import Artifact, published_versions, verify
 from service.model.classifier import Classifier
-from service.model.engines import load_engine
+from service.model.repository import load_engine
 from service.settings import EngineChoice
 from tests.service.conftest import ARTIFACTS
 
@@ -23,7 +23,8 @@ MOST_ARTIFACT_BYTES = 10_000_000
 
 def accuracy(classifier: Classifier, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> float:
     batches = zip(np.split(images, 10), np.split(labels, 10), strict=True)
-    right = [classifier.predict(list(x)).argmax(axis=1) == y for x, y in batches]
+    tensors = ((classifier.to_images(list(x)), y) for x, y in batches)
+    right = [classifier.assess(x).probabilities.argmax(axis=1) == y for x, y in tensors]
     return float(np.mean(right))
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.model.artifact import FLATBUFFER, MANIFEST, SIGNATURE, verify
 from service.errors import ArtifactError
-from service.settings import Settings
+from service.model.artifact import FLATBUFFER, MANIFEST, SIGNATURE, verify
 from service.model.signature import verify_signature
+from service.settings import Settings
 from tests.service.conftest import publish, run_service, serve, wait_for
 
 

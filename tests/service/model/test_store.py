@@ -12,12 +12,13 @@ import fsspec
 import httpx
 import pytest
 
-from service.model.artifact import FLATBUFFER, MANIFEST
 from service.errors import ArtifactError, StoreError
+from service.model.artifact import FLATBUFFER, MANIFEST
 from service.model.repository import Repository
+from service.model.store import Directory, Source, open_source
 from service.settings import Settings
-from service.model.sources import Source, open_source
 from tests.service.conftest import ARTIFACTS, publish, run_service, serve, wait_for
+from tests.service.model.test_artifact import append_a_byte
 
 BUCKET = "s3://models"
 LOCATION = f"{BUCKET}/fashion_mnist"
@@ -101,6 +102,14 @@ def version_2(copied_artifacts: Path) -> Path:
 def source(bucket: str, tmp_path: Path) -> Source:
     upload(ARTIFACTS / "1", f"{bucket}/1")
     return open_source(bucket, tmp_path / "cache")
+
+
+def test_the_fingerprint_of_a_directory_changes_with_any_file(copied_artifacts: Path) -> None:
+    source = Directory(copied_artifacts)
+    before = source.fingerprint(1)
+    assert source.fingerprint(1) == before
+    append_a_byte(copied_artifacts / "1")
+    assert source.fingerprint(1) != before
 
 
 def test_a_version_is_fetched_as_it_was_published(source: Source) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from service.errors import ArtifactError, DeadlineExceeded
-from service.telemetry.metrics import Metrics
 from service.model.repository import Repository
-from service.model.sources import Directory
+from service.model.store import Directory
 from service.model.workers import Workers
+from service.telemetry.metrics import Metrics
 from tests.service.conftest import (
     publish,
     samples_of,
@@ -56,7 +56,7 @@ def pair(copied_artifacts: Path, tmp_path: Path) -> Iterator[list[Worker]]:
         metrics.close()
 
 
-def test_an_order_is_done_when_every_worker_has_followed(
+def test_a_command_is_done_when_every_worker_has_followed(
     pair: list[Worker], copied_artifacts: Path
 ) -> None:
     told, other = pair
@@ -81,18 +81,18 @@ def test_an_order_is_done_when_every_worker_has_followed(
     assert other.serving == [2]
 
 
-def test_an_order_is_followed_once(pair: list[Worker]) -> None:
+def test_a_command_is_followed_once(pair: list[Worker]) -> None:
     told, other = pair
     with pytest.raises(DeadlineExceeded):
         told.workers.unload(0)
     other.workers.follow()
     assert other.serving == []
-    other.repository.load()
+    other.repository.open()
     other.workers.follow()
     assert other.serving == [1]
 
 
-def test_an_order_to_load_what_is_not_there_is_refused_and_harms_nobody(
+def test_a_command_to_load_a_removed_version_is_refused_and_changes_no_other_worker(
     pair: list[Worker], copied_artifacts: Path
 ) -> None:
     told, other = pair

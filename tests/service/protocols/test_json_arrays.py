@@ -1,17 +1,29 @@
 import json
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
-from service.protocols.json_parsing import JsonLimits
-from service.protocols.json_arrays import Numbers, parse_numbers, parse_with_numbers
+from service.capacity.admission import Limits
+from service.errors import BodyTooLarge, InvalidImage, InvalidInstances, InvalidJSON
+from service.protocols.json_arrays import (
+    Numbers,
+    decode_file,
+    image_shapes,
+    parse_json,
+    parse_with_numbers,
+)
 
-SHAPES = [(2, 3), (2, 3, 1), (6,)]
-LIMITS = JsonLimits(depth=16, marks=1000)
+SHAPES = image_shapes((2, 3, 1))
+LIMITS = Limits(max_json_marks=1000)
 
 
-def parsed(text: str, limits: JsonLimits = LIMITS) -> tuple[Any, Numbers] | None:
+def limits(depth: int = 16, marks: int = 10_000_000) -> Limits:
+    return Limits(max_json_depth=depth, max_json_marks=marks)
+
+
+def parsed(text: str, limits: Limits = LIMITS) -> tuple[Any, Numbers] | None:
     return parse_with_numbers(text.encode(), "data", SHAPES, limits)
 
 
@@ -19,32 +31,24 @@ def parsed(text: str, limits: JsonLimits = LIMITS) -> tuple[Any, Numbers] | None
 @pytest.mark.parametrize("count", [1, 2, 5])
 @pytest.mark.parametrize("kind", [int, float])
 @pytest.mark.parametrize("indent", [None, 0, 3])
-def test_a_list_of_grids_is_read_beside_the_document(
-    shape: tuple[int, ...], count: int, kind: type, indent: int | None
+@pytest.mark.parametrize(
+    "around", [({}, {}), ({"a": {"b": ["x", 1]}}, {"c": [None]})], ids=["alone", "between"]
+)
+def test_a_list_of_images_is_read_beside_the_rest(
+    shape: tuple[int, ...],
+    count: int,
+    kind: type,
+    indent: int | None,
+    around: tuple[dict[str, Any], dict[str, Any]],
 ) -> None:
     values: Numbers = np.arange(6 * count).astype(kind).reshape(count, *shape)
-    document = {"a": {"b": ["x", 1]}, "data": values.tolist(), "c": [None]}
+    before, after = around
+    document = {**before, "data": values.tolist(), **after}
     read = parsed(json.dumps(document, indent=indent))
     assert read is not None
     assert read[0] == {**document, "data": []}
     assert read[1].dtype == (np.uint64 if kind is int else np.float64)
     np.testing.assert_array_equal(read[1], values)
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("count", [1, 2, 5])
-@pytest.mark.parametrize("kind", [int, float])
-@pytest.mark.parametrize("indent", [None, 0, 3])
-def test_a_document_of_nothing_else_is_read(
-    shape: tuple[int, ...], count: int, kind: type, indent: int | None
-) -> None:
-    values: Numbers = np.arange(6 * count).astype(kind).reshape(count, *shape)
-    text = json.dumps({"data": values.tolist()}, indent=indent)
-    for written in (text, text.replace("data", "d\\u0061ta"), f" {text}\n"):
-        read = parse_numbers(written.encode(), "data", SHAPES, LIMITS)
-        assert read is not None
-        assert read.dtype == (np.uint64 if kind is int else np.float64)
-        np.testing.assert_array_equal(read, values)
 
 
 def test_numbers_by_themselves_are_read() -> None:
@@ -61,7 +65,7 @@ def test_numbers_by_themselves_are_read() -> None:
         ("0,1e2,2,3,4,0.1", [0, 100, 2, 3, 4, 0.1]),
     ],
 )
-def test_numbers_are_what_python_takes_them_for(numbers: str, values: list[float]) -> None:
+def test_numbers_have_the_values_that_python_reads(numbers: str, values: list[float]) -> None:
     read = parsed(f'{{"data": [[{numbers}]]}}')
     assert read is not None
     assert read[1].tolist() == [values]
@@ -109,34 +113,106 @@ def test_numbers_are_what_python_takes_them_for(numbers: str, values: list[float
         '\ufeff{"data":[[1,2,3,4,5,6]]}',
     ],
 )
-def test_whatever_else_it_is_is_left_to_others(text: str) -> None:
+def test_any_other_text_is_left_to_the_full_parser(text: str) -> None:
     assert parsed(text) is None
-    assert parse_numbers(text.encode(), "data", SHAPES, LIMITS) is None
+
+
+def test_a_list_that_exceeds_a_limit_is_left_to_the_full_parser() -> None:
+    text = '{"data": [[[1,2,3],[4,5,6]]]}'
+    depth, marks = 4, sum(map(text.count, '{}[],"'))
+    assert parsed(text, limits(depth, marks)) is not None
+    assert parsed(text, limits(depth - 1, marks)) is None
+    assert parsed(text, limits(depth, marks - 1)) is None
+
+
+def nested(depth: int) -> bytes:
+    return b"[" * depth + b"]" * depth
+
+
+def depth_of(value: Any) -> int:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return 1 + max(map(depth_of, value), default=0) if isinstance(value, list) else 0
+
+
+def random_value(random: np.random.Generator, depth: int) -> Any:
+    kind = random.integers(5) if depth else random.integers(2)
+    if kind == 0:
+        return int(random.integers(255))
+    if kind == 1:
+        return "".join(random.choice(list('[]{}"\\ab'), random.integers(6)))
+    items = [random_value(random, depth - 1) for _ in range(random.integers(4))]
+    return items if kind < 4 else {f'"{i}[': item for i, item in enumerate(items)}
+
+
+def test_json_may_be_as_deep_as_allowed_and_no_deeper() -> None:
+    assert depth_of(parse_json(nested(3), limits(3))) == 3
+    with pytest.raises(InvalidJSON, match="deeper than 3 levels"):
+        parse_json(nested(4), limits(3))
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":'])
+def test_very_deep_json_is_rejected_without_recursion(opening: bytes) -> None:
+    with pytest.raises(InvalidJSON, match="deeper"):
+        parse_json(opening * 1_000_000, limits(16))
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_brackets_in_strings_add_no_depth(seed: int) -> None:
+    document = random_value(np.random.default_rng(seed), depth=5)
+    depth = depth_of(document)
+    text = json.dumps(document).encode()
+    assert parse_json(text, limits(max(depth, 1))) == document
+    if depth > 1:
+        with pytest.raises(InvalidJSON):
+            parse_json(text, limits(depth - 1))
+
+
+def test_brackets_in_a_long_string_add_no_depth() -> None:
+    text = b'["' + rb"\"[{\\" * 100_000 + b'"]'
+    assert parse_json(text, limits(1)) == json.loads(text)
+
+
+def test_json_may_have_as_many_marks_as_allowed_and_no_more() -> None:
+    assert parse_json(b'["a", {"b": 1}]', limits(marks=9)) == ["a", {"b": 1}]
+    with pytest.raises(BodyTooLarge, match="more than 8 brackets, commas and quotes"):
+        parse_json(b'["a", {"b": 1}]', limits(marks=8))
+
+
+def test_nan_and_infinity_are_numbers() -> None:
+    nan, infinity = parse_json(b"[NaN, -Infinity]", limits(1))
+    assert math.isnan(nan)
+    assert infinity == -math.inf
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"]", b"[1,]", b"\xff"])
+def test_invalid_json_is_rejected_with_the_place(text: bytes) -> None:
+    with pytest.raises(InvalidJSON, match=r"not valid JSON: .* at line 1 column"):
+        parse_json(text, limits(3))
+
+
+def test_closing_brackets_without_opening_ones_hide_no_depth() -> None:
+    with pytest.raises(InvalidJSON, match="not valid JSON"):
+        parse_json(b"]" * 50 + b"[" * 50, limits(10))
+
+
+def test_a_file_in_base64_is_decoded() -> None:
+    assert decode_file({"b64": "aGk="}, "x", InvalidImage) == b"hi"
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("item", "message"),
     [
-        '{"data":[[1,2,3,4,5,6]],"a":1}',
-        '{"a":1,"data":[[1,2,3,4,5,6]]}',
-        '{"other":[[1,2,3,4,5,6]]}',
-        '{"data":"[[1,2,3,4,5,6]]"}',
-        '{"data":[[1,2,3,4,5,"6"]]}',
-        '[["data",2,3,4,5,6]]',
-        '{"a":{"data":[[1,2,3,4,5,6]]}}',
+        (7, 'x: an object must be {"b64": "<picture file in base64>"}!'),
+        ({"b64": 7}, 'x: an object must be {"b64": "<picture file in base64>"}!'),
+        ({"b64": "", "a": 1}, 'x: an object must be {"b64": "<picture file in base64>"}!'),
+        ({"b64": "a"}, "x: b64 is not valid base64: "),
+        ({"b64": "aGk=ü"}, "x: b64 is not valid base64: "),
     ],
 )
-def test_a_document_of_something_else_is_left_to_others(text: str) -> None:
-    assert parse_numbers(text.encode(), "data", SHAPES, LIMITS) is None
-
-
-def test_what_costs_more_than_it_may_is_left_to_others() -> None:
-    text = '{"data": [[[1,2,3],[4,5,6]]]}'
-    depth, marks = 4, sum(map(text.count, '{}[],"'))
-    assert parsed(text, JsonLimits(depth, marks)) is not None
-    assert parsed(text, JsonLimits(depth - 1, marks)) is None
-    assert parsed(text, JsonLimits(depth, marks - 1)) is None
-    only = text.encode()
-    assert parse_numbers(only, "data", SHAPES, JsonLimits(depth, marks)) is not None
-    assert parse_numbers(only, "data", SHAPES, JsonLimits(depth - 1, marks)) is None
-    assert parse_numbers(only, "data", SHAPES, JsonLimits(depth, marks - 1)) is None
+def test_anything_else_in_place_of_a_file_is_an_error_with_its_place(
+    item: object, message: str
+) -> None:
+    with pytest.raises(InvalidInstances) as caught:
+        decode_file(item, "x", InvalidInstances, "!")
+    assert str(caught.value).startswith(message)

@@ -1,14 +1,15 @@
-"""The text is what Prometheus' own parser and linter take it for."""
+"""Prometheus' own parser and linter accept the text."""
 
+import os
 import subprocess
+import time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.telemetry.counters import Counter, Gauge, Histogram, Series, Shard, Storage
+from service.telemetry.exposition import PROCESS_METRICS, add_process_metrics, write_families
 from service.telemetry.metrics import Metrics
-from service.telemetry.exposition import write_families
-from service.telemetry.families import Counter, Gauge, Histogram
-from service.telemetry.storage import Series, Shard, Storage
 from tests.service.conftest import samples_of
 
 
@@ -18,7 +19,7 @@ def storage() -> Storage:
 
 
 def test_a_histogram_is_written_as_cumulative_buckets(storage: Storage) -> None:
-    seconds = Histogram(storage, "answer_seconds", "Time.", [0.1, 1, 2.5], ["route"])
+    seconds = Histogram(storage, "answer_seconds", "Time.", ["route"], bounds=[0.1, 1, 2.5])
     for value in (0.05, 0.1, 0.7, 2.5, 100):
         seconds.observe(("/a",), value)
     samples = samples_of(write_families([seconds], storage.read()))
@@ -32,13 +33,13 @@ def test_a_histogram_is_written_as_cumulative_buckets(storage: Storage) -> None:
     }
 
 
-def test_a_label_survives_whatever_is_in_it(storage: Storage) -> None:
+def test_any_text_may_be_the_value_of_a_label(storage: Storage) -> None:
     name = 'back\\slash "quote"\nline ☃'
-    counter = Counter(storage, "requests_total", 'A \\ and\na "line".', ["name"])
+    counter = Counter(storage, "requests_total", 'All, "failed" ones too.', ["name"])
     counter.add((name,))
     [family] = text_string_to_metric_families(write_families([counter], storage.read()))
     assert family.samples[0].labels == {"name": name}
-    assert family.documentation == 'A \\ and\na "line".'
+    assert family.documentation == 'All, "failed" ones too.'
 
 
 def test_a_worker_that_has_ended_adds_to_counters_and_not_to_gauges(storage: Storage) -> None:
@@ -50,6 +51,21 @@ def test_a_worker_that_has_ended_adds_to_counters_and_not_to_gauges(storage: Sto
         "requests_total": 4,
         "in_flight": 3,
     }
+
+
+def test_processes_are_described_by_worker_unless_they_have_ended(storage: Storage) -> None:
+    gone = 2**22 + 1  # No process has such a number.
+    shards = [Shard(0, os.getpid(), {}), Shard(1, 0, {}), Shard(2, gone, {})]
+    add_process_metrics(shards)
+    families = [kind(storage, name, text, ["worker"]) for kind, name, text in PROCESS_METRICS]
+    samples = samples_of(write_families(families, shards))
+    assert {name.partition("{")[2] for name in samples} == {'worker="0"}'}
+    assert samples['process_cpu_seconds_total{worker="0"}'] == pytest.approx(
+        sum(os.times()[:2]), abs=0.5
+    )
+    assert samples['process_open_fds{worker="0"}'] > 2
+    assert samples['process_resident_memory_bytes{worker="0"}'] > 1e6
+    assert 0 < time.time() - samples['process_start_time_seconds{worker="0"}'] < 1e5
 
 
 def test_the_metrics_of_the_service_pass_promtool() -> None:

@@ -1,4 +1,4 @@
-"""Every line of the log can be read by a machine if that is asked for, and leads to its request."""
+"""Every line of the log can be JSON, and names the request it is about."""
 
 import json
 import logging
@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from service.telemetry.logs import JsonFormatter, access_logger, log_config
 from service.settings import Settings
+from service.telemetry.logs import JsonFormatter, access_logger, log_config
+from service.telemetry.record import RequestRecord
 from tests.service.conftest import (
     ARTIFACTS,
     DEFAULT_VERSION,
@@ -45,7 +46,7 @@ def lines() -> Iterator[list[dict[str, Any]]]:
     access_logger.removeHandler(handler)
 
 
-def test_a_request_is_one_line_with_its_ids_and_where_its_time_went(
+def test_a_request_is_one_line_with_its_ids_and_the_time_of_its_phases(
     lines: list[dict[str, Any]], boot_png: bytes
 ) -> None:
     with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
@@ -65,7 +66,7 @@ def test_a_request_is_one_line_with_its_ids_and_where_its_time_went(
     assert line["client"].startswith("127.0.0.1:")
 
 
-def test_what_was_refused_says_why_and_a_probe_says_nothing(lines: list[dict[str, Any]]) -> None:
+def test_an_error_has_its_code_and_a_probe_has_no_line(lines: list[dict[str, Any]]) -> None:
     with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
         client.post("/predict", content=b"no picture")
         for probe in ("/livez", "/readyz", "/metrics"):
@@ -87,6 +88,15 @@ def test_an_exception_is_part_of_its_line() -> None:
     assert "request_id" not in line
 
 
+def test_a_line_about_a_request_has_its_ids_and_only_the_access_line_its_figures() -> None:
+    record = logging.makeLogRecord({"name": "service.x", "msg": "broken"})
+    record.request = RequestRecord("mine", trace_id=TRACE_ID, span_id="b7ad6b7169203331")
+    line = json.loads(JsonFormatter().format(record))
+    assert (line["request_id"], line["trace_id"]) == ("mine", TRACE_ID)
+    assert line["span_id"] == "b7ad6b7169203331"
+    assert "status" not in line
+
+
 def test_uvicorn_and_the_service_write_the_same_json(free_port: int, boot_png: bytes) -> None:
     with serve_process("--log-format=json", port=free_port) as process:
         with httpx.Client(base_url=f"http://127.0.0.1:{free_port}") as client:
@@ -98,7 +108,7 @@ def test_uvicorn_and_the_service_write_the_same_json(free_port: int, boot_png: b
     # LiteRT's native code says this for itself, past Python's logging.
     written.remove("INFO: Created TensorFlow Lite XNNPACK delegate for CPU.")
     lines = [json.loads(line) for line in written]
-    assert {"uvicorn.error", "service.model.version_watch", "service.access"} <= {
+    assert {"uvicorn.error", "service.model.workers", "service.access"} <= {
         line["logger"] for line in lines
     }
     assert all({"time", "level", "message", "pid"} <= line.keys() for line in lines)
@@ -106,6 +116,6 @@ def test_uvicorn_and_the_service_write_the_same_json(free_port: int, boot_png: b
     assert access["request_id"] == "mine"
 
 
-def test_other_packages_are_heard_from_warnings_on() -> None:
+def test_other_packages_log_warnings_and_errors_only() -> None:
     assert log_config("text", "debug")["root"]["level"] == "WARNING"
     assert log_config("json", "error")["root"]["level"] == "ERROR"

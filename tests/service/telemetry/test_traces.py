@@ -1,4 +1,4 @@
-"""Traces arrive at a collector as OTLP has them."""
+"""Requests join the traces of their callers (W3C Trace Context) and reach a collector as OTLP."""
 
 import subprocess
 import sys
@@ -11,10 +11,13 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from service.settings import Settings
+from service.telemetry.record import RequestRecord
+from service.telemetry.traces import RequestTracer
 from tests.conftest import ROOT
 from tests.service.conftest import ARTIFACTS, DEFAULT_VERSION, serve
 from tests.service.telemetry.test_logs import TRACE_ID, TRACEPARENT
 
+SPAN_ID = "b7ad6b7169203331"
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
@@ -80,7 +83,7 @@ def test_a_request_is_a_span_with_one_inside_for_each_phase(
         headers = {"traceparent": TRACEPARENT, "tracestate": "shop=7", "X-Request-ID": "mine"}
         response = client.put("/predict", content=boot_png, headers=headers)
     [span] = [span for span in collector.spans if span.name == "PUT /predict"]
-    assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE_ID, "b7ad6b7169203331")
+    assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE_ID, SPAN_ID)
     assert span.trace_state == "shop=7"
     assert response.headers["traceresponse"] == f"00-{TRACE_ID}-{span.span_id.hex()}-01"
     assert attributes(span) == {
@@ -102,6 +105,24 @@ def test_a_request_is_a_span_with_one_inside_for_each_phase(
     assert resource["service.name"] == "fashion-mnist"
 
 
+@pytest.mark.parametrize(
+    "environment",
+    [{"OTEL_SERVICE_NAME": "ours"}, {"OTEL_RESOURCE_ATTRIBUTES": "service.name=ours,zone=a"}],
+)
+def test_the_environment_names_the_service(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    tracer = RequestTracer("1.2.3")
+    record = RequestRecord("mine")
+    tracer.begin(record, {})
+    tracer.end(record)
+    tracer.close()
+    resource = attributes(collector.received[0].resource_spans[0].resource)
+    assert (resource["service.name"], resource["service.version"]) == ("ours", "1.2.3")
+
+
 def test_an_error_of_the_client_is_not_one_of_the_span(collector: Collector) -> None:
     with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
         client.post("/predict", content=b"no picture")
@@ -110,7 +131,7 @@ def test_an_error_of_the_client_is_not_one_of_the_span(collector: Collector) -> 
     assert span.status.code == 0
 
 
-def test_what_the_caller_does_not_keep_is_not_sent(collector: Collector) -> None:
+def test_a_trace_that_the_caller_does_not_sample_is_not_exported(collector: Collector) -> None:
     unsampled = f"{TRACEPARENT[:-2]}00"
     with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
         response = client.get("/model/summary", headers={"traceparent": unsampled})
@@ -118,7 +139,7 @@ def test_what_the_caller_does_not_keep_is_not_sent(collector: Collector) -> None
     assert not [span for span in collector.spans if span.name == "GET /model/summary"]
 
 
-def test_a_collector_that_is_away_hurts_nobody(
+def test_requests_are_answered_while_the_collector_is_away(
     monkeypatch: pytest.MonkeyPatch, free_port: int, boot_png: bytes
 ) -> None:
     monkeypatch.setenv(ENDPOINT, f"http://127.0.0.1:{free_port}")
@@ -127,9 +148,57 @@ def test_a_collector_that_is_away_hurts_nobody(
 
 
 @pytest.mark.parametrize(
+    ("header", "sampled"),
+    [
+        (f"00-{TRACE_ID}-{SPAN_ID}-01", True),
+        (f" 00-{TRACE_ID}-{SPAN_ID}-00 ", False),
+        (f"cc-{TRACE_ID}-{SPAN_ID}-01-what-the-future-will-be-like", True),
+    ],
+)
+def test_a_valid_traceparent_is_read(
+    monkeypatch: pytest.MonkeyPatch, free_port: int, header: str, sampled: bool
+) -> None:
+    assert begun(header, RequestTracer("0")).trace_id == TRACE_ID
+    monkeypatch.setenv(ENDPOINT, f"http://127.0.0.1:{free_port}")
+    tracer = RequestTracer("0")
+    record = begun(header, tracer)
+    assert record.traceresponse == f"00-{TRACE_ID}-{record.span_id}-{sampled:02x}"
+    tracer.close()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "00",
+        f"00-{TRACE_ID}-{SPAN_ID}",
+        f"00-{TRACE_ID}-{SPAN_ID}-01-more",
+        f"ff-{TRACE_ID}-{SPAN_ID}-01",
+        f"00-{TRACE_ID.upper()}-{SPAN_ID}-01",
+        f"00-{'0' * 32}-{SPAN_ID}-01",
+        f"00-{TRACE_ID}-{'0' * 16}-01",
+    ],
+)
+def test_an_invalid_traceparent_is_ignored(
+    monkeypatch: pytest.MonkeyPatch, free_port: int, header: str
+) -> None:
+    assert begun(header, RequestTracer("0")).trace_id == ""
+    monkeypatch.setenv(ENDPOINT, f"http://127.0.0.1:{free_port}")
+    tracer = RequestTracer("0")
+    assert begun(header, tracer).trace_id not in {"", "0" * 32, TRACE_ID}
+    tracer.close()
+
+
+def begun(traceparent: str, tracer: RequestTracer) -> RequestRecord:
+    record = RequestRecord("mine")
+    tracer.begin(record, {"traceparent": traceparent})
+    return record
+
+
+@pytest.mark.parametrize(
     "off", [{}, {"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}]
 )
-def test_without_an_endpoint_there_is_nothing_to_pay(
+def test_the_sdk_is_not_imported_unless_traces_are_exported(
     monkeypatch: pytest.MonkeyPatch, off: dict[str, str]
 ) -> None:
     if off:
@@ -145,7 +214,6 @@ def test_an_endpoint_without_the_extra_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:4318")
-    monkeypatch.delitem(sys.modules, "service.telemetry.traces", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
         assert "traceresponse" not in client.get("/livez").headers

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.model.artifact import FLATBUFFER, INT8_FLATBUFFER, Artifact, verify
-from service.model.engines import load_engine
+from service.capacity.parallel import WorkerThreads
 from service.errors import ArtifactError
+from service.model.artifact import FLATBUFFER, INT8_FLATBUFFER, Artifact, verify
+from service.model.repository import load_engine
 from service.settings import EngineChoice
-from service.capacity.parallel import Helpers
 from tests.service.conftest import ENGINES, edit_manifest
 
 SECONDS = 20
@@ -83,15 +83,15 @@ def test_a_large_batch_is_shared_with_a_thread_that_is_free_and_answered_the_sam
     alone, maps = litert.assess(images), litert.feature_maps(images[:40])
     assert alone.novelty is not None
     with ThreadPoolExecutor(1) as pool:
-        helpers, end = Helpers(pool, 1), time.monotonic() + SECONDS
+        workers, end = WorkerThreads(pool, 1), time.monotonic() + SECONDS
         idle = pool.submit(time.thread_time).result()
         while pool.submit(time.thread_time).result() < idle + SECONDS_OF_A_BATCH:
-            assert time.monotonic() < end, "nobody has helped"
-            together = litert.assess(images, helpers)
+            assert time.monotonic() < end, "no other thread has taken part"
+            together = litert.assess(images, workers)
             np.testing.assert_array_equal(together.probabilities, alone.probabilities)
             assert together.novelty is not None
             np.testing.assert_array_equal(together.novelty, alone.novelty)
-        for name, output in litert.feature_maps(images[:40], helpers).items():
+        for name, output in litert.feature_maps(images[:40], workers).items():
             np.testing.assert_array_equal(output, maps[name])
 
 

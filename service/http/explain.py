@@ -1,0 +1,314 @@
+"""What the network is and sees: feature maps, preparation, weights, summary."""
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+import orjson
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from service.arrays import Tensor
+from service.capacity.admission import Permit
+from service.errors import InvalidParameter, UnknownLayer
+from service.http.dependencies import AcceptHeader, LoadedClassifier, PrepareQuery
+from service.http.inference import admit, run
+from service.http.messages import JSON, preferred
+from service.http.openapi import ERRORS, image_request
+from service.http.schemas import (
+    ErrorResponse,
+    FeatureMapsResponse,
+    LayerWeights,
+    ModelSummary,
+    PreparationResponse,
+)
+from service.http.uploads import read_only_image, receive_upload
+from service.images.decode import ImageReader, Prepare, PreparedImage
+from service.images.render import LayerMaps, render_layers
+from service.images.steps import Step, as_png
+from service.model.artifact import Layer, Manifest
+from service.model.classifier import Classifier
+
+MAX_NUMBERS = 100_000
+"""Of kernels in one answer: about two megabytes of JSON."""
+
+images = APIRouter(tags=["inference"])
+model = APIRouter(tags=["model"])
+
+MapFormat = Literal["json", "png"]
+
+_MEDIA_TYPES: dict[MapFormat, str] = {"json": JSON, "png": "image/png"}
+
+ChannelsQuery = Annotated[
+    list[str],
+    Query(description="Only these channels, counted from 0; repeated, or separated by commas."),
+]
+
+Answer = Callable[[PreparedImage, Permit], bytes]
+
+
+async def feature_maps(
+    request: Request,
+    classifier: LoadedClassifier,
+    prepare: PrepareQuery = "auto",
+    layer: Annotated[
+        list[str], Query(description="Only these layers; repeated, or separated by commas.")
+    ] = [],  # noqa: B006 (FastAPI copies it)
+    channels: ChannelsQuery = [],  # noqa: B006
+    map_format: Annotated[
+        MapFormat | None,
+        Query(alias="format", description="Takes precedence over the Accept header."),
+    ] = None,
+    accept: AcceptHeader = None,
+) -> Response:
+    """Answer the maps as numbers, or as one PNG with a labelled grid a layer and its scale.
+
+        curl -T picture.png http://127.0.0.1:8000/feature-maps?layer=conv2d_1
+        curl -T picture.png http://127.0.0.1:8000/feature-maps?format=png -o maps.png
+
+    The picture comes in any form that `/predict` reads, one a request.
+    """
+    if map_format is None:
+        media_type = preferred(accept, list(_MEDIA_TYPES.values()))
+    else:
+        media_type = _MEDIA_TYPES[map_format]
+    selection = _select(classifier.layers_with_maps, _split(layer), _split(channels))
+
+    def answer(image: PreparedImage, permit: Permit) -> bytes:
+        tensor = classifier.to_images([image.pixels])
+        permit.record.record_phase("prepare")
+        outputs = classifier.feature_maps(tensor)
+        permit.record.record_run(1)
+        maps = _maps(outputs, selection)
+        if media_type == JSON:
+            return _maps_as_json(classifier.manifest, image, maps)
+        return render_layers(maps)
+
+    return await _answer_image(request, classifier, prepare, answer, media_type)
+
+
+async def preparation(
+    request: Request, classifier: LoadedClassifier, prepare: PrepareQuery = "auto"
+) -> Response:
+    """Answer the picture after each step of its preparation, as PNG files in base64.
+
+        curl -T picture.png http://127.0.0.1:8000/preparation?prepare=photo
+
+    The picture comes in any form that `/predict` reads, one a request. It does not go through the
+    network.
+    """
+    steps: list[Step] = []
+
+    def answer(image: PreparedImage, _: Permit) -> bytes:
+        return _dumps(
+            {**_head(classifier.manifest, image), "steps": [_describe(step) for step in steps]}
+        )
+
+    return await _answer_image(request, classifier, prepare, answer, JSON, steps)
+
+
+async def _answer_image(
+    request: Request,
+    classifier: Classifier,
+    prepare: Prepare,
+    answer: Answer,
+    media_type: str,
+    steps: list[Step] | None = None,
+) -> Response:
+    with admit(request) as permit:
+        upload = await receive_upload(request, permit)
+        manifest = classifier.manifest
+
+        def job() -> bytes:
+            permit.record.record_start(manifest.version)
+            if steps is not None:
+                steps.clear()  # The job may be started twice.
+            reader = ImageReader(prepare, manifest.input.size, permit, steps)
+            image = read_only_image(upload, reader)
+            permit.check()
+            body = answer(image, permit)
+            permit.record.record_phase("encode")
+            return body
+
+        body = await run(request, permit, job)
+    return Response(body, media_type=media_type)
+
+
+for _path, _endpoint, _summary, _model in (
+    ("/feature-maps", feature_maps, "See what the network sees", FeatureMapsResponse),
+    ("/preparation", preparation, "See what is done to a picture", PreparationResponse),
+):
+    _png = {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
+    for _method in ("POST", "PUT"):  # PUT because that is what `curl -T picture.png` sends.
+        images.add_api_route(
+            _path,
+            _endpoint,
+            methods=[_method],
+            operation_id=f"{_endpoint.__name__}_{_method.lower()}",
+            summary=_summary,
+            response_model=_model,
+            responses={**({200: _png} if _endpoint is feature_maps else {}), **ERRORS},
+            openapi_extra=image_request(),
+        )
+
+
+@model.get(
+    "/model/summary",
+    summary="The layers of the network",
+    response_model=ModelSummary,
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        "4XX": {"model": ErrorResponse},
+        503: {"model": ErrorResponse},
+    },
+)
+async def model_summary(classifier: LoadedClassifier, accept: AcceptHeader = None) -> Response:
+    """Answer layers, shapes, parameter counts, scores and engine.
+
+    With `Accept: text/plain` it is the table that Keras' `model.summary()` prints.
+
+        curl http://127.0.0.1:8000/model/summary -H 'Accept: text/plain'
+    """
+    manifest = classifier.manifest
+    if preferred(accept, [JSON, "text/plain"]) == "text/plain":
+        return Response(manifest.summary.rstrip() + "\n", media_type="text/plain; charset=utf-8")
+    summary = ModelSummary(
+        name=manifest.name,
+        version=manifest.version,
+        created=manifest.created,
+        engine=classifier.engine_name,
+        class_names=list(manifest.class_names),
+        input=manifest.input,
+        layers=list(manifest.layers),
+        parameters=manifest.parameters,
+        novelty=manifest.novelty,
+        scores=manifest.scores,
+    )
+    return Response(summary.model_dump_json(), media_type=JSON)
+
+
+@model.get(
+    "/model/layers/{name}",
+    summary="Kernels and biases of a layer",
+    response_model=LayerWeights,
+    responses={"4XX": {"model": ErrorResponse}, 503: {"model": ErrorResponse}},
+)
+async def layer_weights(
+    classifier: LoadedClassifier,
+    name: Annotated[str, Path(description="As `/model/summary` lists it.")],
+    channels: ChannelsQuery = [],  # noqa: B006 (FastAPI copies it)
+) -> Response:
+    """Answer the float32 weights as they were trained, whichever engine serves.
+
+        curl http://127.0.0.1:8000/model/layers/conv2d_2?channels=0,5
+
+    A layer with more than 100,000 weights is answered for some of its outputs at a time.
+    """
+    layers = {layer.name: layer for layer in classifier.manifest.layers}
+    if name not in layers:
+        raise UnknownLayer(f"no layer {name!r}; there are {', '.join(layers)}")
+    layer = layers[name]
+    chosen = _select_channels(layer, _split(channels))
+    if layer.parameters // layer.output_shape[-1] * len(chosen) > MAX_NUMBERS:
+        raise InvalidParameter(
+            f"channels: {len(chosen)} of {name} are more than {MAX_NUMBERS:,} numbers, "
+            "ask for some of them"
+        )
+    body = await run_in_threadpool(_weights_as_json, classifier, layer, chosen)
+    return Response(body, media_type=JSON)
+
+
+Selection = Sequence[tuple[Layer, list[int]]]
+
+
+def _select(layers: Sequence[Layer], names: Sequence[str], channels: Sequence[str]) -> Selection:
+    """Return the layers to answer with the channels of each."""
+    known = {layer.name: layer for layer in layers}
+    for name in names:
+        if name not in known:
+            raise InvalidParameter(f"layer: no {name!r}; there are {', '.join(known)}")
+    chosen = [layer for layer in layers if not names or layer.name in names]
+    return [(layer, _select_channels(layer, channels)) for layer in chosen]
+
+
+def _split(values: Sequence[str]) -> list[str]:
+    """Return what is listed, whether it was repeated or separated by commas."""
+    return [item.strip() for value in values for item in value.split(",")]
+
+
+def _select_channels(layer: Layer, channels: Sequence[str]) -> list[int]:
+    """Return the channels asked for in that order, or all if none is."""
+    count = layer.output_shape[-1]
+    for text in channels:
+        if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+            raise InvalidParameter(f"channels: {text!r} is not a channel number")
+        if int(text) >= count:
+            raise InvalidParameter(
+                f"channels: no {int(text)} in {layer.name}, its channels are 0…{count - 1}"
+            )
+    return [int(text) for text in channels] or list(range(count))
+
+
+def _maps(outputs: Mapping[str, Tensor], selection: Selection) -> list[LayerMaps]:
+    """Return the chosen maps of each chosen layer."""
+    maps = []
+    for layer, channels in selection:
+        channels_first = outputs[layer.name][0].transpose(2, 0, 1)
+        chosen = np.ascontiguousarray(channels_first[channels])
+        maps.append(LayerMaps(layer.name, layer.type, layer.output_shape, channels, chosen))
+    return maps
+
+
+def _head(manifest: Manifest, image: PreparedImage) -> dict[str, object]:
+    return {
+        "model": {"name": manifest.name, "version": manifest.version},
+        "preparation": image.preparation,
+        "image": np.ascontiguousarray(image.pixels),
+    }
+
+
+def _maps_as_json(manifest: Manifest, image: PreparedImage, maps: Sequence[LayerMaps]) -> bytes:
+    layers = [
+        {
+            "name": layer.name,
+            "type": layer.type,
+            "shape": layer.output_shape,
+            "channels": layer.channels,
+            "maps": layer.maps,
+        }
+        for layer in maps
+    ]
+    return _dumps({**_head(manifest, image), "layers": layers})
+
+
+def _describe(step: Step) -> dict[str, object]:
+    image = step.to_image()
+    return {
+        "name": step.name,
+        "width": image.width,
+        "height": image.height,
+        "png": base64.b64encode(as_png(image)).decode(),
+    }
+
+
+def _weights_as_json(classifier: Classifier, layer: Layer, channels: list[int]) -> bytes:
+    manifest = classifier.manifest
+    answer = {
+        "model": {"name": manifest.name, "version": manifest.version},
+        "layer": layer.model_dump(),
+        "channels": channels if layer.parameters else [],
+        "kernels": [],
+        "bias": [],
+    }
+    if layer.parameters:
+        kernel, bias = classifier.weights(layer)
+        # Keras has the outputs last, and the inputs before them.
+        outputs_first = np.moveaxis(kernel, (-1, -2), (0, 1))
+        answer["kernels"] = np.ascontiguousarray(outputs_first[channels])
+        answer["bias"] = bias[channels]
+    return _dumps(answer)
+
+
+def _dumps(answer: object) -> bytes:
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)

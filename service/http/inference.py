@@ -1,0 +1,223 @@
+"""Admits inference requests, receives their bodies, and runs their work while a client waits."""
+
+import asyncio
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TypeVar
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from service.capacity.admission import Admission, Deferred, Permit
+from service.capacity.pools import Pools
+from service.errors import (
+    BodyTooLarge,
+    EmptyBody,
+    InvalidEncoding,
+    InvalidParameter,
+    RequestTimeout,
+    UnsupportedMediaType,
+)
+from service.settings import Settings
+
+DEADLINE_HEADER = "X-Request-Timeout"
+
+INLINE_BODY_BYTES = 49152
+"""Sixteen pictures of the data set as JSON numbers: classified within a millisecond or so, about as
+soon as a thread would start."""
+
+LARGE_BODY_BYTES = 65536
+"""An upload that is longer is a large job, and is rejected unread if it would start too late."""
+
+PATIENCE_SECONDS = 0.02
+"""Most answers are ready by then; only a longer job is watched for a client that hangs up."""
+
+# The sum says which of its formats zlib is to expect.
+_WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+T = TypeVar("T")
+
+
+def admit(request: Request, images: int = 1) -> Permit:
+    """Accept a request before its body is read; see `Admission.admit`."""
+    admission: Admission = request.app.state.admission
+    return admission.admit(request.state.record, images)
+
+
+def expect_large_job(request: Request, permit: Permit) -> AbstractContextManager[None]:
+    """Reject a large job before its body is read, or count it; see `Pools.expect_large_job`."""
+    pools: Pools = request.app.state.pools
+    return pools.expect_large_job(_deadline_of(request), permit)
+
+
+async def run(
+    request: Request, permit: Permit, job: Callable[[], T], *, is_inline: bool = False
+) -> T:
+    """Run the work of a request whose body was received; `job` may be started twice.
+
+    `is_inline` says that it takes no longer than handing it to a thread, unless it has a large
+    image.
+
+    Raises:
+        InvalidParameter: The deadline that the client asks for is none.
+        DeadlineExceeded: The work took longer than the deadline.
+        ClientDisconnect: The client hung up, and the work was dropped.
+    """
+    pools: Pools = request.app.state.pools
+    permit.start_deadline(_deadline_of(request))
+    if is_inline:
+        try:
+            return pools.run_inline(job, permit)
+        except Deferred:
+            pass
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 (a coroutine runs in one)
+    watch = _DisconnectWatch(request, task)
+    timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, watch.start)
+    try:
+        return await pools.run(job, permit)
+    except asyncio.CancelledError:
+        if not watch.is_disconnected:
+            raise
+        task.uncancel()
+        raise ClientDisconnect from None
+    finally:
+        timer.cancel()
+        watch.stop()
+
+
+class _DisconnectWatch:
+    """Cancels a task when the client of its request hangs up."""
+
+    def __init__(self, request: Request, task: asyncio.Task[object]) -> None:
+        self.is_disconnected = False
+        self._request = request
+        self._task = task
+        self._watching: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._watching = asyncio.get_running_loop().create_task(self._wait())
+
+    def stop(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None  # Cancelled, it refers to this: a cycle.
+
+    async def _wait(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self.is_disconnected = True
+        self._task.cancel()
+
+
+def _deadline_of(request: Request) -> float:
+    settings: Settings = request.app.state.settings
+    return deadline_seconds(request.headers, settings.deadline_seconds)
+
+
+def deadline_seconds(headers: Mapping[str, str], most: float) -> float:
+    """Return how long the work may take: `most`, or less if the client asks for less.
+
+    Raises:
+        InvalidParameter: The header is no positive number of seconds.
+    """
+    text = headers.get(DEADLINE_HEADER.lower())
+    if text is None:
+        return most
+    try:
+        wanted = float(text)
+    except ValueError:
+        wanted = math.nan
+    if not wanted > 0:
+        raise InvalidParameter(f"{DEADLINE_HEADER}: a positive number of seconds is expected")
+    return min(wanted, most)
+
+
+def check_head(headers: Mapping[str, str], max_bytes: int) -> str:
+    """Return the content coding of a body, `identity` if it has none.
+
+    Args:
+        headers: Found by names in lower case.
+        max_bytes: Most that a body may have.
+
+    Raises:
+        UnsupportedMediaType: It is another than gzip and deflate.
+        BodyTooLarge: The body is too large by its own account.
+    """
+    coding = headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity" and coding not in _WINDOW_BITS:
+        raise UnsupportedMediaType(
+            f"Content-Encoding {coding!r}: send the body as it is, or with gzip or deflate"
+        )
+    # The server has checked that the header is a number.
+    if int(headers.get("content-length", 0)) > max_bytes:
+        raise _too_large(max_bytes)
+    return coding
+
+
+async def read_body(request: Request, permit: Permit) -> bytes:
+    """Read the whole body, and decompress it.
+
+    Raises:
+        BodyTooLarge: It has more than `max_body_bytes`, by its own account, by count or
+            decompressed, or comes in more than `max_chunks`.
+        RequestTimeout: It is not complete after `receive_seconds`.
+        Overloaded: There is no room for it.
+        EmptyBody: It has no bytes.
+        UnsupportedMediaType: It is compressed with something other than gzip and deflate.
+        InvalidEncoding: It is not compressed as it says.
+    """
+    settings: Settings = request.app.state.settings
+    coding = check_head(request.headers, settings.max_body_bytes)
+    try:
+        async with asyncio.timeout(settings.receive_seconds):
+            body = await _receive(request, settings, permit)
+    except TimeoutError as error:
+        raise RequestTimeout(
+            f"the body was not complete after {settings.receive_seconds:g} seconds"
+        ) from error
+    permit.record.record_phase("receive")
+    if coding != "identity":
+        job = partial(_decompress, body, coding, settings.max_body_bytes, permit)
+        body = await run(request, permit, job)
+    if not body:
+        raise EmptyBody("the request has no body: send a picture, a form of files, or JSON")
+    return body
+
+
+async def _receive(request: Request, settings: Settings, permit: Permit) -> bytes:
+    # Joined at the end: a buffer that grows leaves holes of all sizes behind.
+    chunks: list[bytes] = []
+    length = 0
+    async for chunk in request.stream():
+        length += len(chunk)
+        if length > settings.max_body_bytes:
+            raise _too_large(settings.max_body_bytes)
+        if len(chunks) == settings.max_chunks:
+            raise BodyTooLarge(f"the body comes in more than {settings.max_chunks} chunks")
+        permit.reserve_bytes(len(chunk))
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _decompress(body: bytes, coding: str, max_bytes: int, permit: Permit) -> bytes:
+    permit.record.record_phase("queue")
+    decompressor = zlib.decompressobj(_WINDOW_BITS[coding])
+    try:
+        content = decompressor.decompress(body, max_bytes + 1)
+    except zlib.error as error:
+        raise InvalidEncoding(f"the body is not valid {coding}: {error}") from error
+    if len(content) > max_bytes:
+        raise _too_large(max_bytes)
+    if not decompressor.eof or decompressor.unused_data:
+        raise InvalidEncoding(f"the body is not one whole {coding} stream")
+    permit.reserve_bytes(len(content))
+    permit.record.record_phase("decode")
+    return content
+
+
+def _too_large(max_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body is larger than {max_bytes} bytes")

@@ -1,0 +1,172 @@
+"""What the routes, the fast path and the load shedder have in common: errors, headers, formats."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPMethod, HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
+
+from service.errors import InvalidParameter, NotAcceptable, RequestError
+from service.http.protocol import Reply
+from service.telemetry.record import RequestRecord
+
+JSON = "application/json"
+
+REQUEST_ID_HEADER = "X-Request-ID"
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    # For data, which has nothing to load; the pages have policies of their own.
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+INTERNAL_ERROR = "an error on our side; the log has its details"
+
+_FIXED_FIELDS = "".join(f"{name.lower()}: {value}\r\n" for name, value in SECURITY_HEADERS.items())
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+_PROTOCOLS = ("/v1/", "/v2/")
+"""Paths whose clients expect `{"error": "…"}`, which is all their protocols define."""
+
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+def describe(record: RequestRecord, scope: Any) -> None:
+    """Record what an ASGI scope says of a request."""
+    method = scope["method"]
+    record.method = method if method in _METHODS else "other"
+    # As sent, percent-encoded: anything else in it could break a line of the log.
+    target = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
+    query = scope["query_string"].decode("ascii", "backslashreplace")
+    record.target = f"{target}?{query}" if query else target
+    if scope.get("client"):
+        host, port = scope["client"][:2]
+        record.client = f"{host}:{port}"
+
+
+def reply(
+    record: RequestRecord,
+    body: bytes,
+    media_type: str = JSON,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """Return an answer for the server's connection, with the headers of the middleware."""
+    more = dict(headers or {})
+    closes = more.pop("Connection", "") == "close"
+    if record.traceresponse:
+        more["traceresponse"] = record.traceresponse
+    fields = "".join(f"{name.lower()}: {value}\r\n" for name, value in more.items())
+    fields = (
+        f"content-length: {len(body)}\r\ncontent-type: {media_type}\r\n{fields}"
+        f"x-request-id: {record.request_id}\r\n{_FIXED_FIELDS}"
+    )
+    return Reply(record.status, fields.encode("latin-1"), body, closes)
+
+
+def error_body(path: str, record: RequestRecord, code: str, message: str) -> bytes:
+    """Return an error as JSON, in the form of the API that `path` belongs to, and record it."""
+    record.error_code = code
+    if f"{path}/".startswith(_PROTOCOLS):
+        return orjson.dumps({"error": message})
+    error = {"code": code, "message": message, "request_id": record.request_id}
+    return orjson.dumps({"error": error})
+
+
+def error_response(
+    request: Request,
+    status: int,
+    code: str,
+    message: str,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return an error as a response."""
+    body = error_body(request.url.path, request.state.record, code, message)
+    return Response(body, status, headers, media_type=JSON)
+
+
+def request_error(request: Request, error: RequestError) -> Response:
+    """Return what was raised on purpose as a response."""
+    return error_response(request, error.status, error.code, str(error), error.headers)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Have every error of `app` answered as `schemas.ErrorResponse`, or as its protocol has it."""
+
+    @app.exception_handler(RequestError)
+    async def on_request_error(request: Request, error: RequestError) -> Response:
+        return request_error(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        return request_error(request, InvalidParameter(f"{first['loc'][-1]}: {first['msg']}"))
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
+        code = _HTTP_CODES.get(error.status_code, "invalid_request")
+        message = f"{request.method} {request.url.path}: {error.detail}"
+        headers = error.headers
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers = {"Allow": _allowed_methods(request)}
+        return error_response(request, error.status_code, code, message, headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def on_disconnect(request: Request, _: ClientDisconnect) -> Response:
+        # Nobody reads this; it keeps a client that hung up from being logged as our failure.
+        message = "the client closed the connection"
+        return error_response(request, 400, "client_disconnected", message)
+
+
+def _allowed_methods(request: Request) -> str:
+    """Return every method of the path; the router names those of the first route it tried."""
+    return ", ".join(
+        method
+        for method in HTTPMethod
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    )
+
+
+def preferred(accept: str | None, offers: Sequence[str]) -> str:
+    """Return the media type of `offers`, default first, that an Accept header ranks highest.
+
+    RFC 9110, section 12.5.1; no header, or nothing in it, accepts anything.
+
+    Raises:
+        NotAcceptable: None of them is accepted.
+    """
+    ranges = [_parse_range(part) for part in (accept or "*/*").split(",") if part.strip()]
+    weights = [_weight(offer, ranges) for offer in offers]
+    best = max(weights)
+    if best == 0:
+        raise NotAcceptable(f"Accept: {accept}: this can be answered as {', '.join(offers)}")
+    return offers[weights.index(best)]
+
+
+def _parse_range(media_range: str) -> tuple[str, float]:
+    name, *parameters = (piece.strip().lower() for piece in media_range.split(";"))
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            try:
+                return name, min(max(float(parameter[2:]), 0.0), 1.0)
+            except ValueError:
+                return name, 0.0
+    return name, 1.0
+
+
+def _weight(offer: str, ranges: Sequence[tuple[str, float]]) -> float:
+    """Return the weight that the most specific matching range gives the offer."""
+    for pattern in (offer, f"{offer.split('/', maxsplit=1)[0]}/*", "*/*"):
+        for name, weight in ranges:
+            if name == pattern:
+                return weight
+    return 0.0

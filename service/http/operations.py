@@ -1,0 +1,123 @@
+"""Health, metrics, the page, and the documentation."""
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from service.errors import Draining
+from service.http.dependencies import DefaultClassifier, Ready, WorkerNumber
+from service.http.schemas import ErrorResponse, Liveness, ModelVersion, Readiness
+from service.telemetry.exposition import MEDIA_TYPE
+from service.telemetry.metrics import Metrics
+
+SCRIPT = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui-bundle.js"
+STYLE = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui.css"
+
+_INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
+
+_WEB = Path(__file__).parent.parent / "web"
+
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' blob:; connect-src 'self'; media-src 'self' blob:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    # Asked again each time, and answered 304 by the ETag: modules of two releases never mix.
+    "Cache-Control": "no-cache",
+}
+
+health = APIRouter(tags=["operation"])
+metrics = APIRouter(tags=["operation"])
+pages = APIRouter(include_in_schema=False)
+
+
+@health.get("/livez", summary="The process runs")
+async def livez(worker: WorkerNumber) -> Liveness:
+    """Answer 200 for as long as the process can answer at all."""
+    return Liveness(status="live", worker=worker)
+
+
+@health.get(
+    "/readyz",
+    summary="The model is loaded, and requests are taken",
+    responses={503: {"model": ErrorResponse, "description": "Still loading, or about to stop"}},
+)
+async def readyz(classifier: DefaultClassifier, is_ready: Ready, worker: WorkerNumber) -> Readiness:
+    """Answer 200 once the model is loaded, verified and warmed up, until the process drains."""
+    if not is_ready:
+        raise Draining("the service is about to stop")
+    manifest = classifier.manifest
+    return Readiness(
+        status="ready",
+        worker=worker,
+        model=ModelVersion(name=manifest.name, version=manifest.version),
+        engine=classifier.engine_name,
+    )
+
+
+@metrics.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        "4XX": {"model": ErrorResponse, "description": "Something is wrong with the request"},
+    },
+)
+def prometheus_metrics(request: Request) -> Response:
+    """Answer the metrics of all workers together, in Prometheus' text format."""
+    counted: Metrics = request.app.state.instrumentation.metrics
+    return Response(counted.write(), media_type=MEDIA_TYPE)
+
+
+class _PageFiles(StaticFiles):
+    """Files with an ETag and the page's security headers."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update(_PAGE_HEADERS)
+        return response
+
+
+_files = _PageFiles(directory=_WEB)
+
+page_files = GZipMiddleware(_files, minimum_size=1000)
+"""What the page loads, to be mounted at `/web`."""
+
+
+@pages.get("/")
+async def page(request: Request) -> Response:
+    """Answer the page, or 304 if the browser has it."""
+    return await _files.get_response("index.html", request.scope)
+
+
+@pages.get("/docs")
+async def docs(request: Request) -> Response:
+    """Answer Swagger UI, with a content security policy that names all it may load."""
+    application = request.app
+    response = get_swagger_ui_html(
+        openapi_url=request.scope.get("root_path", "") + application.openapi_url,
+        title=application.title,
+        swagger_js_url=SCRIPT,
+        swagger_css_url=STYLE,
+        swagger_favicon_url="web/samples/9.png",
+    )
+    digests = [
+        base64.b64encode(hashlib.sha256(script).digest()).decode()
+        for script in _INLINE_SCRIPT.findall(response.body)
+    ]
+    scripts = " ".join(f"'sha256-{digest}'" for digest in digests)
+    response.headers["Content-Security-Policy"] = (
+        f"default-src 'none'; script-src {SCRIPT} {scripts}; style-src {STYLE}; "
+        "img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return response

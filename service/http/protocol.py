@@ -1,0 +1,263 @@
+"""The server's HTTP connections: uvicorn's, with limits on heads and a fast path before ASGI.
+
+Between a parsed request and its route lie a task, messages, the middleware and the router; together
+they take longer than decoding and the network do for a picture of the data set. So a small
+inference request that has arrived whole is offered to the batcher, and a large one to the load
+shedder, which answers it if the service is overloaded. Everything else, and everything that these
+two do not answer, goes to the application, which is complete without them.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any, NamedTuple, Protocol
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+UVICORN_INTERNALS = ("_start_asgi_task", "_unset_keepalive_if_required")
+"""Every private name that is used here. A test runs against the oldest and the newest uvicorn that
+pyproject.toml allows."""
+
+HEAD_SECONDS = 10.0
+"""From the first byte of a request, or from the connection, to the end of its headers."""
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Of a request line and headers, beside the packet in which they begin."""
+
+BODY_SECONDS = 0.05
+"""How long the fast path waits for a body that many clients send in a packet of its own."""
+
+FIRST_REQUEST_SECONDS = 1.0
+"""How long a new connection may still send its first request once the server shuts down."""
+
+
+class Reply(NamedTuple):
+    """A whole answer; `fields` are header lines, each with its line end."""
+
+    status: int
+    fields: bytes
+    body: bytes
+    closes: bool = False
+
+
+class Batcher(Protocol):
+    """What answers small requests; the lifespan state has it as `batcher`."""
+
+    def match(self, scope: Any) -> Any:
+        """Return what is known of a small inference request by its head; None for any other."""
+
+    def submit(self, connection: "ServiceProtocol", cycle: Any, match: Any) -> None:
+        """Have a request that has arrived whole answered soon: `respond` or `fall_back`."""
+
+    def flush(self) -> None:
+        """Answer a batch of those that wait now."""
+
+
+class Shedder(Protocol):
+    """What rejects large requests under overload; the lifespan state has it as `shedder`."""
+
+    receive_seconds: float
+    """How long a body may take that nobody reads."""
+
+    def reject(self, scope: Any) -> Reply | None:
+        """Return the answer to a request that is rejected by its head."""
+
+
+class ServiceProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._batcher: Batcher | None = self.app_state.get("batcher")
+        self._shedder: Shedder | None = self.app_state.get("shedder")
+        self._match: Any = None  # of the request whose body is still to come
+        self._body_timer: asyncio.TimerHandle | None = None
+        self._rest_timer: asyncio.TimerHandle | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._is_in_head = self._is_in_message = self._closes_after_message = self._is_refused = (
+            False
+        )
+        self._waiting: RequestResponseCycle | None = None  # with the batcher
+        self._is_new = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._start_head_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._head_timer, self._body_timer, self._rest_timer):
+            if timer is not None:
+                timer.cancel()
+        self._match = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        self._is_new = False
+        if self._is_refused:
+            return
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if not self.transport.is_closing():
+                self._start_over(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(400)
+        if self._is_in_head and self._head_timer is None:
+            self._start_head_timer()  # It only costs its time if the head ends in another packet.
+        elif self._head_timer is not None and self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(431)
+
+    def _start_over(self, rest: bytes) -> None:
+        """Read a request as if it did not ask for another protocol (RFC 9110, section 7.8)."""
+        version = self.parser.get_http_version().encode()
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
+        lines += (b"%b: %b" % field for field in self.headers if field[0] != b"upgrade")
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join([*lines, b"", rest]))
+
+    def eof_received(self) -> None:
+        # A client that sends no more may well wait for an answer; the transport closes behind this.
+        while self._waiting is not None:
+            assert self._batcher is not None  # noqa: S101 (it has the request)
+            self._batcher.flush()
+        super().eof_received()
+
+    def shutdown(self) -> None:
+        if self._is_new:  # A client that has just connected is about to send a request.
+            self._is_new = False
+            self.loop.call_later(FIRST_REQUEST_SECONDS, self.shutdown)
+        else:
+            super().shutdown()
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        self._is_in_head = self._is_in_message = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        if not self._asks_for_upgrade():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if self._asks_for_upgrade():
+            return  # It starts over without.
+        self._is_in_message = False
+        super().on_message_complete()
+        if self._match is not None:
+            self._submit(self.cycle)
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
+            self._start_keep_alive_timer()
+        if self._closes_after_message:
+            self.transport.close()
+
+    def _asks_for_upgrade(self) -> bool:
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Answer a request, whose head is known: by the load shedder, the batcher, or the app."""
+        if not self.flow.write_paused:
+            if self._shedder is not None and (reply := self._shedder.reject(cycle.scope)):
+                self.respond(cycle, reply)
+                return
+            if self._batcher is not None and (match := self._batcher.match(cycle.scope)):
+                self._match = match
+                if cycle.more_body:
+                    self._body_timer = self.loop.call_later(BODY_SECONDS, self._give_up, cycle)
+                else:
+                    self._submit(cycle)
+                return
+        super()._start_asgi_task(cycle, app)
+
+    def _submit(self, cycle: RequestResponseCycle) -> None:
+        match, self._match, self._waiting = self._match, None, cycle
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
+        assert self._batcher is not None  # noqa: S101 (the match is its own)
+        self._batcher.submit(self, cycle, match)
+
+    def _give_up(self, cycle: RequestResponseCycle) -> None:
+        self._match = self._body_timer = None
+        self.fall_back(cycle)
+
+    # What answers.
+
+    def fall_back(self, cycle: RequestResponseCycle) -> None:
+        """Have the application answer a request of which nothing has been answered."""
+        self._waiting = None
+        if not cycle.disconnected:
+            super()._start_asgi_task(cycle, self.app)
+
+    def respond(self, cycle: RequestResponseCycle, reply: Reply) -> None:
+        """Send a whole answer."""
+        self._waiting = None
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        cycle.keep_alive = cycle.keep_alive and not reply.closes
+        lines = [STATUS_LINE[reply.status]]
+        for name, value in self.server_state.default_headers:
+            lines += (name, b": ", value, b"\r\n")
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        lines += (reply.fields, end, reply.body)
+        self.transport.write(b"".join(lines))
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            # To close before the body has come would be to reset the connection.
+            self._closes_after_message = self._is_in_message
+            if not self._closes_after_message:
+                self.transport.close()
+        self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._is_in_message or self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()  # It is not idle.
+        if not self._is_in_head and self.cycle.response_complete:
+            # The rest of its body is skipped, and has its time as well.
+            seconds = self._shedder.receive_seconds if self._shedder else HEAD_SECONDS
+            self._rest_timer = self.loop.call_later(seconds, self.transport.close)
+
+    def _start_keep_alive_timer(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def _start_head_timer(self) -> None:
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._refuse, 408)
+
+    def _refuse(self, status: int) -> None:
+        """Read no further; answer so unless other answers are still under way, which come first."""
+        self._is_refused = True
+        is_idle = self.cycle is None or self.cycle.response_complete
+        is_own_body = self._is_in_message and not self._is_in_head and not self.pipeline
+        if self.transport.is_closing():
+            return
+        if not is_idle and not is_own_body:
+            self.flow.pause_reading()
+            self.cycle.keep_alive = False  # It is the last of them.
+        elif not is_idle and self.cycle.response_started:
+            self.transport.close()
+        elif status == HTTPStatus.BAD_REQUEST:
+            self.send_400_response("Invalid HTTP request received.")
+        else:
+            line = STATUS_LINE[status]
+            self.transport.write(line + b"connection: close\r\ncontent-length: 0\r\n\r\n")
+            self.transport.close()

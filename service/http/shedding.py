@@ -1,0 +1,78 @@
+"""Rejects large requests under overload by their heads, before any of the body is kept.
+
+Under overload most requests are rejected. For the application to do so takes a good part of a
+millisecond in which others could be answered, and by then the body is in memory.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.datastructures import State
+
+from service.capacity.admission import Admission
+from service.capacity.pools import Pools
+from service.errors import Draining, Overloaded, RequestError
+from service.http.inference import LARGE_BODY_BYTES, check_head, deadline_seconds
+from service.http.messages import describe, error_body, reply
+from service.http.protocol import Reply
+from service.http.uploads import media_type_of
+from service.keys import KeyRing
+from service.settings import Settings
+from service.telemetry.instrumentation import Instrumentation
+
+_ROUTES = {"/predict", "/feature-maps", "/preparation"}
+_METHODS = {"POST", "PUT"}
+
+
+class LoadShedder:
+    """Answers as the application would. See `protocol.Shedder`."""
+
+    def __init__(self, state: State) -> None:
+        """Take what is needed from the state of an application."""
+        self._settings: Settings = state.settings
+        self._admission: Admission = state.admission
+        self._pools: Pools = state.pools
+        self._instrumentation: Instrumentation = state.instrumentation
+        self._keys: KeyRing | None = state.keys
+        self.receive_seconds = self._settings.receive_seconds
+
+    def reject(self, scope: Any) -> Reply | None:
+        if not self._pools.has_large_jobs and self._admission.is_open:
+            return None
+        if scope["path"] not in _ROUTES or scope["method"] not in _METHODS:
+            return None
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+        size = int(headers.get("content-length", 0))
+        if not size > LARGE_BODY_BYTES or "expect" in headers or "origin" in headers:
+            return None
+        try:
+            key = self._check(headers)
+            seconds = deadline_seconds(headers, self._settings.deadline_seconds)
+        except RequestError:
+            return None  # The application says what is wrong.
+        try:
+            self._admission.check()
+            self._pools.announce_large_job(seconds)
+        except (Draining, Overloaded) as error:
+            return self._reply(scope, headers, key, error)
+        return None
+
+    def _check(self, headers: Mapping[str, str]) -> str:
+        """Raise what is wrong with the request, or return the name of its API key."""
+        media_type_of(headers.get("content-type", ""))
+        check_head(headers, self._settings.max_body_bytes)
+        if self._keys is None:
+            return ""
+        key = self._keys.identify(headers)
+        key.require("predict")
+        return key.name
+
+    def _reply(
+        self, scope: Any, headers: Mapping[str, str], key: str, error: RequestError
+    ) -> Reply:
+        record = self._instrumentation.begin(headers)
+        describe(record, scope)
+        record.key, record.route, record.status = key, scope["path"], error.status
+        body = error_body(scope["path"], record, error.code, str(error))
+        self._instrumentation.end(record)
+        return reply(record, body, headers=error.headers)

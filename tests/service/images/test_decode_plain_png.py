@@ -1,0 +1,141 @@
+"""A plain PNG comes out as Pillow's general decoder would have it."""
+
+import io
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.capacity.admission import Admission
+from service.errors import RequestError
+from service.images import decode
+from service.images.decode import is_plain_png, read_image, read_plain_pngs
+from service.telemetry.record import RequestRecord
+from tests.conftest import ROOT
+from tests.service.conftest import Encode
+
+SHAPE = (28, 28)
+MAX_PIXELS = 10_000
+PNGS = sorted((ROOT / "tests/data/png").glob("*.png"))
+CONTENT = slice(41, -16)
+
+
+def with_content(png: bytes, content: bytes) -> bytes:
+    """Return a PNG with other compressed pixels, length and checksum right."""
+    chunk = b"IDAT" + content
+    return b"".join(
+        [
+            png[:33],
+            len(content).to_bytes(4),
+            chunk,
+            zlib.crc32(chunk).to_bytes(4),
+            png[-12:],
+        ]
+    )
+
+
+def outcome(data: bytes) -> bytes | str:
+    """Return the pixels of a file, or its error."""
+    try:
+        return read_image(data, prepare="auto", shape=SHAPE, max_pixels=MAX_PIXELS).pixels.tobytes()
+    except RequestError as error:
+        return str(error)
+
+
+def general_outcome(data: bytes, monkeypatch: pytest.MonkeyPatch) -> bytes | str:
+    with monkeypatch.context() as patch:
+        patch.setattr(decode, "read_plain_pngs", lambda *_: None)
+        return outcome(data)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tests/data/png").glob("*.png")), ids=lambda path: path.name
+)
+def test_images_of_the_data_set_are_plain(path: Path) -> None:
+    data = path.read_bytes()
+    assert is_plain_png(data, SHAPE)
+    pixels = read_plain_pngs([data], SHAPE, MAX_PIXELS)
+    assert pixels is not None
+    np.testing.assert_array_equal(pixels[0], np.asarray(Image.open(io.BytesIO(data))))
+
+
+def test_all_of_the_test_slice_comes_out_bit_for_bit(
+    test_slice: tuple[NDArray[np.uint8], NDArray[np.uint8]], encode: Encode
+) -> None:
+    files = [encode(image) for image in test_slice[0]]
+    pixels = read_plain_pngs(files, SHAPE, MAX_PIXELS)
+    assert pixels is not None
+    np.testing.assert_array_equal(pixels, test_slice[0])
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_several_are_decoded_only_if_all_of_them_are_plain_and_whole(
+    boot_png: bytes, encode: Encode, place: int
+) -> None:
+    content = boot_png[CONTENT]
+    damaged = with_content(boot_png, content[:-8] + bytes(8))
+    assert is_plain_png(damaged, SHAPE)
+    for other in (damaged, encode(Image.new("RGB", SHAPE)), b""):
+        files = [boot_png] * 3
+        files[place] = other
+        assert read_plain_pngs(files, SHAPE, MAX_PIXELS) is None
+
+
+def test_all_are_charged_before_any_is_decoded(boot_png: bytes) -> None:
+    permit = Admission(max_images=9, max_bytes=9).admit(RequestRecord("an-id"))
+    permit.pixel_budget = 10_000
+    assert read_plain_pngs([boot_png] * 3, SHAPE, MAX_PIXELS, permit) is not None
+    assert permit.pixel_budget == 10_000 - 3 * 28 * 28
+    assert read_plain_pngs([boot_png, b"GIF89a"], SHAPE, MAX_PIXELS, permit) is None
+    assert permit.pixel_budget == 10_000 - 3 * 28 * 28
+
+
+@pytest.mark.parametrize("mode", ["1", "RGB", "RGBA", "LA", "P", "I;16"])
+def test_other_kinds_are_left_to_the_general_decoder(encode: Encode, mode: str) -> None:
+    assert not is_plain_png(encode(Image.new(mode, SHAPE)), SHAPE)
+
+
+def test_other_sizes_and_formats_are_left_to_the_general_decoder(encode: Encode) -> None:
+    grey = Image.new("L", (28, 27))
+    assert not is_plain_png(encode(grey), SHAPE)
+    assert is_plain_png(encode(grey), (27, 28))
+    assert not is_plain_png(encode(Image.new("L", SHAPE), "BMP"), SHAPE)
+    assert not is_plain_png(b"", SHAPE)
+
+
+def test_damage_anywhere_is_answered_as_before(
+    boot_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in range(len(boot_png)):
+        damaged = bytearray(boot_png)
+        damaged[place] ^= 0x55
+        for data in (bytes(damaged), boot_png[:place]):
+            assert outcome(data) == general_outcome(data, monkeypatch)
+
+
+def test_damage_under_a_right_checksum_is_answered_as_before(
+    boot_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = boot_png[CONTENT]
+    changed = []
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 0x55
+        changed += [bytes(damaged), content[:place]]
+    rows = zlib.decompress(content)
+    changed += [zlib.compress(rows[:-1]), zlib.compress(rows + bytes(29)), content + b"more"]
+    refused = 0
+    for data in (with_content(boot_png, one) for one in changed):
+        assert is_plain_png(data, SHAPE)
+        given = outcome(data)
+        assert given == general_outcome(data, monkeypatch)
+        refused += isinstance(given, str)
+    assert refused > len(content)
+
+
+def test_the_limit_on_pixels_holds_here_as_well(boot_png: bytes) -> None:
+    with pytest.raises(RequestError, match="the limit is 700"):
+        read_image(boot_png, prepare="auto", shape=SHAPE, max_pixels=700)

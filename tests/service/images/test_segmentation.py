@@ -1,0 +1,87 @@
+"""Filters and pieces against their definitions, and a garment whose true mask is known."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter
+
+from service.images import segmentation
+from service.images.segmentation import fill_holes, garment_mask, largest_piece, median, opened
+
+SHAPES = [(1, 1), (1, 7), (5, 1), (2, 2), (9, 13)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("levels", [2, 256], ids=["ties", "all levels"])
+def test_the_median_is_that_of_pillow(shape: tuple[int, int], levels: int) -> None:
+    pixels = np.random.default_rng(7).integers(levels, size=(*shape, 3)).astype(np.uint8)
+    expected = np.asarray(Image.fromarray(pixels).filter(ImageFilter.MedianFilter(3)))
+    np.testing.assert_array_equal(median(pixels), expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_opening_is_a_minimum_and_then_a_maximum(shape: tuple[int, int], share: float) -> None:
+    mask = np.random.default_rng(7).random(shape) < share
+    image: Any = Image.fromarray(mask.astype(np.uint8))
+    expected = image.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.MaxFilter(3))
+    np.testing.assert_array_equal(opened(mask), np.asarray(expected) > 0)
+
+
+def test_the_largest_piece_is_one_piece_and_the_middle_counts_more() -> None:
+    mask = np.zeros((20, 20), np.bool_)
+    mask[8:12, 8:12] = True
+    expected = mask.copy()
+    mask[0, :] = True  # as long, but on the edge
+    mask[15:17, 3:5] = True
+    np.testing.assert_array_equal(largest_piece(mask), expected)
+    assert not largest_piece(np.zeros((5, 5), np.bool_)).any()
+
+
+def test_a_piece_may_wind() -> None:
+    spiral = np.zeros((9, 9), np.bool_)
+    spiral[1, 1:8] = spiral[1:8, 7] = spiral[7, 1:8] = spiral[3:8, 1] = spiral[3, 1:6] = True
+    spiral[3:6, 5] = True
+    np.testing.assert_array_equal(largest_piece(spiral), spiral)
+
+
+def test_holes_are_filled_and_bays_are_not() -> None:
+    mask = np.zeros((10, 10), np.bool_)
+    mask[1:9, 1:9] = True
+    full = mask.copy()
+    mask[3:5, 3:5] = False
+    np.testing.assert_array_equal(fill_holes(mask), full)
+    mask[3, 5:] = False  # opens the hole to the outside
+    np.testing.assert_array_equal(fill_holes(mask), mask)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_garment_is_found_on_a_patterned_background(seed: int) -> None:
+    """Where the true mask is known: a shirt-like shape on coarse noise of another hue."""
+    rng = np.random.default_rng(seed)
+    background = Image.fromarray(rng.integers(90, 190, (12, 10, 3), np.uint8))
+    photo = background.resize((300, 360), Image.Resampling.BICUBIC)
+    truth = Image.new("1", photo.size)
+    shirt = [(90, 80), (210, 80), (270, 170), (230, 200), (205, 160), (205, 300), (95, 300)]
+    shirt += [(95, 160), (70, 200), (30, 170)]
+    ImageDraw.Draw(truth).polygon(shirt, 1)
+    photo.paste((200, 30, 60), mask=truth)
+    small = photo.resize((80, 96), Image.Resampling.BOX)
+    found, true = garment_mask(small), np.asarray(truth.resize((80, 96)))
+    assert (found & true).sum() / (found | true).sum() > 0.85
+
+
+@pytest.mark.parametrize("odds", [-1, 1])
+def test_a_mask_of_nearly_nothing_or_everything_is_not_believed(
+    odds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segmentation, "_mean_field", lambda unary, _: np.full_like(unary, odds))
+    assert garment_mask(Image.new("RGB", (40, 30), "#888")).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 90)])
+def test_a_narrow_image_is_all_garment(size: tuple[int, int]) -> None:
+    mask = garment_mask(Image.new("RGB", size, "#888"))
+    assert mask.shape == size[::-1]
+    assert mask.all()
