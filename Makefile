@@ -11,6 +11,8 @@ PIP_AUDIT_VERSION := 2.10.1
 # With the extras named: without them older pips leave a pin for a newer release of what it pins.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
 	--no-strip-extras --python-version 3.11
+# More options for make test: PYTEST=--cov measures coverage, as CI does.
+PYTEST ?=
 AS_TESTED := --constraint requirements/all.txt
 extras = pyproject.toml $(foreach extra,$(1),--extra $(extra))
 
@@ -33,7 +35,7 @@ serve: $(VENV)/.service
 	$(BIN)/python -m service
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PYTEST)
 
 check: $(VENV)/.all node_modules
 	$(BIN)/ruff check
@@ -63,7 +65,7 @@ bench: $(VENV)/.all
 
 # Forty times as many damaged pictures and requests as `make test` sends.
 fuzz: $(VENV)/.all
-	FUZZ_PICTURES=32000 FUZZ_REQUESTS=12000 FUZZ_EXAMPLES=400 $(BIN)/python -m pytest --no-cov tests/fuzz
+	FUZZ_PICTURES=32000 FUZZ_REQUESTS=12000 FUZZ_EXAMPLES=400 $(BIN)/python -m pytest tests/fuzz
 
 # Known weaknesses of what is locked. It fails as well where the advisories cannot be had.
 audit: $(BIN)/python

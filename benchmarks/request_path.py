@@ -42,7 +42,6 @@ from benchmarks.pictures import small_png
 from service.app import create_app
 from service.http.batcher import Batcher
 from service.http.protocol import ServiceProtocol
-from service.http.shedding import LoadShedder
 from service.model.artifact import INT8_FLATBUFFER
 from service.model.store import open_source
 from service.settings import Settings
@@ -138,8 +137,7 @@ async def profile(app: FastAPI) -> None:
 
 def to_service(app: FastAPI, count: int) -> list["Connection"]:
     """Return connections to the service as its own command has it served."""
-    state = {"batcher": Batcher(app.state), "shedder": LoadShedder(app.state)}
-    return connect(app, ServiceProtocol, state, count)
+    return connect(app, ServiceProtocol, {"fast_path": Batcher(app.state)}, count)
 
 
 def connect(

@@ -24,11 +24,10 @@ from service.http import explain, open_inference, operations, predict, tf_servin
 from service.http.batcher import Batcher
 from service.http.messages import add_error_handlers
 from service.http.middleware import RequestMiddleware
-from service.http.shedding import LoadShedder
 from service.keys import load_keys
 from service.model.repository import Repository
 from service.model.store import open_source
-from service.model.workers import Workers, follow_commands, serve_versions
+from service.model.workers import Workers, serve_versions
 from service.settings import WORKERS_DIRECTORY, Settings
 from service.telemetry.instrumentation import Instrumentation
 from service.telemetry.metrics import Metrics
@@ -119,7 +118,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     loaded = asyncio.Event()
     serving = asyncio.create_task(serve_versions(state.repository, state.workers, settings, loaded))
     serving.add_done_callback(_exit_if_failed)
-    following = asyncio.create_task(follow_commands(state.workers, settings, loaded))
     releasing = asyncio.create_task(release_memory(lambda: state.pools.jobs_done))
     if settings.workers > 1:
         await loaded.wait()  # The port is open in any case, and others accept meanwhile.
@@ -129,8 +127,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         if settings.grpc_port != 0:
             await stack.enter_async_context(_grpc_server(app))
         # Where the server's connections find them; another server does without.
-        yield {"batcher": Batcher(state), "shedder": LoadShedder(state)}
-    for task in (serving, following, releasing):
+        yield {"fast_path": Batcher(state)}
+    for task in (serving, releasing):
         task.cancel()
     await run_in_threadpool(state.instrumentation.close)
 

@@ -1,12 +1,12 @@
 """Counts what the process has accepted and not yet answered, and rejects what exceeds it.
 
-Excess load is rejected immediately: a request that waits longer than its client does costs the
-same work and helps nobody.
+Excess load is rejected at once: an answer that comes too late costs the same work for nothing.
 """
 
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 from service.capacity.parallel import WorkerThreads
@@ -27,34 +27,19 @@ class Deferred(Exception):
     """The request costs more than may be spent where it is, and starts again elsewhere."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Admission:
-    """Counts images and bytes in flight. Thread-safe.
+    """Counts images and bytes of request bodies in flight, waiting ones included. Thread-safe."""
 
-    Args:
-        max_images: Images that may be in flight.
-        max_bytes: Bytes of request bodies that may be in flight.
-        limits: Of each request.
-        on_change: Called with the change of the number of images.
-    """
-
-    def __init__(
-        self,
-        *,
-        max_images: int,
-        max_bytes: int,
-        limits: Limits | None = None,
-        on_change: Callable[[int], None] | None = None,
-    ) -> None:
-        self._max_images = max_images
-        self._max_bytes = max_bytes
-        self._limits = limits or Limits()
-        self._on_change = on_change or (lambda _: None)
-        self._closed_at: float | None = None
-        self._lock = threading.Lock()
-        self.images = 0
-        """Images accepted and not yet answered, waiting ones included."""
-        self.bytes = 0
-        """Bytes of request bodies in memory."""
+    max_images: int
+    max_bytes: int
+    limits: Limits = field(default_factory=Limits)
+    on_change: Callable[[int], object] = lambda _: None
+    """Called with the change of the number of images."""
+    images: int = field(default=0, init=False)
+    bytes: int = field(default=0, init=False)
+    _closed_at: float | None = field(default=None, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     @property
     def is_open(self) -> bool:
@@ -67,17 +52,11 @@ class Admission:
 
     def remaining(self, seconds: float) -> float:
         """Return what is left of a period that begins when the admission is closed."""
-        if self._closed_at is None:
-            return seconds
-        return max(0, seconds - (time.monotonic() - self._closed_at))
+        closed_for = 0 if self._closed_at is None else time.monotonic() - self._closed_at
+        return max(0, seconds - closed_for)
 
     def admit(self, record: RequestRecord, images: int = 1, byte_count: int = 0) -> "Permit":
-        """Accept a request; leaving the permit's `with` block releases what it reserves.
-
-        Args:
-            record: Of the request.
-            images: How many it has, as far as that is known before its body is read.
-            byte_count: Of the body, as far as it has arrived.
+        """Accept a request of so many images and bytes, as far as they are known yet.
 
         Raises:
             Draining: The process is about to end.
@@ -85,12 +64,12 @@ class Admission:
         """
         self._check_open()
         self.reserve(images, byte_count)
-        return Permit(self, record, self._limits, images, byte_count)
+        return Permit(record, self.limits, self, images, byte_count)
 
-    def check(self, images: int = 1) -> None:
-        """Raise what `admit` would, and reserve nothing."""
+    def check(self) -> None:
+        """Raise what `admit` would for a request of one image."""
         self._check_open()
-        self._check_capacity(images, 0)
+        self._check_capacity(1, 0)
 
     def reserve(self, images: int, byte_count: int) -> None:
         """Count more in flight, or raise Overloaded."""
@@ -99,7 +78,7 @@ class Admission:
             self.images += images
             self.bytes += byte_count
         if images:
-            self._on_change(images)
+            self.on_change(images)
 
     def release(self, images: int, byte_count: int) -> None:
         """Count less in flight."""
@@ -107,72 +86,45 @@ class Admission:
             self.images -= images
             self.bytes -= byte_count
         if images:
-            self._on_change(-images)
+            self.on_change(-images)
 
     def _check_open(self) -> None:
         if not self.is_open:
             raise Draining("the service is about to stop; another instance may answer")
 
     def _check_capacity(self, images: int, byte_count: int) -> None:
-        if self.images + images > self._max_images:
-            raise _overloaded(self.images, "images", self._max_images)
-        if self.bytes + byte_count > self._max_bytes:
-            raise _overloaded(self.bytes, "bytes", self._max_bytes)
+        if self.images + images > self.max_images:
+            count, unit, limit = self.images, "images", self.max_images
+        elif self.bytes + byte_count > self.max_bytes:
+            count, unit, limit = self.bytes, "bytes", self.max_bytes
+        else:
+            return
+        raise Overloaded(f"{count} {unit} are in flight, the most there may be is {limit}")
 
 
-def _overloaded(count: int, unit: str, limit: int) -> Overloaded:
-    return Overloaded(f"{count} {unit} are in flight, the most there may be is {limit}")
-
-
+@dataclass(slots=True, eq=False)
 class Permit:
     """What one accepted request holds and may use, passed to every function that works on it.
 
-    It is shared by the connection and the threads that work on the request, and released when the
-    last of them leaves its `with` block: abandoned work still takes the capacity it takes.
-
-    Attributes:
-        record: Of the request.
-        limits: Of the request.
-        deadline: When the answer is due, in seconds of `time.monotonic()`.
-        pixel_budget: Pixels that may be decoded before the request is deferred.
-        workers: Threads that may share its work, if any.
-        is_expected: Whether the queue of large jobs already counts it.
+    The connection and the threads that work on the request share it. What it reserves is released
+    when the last of them leaves its `with` block: abandoned work still takes its capacity.
     """
 
-    __slots__ = (
-        "_admission",
-        "_bytes",
-        "_cancelled",
-        "_images",
-        "_lock",
-        "_users",
-        "deadline",
-        "is_expected",
-        "limits",
-        "pixel_budget",
-        "record",
-        "workers",
-    )
-
-    def __init__(
-        self,
-        admission: Admission,
-        record: RequestRecord,
-        limits: Limits,
-        images: int,
-        byte_count: int,
-    ) -> None:
-        self.record = record
-        self.limits = limits
-        self.deadline = self.pixel_budget = float("inf")
-        self.workers: WorkerThreads | None = None
-        self.is_expected = False
-        self._admission = admission
-        self._images = images
-        self._bytes = byte_count
-        self._users = 0
-        self._cancelled = False
-        self._lock = threading.Lock()
+    record: RequestRecord
+    limits: Limits
+    _admission: Admission
+    _images: int
+    _bytes: int
+    deadline: float = float("inf")
+    """When the answer is due, in seconds of `time.monotonic()`."""
+    pixel_budget: float = float("inf")
+    """Pixels that may be decoded before the request is deferred."""
+    workers: WorkerThreads | None = None
+    """Threads that may share its work."""
+    is_expected: bool = False
+    """Whether the queue of large jobs already counts it."""
+    _users: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Self:
         with self._lock:
@@ -187,17 +139,13 @@ class Permit:
             self._admission.release(self._images, self._bytes)
 
     def reserve_images(self, count: int) -> None:
-        """Reserve capacity for all images of the request once their number is known.
-
-        Raises:
-            Overloaded: There is not enough.
-        """
+        """Reserve capacity for `count` images in all, or raise Overloaded."""
         if count > self._images:
             self._admission.reserve(count - self._images, 0)
             self._images = count
 
     def reserve_bytes(self, count: int) -> None:
-        """Reserve room for that many more bytes, or raise Overloaded."""
+        """Reserve capacity for `count` more bytes, or raise Overloaded."""
         self._admission.reserve(0, count)
         self._bytes += count
 
@@ -207,20 +155,15 @@ class Permit:
 
     def cancel(self) -> None:
         """Have the threads that work on the request stop at their next `check`."""
-        self._cancelled = True
+        self.deadline = float("-inf")
 
     def check(self) -> None:
         """Raise DeadlineExceeded if nobody waits for the answer any more."""
-        if self._cancelled or time.monotonic() > self.deadline:
+        if time.monotonic() > self.deadline:
             raise DeadlineExceeded("the answer was not ready in time")
 
     def charge_pixels(self, count: int) -> None:
-        """Ask before decoding so many pixels.
-
-        Raises:
-            DeadlineExceeded: Nobody waits for the answer any more.
-            Deferred: The request has more pixels than may be decoded where it is.
-        """
+        """Check, and raise Deferred if so many more pixels may not be decoded where it is."""
         self.check()
         self.pixel_budget -= count
         if self.pixel_budget < 0:

@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 from service.capacity.admission import Admission
 
@@ -26,17 +25,13 @@ def drain_on_sigterm(admission: Admission, notice_seconds: float) -> Iterator[No
     loop = asyncio.get_running_loop()
     end = signal.getsignal(signal.SIGTERM)
 
-    def finish() -> None:
-        if callable(end):
+    def on_signal(*_: object) -> None:
+        if admission.is_open:
+            admission.close()
+            logger.info("draining: %d images in flight, new requests are refused", admission.images)
+            loop.call_soon_threadsafe(loop.call_later, notice_seconds, on_signal)
+        elif callable(end):
             end(signal.SIGTERM, None)
-
-    def on_signal(_: int, __: FrameType | None) -> None:
-        if not admission.is_open:
-            finish()
-            return
-        admission.close()
-        logger.info("draining: %d images in flight, new requests are refused", admission.images)
-        loop.call_soon_threadsafe(loop.call_later, notice_seconds, finish)
 
     signal.signal(signal.SIGTERM, on_signal)
     try:

@@ -1,21 +1,14 @@
 """Returns free memory to the system now and then.
 
-The C library returns large blocks at once and has to ask for them again for the next photograph,
-a good part of what preparing one takes; small ones it keeps for good after a rush of requests. So
-it is told to keep everything, and to return everything every few seconds.
+The C library returns large blocks at once, and a good part of preparing a photograph goes into
+getting them back; small ones it keeps for good after a rush of requests. So it is told to keep
+everything, and to return everything every few seconds.
 """
 
 import asyncio
 import ctypes
 import sys
 from collections.abc import Callable
-
-KEPT_BYTES = {
-    -3: 32 << 20,  # M_MMAP_THRESHOLD: blocks up to this size are kept
-    -1: 64 << 20,  # M_TRIM_THRESHOLD: as many at the end of the heap
-    -2: 1 << 20,  # M_TOP_PAD: and so many more are asked for at once
-}
-"""Parameters of mallopt(3)."""
 
 PAUSE_SECONDS = 2.0
 
@@ -25,8 +18,9 @@ async def release_memory(jobs_done: Callable[[], int]) -> None:
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if library is None or not hasattr(library, "malloc_trim"):
         return
-    for parameter, size in KEPT_BYTES.items():
-        library.mallopt(parameter, size)
+    library.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD: blocks up to this size are kept
+    library.mallopt(-1, 64 << 20)  # M_TRIM_THRESHOLD: as many bytes at the end of the heap
+    library.mallopt(-2, 1 << 20)  # M_TOP_PAD: and so many more are asked for at once
     before = jobs_done()
     while True:
         await asyncio.sleep(PAUSE_SECONDS)

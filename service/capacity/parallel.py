@@ -1,7 +1,6 @@
 """A map over the threads of a pool that are free.
 
-Pillow decodes and resizes, and LiteRT runs the network, without the interpreter's lock: as many
-threads, as many processors.
+Pillow and LiteRT release the interpreter's lock: as many threads, as many processors.
 """
 
 import math
@@ -10,8 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
 
-MIN_SHARED_BYTES = 4096
-"""An item in fewer bytes is done before another thread has taken it."""
+MIN_SHARED_BYTES = 4096  # An item in fewer bytes is done before another thread has taken it.
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -32,13 +30,10 @@ def parallel_map(
     *,
     total_bytes: float = math.inf,
 ) -> list[T]:
-    """Return `function` of each item, in order.
+    """Return `function` of each item, or raise what it raised for the first that failed.
 
     The caller works as well, and waits only for threads that have begun, so a busy pool costs
     nothing. `total_bytes` is the size of all items; small ones are not shared.
-
-    Raises:
-        Exception: What `function` raised for the first item that it raised something for.
     """
     if workers is None or total_bytes < MIN_SHARED_BYTES * len(items):
         return [function(item) for item in items]

@@ -1,7 +1,7 @@
 """Runs the work of requests in threads, large jobs apart from small ones.
 
-A photograph of twelve megapixels takes a thousand times as long as a picture of the data set. In
-one queue, photographs would make everybody wait.
+A photograph of twelve megapixels takes a thousand times as long as an image of the data set, which
+would have to wait for it in one queue.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -18,21 +18,13 @@ from service.capacity.admission import Deferred, Permit
 from service.capacity.parallel import WorkerThreads
 from service.errors import DeadlineExceeded, Overloaded
 
-SMALL_PIXELS = 64 * 64
-"""What a small job may decode; a picture of the data set has 784."""
-
+SMALL_PIXELS = 64 * 64  # What a small job may decode; an image of the data set has 784.
+INITIAL_LARGE_SECONDS = 0.05  # What a large job is assumed to take before the first one is done.
+LARGE_NICENESS = 10  # Added to the process's own, as in nice(1).
 WAITING_SHARE = 0.1
 """Of the time to its deadline that a job may have to wait. The estimate is rough, the work itself
-takes time, and whatever waits is in memory."""
-
-INITIAL_LARGE_SECONDS = 0.05
-"""What a large job is assumed to take before the first one is done."""
-
-AVERAGE_WEIGHT = 0.05
-"""Of a job in the moving average of what jobs take."""
-
-LARGE_NICENESS = 10
-"""Added to the process's own, as in nice(1): a small job gets the processor at once."""
+takes time, and what waits is in memory."""
+_AVERAGE_WEIGHT = 0.05  # Of a job in the moving average of what jobs take.
 
 T = TypeVar("T")
 
@@ -45,8 +37,9 @@ class Pools:
     """
 
     def __init__(self, threads: int) -> None:
-        self._small = _Pool("small", threads, 0.0)
-        self._large = _Pool("large", threads, INITIAL_LARGE_SECONDS, initializer=_be_nice)
+        self._small = _Pool(ThreadPoolExecutor(threads, "small"), threads, 0)
+        large = ThreadPoolExecutor(threads, "large", _be_nice)
+        self._large = _Pool(large, threads, INITIAL_LARGE_SECONDS)
 
     def run_inline(self, job: Callable[[], T], permit: Permit) -> T:
         """Return what `job` returns, run by the caller; raises Deferred if the job is large."""
@@ -104,31 +97,20 @@ class Pools:
 
     def close(self) -> None:
         """Drop what has not started."""
-        self._small.close()
-        self._large.close()
+        for pool in (self._small, self._large):
+            pool.workers.executor.shutdown(wait=False, cancel_futures=True)
 
 
 class _Pool:
     """A pool of threads that estimates how long its queue takes."""
 
-    def __init__(
-        self,
-        name: str,
-        threads: int,
-        seconds_per_job: float,
-        *,
-        initializer: Callable[[], None] | None = None,
-    ) -> None:
-        self._executor = ThreadPoolExecutor(threads, name, initializer=initializer)
-        self.workers = WorkerThreads(self._executor, threads - 1)
+    def __init__(self, executor: Executor, threads: int, seconds_per_job: float) -> None:
+        self.workers = WorkerThreads(executor, threads - 1)
         self.jobs = self.jobs_done = 0
         self._threads = threads
         self._expected = 0
         self._seconds_per_job = seconds_per_job
         self._lock = threading.Lock()
-
-    def close(self) -> None:
-        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _check_queue(self, seconds: float) -> None:
         jobs = self.jobs + self._expected
@@ -149,7 +131,7 @@ class _Pool:
         permit.__enter__()
         with self._lock:
             self.jobs += 1
-        future = self._executor.submit(self._work, job, permit)
+        future = self.workers.executor.submit(self._work, job, permit)
         future.add_done_callback(lambda _: self._leave(permit))
         deadline = None if permit.deadline == float("inf") else permit.deadline
         try:
@@ -173,7 +155,7 @@ class _Pool:
         finally:
             seconds = time.monotonic() - start
             with self._lock:
-                self._seconds_per_job += AVERAGE_WEIGHT * (seconds - self._seconds_per_job)
+                self._seconds_per_job += _AVERAGE_WEIGHT * (seconds - self._seconds_per_job)
 
     def _leave(self, permit: Permit) -> None:
         with self._lock:
@@ -184,16 +166,12 @@ class _Pool:
 
 def available_processors() -> int:
     """Return how many processors this process may run on."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _be_nice() -> None:
     """Lower the priority of the calling thread; only Linux has one for each thread."""
     if sys.platform == "linux":
         # The process's own: a thread inherits that of the thread that started it.
-        niceness = os.getpriority(os.PRIO_PROCESS, os.getpid())
-        os.setpriority(
-            os.PRIO_PROCESS, threading.get_native_id(), min(19, niceness + LARGE_NICENESS)
-        )
+        niceness = min(19, os.getpriority(os.PRIO_PROCESS, os.getpid()) + LARGE_NICENESS)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)

@@ -14,7 +14,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
@@ -34,19 +34,22 @@ from service.http.inference import DEADLINE_HEADER, INLINE_BODY_BYTES
 from service.http.messages import describe, reply
 from service.http.predictions import check_top_k, list_predictions, write_predictions
 from service.http.protocol import Reply, ServiceProtocol
+from service.http.shedding import LoadShedder
 from service.http.uploads import Upload, media_type_of, read_upload
 from service.images.decode import ImageReader, Prepare
 from service.keys import KeyRing
 from service.model.classifier import Classifier
 from service.model.repository import Repository
 from service.protocols import open_inference, tf_serving
-from service.protocols.inference import read_images, wants_layers, write_outputs
+from service.protocols.inference import Answer, Read, prepare
 from service.settings import Settings
 from service.telemetry.instrumentation import Instrumentation
 from service.telemetry.record import Predictions
 
 MAX_BATCH_IMAGES = 32
 """More at once gain the network nothing."""
+
+_METHODS = ("POST", "PUT")
 
 _PROTOCOLS = (
     "/v2/models/{name}/infer",
@@ -81,27 +84,60 @@ _UNUSUAL = {
 """Headers with which a request asks for more than is done here."""
 
 
-class Match(NamedTuple):
-    """The head of a small inference request.
+_READ = {
+    b"authorization",
+    b"content-type",
+    b"inference-header-content-length",
+    b"traceparent",
+    b"tracestate",
+    b"x-api-key",
+    b"x-request-id",
+}
+"""Headers that mean something here."""
+
+
+class FastRequest:
+    """A small inference request, from its head to its answer.
 
     Attributes:
         route: Template of the path.
         names: What the path has in the places of the template.
         options: The query of `/predict`.
-        headers: Names in lower case.
+        headers: Those of `_READ` that were sent.
+        connection: Where it is answered.
+        cycle: uvicorn's, with scope and body.
+        permit: Held from its last byte to its answer.
+        classifier: Of the version that it is for, once it is read, as is all below.
+        pixels: Its images if they are pixels; empty if they are a tensor.
+        tensor: (n, height, width, 1) float32, or None.
+        count: Number of its images.
+        write: Makes the answer of its rows of a batch.
     """
 
-    route: str
-    names: Mapping[str, str]
-    options: Mapping[bytes, str]
-    headers: Mapping[str, str]
+    __slots__ = (
+        *("classifier", "connection", "count", "cycle", "headers", "names", "options", "permit"),
+        *("pixels", "route", "tensor", "write"),
+    )
 
-
-class _Waiting(NamedTuple):
-    connection: ServiceProtocol
-    cycle: Any
-    match: Match
-    permit: Permit
+    def __init__(
+        self,
+        route: str,
+        names: Mapping[str, str],
+        options: Mapping[bytes, str],
+        headers: Mapping[str, str],
+    ) -> None:
+        self.route = route
+        self.names = names
+        self.options = options
+        self.headers = headers
+        self.connection: ServiceProtocol
+        self.cycle: Any
+        self.permit: Permit
+        self.classifier: Classifier
+        self.pixels: Sequence[Pixels] = ()
+        self.tensor: Tensor | None = None
+        self.count: int
+        self.write: Callable[[_Batch, slice], tuple[bytes, int | None]]
 
     def fall_back(self) -> None:
         """Leave the request to the application."""
@@ -109,38 +145,20 @@ class _Waiting(NamedTuple):
         self.connection.fall_back(self.cycle)
 
 
-class _Batch:
+class _Batch(NamedTuple):
     """What the network says of the images of several requests."""
 
-    def __init__(self, assessment: Assessment, classifier: Classifier) -> None:
-        self._assessment = assessment
-        self._classifier = classifier
+    assessment: Assessment
+    predictions: Sequence[dict[str, Any]]
+    """Of the requests to `/predict`, which come first."""
 
-    @cached_property
-    def predictions(self) -> list[dict[str, Any]]:
-        return list_predictions(self._assessment, self._classifier)
-
-    def assessment(self, rows: slice) -> Assessment:
-        probabilities, novelty = self._assessment
+    def rows(self, rows: slice) -> Assessment:
+        probabilities, novelty = self.assessment
         return Assessment(probabilities[rows], None if novelty is None else novelty[rows])
 
 
-class _Job(NamedTuple):
-    """A request that has been read: either `pixels` or `tensor`, and how it is answered."""
-
-    waiting: _Waiting
-    classifier: Classifier
-    pixels: Sequence[Pixels]
-    tensor: Tensor | None
-    write: Callable[[_Batch, slice], tuple[bytes, int | None]]
-
-    @property
-    def images(self) -> int:
-        return len(self.pixels) if self.tensor is None else len(self.tensor)
-
-
 class Batcher:
-    """The fast path of one worker. See `protocol.Batcher`."""
+    """The fast path of one worker. See `protocol.FastPath`."""
 
     def __init__(self, state: State) -> None:
         """Take what is needed from the state of an application."""
@@ -150,17 +168,22 @@ class Batcher:
         self._pools: Pools = state.pools
         self._instrumentation: Instrumentation = state.instrumentation
         self._keys: KeyRing | None = state.keys
-        self._queue: deque[_Waiting] = deque()
+        self._shedder = LoadShedder(state)
+        self.receive_seconds = self._settings.receive_seconds
+        self._queue: deque[FastRequest] = deque()
         self._is_flushing = False
 
-    def match(self, scope: Any) -> Match | None:
-        if scope["method"] != "POST" and scope["method"] != "PUT":
+    def match(self, scope: Any) -> FastRequest | Reply | None:
+        if rejection := self._shedder.reject(scope):
+            return rejection
+        found = _find_route(scope)
+        if found is None:
             return None
         fields = scope["headers"]
         headers = dict(fields)
         length = headers.get(b"content-length", b"0")
         if (
-            len(length) > 5
+            len(length) > len(str(INLINE_BODY_BYTES))
             or not 0 < int(length) <= INLINE_BODY_BYTES
             or len(headers) < len(fields)  # One was sent twice.
             or not _UNUSUAL.isdisjoint(headers)
@@ -168,14 +191,11 @@ class Batcher:
             or scope["root_path"]
         ):
             return None
-        found = _find_route(scope)
-        if found is None:
-            return None
-        text = {k.decode("latin-1"): v.decode("latin-1") for k, v in fields}
-        return Match(*found, text)
+        read = {k.decode(): v.decode("latin-1") for k, v in fields if k in _READ}
+        return FastRequest(*found, read)
 
-    def submit(self, connection: ServiceProtocol, cycle: Any, match: Match) -> None:
-        record = self._instrumentation.begin(match.headers)
+    def submit(self, connection: ServiceProtocol, cycle: Any, request: FastRequest) -> None:
+        record = self._instrumentation.begin(request.headers)
         try:
             permit = self._admission.admit(record, byte_count=len(cycle.body))
         except RequestError:
@@ -184,7 +204,8 @@ class Batcher:
         permit.__enter__()  # Until it is answered.
         permit.start_deadline(self._settings.deadline_seconds)
         record.record_phase("receive")
-        self._queue.append(_Waiting(connection, cycle, match, permit))
+        request.connection, request.cycle, request.permit = connection, cycle, permit
+        self._queue.append(request)
         if len(self._queue) > 1:
             return  # The batch is due already.
         if len(connection.connections) == 1 and not self._is_flushing:
@@ -194,69 +215,67 @@ class Batcher:
 
     def flush(self) -> None:
         self._is_flushing = True
-        jobs: dict[Classifier, list[_Job]] = {}
+        batches: dict[Classifier, list[FastRequest]] = {}
         images = 0
         while self._queue and images < MAX_BATCH_IMAGES:
-            waiting = self._queue.popleft()
+            request = self._queue.popleft()
             try:
-                job = self._read(waiting)
+                self._read(request)
             except Exception:  # The application says what is wrong.
-                waiting.fall_back()
+                request.fall_back()
             else:
-                jobs.setdefault(job.classifier, []).append(job)
-                images += job.images
-        for classifier, some in jobs.items():
-            self._answer(classifier, some)
+                batches.setdefault(request.classifier, []).append(request)
+                images += request.count
+        for classifier, requests in batches.items():
+            self._answer(classifier, requests)
         self._is_flushing = False
         if self._queue:
             asyncio.get_running_loop().call_soon(self.flush)
 
-    def _read(self, waiting: _Waiting) -> _Job:
-        match, permit = waiting.match, waiting.permit
+    def _read(self, request: FastRequest) -> None:
         if self._keys is not None:
-            key = self._keys.identify(match.headers)
+            key = self._keys.identify(request.headers)
             key.require("predict")
-            permit.record.key = key.name
-        read = partial(_READERS[match.route[:4]], waiting, self._repository)
-        job = self._pools.run_inline(read, permit)
-        permit.record.record_phase("prepare")
-        return job
+            request.permit.record.key = key.name
+        read = partial(_READERS[request.route[:4]], request, self._repository)
+        self._pools.run_inline(read, request.permit)
 
-    def _answer(self, classifier: Classifier, jobs: list[_Job]) -> None:
-        jobs.sort(key=lambda job: job.tensor is not None)  # As `_concatenate` has them.
-        for job in jobs:
-            job.waiting.permit.record.record_phase("queue")
+    def _answer(self, classifier: Classifier, requests: list[FastRequest]) -> None:
+        requests.sort(key=lambda request: not request.pixels)  # As `_concatenate` has them.
+        for request in requests:
+            request.permit.record.record_phase("queue")
         try:
-            assessment = classifier.assess(_concatenate(classifier, jobs))
+            assessment = classifier.assess(_concatenate(classifier, requests))
         except Exception:  # Each finds out in the application whether it is to blame.
-            for job in jobs:
-                job.waiting.fall_back()
+            for request in requests:
+                request.fall_back()
             return
         manifest = classifier.manifest
         self._instrumentation.metrics.count_predictions(
             Predictions(manifest.version, manifest.class_names, *assessment)
         )
-        batch = _Batch(assessment, classifier)
+        pixels = sum(len(request.pixels) for request in requests)
+        batch = _Batch(assessment, list_predictions(assessment, classifier, pixels))
         end = 0
-        for number, job in enumerate(jobs):
-            rows = slice(end, end := end + job.images)
-            record = job.waiting.permit.record
-            record.record_run(job.images)
+        for number, request in enumerate(requests):
+            rows = slice(end, end := end + request.count)
+            record = request.permit.record
+            record.record_run(request.count)
             record.executions = int(number == 0)  # It was one run for all.
             try:
-                answer = self._finish(job, batch, rows)
+                answer = self._finish(request, batch, rows)
             except Exception:  # The others are to have theirs.
-                job.waiting.fall_back()
+                request.fall_back()
             else:
-                job.waiting.permit.__exit__()
-                job.waiting.connection.respond(job.waiting.cycle, answer)
+                request.permit.__exit__()
+                request.connection.respond(request.cycle, answer)
 
-    def _finish(self, job: _Job, batch: _Batch, rows: slice) -> Reply:
-        body, json_length = job.write(batch, rows)
-        record = job.waiting.permit.record
+    def _finish(self, request: FastRequest, batch: _Batch, rows: slice) -> Reply:
+        body, json_length = request.write(batch, rows)
+        record = request.permit.record
         record.record_phase("encode")
-        describe(record, job.waiting.cycle.scope)
-        record.route, record.status = job.waiting.match.route, 200
+        describe(record, request.cycle.scope)
+        record.route, record.status = request.route, 200
         self._instrumentation.end(record)
         if json_length is None:
             return reply(record, body)
@@ -264,20 +283,20 @@ class Batcher:
         return reply(record, body, "application/octet-stream", headers)
 
 
-def _concatenate(classifier: Classifier, jobs: Sequence[_Job]) -> Tensor:
-    pixels = [image for job in jobs for image in job.pixels]
-    tensors = [job.tensor for job in jobs if job.tensor is not None]
+def _concatenate(classifier: Classifier, requests: Sequence[FastRequest]) -> Tensor:
+    pixels = [image for request in requests for image in request.pixels]
+    tensors = [request.tensor for request in requests if request.tensor is not None]
     if pixels:
         tensors.insert(0, classifier.to_images(pixels))
     return tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
 
 
 def _find_route(scope: Any) -> tuple[str, Mapping[str, str], Mapping[bytes, str]] | None:
-    path, query = scope["path"], scope["query_string"]
+    method, path, query = scope["method"], scope["path"], scope["query_string"]
     if path == "/predict":
         options = _read_query(query) if query else {}
-        return None if options is None else (path, {}, options)
-    if scope["method"] == "POST" and not query and path.startswith(("/v1/", "/v2/")):
+        return None if options is None or method not in _METHODS else (path, {}, options)
+    if method == "POST" and not query and path.startswith(("/v1/", "/v2/")):
         for route, pattern in _PATTERNS.items():
             if found := pattern.fullmatch(path):
                 return route, found.groupdict(), {}
@@ -295,56 +314,46 @@ def _read_query(query: bytes) -> Mapping[bytes, str] | None:
     return options
 
 
-def _read_predict(waiting: _Waiting, repository: Repository) -> _Job:
-    permit, body = waiting.permit, bytes(waiting.cycle.body)
-    options, headers = waiting.match.options, waiting.match.headers
-    version, top_k = (
-        int(options[name]) if name in options else None for name in (b"version", b"top_k")
-    )
-    classifier = repository.classifier(version)
+# Each reads a request by the functions that its route uses.
+
+
+def _read_predict(request: FastRequest, repository: Repository) -> None:
+    options, permit = request.options, request.permit
+    top_k = int(options[b"top_k"]) if b"top_k" in options else None
+    version = int(options[b"version"]) if b"version" in options else None
+    classifier = request.classifier = repository.classifier(version)
     check_top_k(top_k, classifier)
     permit.record.record_start(classifier.manifest.version)
-    content_type = headers.get("content-type", "")
-    upload = Upload(media_type_of(content_type), content_type, body)
+    content_type = request.headers.get("content-type", "")
+    upload = Upload(media_type_of(content_type), content_type, bytes(request.cycle.body))
     prepare = cast(Prepare, options.get(b"prepare", "auto"))
     images = read_upload(upload, ImageReader(prepare, classifier.manifest.input.size, permit))
+    request.pixels, request.count = [image.pixels for image in images], len(images)
+    permit.record.record_phase("prepare")
+    request.write = lambda batch, rows: (
+        write_predictions(batch.predictions[rows], images, classifier, top_k),
+        None,
+    )
 
-    def write(batch: _Batch, rows: slice) -> tuple[bytes, None]:
-        return write_predictions(batch.predictions[rows], images, classifier, top_k), None
 
-    return _Job(waiting, classifier, [image.pixels for image in images], None, write)
+def _read_inference(request: FastRequest, repository: Repository) -> None:
+    length = read_json_length(request.headers.get(JSON_LENGTH_HEADER.lower()))
+    read = partial(open_inference.read, bytes(request.cycle.body), length)
+    _read_tensor(request, read, find_version(repository, **request.names))
 
 
-def _read_inference(waiting: _Waiting, repository: Repository) -> _Job:
-    permit, body = waiting.permit, bytes(waiting.cycle.body)
-    headers = waiting.match.headers
-    classifier = find_version(repository, **waiting.match.names)
-    length = read_json_length(headers.get(JSON_LENGTH_HEADER.lower()))
-    permit.record.record_start(classifier.manifest.version)
-    message = open_inference.read_message(body, length, classifier, permit)
-    if wants_layers(message.request):
+def _read_servable(request: FastRequest, repository: Repository) -> None:
+    read = partial(tf_serving.read, bytes(request.cycle.body))
+    _read_tensor(request, read, find_servable(repository, **request.names))
+
+
+def _read_tensor(request: FastRequest, read: Read[Answer], classifier: Classifier) -> None:
+    prepared = prepare(read, classifier, request.permit)
+    if prepared.needs_layers:
         raise Deferred
-    tensor = read_images(message.request, classifier, permit)
-
-    def write(batch: _Batch, rows: slice) -> tuple[bytes, int | None]:
-        outputs = write_outputs(message.request, batch.assessment(rows), {}, classifier)
-        return open_inference.write_message(outputs, message, classifier.manifest)
-
-    return _Job(waiting, classifier, (), tensor, write)
-
-
-def _read_servable(waiting: _Waiting, repository: Repository) -> _Job:
-    permit, body = waiting.permit, bytes(waiting.cycle.body)
-    classifier = find_servable(repository, **waiting.match.names)
-    permit.record.record_start(classifier.manifest.version)
-    request = tf_serving.read_request(body, classifier, permit)
-    if request.signature == "feature_maps":
-        raise Deferred
-
-    def write(batch: _Batch, rows: slice) -> tuple[bytes, None]:
-        return tf_serving.write_assessment(request, batch.assessment(rows)), None
-
-    return _Job(waiting, classifier, (), request.images, write)
+    request.classifier, request.tensor = classifier, prepared.images
+    request.count = len(prepared.images)
+    request.write = lambda batch, rows: prepared.write(batch.rows(rows), {})
 
 
 _READERS = {"/pre": _read_predict, "/v2/": _read_inference, "/v1/": _read_servable}

@@ -173,18 +173,10 @@ async def model_summary(classifier: LoadedClassifier, accept: AcceptHeader = Non
     manifest = classifier.manifest
     if preferred(accept, [JSON, "text/plain"]) == "text/plain":
         return Response(manifest.summary.rstrip() + "\n", media_type="text/plain; charset=utf-8")
-    summary = ModelSummary(
-        name=manifest.name,
-        version=manifest.version,
-        created=manifest.created,
-        engine=classifier.engine_name,
-        class_names=list(manifest.class_names),
-        input=manifest.input,
-        layers=list(manifest.layers),
-        parameters=manifest.parameters,
-        novelty=manifest.novelty,
-        scores=manifest.scores,
-    )
+    fields = {
+        name: getattr(manifest, name) for name in ModelSummary.model_fields.keys() - {"engine"}
+    }
+    summary = ModelSummary.model_construct(engine=classifier.engine_name, **fields)
     return Response(summary.model_dump_json(), media_type=JSON)
 
 

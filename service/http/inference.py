@@ -73,44 +73,27 @@ async def run(
             return pools.run_inline(job, permit)
         except Deferred:
             pass
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 (a coroutine runs in one)
-    watch = _DisconnectWatch(request, task)
-    timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, watch.start)
+    running = asyncio.create_task(pools.run(job, permit))
+    hang_up: asyncio.Task[None] | None = None
     try:
-        return await pools.run(job, permit)
-    except asyncio.CancelledError:
-        if not watch.is_disconnected:
-            raise
-        task.uncancel()
-        raise ClientDisconnect from None
+        done, _ = await asyncio.wait({running}, timeout=PATIENCE_SECONDS)
+        if not done:
+            hang_up = asyncio.create_task(_wait_for_disconnect(request))
+            await asyncio.wait({running, hang_up}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            raise ClientDisconnect
+        return running.result()
     finally:
-        timer.cancel()
-        watch.stop()
+        running.cancel()
+        if hang_up is not None:
+            hang_up.cancel()
+        # Its exception refers to this frame: images would wait for the garbage collector.
+        del running, hang_up
 
 
-class _DisconnectWatch:
-    """Cancels a task when the client of its request hangs up."""
-
-    def __init__(self, request: Request, task: asyncio.Task[object]) -> None:
-        self.is_disconnected = False
-        self._request = request
-        self._task = task
-        self._watching: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._watching = asyncio.get_running_loop().create_task(self._wait())
-
-    def stop(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-            self._watching = None  # Cancelled, it refers to this: a cycle.
-
-    async def _wait(self) -> None:
-        while (await self._request.receive())["type"] != "http.disconnect":
-            pass
-        self.is_disconnected = True
-        self._task.cancel()
+async def _wait_for_disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _deadline_of(request: Request) -> float:

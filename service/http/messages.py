@@ -17,6 +17,8 @@ from service.telemetry.record import RequestRecord
 
 JSON = "application/json"
 
+IMAGE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
+
 REQUEST_ID_HEADER = "X-Request-ID"
 
 SECURITY_HEADERS = {
@@ -144,29 +146,26 @@ def preferred(accept: str | None, offers: Sequence[str]) -> str:
     Raises:
         NotAcceptable: None of them is accepted.
     """
-    ranges = [_parse_range(part) for part in (accept or "*/*").split(",") if part.strip()]
-    weights = [_weight(offer, ranges) for offer in offers]
-    best = max(weights)
-    if best == 0:
+    weights: dict[str, float] = {}
+    for media_range in (accept or "*/*").split(","):
+        name, *parameters = (piece.strip().lower() for piece in media_range.split(";"))
+        weights.setdefault(name, _quality(parameters))
+    # The most specific range that matches an offer counts.
+    ranked = [
+        next((weights[name] for name in (offer, f"{kind}/*", "*/*") if name in weights), 0)
+        for offer in offers
+        for kind in [offer.partition("/")[0]]
+    ]
+    if max(ranked) == 0:
         raise NotAcceptable(f"Accept: {accept}: this can be answered as {', '.join(offers)}")
-    return offers[weights.index(best)]
+    return offers[ranked.index(max(ranked))]
 
 
-def _parse_range(media_range: str) -> tuple[str, float]:
-    name, *parameters = (piece.strip().lower() for piece in media_range.split(";"))
+def _quality(parameters: Sequence[str]) -> float:
     for parameter in parameters:
         if parameter.startswith("q="):
             try:
-                return name, min(max(float(parameter[2:]), 0.0), 1.0)
+                return min(max(float(parameter[2:]), 0.0), 1.0)
             except ValueError:
-                return name, 0.0
-    return name, 1.0
-
-
-def _weight(offer: str, ranges: Sequence[tuple[str, float]]) -> float:
-    """Return the weight that the most specific matching range gives the offer."""
-    for pattern in (offer, f"{offer.split('/', maxsplit=1)[0]}/*", "*/*"):
-        for name, weight in ranges:
-            if name == pattern:
-                return weight
-    return 0.0
+                return 0.0
+    return 1.0

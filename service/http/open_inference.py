@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from service.capacity.admission import Permit
 from service.errors import ArtifactError, EmptyBody, InvalidInference
 from service.http.dependencies import (
     JSON_LENGTH_HEADER,
@@ -19,18 +18,16 @@ from service.http.inference import admit, read_body, run
 from service.http.messages import JSON
 from service.http.openapi import PROTOCOL_ERRORS, inference_request, path_parameters
 from service.http.schemas import ServerReady
-from service.model.classifier import Classifier
 from service.model.workers import Workers
 from service.protocols.inference import infer
 from service.protocols.json_arrays import parse_json
 from service.protocols.open_inference import (
     REST_EXTENSIONS,
     model_metadata,
-    read_message,
+    read,
     repository_index,
     server_metadata,
     statistics,
-    write_message,
 )
 from service.settings import Settings
 
@@ -121,23 +118,12 @@ async def inference(
     length = read_json_length(json_length)
     with admit(request) as permit:
         body = await read_body(request, permit)
-        job = partial(_answer, body, length, classifier, permit)
+        job = partial(infer, partial(read, body, length), classifier, permit)
         content, head_length = await run(request, permit, job)
     if head_length is None:
         return Response(content, media_type=JSON)
     headers = {JSON_LENGTH_HEADER: str(head_length)}
     return Response(content, headers=headers, media_type="application/octet-stream")
-
-
-def _answer(
-    body: bytes, json_length: int | None, classifier: Classifier, permit: Permit
-) -> tuple[bytes, int | None]:
-    permit.record.record_start(classifier.manifest.version)
-    message = read_message(body, json_length, classifier, permit)
-    outputs = infer(message.request, classifier, permit)
-    written = write_message(outputs, message, classifier.manifest)
-    permit.record.record_phase("encode")
-    return written
 
 
 for _path in ("/models/{name}", "/models/{name}/versions/{version}"):
@@ -194,7 +180,7 @@ async def load(
         raise InvalidInference("a model is loaded as it was published: no config, no files")
     workers, seconds = _workers(request)
     try:
-        await run_in_threadpool(workers.load, seconds)
+        await run_in_threadpool(workers.send, "load", seconds)
     except ArtifactError as error:
         # Where the model lies on this machine is for the log.
         raise InvalidInference("no version can be loaded; the repository index says why") from error
@@ -208,7 +194,7 @@ async def unload(
     """Serve nothing until it is loaded again; requests under way are answered."""
     repository.check_name(name)
     workers, seconds = _workers(request)
-    await run_in_threadpool(workers.unload, seconds)
+    await run_in_threadpool(workers.send, "unload", seconds)
     return {"name": name, "unload": True}
 
 

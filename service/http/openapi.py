@@ -4,8 +4,8 @@ import base64
 from typing import Any
 
 from service.http.inference import DEADLINE_HEADER
+from service.http.messages import IMAGE_MEDIA_TYPES
 from service.http.schemas import ErrorResponse, ProtocolError
-from service.http.uploads import IMAGE_MEDIA_TYPES
 from service.images.decode import read_image
 
 # The first test picture of Fashion-MNIST, an ankle boot, as a PNG.

@@ -18,10 +18,13 @@ def check_top_k(top_k: int | None, classifier: Classifier) -> None:
         raise InvalidParameter(f"top_k: {top_k}, the model has {classes} classes")
 
 
-def list_predictions(assessment: Assessment, classifier: Classifier) -> list[dict[str, Any]]:
-    """Return a `schemas.Prediction` for each image, but for its preparation."""
+def list_predictions(
+    assessment: Assessment, classifier: Classifier, count: int | None = None
+) -> list[dict[str, Any]]:
+    """Return a `schemas.Prediction` for each of the first images, but for its preparation."""
     names = classifier.manifest.class_names
-    probabilities, novelty = assessment
+    probabilities = assessment.probabilities[:count]
+    novelty = None if assessment.novelty is None else assessment.novelty[:count]
     scores: Sequence[object] = [None] * len(probabilities) if novelty is None else list(novelty)
     known = scores if novelty is None else classifier.in_distribution(novelty).tolist()
     best = probabilities.argmax(axis=1).tolist()

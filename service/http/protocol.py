@@ -1,10 +1,10 @@
 """The server's HTTP connections: uvicorn's, with limits on heads and a fast path before ASGI.
 
 Between a parsed request and its route lie a task, messages, the middleware and the router; together
-they take longer than decoding and the network do for a picture of the data set. So a small
-inference request that has arrived whole is offered to the batcher, and a large one to the load
-shedder, which answers it if the service is overloaded. Everything else, and everything that these
-two do not answer, goes to the application, which is complete without them.
+they take longer than decoding and the network do for a picture of the data set. So requests
+are offered to a fast path first: it answers small inference requests that have arrived whole, and
+rejects large ones if the service is overloaded. Everything else goes to the application, which is
+complete without it.
 """
 
 import asyncio
@@ -44,27 +44,20 @@ class Reply(NamedTuple):
     closes: bool = False
 
 
-class Batcher(Protocol):
-    """What answers small requests; the lifespan state has it as `batcher`."""
+class FastPath(Protocol):
+    """What answers requests before ASGI; the lifespan state has it as `fast_path`."""
+
+    receive_seconds: float
+    """How long the rest of a body may take that is skipped."""
 
     def match(self, scope: Any) -> Any:
-        """Return what is known of a small inference request by its head; None for any other."""
+        """Return by its head what `submit` needs of a request, its Reply, or None."""
 
     def submit(self, connection: "ServiceProtocol", cycle: Any, match: Any) -> None:
         """Have a request that has arrived whole answered soon: `respond` or `fall_back`."""
 
     def flush(self) -> None:
-        """Answer a batch of those that wait now."""
-
-
-class Shedder(Protocol):
-    """What rejects large requests under overload; the lifespan state has it as `shedder`."""
-
-    receive_seconds: float
-    """How long a body may take that nobody reads."""
-
-    def reject(self, scope: Any) -> Reply | None:
-        """Return the answer to a request that is rejected by its head."""
+        """Answer some of those that wait."""
 
 
 class ServiceProtocol(HttpToolsProtocol):
@@ -72,8 +65,7 @@ class ServiceProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._batcher: Batcher | None = self.app_state.get("batcher")
-        self._shedder: Shedder | None = self.app_state.get("shedder")
+        self._fast_path: FastPath | None = self.app_state.get("fast_path")
         self._match: Any = None  # of the request whose body is still to come
         self._body_timer: asyncio.TimerHandle | None = None
         self._rest_timer: asyncio.TimerHandle | None = None
@@ -106,7 +98,9 @@ class ServiceProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            if not self.transport.is_closing():
+            if self.parser.get_method() == b"CONNECT":
+                self._refuse(400)
+            elif not self.transport.is_closing():
                 self._start_over(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self._refuse(400)
@@ -126,8 +120,8 @@ class ServiceProtocol(HttpToolsProtocol):
     def eof_received(self) -> None:
         # A client that sends no more may well wait for an answer; the transport closes behind this.
         while self._waiting is not None:
-            assert self._batcher is not None  # noqa: S101 (it has the request)
-            self._batcher.flush()
+            assert self._fast_path is not None  # noqa: S101 (it has the request)
+            self._fast_path.flush()
         super().eof_received()
 
     def shutdown(self) -> None:
@@ -157,7 +151,7 @@ class ServiceProtocol(HttpToolsProtocol):
         self._is_in_message = False
         super().on_message_complete()
         if self._match is not None:
-            self._submit(self.cycle)
+            self._submit(self.cycle, self._match)
         if self._rest_timer is not None:
             self._rest_timer.cancel()
             self._rest_timer = None
@@ -169,27 +163,28 @@ class ServiceProtocol(HttpToolsProtocol):
         return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Answer a request, whose head is known: by the load shedder, the batcher, or the app."""
-        if not self.flow.write_paused:
-            if self._shedder is not None and (reply := self._shedder.reject(cycle.scope)):
-                self.respond(cycle, reply)
-                return
-            if self._batcher is not None and (match := self._batcher.match(cycle.scope)):
-                self._match = match
-                if cycle.more_body:
-                    self._body_timer = self.loop.call_later(BODY_SECONDS, self._give_up, cycle)
-                else:
-                    self._submit(cycle)
-                return
-        super()._start_asgi_task(cycle, app)
+        """Offer a request, whose head is known, to the fast path."""
+        if self._fast_path is None or self.flow.write_paused:
+            match = None
+        else:
+            match = self._fast_path.match(cycle.scope)
+        if match is None:
+            super()._start_asgi_task(cycle, app)
+        elif isinstance(match, Reply):
+            self.respond(cycle, match)
+        elif cycle.more_body:
+            self._match = match
+            self._body_timer = self.loop.call_later(BODY_SECONDS, self._give_up, cycle)
+        else:
+            self._submit(cycle, match)
 
-    def _submit(self, cycle: RequestResponseCycle) -> None:
-        match, self._match, self._waiting = self._match, None, cycle
+    def _submit(self, cycle: RequestResponseCycle, match: Any) -> None:
+        self._match, self._waiting = None, cycle
         if self._body_timer is not None:
             self._body_timer.cancel()
             self._body_timer = None
-        assert self._batcher is not None  # noqa: S101 (the match is its own)
-        self._batcher.submit(self, cycle, match)
+        assert self._fast_path is not None  # noqa: S101 (the match is its own)
+        self._fast_path.submit(self, cycle, match)
 
     def _give_up(self, cycle: RequestResponseCycle) -> None:
         self._match = self._body_timer = None
@@ -218,7 +213,7 @@ class ServiceProtocol(HttpToolsProtocol):
         cycle.response_started = cycle.response_complete = True
         if not cycle.keep_alive:
             # To close before the body has come would be to reset the connection.
-            self._closes_after_message = self._is_in_message
+            self._closes_after_message = cycle.more_body
             if not self._closes_after_message:
                 self.transport.close()
         self.on_response_complete()
@@ -230,7 +225,7 @@ class ServiceProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()  # It is not idle.
         if not self._is_in_head and self.cycle.response_complete:
             # The rest of its body is skipped, and has its time as well.
-            seconds = self._shedder.receive_seconds if self._shedder else HEAD_SECONDS
+            seconds = self._fast_path.receive_seconds if self._fast_path else HEAD_SECONDS
             self._rest_timer = self.loop.call_later(seconds, self.transport.close)
 
     def _start_keep_alive_timer(self) -> None:

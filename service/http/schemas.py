@@ -153,9 +153,9 @@ class ModelSummary(_Schema):
     version: int
     created: str
     engine: str
-    class_names: list[str]
+    class_names: tuple[str, ...]
     input: InputSpec
-    layers: list[Layer]
+    layers: tuple[Layer, ...]
     parameters: Parameters
     novelty: Novelty | None
     """The score of `/predict`'s novelty and its threshold; null if the model has none."""

@@ -25,7 +25,7 @@ _METHODS = {"POST", "PUT"}
 
 
 class LoadShedder:
-    """Answers as the application would. See `protocol.Shedder`."""
+    """Answers as the application would."""
 
     def __init__(self, state: State) -> None:
         """Take what is needed from the state of an application."""
@@ -34,9 +34,9 @@ class LoadShedder:
         self._pools: Pools = state.pools
         self._instrumentation: Instrumentation = state.instrumentation
         self._keys: KeyRing | None = state.keys
-        self.receive_seconds = self._settings.receive_seconds
 
     def reject(self, scope: Any) -> Reply | None:
+        """Return the answer to a request that is rejected."""
         if not self._pools.has_large_jobs and self._admission.is_open:
             return None
         if scope["path"] not in _ROUTES or scope["method"] not in _METHODS:

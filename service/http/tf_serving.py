@@ -6,14 +6,13 @@ from http import HTTPStatus
 from fastapi import APIRouter, HTTPException, Request, Response
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from service.capacity.admission import Permit
 from service.errors import InvalidInference, UnknownModel
 from service.http.dependencies import ModelRepository, Servable, find_servable, version_number
 from service.http.inference import admit, read_body, run
 from service.http.messages import JSON
 from service.http.openapi import PROTOCOL_ERRORS, path_parameters, predict_request
-from service.model.classifier import Classifier
 from service.protocols import tf_serving
+from service.protocols.inference import infer
 
 
 class _ModelName(StringConvertor):
@@ -33,16 +32,9 @@ async def predict(request: Request, classifier: Servable) -> Response:
     """
     with admit(request) as permit:
         body = await read_body(request, permit)
-        content = await run(request, permit, partial(_answer, body, classifier, permit))
+        job = partial(infer, partial(tf_serving.read, body), classifier, permit)
+        content, _ = await run(request, permit, job)
     return Response(content, media_type=JSON)
-
-
-def _answer(body: bytes, classifier: Classifier, permit: Permit) -> bytes:
-    permit.record.record_start(classifier.manifest.version)
-    request = tf_serving.read_request(body, classifier, permit)
-    content = tf_serving.predict(request, classifier, permit)
-    permit.record.record_phase("encode")
-    return content
 
 
 async def other_method(_: Servable, method: str) -> Response:

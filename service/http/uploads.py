@@ -14,10 +14,9 @@ from multipart import (
 from service.capacity.admission import Permit
 from service.errors import InvalidMultipart, TooManyImages, UnsupportedMediaType
 from service.http.inference import LARGE_BODY_BYTES, check_head, expect_large_job, read_body
+from service.http.messages import IMAGE_MEDIA_TYPES
 from service.images.decode import ImageReader, PreparedImage
 from service.protocols.instances import read_instances
-
-IMAGE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
 
 FORM = "multipart/form-data"
 

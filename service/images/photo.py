@@ -10,10 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.images.segmentation import Floats, Mask, garment_mask
-from service.images.steps import Step
-
-WORKING_SIDE = 224
-"""Pixels of the longest side from which the garment's tones are taken."""
+from service.images.steps import LONGEST_SIDE, Step
 
 _MASK_SIDE = 96  # enough to find the garment, and cheap
 _BLACK = 8  # of 255: darker than a dark sheet on any photograph
@@ -22,33 +19,29 @@ _MIDDLE_GREY = 127
 # A garment of the data set keeps some light everywhere (a white shirt is dim, never gone) and some
 # tone at the top. The negative's median goes into this range; its spread is kept, or widened a bit.
 _DARKEST, _LOWEST_MEDIAN, _HIGHEST_MEDIAN = 30, 110, 210
-_SPREAD = 190
-_MIN_GAIN, _MAX_GAIN = 0.6, 2.0
+_SPREAD, _MIN_GAIN, _MAX_GAIN = 190, 0.6, 2.0
 
 
 def prepare_photo(
     photo: Image.Image, *, shape: tuple[int, int], steps: list[Step] | None = None
 ) -> NDArray[np.uint8]:
-    """Find the garment, make it light on black, and centre it.
+    """Find the garment on an RGB image of any size, make it light on black, and centre it.
 
-    Args:
-        photo: RGB image of any size.
-        shape: (height, width) of the network's input.
-        steps: Collects the steps.
-
-    Returns:
-        (height, width) uint8 pixels, zero outside the garment.
+    `shape` is (height, width) of the answer, which is zero outside the garment.
     """
     steps = [] if steps is None else steps
-    working = _scaled_to(photo, min(WORKING_SIDE, max(photo.size)))
+    side = min(LONGEST_SIDE, max(photo.size))
+    working = _scaled_to(photo, (side, side), Image.Resampling.BILINEAR)
     steps.append(Step("decoded", working))
     garment = np.asarray(working.convert("L"), np.float32)
-    if _is_on_black(garment):
+    edge = np.concatenate([garment[0], garment[-1], garment[:, 0], garment[:, -1]])
+    if np.percentile(edge, 90) < _BLACK:  # an enlarged image of the data set's own form
         mask = _or_everywhere(garment >= _BLACK)
         steps.append(Step("grey", garment))
     else:
-        coarse = Image.fromarray(garment_mask(_scaled_to(working, _MASK_SIDE)))
-        smooth = coarse.convert("L").resize(working.size, Image.Resampling.BILINEAR)
+        small = _scaled_to(working, (_MASK_SIDE, _MASK_SIDE), Image.Resampling.BILINEAR)
+        coarse = Image.fromarray(garment_mask(small)).convert("L")
+        smooth = coarse.resize(working.size, Image.Resampling.BILINEAR)
         mask = _or_everywhere(np.asarray(smooth) > _MIDDLE_GREY)
         garment = _light_on_black(garment, mask)
         steps += [Step("cut_out", working, mask), Step("light_on_black", garment)]
@@ -59,12 +52,15 @@ def prepare_photo(
     return centred
 
 
-def _scaled_to(photo: Image.Image, longest_side: int) -> Image.Image:
-    scale = longest_side / max(photo.size)
+def _scaled_to(
+    image: Image.Image, size: tuple[int, int], enlarging: Image.Resampling
+) -> Image.Image:
+    """Scale an image so that it just fits into `size`."""
+    scale = min(size[0] / image.width, size[1] / image.height)
     if scale == 1:
-        return photo
-    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
-    return photo.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR)
+        return image
+    width, height = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize((width, height), Image.Resampling.BOX if scale < 1 else enlarging)
 
 
 def _or_everywhere(mask: Mask) -> Mask:
@@ -82,21 +78,11 @@ def _light_on_black(grey: Floats, mask: Mask) -> Floats:
     return np.where(mask, toned, 0).astype(np.float32)
 
 
-def _is_on_black(grey: Floats) -> bool:
-    """Whether this is an enlarged image in the data set's own form and not a photograph."""
-    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    return float(np.percentile(edge, 90)) < _BLACK
-
-
 def _centre(cropped: Floats, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """Scale the longest side to the frame and paste in its middle."""
-    frame_height, frame_width = shape
-    height, width = cropped.shape
-    scale = min(frame_height / height, frame_width / width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = Image.fromarray(cropped).resize(size, Image.Resampling.BOX)
+    small = _scaled_to(Image.fromarray(cropped), shape[::-1], Image.Resampling.BOX)
+    left, top = (shape[1] - small.width) // 2, (shape[0] - small.height) // 2
     frame = np.zeros(shape, np.uint8)
-    left, top = (frame_width - size[0]) // 2, (frame_height - size[1]) // 2
     pixels = np.rint(np.asarray(small)).clip(0, 255).astype(np.uint8)
-    frame[top : top + size[1], left : left + size[0]] = pixels
+    frame[top : top + small.height, left : left + small.width] = pixels
     return frame

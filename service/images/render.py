@@ -1,39 +1,34 @@
 """Draws feature maps for people: a labelled block of maps for each layer, with its colour scale."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from service.arrays import Tensor
 from service.images.steps import as_png
 
 _COLUMNS = 16
-_TILE = 56
-"""Pixels of a map's side: twice 28, four times 14, eight times 7."""
+_TILE = 56  # pixels of a map's side: twice 28, four times 14, eight times 7
 _GAP = 4
-_LABEL_HEIGHT = 12
-_TITLE_HEIGHT = 26
+_LABEL_HEIGHT, _TITLE_HEIGHT = 12, 26
 _MARGIN = 16
-_SCALE_WIDTH = 128
-_SCALE_HEIGHT = 12
+_SCALE_WIDTH, _SCALE_HEIGHT = 128, 12
 _WIDTH = 2 * _MARGIN + _COLUMNS * (_TILE + _GAP) - _GAP
 
 # Every eighth of viridis (van der Walt and Smith 2015), which keeps its order in grey and for
 # colour-blind eyes; between them it is close to straight.
 _VIRIDIS = bytes.fromhex("440154 472c7a 3b528b 2c728e 21918c 28ae80 5ec962 addc30 fde725")
+
+# The rest of the palette is for letters, from white to ink: an image with a palette has a third of
+# the bytes to compress, which is most of the work.
 _LEVELS = 232
-"""Colours of the scale. The rest of the palette is for letters, from white to ink: an image with a
-palette has a third of the bytes to compress, which is most of the work."""
-_WHITE, _INK = _LEVELS, 255
-_INK_GREY = 0x22
+_WHITE, _INK, _INK_GREY = _LEVELS, 255, 0x22
 
 
-@dataclass(frozen=True, slots=True)
-class LayerMaps:
+class LayerMaps(NamedTuple):
     """The maps of one layer that are to be shown."""
 
     name: str
@@ -45,19 +40,6 @@ class LayerMaps:
     maps: Tensor
     """(channels, height, width) float32."""
 
-    @property
-    def factor(self) -> int:
-        """Pixels for each value of a map."""
-        return max(1, _TILE // int(max(self.maps.shape[1:])))
-
-    @property
-    def row_height(self) -> int:
-        return self.factor * int(self.maps.shape[1]) + _LABEL_HEIGHT + _GAP
-
-    @property
-    def height(self) -> int:
-        return _TITLE_HEIGHT + -(-len(self.channels) // _COLUMNS) * self.row_height
-
 
 def render_layers(layers: Sequence[LayerMaps]) -> bytes:
     """Return a PNG with the layers one below the other.
@@ -65,40 +47,46 @@ def render_layers(layers: Sequence[LayerMaps]) -> bytes:
     Colours go from the smallest to the largest value of a layer, which its scale prints: they are
     comparable within a layer, not between layers.
     """
-    height = sum(layer.height for layer in layers) + 2 * _MARGIN
+    blocks = [_draw_layer(layer) for layer in layers]
+    height = sum(block.height for block in blocks) + 2 * _MARGIN
     canvas = Image.new("L", (_WIDTH, height), _WHITE)
     top = _MARGIN
-    for layer in layers:
-        _draw_layer(canvas, layer, top)
-        top += layer.height
+    for block in blocks:
+        canvas.paste(block, (0, top))
+        top += block.height
     canvas.putpalette(_palette())
     return as_png(canvas)
 
 
-def _draw_layer(canvas: Image.Image, layer: LayerMaps, top: int) -> None:
+def _draw_layer(layer: LayerMaps) -> Image.Image:
+    low, high = float(layer.maps.min()), float(layer.maps.max())
+    scaled = (layer.maps - low) * ((_LEVELS - 1) / (high - low) if high > low else 0)
+    factor = max(1, _TILE // max(layer.maps.shape[1:]))
+    tiles = np.rint(scaled).astype(np.uint8).repeat(factor, 1).repeat(factor, 2)
+    row_height = tiles.shape[1] + _LABEL_HEIGHT + _GAP
+    height = _TITLE_HEIGHT + -(-len(tiles) // _COLUMNS) * row_height
+    block = Image.new("L", (_WIDTH, height), _WHITE)
     # The font that Pillow ships has no multiplication sign.
     shape = " x ".join(map(str, layer.output_shape))
-    canvas.paste(_text(f"{layer.name}   {layer.type}   {shape}", 15), (_MARGIN, top))
-    low, high = float(layer.maps.min()), float(layer.maps.max())
-    _draw_scale(canvas, low, high, top)
-    scaled = (layer.maps - low) * ((_LEVELS - 1) / (high - low) if high > low else 0)
-    tiles = np.rint(scaled).astype(np.uint8).repeat(layer.factor, 1).repeat(layer.factor, 2)
+    block.paste(_text(f"{layer.name}   {layer.type}   {shape}", 15), (_MARGIN, 0))
+    _draw_scale(block, low, high)
     for index, (channel, tile) in enumerate(zip(layer.channels, tiles, strict=True)):
         row, column = divmod(index, _COLUMNS)
-        x, y = _MARGIN + column * (_TILE + _GAP), top + _TITLE_HEIGHT + row * layer.row_height
-        canvas.paste(_text(str(channel), 10), (x, y))
-        canvas.paste(Image.fromarray(tile), (x, y + _LABEL_HEIGHT))
+        x, y = _MARGIN + column * (_TILE + _GAP), _TITLE_HEIGHT + row * row_height
+        block.paste(_text(str(channel), 10), (x, y))
+        block.paste(Image.fromarray(tile), (x, y + _LABEL_HEIGHT))
+    return block
 
 
-def _draw_scale(canvas: Image.Image, low: float, high: float, top: int) -> None:
+def _draw_scale(block: Image.Image, low: float, high: float) -> None:
     """Draw the colour scale at the right end of the title line, its ends labelled."""
     smallest, largest = (_text(f"{end:.3g}", 12) for end in (low, high))
     right = _WIDTH - _MARGIN - largest.width
     left = right - 6 - _SCALE_WIDTH
     values = np.linspace(0, _LEVELS - 1, _SCALE_WIDTH).astype(np.uint8)
-    canvas.paste(largest, (right, top + 2))
-    canvas.paste(Image.fromarray(np.tile(values, (_SCALE_HEIGHT, 1))), (left, top + 3))
-    canvas.paste(smallest, (left - 6 - smallest.width, top + 2))
+    block.paste(largest, (right, 2))
+    block.paste(Image.fromarray(np.tile(values, (_SCALE_HEIGHT, 1))), (left, 3))
+    block.paste(smallest, (left - 6 - smallest.width, 2))
 
 
 @lru_cache(maxsize=256)
@@ -119,7 +107,6 @@ def _palette() -> bytes:
     """Return red, green and blue of each of 256 indices."""
     anchors = np.frombuffer(_VIRIDIS, np.uint8).reshape(-1, 3)
     positions = np.linspace(0, _LEVELS - 1, len(anchors))
-    scale = [np.interp(np.arange(_LEVELS), positions, anchors[:, c]) for c in range(3)]
+    scale = [np.interp(np.arange(_LEVELS), positions, channel) for channel in anchors.T]
     greys = np.linspace(255, _INK_GREY, _INK - _WHITE + 1)[:, None].repeat(3, axis=1)
-    colours: NDArray[np.uint8] = np.rint([*np.stack(scale, axis=1), *greys]).astype(np.uint8)
-    return colours.tobytes()
+    return np.rint([*np.stack(scale, axis=1), *greys]).astype(np.uint8).tobytes()

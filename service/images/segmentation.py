@@ -40,21 +40,18 @@ _PULL, _PULL_ROUNDS = 1.2, 12  # of neighbours; the rounds it takes to settle
 _MIN_SIDE = 8  # pixels of the shorter side below which edge and middle are the same
 _MIN_AREA, _MAX_AREA = 0.02, 0.93  # share of the image outside which a mask is not believed
 
+# The light, from 0 to 1, that each value of an sRGB channel stands for.
 _SRGB = np.arange(256, dtype=np.float32) / 255
 _LINEAR: Floats = np.where(_SRGB > 0.04045, ((_SRGB + 0.055) / 1.055) ** 2.4, _SRGB / 12.92)
-"""Light, from 0 to 1, that each value of an sRGB channel stands for."""
 
+# Linear RGB to XYZ, both for D65, each row divided by the XYZ of white.
 _TO_XYZ = np.array(
     [[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8728]], np.float32
 )
-"""Linear RGB to XYZ, both for D65, each row divided by the XYZ of white."""
 
 
 def garment_mask(image: Image.Image) -> Mask:
-    """Find the garment.
-
-    Args:
-        image: RGB, about a hundred pixels on its longest side.
+    """Find the garment on an RGB image of about a hundred pixels on its longest side.
 
     Returns:
         (height, width), true on the garment; everywhere if no plausible one was found.
@@ -72,7 +69,9 @@ def garment_mask(image: Image.Image) -> Mask:
 
     odds = _mean_field(_first_colour_odds(palette, affinity, border)[palette] + prior, weights)
     inside = (1 / (1 + np.exp(-odds))) * np.where(border, 0.5, 1)
-    counted = 1.5 * _counted_colour_odds(palette, affinity, inside)
+    garment = _histogram(palette, affinity, inside) + 1e-3
+    ground = _histogram(palette, affinity, 1 - inside) + 1e-3
+    counted = 1.5 * np.log(garment / ground).clip(-4, 4)
     odds = _mean_field(counted[palette] + prior, weights)
 
     mask = largest_piece(opened(fill_holes(largest_piece(odds > 0))))
@@ -95,16 +94,11 @@ def _quantise(pixels: NDArray[np.uint8], lab: Floats) -> Indices:
         means = _mean_colours(lab, palette)
         # |p - m|² without |p|², which is the same for every mean
         distances = np.einsum("kc,cp->kp", -2 * means, colours) + (means**2).sum(axis=1)[:, None]
-        palette = _without_gaps(_argmin(distances).reshape(palette.shape))
+        # The first of the nearest means: `distances.argmin(axis=0)`, seven times faster
+        from_last = np.arange(len(means), 0, -1, dtype=np.uint8)[:, None]
+        nearest = ((distances == distances.min(axis=0)) * from_last).max(axis=0)
+        palette = _without_gaps((len(means) - nearest).reshape(palette.shape))
     return palette
-
-
-def _argmin(values: Floats) -> NDArray[np.uint8]:
-    """Return `values.argmin(axis=0)`, seven times faster."""
-    count = len(values)
-    reversed_rows = np.arange(count, 0, -1, dtype=np.uint8)[:, None]
-    first: NDArray[np.uint8] = count - ((values == values.min(axis=0)) * reversed_rows).max(axis=0)
-    return first
 
 
 def _without_gaps(palette: NDArray[np.integer]) -> Indices:
@@ -139,9 +133,8 @@ def _histogram(palette: Indices, affinity: Floats, weight: NDArray[np.floating])
 
 def _first_colour_odds(palette: Indices, affinity: Floats, border: Mask) -> Floats:
     """Return the odds of each colour, from the edge against the middle."""
-    centre = np.where(border, 0, _closeness(palette.shape, 2))
     ground = _histogram(palette, affinity, border.astype(np.float32)) + 1e-9
-    middle = _histogram(palette, affinity, centre) + 1e-9
+    middle = _histogram(palette, affinity, np.where(border, 0, _closeness(palette.shape, 2))) + 1e-9
     # The middle has `mixed` parts of background: the ratio of the edge's median colour.
     ratio = middle / ground
     order = np.argsort(ratio)
@@ -151,19 +144,9 @@ def _first_colour_odds(palette: Indices, affinity: Floats, border: Mask) -> Floa
     return np.asarray(np.log(garment / (1 - garment)), np.float32)
 
 
-def _counted_colour_odds(
-    palette: Indices, affinity: Floats, inside: NDArray[np.floating]
-) -> Floats:
-    """Return the odds of each colour, from a first answer about every pixel."""
-    garment = _histogram(palette, affinity, inside)
-    ground = _histogram(palette, affinity, 1 - inside)
-    return np.asarray(np.log((garment + 1e-3) / (ground + 1e-3)).clip(-4, 4), np.float32)
-
-
 def _place_odds(height: int, width: int) -> tuple[Floats, Mask]:
     """Return the odds of each place, higher in the middle, and the frame's edge."""
-    y = np.abs(np.linspace(-1, 1, height, dtype=np.float32))[:, None]
-    x = np.abs(np.linspace(-1, 1, width, dtype=np.float32))[None]
+    y, x = (np.abs(each) for each in _positions((height, width)))
     middle = (2.2 * (0.72 - np.cbrt(x**3 + y**3)) / 0.5).clip(-2.5, 1.5)
     edge = max(1, round(_BORDER_SHARE * max(height, width)))
     border = np.ones((height, width), np.bool_)
@@ -173,16 +156,27 @@ def _place_odds(height: int, width: int) -> tuple[Floats, Mask]:
 
 def _closeness(shape: tuple[int, ...], decay: int) -> Floats:
     """Return e^(-decay d²), with d from 0 in the middle to 1 in the middle of each edge."""
-    height, width = shape
-    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-    x = np.linspace(-1, 1, width, dtype=np.float32)[None]
+    y, x = _positions(shape)
     return np.asarray(np.exp(-decay * (x**2 + y**2)), np.float32)
+
+
+def _positions(shape: tuple[int, ...]) -> list[Floats]:
+    """Return rows and columns from -1 to 1: (height, 1) and (1, width)."""
+    axes = [np.linspace(-1, 1, length, dtype=np.float32) for length in shape]
+    return list(np.ix_(*axes))
 
 
 def _outline_odds(lab: Floats) -> Floats:
     """Return the odds of each pixel from its geodesic distance to the frame's edge."""
     distance = _distance_from_edge(lab)
-    near, far = _two_levels(np.minimum(distance, np.percentile(distance, 98)))
+    # Otsu's threshold: the two groups of distances whose means differ most.
+    ordered = np.sort(np.minimum(distance, np.percentile(distance, 98)).ravel())
+    total = np.cumsum(ordered, dtype=np.float64)
+    count = np.arange(1, ordered.size)
+    low = total[:-1] / count
+    high = (total[-1] - total[:-1]) / (ordered.size - count)
+    best = int((count * (ordered.size - count) * (high - low) ** 2).argmax())
+    near, far = float(low[best]), float(high[best])
     threshold, step = (near + far) / 2, far - near + 1e-6
     return np.asarray(_OUTLINE_WEIGHT * np.tanh(2 * (distance - threshold) / step), np.float32)
 
@@ -209,19 +203,8 @@ def _spread(distance: Floats, step: Floats) -> Floats:
     return up.astype(np.float32)
 
 
-def _two_levels(values: Floats) -> tuple[float, float]:
-    """Return the means of the two groups that Otsu's threshold makes."""
-    ordered = np.sort(values.ravel())
-    total = np.cumsum(ordered, dtype=np.float64)
-    count = np.arange(1, ordered.size)
-    low = total[:-1] / count
-    high = (total[-1] - total[:-1]) / (ordered.size - count)
-    best = int((count * (ordered.size - count) * (high - low) ** 2).argmax())
-    return float(low[best]), float(high[best])
-
-
 def _neighbour_weights(lab: Floats) -> Floats:
-    """Return how strongly each of `_neighbours` pulls a pixel: (2, 2, height, width)."""
+    """Return how strongly the neighbours in `_mean_field` pull a pixel: (2, 2, height, width)."""
     weights = np.zeros((2, 2, *lab.shape[1:]), np.float32)
     for axis, before, after in ((1, (0, 0), (1, 1)), (2, (1, 0), (0, 1))):
         squared = (np.diff(lab, axis=axis) ** 2).sum(axis=0)
@@ -232,24 +215,17 @@ def _neighbour_weights(lab: Floats) -> Floats:
     return weights
 
 
-def _neighbours(framed: Floats) -> Floats:
-    """Return a view of each pixel's neighbours inside a frame: (2, 2, height, width)."""
-    # Above, right, left and below lie at -w, 1, -1 and w in memory, w being the length of a row:
-    # at -w + i (w - 1) + j (w + 1), with i and j 0 or 1.
-    height, width = framed.shape
-    size = framed.itemsize
-    return np.lib.stride_tricks.as_strided(
-        framed[:, 1:],
-        (2, 2, height - 2, width - 2),
-        ((width - 1) * size, (width + 1) * size, width * size, size),
-        writeable=False,
-    )
-
-
 def _mean_field(unary: Floats, weights: Floats) -> Floats:
     """Return log odds after neighbours have agreed across weak edges."""
-    framed = np.zeros((unary.shape[0] + 2, unary.shape[1] + 2), np.float32)
-    spins, neighbours = framed[1:-1, 1:-1], _neighbours(framed)
+    height, width = unary.shape
+    framed = np.zeros((height + 2, width + 2), np.float32)
+    spins = framed[1:-1, 1:-1]
+    # Above, right, left and below lie at -w, 1, -1 and w in memory, w being the length of a row:
+    # at -w + i (w - 1) + j (w + 1), with i and j 0 or 1.
+    strides = np.array([width + 1, width + 3, width + 2, 1]) * framed.itemsize
+    neighbours = np.lib.stride_tricks.as_strided(
+        framed[:, 1:], weights.shape, tuple(strides), writeable=False
+    )
     half_unary, half_weights = unary * np.float32(0.5), weights * np.float32(_PULL / 2)
     half = half_unary
     for _ in range(_PULL_ROUNDS):
@@ -291,12 +267,10 @@ def _shifted(pixels: NDArray[Any], axis: int) -> list[NDArray[Any]]:
     return [padded[*lead, start : start + pixels.shape[axis]] for start in range(3)]
 
 
-def _sorted(
-    first: NDArray[Any], second: NDArray[Any], third: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    low, high = np.minimum(first, second), np.maximum(first, second)
-    rest = np.maximum(low, third)
-    return np.minimum(low, third), np.minimum(high, rest), np.maximum(high, rest)
+def _sorted(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    rest = np.maximum(low, c)
+    return np.minimum(low, c), np.minimum(high, rest), np.maximum(high, rest)
 
 
 def largest_piece(mask: Mask) -> Mask:
@@ -319,23 +293,17 @@ def fill_holes(mask: Mask) -> Mask:
 def _pieces(mask: Mask) -> Indices:
     """Return a label for each pixel, the same in each connected piece or gap."""
     # Labels spread along whole runs, rows and columns in turn: a few sweeps for a garment.
-    height, width = mask.shape
-    labels = np.arange(mask.size, dtype=np.intp).reshape(height, width)
-    row_starts, column_starts = _run_starts(mask), _run_starts(mask.T)
-    row_lengths = np.diff(row_starts, append=mask.size)
-    column_lengths = np.diff(column_starts, append=mask.size)
+    runs = []
+    for lines in (mask, mask.T):
+        starts = np.ones(lines.shape, np.bool_)
+        starts[:, 1:] = lines[:, 1:] != lines[:, :-1]
+        places = np.flatnonzero(starts)
+        runs.append((places, np.diff(places, append=mask.size)))
+    labels = np.arange(mask.size, dtype=np.intp).reshape(mask.shape)
     while True:
-        along = np.minimum.reduceat(labels.ravel(), row_starts)
-        rows = np.repeat(along, row_lengths).reshape(height, width)
-        along = np.minimum.reduceat(rows.T.ravel(), column_starts)
-        new = np.ascontiguousarray(np.repeat(along, column_lengths).reshape(width, height).T)
-        if np.array_equal(new, labels):
+        before = labels
+        for places, lengths in runs:
+            along = np.minimum.reduceat(labels.ravel(), places)
+            labels = np.repeat(along, lengths).reshape(labels.shape).T
+        if np.array_equal(labels, before):
             return labels
-        labels = new
-
-
-def _run_starts(mask: Mask) -> Indices:
-    """Return where, in the flattened mask, each run of equal pixels along a row begins."""
-    starts = np.ones(mask.shape, np.bool_)
-    starts[:, 1:] = mask[:, 1:] != mask[:, :-1]
-    return np.flatnonzero(starts)

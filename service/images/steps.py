@@ -10,7 +10,7 @@ from PIL import Image
 StepName = Literal["decoded", "cut_out", "light_on_black", "grey", "cropped", "centred", "resized"]
 
 LONGEST_SIDE = 224
-"""Pixels of a step's longest side when it is drawn: the size at which a photograph is prepared."""
+"""Pixels of the side from which a photograph's tones are taken, and at which steps are drawn."""
 
 
 class Step(NamedTuple):
@@ -24,15 +24,14 @@ class Step(NamedTuple):
 
     def to_image(self) -> Image.Image:
         """Return the step as it is drawn: grey or in colour, transparent outside the mask."""
-        if isinstance(self.image, Image.Image):
-            image = self.image
-            if image.mode not in {"L", "RGB", "RGBA"}:
-                image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        else:
-            image = Image.fromarray(np.rint(self.image).clip(0, 255).astype(np.uint8))
+        image = self.image
+        if not isinstance(image, Image.Image):
+            image = Image.fromarray(np.rint(image).clip(0, 255).astype(np.uint8))
+        elif image.mode not in {"L", "RGB", "RGBA"}:
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
         if self.mask is not None:
             image = image.convert("RGB")
-            image.putalpha(Image.fromarray(self.mask.astype(np.uint8) * 255))
+            image.putalpha(Image.fromarray(self.mask))
         if max(image.size) > LONGEST_SIDE:
             image = image.copy()
             image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)

@@ -1,36 +1,22 @@
 """Verifies and describes a model directory: a SavedModel with a manifest in `assets.extra`."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    Field,
-    FiniteFloat,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
 
 from service.errors import ArtifactError
 
+# TensorFlow Serving's directory for files that belong to a model but not to the SavedModel.
 EXTRAS = PurePosixPath("assets.extra")
-"""TensorFlow Serving's directory for files that belong to a model but not to the SavedModel."""
-
 MANIFEST = EXTRAS / "manifest.json"
 SIGNATURE = EXTRAS / "model.sig"  # Written after the manifest, which does not list it.
 FLATBUFFER = EXTRAS / "model.tflite"
 INT8_FLATBUFFER = EXTRAS / "model.int8.tflite"
-
-
-def _check_is_inside(path: str) -> str:
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or str(pure) != path:
-        raise ValueError("must be a plain path relative to the model directory")
-    return path
 
 
 class InputSpec(BaseModel, frozen=True):
@@ -60,12 +46,9 @@ class Layer(BaseModel, frozen=True):
 class Novelty(BaseModel, frozen=True):
     """How the model detects images unlike its training data."""
 
-    score: str
-    """What it computes, in the words of the field."""
-    layer: str
-    """The layer whose output it computes it from."""
-    threshold: FiniteFloat
-    """The highest score of an image that counts as in distribution."""
+    score: str  # What it computes, in the words of the field.
+    layer: str  # The layer whose output it computes it from.
+    threshold: float = Field(allow_inf_nan=False)  # The highest score that is in distribution.
 
 
 class Parameters(BaseModel, frozen=True):
@@ -90,10 +73,7 @@ class Manifest(BaseModel, frozen=True):
     summary: str
     novelty: Novelty | None = None
     scores: dict[str, Any]
-    files: dict[
-        Annotated[str, AfterValidator(_check_is_inside)],
-        Annotated[str, Field(pattern="^[0-9a-f]{64}$")],
-    ]
+    files: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
     """SHA-256 of each file, by its path."""
 
     @model_validator(mode="after")
@@ -108,6 +88,10 @@ class Manifest(BaseModel, frozen=True):
         learned = self.parameters.trainable + self.parameters.non_trainable
         if not total == learned == self.parameters.total:
             raise ValueError("the parameters of the layers do not add up to the total")
+        for file in self.files:
+            path = PurePosixPath(file)
+            if path.is_absolute() or ".." in path.parts or str(path) != file:
+                raise ValueError(f"{file} is not a plain path relative to the model directory")
         return self
 
 
@@ -127,10 +111,8 @@ def published_versions(root: Path) -> list[int]:
     """Return the versions that have a directory in `root`, the highest first, or ArtifactError."""
     if not root.is_dir():
         raise ArtifactError(f"no model directory at {root}")
-    try:
+    with _reading(root):
         names = [path.name for path in root.iterdir() if path.is_dir()]
-    except OSError as error:
-        raise ArtifactError(f"{root} cannot be read: {error.strerror}") from error
     return sorted((int(name) for name in names if is_version(name)), reverse=True)
 
 
@@ -144,9 +126,8 @@ def verify(directory: Path) -> Artifact:
     """Compare every file of a version with its manifest; raise ArtifactError if they differ."""
     manifest = _read_manifest(directory)
     if str(manifest.version) != directory.name:
-        raise ArtifactError(
-            f"{directory} holds a manifest of version {manifest.version}: was it renamed?"
-        )
+        found = f"a manifest of version {manifest.version}"
+        raise ArtifactError(f"{directory} holds {found}: was it renamed?")
     listed, present = manifest.files, _hash_files(directory)
     for path in sorted(listed.keys() | present.keys()):
         if path not in present:
@@ -163,12 +144,11 @@ def verify(directory: Path) -> Artifact:
 
 def _read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST
+    if not path.exists():
+        raise ArtifactError(f"{path} is missing: not a published model")
     try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{path} is missing: not a published model") from error
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+        with _reading(path):
+            return Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
@@ -181,14 +161,19 @@ def _hash_files(directory: Path) -> dict[str, str]:
     for path in directory.rglob("*"):
         if path.is_symlink():
             raise ArtifactError(f"{path} is a symbolic link; a published model has none")
+        if not path.is_file() and not path.is_dir():  # A named pipe would wait for its writer.
+            raise ArtifactError(f"{path} is no regular file; a published model has no other")
         if path.is_dir() or path in (directory / MANIFEST, directory / SIGNATURE):
             continue
-        if not path.is_file():  # Opening a named pipe would wait for its writer.
-            raise ArtifactError(f"{path} is no regular file; a published model has no other")
-        try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+        with _reading(path), path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         digests[path.relative_to(directory).as_posix()] = digest
     return digests
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error

@@ -1,5 +1,6 @@
 """The transport-free core: images in, probabilities and feature maps out."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -11,19 +12,17 @@ from service.capacity.parallel import WorkerThreads
 from service.errors import ArtifactError
 from service.model.artifact import Artifact, Layer
 
-LayerOutputs = Mapping[str, Tensor]
-"""Each layer's output by name: (n, …) float32."""
+LayerOutputs = Mapping[str, Tensor]  # Each layer's output by name: (n, …) float32.
 
 
 class Engine(Protocol):
     """One loaded network; thread-safe. Arguments and results are those of `Classifier`."""
 
-    name: str
-    """Its name in the settings: `litert` or `tensorflow`."""
+    name: str  # Of `EngineChoice`.
 
-    def assess(self, images: Tensor, workers: WorkerThreads | None = None) -> Assessment: ...
+    def assess(self, images: Tensor, workers: WorkerThreads | None = ..., /) -> Assessment: ...
     def feature_maps(
-        self, images: Tensor, workers: WorkerThreads | None = None
+        self, images: Tensor, workers: WorkerThreads | None = ..., /
     ) -> LayerOutputs: ...
     def weights(self, layer: str) -> Weights: ...
 
@@ -48,14 +47,10 @@ class Classifier:
         return images.reshape(-1, *spec.shape)
 
     def assess(self, images: Tensor, workers: WorkerThreads | None = None) -> Assessment:
-        """Classify images, and score their novelty where the model can.
+        """Classify (n, height, width, 1) images, and score their novelty where the model can.
 
-        Args:
-            images: (n, height, width, 1) float32, in [0, 1] if they come from pixels.
-            workers: Threads that may share a large batch.
-
-        Returns:
-            One row per image; NaN for an image that contains NaN or infinity.
+        The rows of an image that contains NaN or infinity are NaN. `workers` may share a large
+        batch.
         """
         images, invalid = _blank_invalid(images)
         probabilities, novelty = self._engine.assess(images, workers)
@@ -77,8 +72,7 @@ class Classifier:
     def in_distribution(self, novelty: Tensor) -> NDArray[np.bool_]:
         """Return which images resemble the training data: (n,) float32 to (n,) bool; NaN does not.
 
-        Raises:
-            ValueError: The model has no novelty score.
+        A model without a novelty score raises ValueError.
         """
         if self.manifest.novelty is None:
             raise ValueError("the model has no novelty score")
@@ -115,14 +109,16 @@ class Classifier:
 
 # A ReLU may turn NaN into zero, and quantization turns it into some number: the engine would
 # return a plausible answer.
+_NONE = np.empty(0, np.intp)
 
 
 def _blank_invalid(images: Tensor) -> tuple[Tensor, NDArray[np.intp]]:
     """Return the images with invalid ones black, and the indices of these."""
+    if math.isfinite(np.vdot(images, images)):  # In one pass: neither leaves a sum of squares.
+        return images, _NONE
     invalid = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
-    if invalid.size:
-        images = images.copy()
-        images[invalid] = 0
+    images = images.copy()
+    images[invalid] = 0
     return images, invalid
 
 

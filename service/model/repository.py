@@ -4,8 +4,8 @@ import importlib.util
 import logging
 import threading
 import weakref
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -33,10 +33,10 @@ class VersionStatus:
 
     number: int
     state: Literal["LOADING", "AVAILABLE", "UNLOADING", "END"]
-    error: str = ""
-    """Why the published files are not served, or empty."""
+    error: str = ""  # Why the published files are not served.
 
 
+@dataclass(eq=False)
 class Repository:
     """Loads versions when they are published and unloads them when they are removed.
 
@@ -44,31 +44,23 @@ class Repository:
     `open`, `refresh` and `unload` block; the other members may be used anywhere.
     """
 
-    def __init__(  # noqa: PLR0913 (each is a setting)
-        self,
-        source: Source,
-        *,
-        engine: EngineChoice = "auto",
-        policy: VersionPolicy = "latest",
-        labels: Mapping[str, int] | None = None,
-        public_key: Path | None = None,
-        metrics: Metrics | None = None,
-    ) -> None:
-        self._source = source
-        self._engine: EngineChoice = engine
-        self._policy: VersionPolicy = policy
-        self._labels = labels or {}
-        self._public_key = public_key
-        self.metrics = metrics or Metrics()
-        self.name = ""
-        """The model's name; empty before a version has been loaded."""
-        self.serving: Mapping[int, Classifier] = {}
-        """The served versions, by number; replaced as a whole, never changed."""
-        self._statuses: dict[int, VersionStatus] = {}
-        self._tried: dict[int, Fingerprint] = {}
-        self._problem = ""
-        self._unloaded = self._refreshed = False
-        self._lock = threading.Lock()
+    source: Source
+    _: KW_ONLY
+    engine: EngineChoice = "auto"
+    policy: VersionPolicy = "latest"
+    labels: Mapping[str, int] = field(default_factory=dict)
+    public_key: Path | None = None
+    metrics: Metrics = field(default_factory=Metrics)
+    name: str = field(default="", init=False)
+    """Of the model; empty before a version has been loaded."""
+    serving: Mapping[int, Classifier] = field(default_factory=dict, init=False)
+    """The served versions; replaced as a whole, never changed."""
+    _statuses: dict[int, VersionStatus] = field(default_factory=dict, init=False)
+    _tried: dict[int, Fingerprint] = field(default_factory=dict, init=False)
+    _problem: str = field(default="", init=False)
+    _unloaded: bool = field(default=False, init=False)
+    _refreshed: bool = field(default=False, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     @property
     def is_ready(self) -> bool:
@@ -88,26 +80,21 @@ class Repository:
             raise UnknownModel(f"no model {name!r}; there is {self.name}")
 
     def classifier(self, version: int | None = None, label: str | None = None) -> Classifier:
-        """Return the version with this number or label, or the highest.
-
-        Raises:
-            InvalidParameter, UnknownVersion, NotReady: Both are given, it is not served, none is.
-        """
+        """Return the served version with this number or this label, or the highest."""
         serving = self.serving
         if version is not None and label is not None:
             raise InvalidParameter("version and version_label: give one of the two")
         if not serving:
             raise NotReady("the model is still being loaded, or was unloaded")
         if label is not None:
-            if label not in self._labels:
+            if label not in self.labels:
                 raise UnknownVersion(f"no version is labelled {label!r}")
-            version = self._labels[label]
+            version = self.labels[label]
         if version is None:
             return serving[max(serving)]
         if version not in serving:
-            raise UnknownVersion(
-                f"version {version} is not served; there is {', '.join(map(str, sorted(serving)))}"
-            )
+            known = ", ".join(map(str, sorted(serving)))
+            raise UnknownVersion(f"version {version} is not served; there is {known}")
         return serving[version]
 
     def open(self) -> None:
@@ -128,35 +115,28 @@ class Repository:
         """Serve no version until `open`; requests in flight keep their classifiers."""
         with self._lock:
             self._unloaded, self._refreshed = True, False
-            for number in self.serving:
-                self._unload_version(number)
-            self._report_versions()
-
-    def _report_versions(self) -> None:
-        serving = {number: c.manifest.class_names for number, c in self.serving.items()}
-        self.metrics.set_versions(serving, self._statuses)
+            self._keep(())
 
     def _refresh(self) -> None:
-        problem = ""
+        problem, kept = "", set(self.serving)
         try:
-            self._serve(self._source.versions())
-        except ArtifactError as error:
+            kept = self._load_wanted(self.source.versions()) or kept
+        except ArtifactError as error:  # Loaded versions stay: a mount may come and go.
             problem = str(error)
-            if problem != self._problem:
-                logger.error("nothing to serve: %s", problem)
+        if problem and problem != self._problem:
+            logger.error("nothing to serve: %s", problem)
         self._problem = problem
         self._refreshed = True
-        self._report_versions()
+        self._keep(kept)
 
-    def _serve(self, published: list[int]) -> None:
-        """Serve the published versions that the policy selects, or raise ArtifactError."""
-        policy = self._policy
-        wanted = [n for n in published if isinstance(policy, str) or n in policy]
-        if not wanted:  # Loaded versions stay: a mount that comes and goes must not end them.
-            none = "version directory (1, 2, …)"
-            if not isinstance(policy, str):
-                none = f"version of the policy ({', '.join(map(str, policy))})"
-            raise ArtifactError(f"no {none} in {self._source}")
+    def _load_wanted(self, published: list[int]) -> set[int]:
+        """Load those that the policy selects, and return which of them are served now."""
+        wanted, policy, kind = published, self.policy, "version directory (1, 2, …)"
+        if not isinstance(policy, str):
+            wanted = [number for number in published if number in policy]
+            kind = f"version of the policy ({', '.join(map(str, policy))})"
+        if not wanted:
+            raise ArtifactError(f"no {kind} in {self.source}")
         for number in self._statuses.keys() - set(published):
             self._tried.pop(number, None)
             if self._statuses[number].state == "END":
@@ -165,65 +145,65 @@ class Repository:
         for number in wanted:
             if self._load_version(number):
                 loaded.add(number)
-                if self._policy == "latest":
+                if policy == "latest":
                     break
-        if loaded:
-            for number in self.serving.keys() - loaded:
-                self._unload_version(number)
+        return loaded
 
     def _load_version(self, number: int) -> bool:
         """Load a version, unless its files have not changed since; return if it is served."""
-        fingerprint = self._source.fingerprint(number)
+        fingerprint, is_served = self.source.fingerprint(number), number in self.serving
         if self._tried.get(number) == fingerprint:
-            return number in self.serving
+            return is_served
         self._tried[number] = fingerprint
-        is_served = number in self.serving
         if not is_served:
             self._statuses[number] = VersionStatus(number, "LOADING")
         try:
-            directory = self._source.directory(number)
-            if self._public_key is not None:
-                verify_signature(directory, self._public_key)
-            classifier = load_classifier(directory, self._engine)
-            self._check_same_model(classifier.manifest.name)
-        except StoreError as error:
-            del self._tried[number]  # The next attempt may succeed with the same files.
-            self._refuse(number, error, "it cannot be fetched")
-        except ArtifactError as error:
-            # Clients must not learn where on the machine the model is.
-            self._refuse(number, error, str(error).replace(f"{directory.parent}/", ""))
+            directory = self.source.directory(number)
+            classifier = self._load(directory)
         except Exception as error:  # An engine's bug must not affect the other versions.
-            self._refuse(number, error, f"it failed to load: {type(error).__name__}")
-        else:
-            self.name = classifier.manifest.name
-            self._statuses[number] = VersionStatus(number, "AVAILABLE")
-            self.serving = {**self.serving, number: classifier}
-            logger.info("version %d is served", number)
-            return True
-        return is_served
+            reason = f"it failed to load: {type(error).__name__}"
+            if isinstance(error, StoreError):
+                del self._tried[number]  # The next attempt may succeed with the same files.
+                reason = "it cannot be fetched"
+            elif isinstance(error, ArtifactError):
+                # Clients must not learn where on the machine the model is.
+                reason = str(error).replace(f"{directory.parent}/", "")
+            self._statuses[number] = VersionStatus(
+                number, "AVAILABLE" if is_served else "END", reason
+            )
+            self.metrics.count_refused_version()
+            traceback = None if isinstance(error, ArtifactError) else error
+            logger.log(
+                logging.ERROR, "version %d is refused: %s", number, error, exc_info=traceback
+            )
+            return is_served
+        self._statuses[number] = VersionStatus(number, "AVAILABLE")
+        self.serving = {**self.serving, number: classifier}
+        logger.info("version %d is served", number)
+        return True
 
-    def _check_same_model(self, name: str) -> None:
+    def _load(self, directory: Path) -> Classifier:
+        if self.public_key is not None:
+            verify_signature(directory, self.public_key)
+        classifier = load_classifier(directory, self.engine)
+        name = classifier.manifest.name
         if self.name not in ("", name):
             raise ArtifactError(f"it is a version of another model, {name}, not {self.name}")
+        self.name = name
+        return classifier
 
-    def _refuse(self, number: int, error: Exception, reason: str) -> None:
-        self.metrics.count_refused_version()
-        status = self._statuses[number]
-        status.error = reason
-        if status.state == "LOADING":
-            status.state = "END"
-        traceback = None if isinstance(error, ArtifactError) else error
-        logger.error("version %d is refused: %s", number, error, exc_info=traceback)
-
-    def _unload_version(self, number: int) -> None:
-        """Stop serving a version; its memory is freed after the last request that uses it."""
-        classifier = self.serving[number]
-        status = self._statuses[number]
-        status.state = "UNLOADING"
-        self._tried.pop(number, None)
-        self.serving = {n: c for n, c in self.serving.items() if n != number}
-        weakref.finalize(classifier, setattr, status, "state", "END").atexit = False
-        logger.info("version %d is no longer served", number)
+    def _keep(self, kept: Collection[int]) -> None:
+        """Stop serving other versions; their memory is freed after the last requests to them."""
+        for number in self.serving.keys() - set(kept):
+            status = self._statuses[number]
+            status.state = "UNLOADING"
+            self._tried.pop(number, None)
+            finalizer = weakref.finalize(self.serving[number], setattr, status, "state", "END")
+            finalizer.atexit = False
+            self.serving = {n: c for n, c in self.serving.items() if n != number}
+            logger.info("version %d is no longer served", number)
+        serving = {number: c.manifest.class_names for number, c in self.serving.items()}
+        self.metrics.set_versions(serving, self._statuses)
 
 
 def load_classifier(directory: Path, engine: EngineChoice) -> Classifier:

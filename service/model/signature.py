@@ -11,14 +11,9 @@ from service.model.artifact import SIGNATURE
 
 
 def verify_signature(directory: Path, public_key: Path) -> None:
-    """Check that a version has exactly the files that the owner of the key signed.
+    """Raise ArtifactError unless a version has exactly the files that the key's owner signed.
 
-    Args:
-        directory: The version, signed by OpenSSF's model_signing.
-        public_key: PEM file of an elliptic-curve key.
-
-    Raises:
-        ArtifactError: It has not, or model_signing is not installed.
+    `public_key` is a PEM file of an elliptic-curve key; OpenSSF's model_signing signs.
     """
     if importlib.util.find_spec("model_signing") is None:
         raise ArtifactError(

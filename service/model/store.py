@@ -5,35 +5,33 @@ import hashlib
 import importlib.util
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from service.errors import ArtifactError, StoreError
 from service.model.artifact import MANIFEST, is_version, published_versions
 
+# Fields in which stores describe an object that change when it is written.
 CHANGE_MARKS = ("ETag", "etag", "generation", "LastModified", "mtime")
-"""Fields in which stores describe an object that change when it is written."""
 
+# The path of each file, with values that change when it is written.
 Fingerprint = frozenset[tuple[object, ...]]
-"""The path of each file, with values that change when it is written."""
-
-Objects = dict[str, Mapping[str, Any]]
-"""The store's description of each file of a version, by its path in the version."""
 
 
+@dataclass(frozen=True)
 class Directory:
     """Versions in a local directory."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    root: Path
 
     def __str__(self) -> str:
-        return str(self._root)
+        return str(self.root)
 
     def versions(self) -> list[int]:
         """Return the published versions, the highest first, or raise ArtifactError."""
-        return published_versions(self._root)
+        return published_versions(self.root)
 
     def fingerprint(self, number: int) -> Fingerprint:
         """Return a value that changes when a file of the version does; reads no file."""
@@ -46,7 +44,7 @@ class Directory:
 
     def directory(self, number: int) -> Path:
         """Return the local directory of a version, fetched if needed, or raise StoreError."""
-        return self._root / str(number)
+        return self.root / str(number)
 
 
 class Store:
@@ -65,7 +63,8 @@ class Store:
         except (ImportError, ValueError) as error:
             raise StoreError(f"{url} cannot be read: {error}") from error
         self._cache = cache / _digest(self._url)
-        self._published: dict[int, Objects] = {}
+        # The store's description of each file, by version and by path in the version.
+        self._published: dict[int, dict[str, Any]] = {}
 
     def __str__(self) -> str:
         return self._url
@@ -76,11 +75,11 @@ class Store:
             found = self._files.find(self._root, detail=True)
         except Exception as error:  # Every store has its own exceptions.
             raise StoreError(f"{self._url} cannot be listed: {_reason(error)}") from error
-        versions: dict[int, Objects] = {}
+        versions: dict[int, dict[str, Any]] = defaultdict(dict)
         for path, description in found.items():
             number, _, file = path.removeprefix(self._root).lstrip("/").partition("/")
             if is_version(number) and file:
-                versions.setdefault(int(number), {})[file] = description
+                versions[int(number)][file] = description
         # A version that is still being uploaded may not have its manifest yet.
         self._published = {n: files for n, files in versions.items() if str(MANIFEST) in files}
         return sorted(self._published, reverse=True)

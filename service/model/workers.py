@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -15,67 +14,33 @@ from service.errors import ArtifactError, DeadlineExceeded
 from service.model.repository import Repository
 from service.settings import Settings
 
-FOLLOW_SECONDS = 0.2
-"""Between two checks for a command; one takes microseconds."""
+FOLLOW_SECONDS = 0.2  # Between two checks for a command; one takes microseconds.
 
 logger = logging.getLogger(__name__)
 
 
 class Workers:
-    """Sends commands to the other workers, by a file that is replaced, and follows theirs.
+    """Sends commands to the workers that share a directory and follows theirs; methods block.
 
-    Its methods block.
+    A worker that starts later follows the last command too.
     """
 
     def __init__(self, repository: Repository, directory: Path | None = None) -> None:
-        """Take part in a service whose workers share the directory; None for a lone worker."""
         self._repository = repository
         self._file = directory and directory / "command"
         self._last_command = ""
 
-    def load(self, seconds: float) -> None:
-        """Load the model, or refresh its versions, in every worker.
+    def send(self, name: Literal["load", "unload"], seconds: float) -> None:
+        """Have every worker load the versions that are published now, or unload all it serves.
 
-        Raises:
-            ArtifactError: There is no version to serve.
-            DeadlineExceeded: Not all workers serve the same versions after `seconds`.
+        Raises ArtifactError, or DeadlineExceeded if not all have followed in time.
         """
-        self._send("load")
-        self._repository.open()
-        self._wait(seconds)
-
-    def unload(self, seconds: float) -> None:
-        """Serve no version until `load`, in any worker, also in one that starts meanwhile.
-
-        Raises:
-            DeadlineExceeded: Not all workers have followed after `seconds`.
-        """
-        self._send("unload")
-        self._repository.unload()
-        self._wait(seconds)
-
-    def follow(self) -> None:
-        """Follow the last command, once."""
-        if self._file is None or not self._file.exists():
-            return
-        command = self._file.read_text()
-        if command == self._last_command:
-            return
-        self._last_command = command
-        if command.startswith("unload"):
-            self._repository.unload()
-        else:
-            with contextlib.suppress(ArtifactError):  # The repository has logged it.
-                self._repository.open()
-
-    def _send(self, command: Literal["load", "unload"]) -> None:
         if self._file is not None:
-            with tempfile.NamedTemporaryFile("w", dir=self._file.parent, delete=False) as file:
-                file.write(f"{command} {uuid.uuid4()}")  # Equal commands must differ.
-            Path(file.name).replace(self._file)
-
-    def _wait(self, seconds: float) -> None:
-        """Return when every living worker serves the same versions as this one."""
+            command = f"{name} {uuid.uuid4()}"  # Equal commands must differ.
+            complete = self._file.with_name(command)
+            complete.write_text(command)
+            complete.replace(self._file)
+        self._execute(name)
         deadline = time.monotonic() + seconds
         while any(
             versions != set(self._repository.serving)
@@ -85,11 +50,27 @@ class Workers:
                 raise DeadlineExceeded("not every worker has followed yet")
             time.sleep(FOLLOW_SECONDS / 4)
 
+    def follow(self) -> None:
+        """Follow the last command, once."""
+        if self._file is None or not self._file.exists():
+            return
+        command = self._file.read_text()
+        if command != self._last_command:
+            self._last_command = command
+            with contextlib.suppress(ArtifactError):  # The repository has logged it.
+                self._execute(command.partition(" ")[0])
+
+    def _execute(self, name: str) -> None:
+        if name == "unload":
+            self._repository.unload()
+        else:
+            self._repository.open()
+
 
 async def serve_versions(
     repository: Repository, workers: Workers, settings: Settings, loaded: asyncio.Event
 ) -> None:
-    """Load the versions, or raise ArtifactError; set `loaded`; refresh every `poll_seconds`."""
+    """Load the versions, or raise ArtifactError; set `loaded`; then refresh and follow for ever."""
     await asyncio.to_thread(repository.open)
     # Everything so far is permanent. Scanning it for garbage, again and again, took a third of
     # the time under load, during which no request was answered.
@@ -98,27 +79,17 @@ async def serve_versions(
     manifest = repository.classifier().manifest
     await asyncio.to_thread(workers.follow)  # The last command may be to unload the model.
     loaded.set()
-    logger.info(
-        "%s version %d is ready on %s://%s:%d (API: /docs)",
-        manifest.name,
-        manifest.version,
-        settings.scheme,
-        settings.host,
-        settings.port,
+    url = f"{settings.scheme}://{settings.host}:{settings.port}"
+    logger.info("%s version %d is ready on %s (API: /docs)", manifest.name, manifest.version, url)
+    await asyncio.gather(
+        _repeat(repository.refresh, settings.poll_seconds),
+        _repeat(workers.follow, FOLLOW_SECONDS if settings.workers > 1 else 0),
     )
-    if settings.poll_seconds > 0:
-        await _repeat(repository.refresh, settings.poll_seconds)
-
-
-async def follow_commands(workers: Workers, settings: Settings, loaded: asyncio.Event) -> None:
-    """Follow the commands of other workers, after `loaded`."""
-    await loaded.wait()
-    if settings.workers > 1:
-        await _repeat(workers.follow, FOLLOW_SECONDS)
 
 
 async def _repeat(function: Callable[[], None], seconds: float) -> None:
-    while True:
+    """Call a function every so many seconds; never if that is 0."""
+    while seconds > 0:
         await asyncio.sleep(seconds)
         try:
             await asyncio.to_thread(function)

@@ -1,7 +1,7 @@
-"""Tensors in, tensors out: what the protocols have in common."""
+"""Requests of every inference protocol: read, run and answered the same way."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,39 +16,109 @@ from service.protocols.json_arrays import image_shapes
 from service.protocols.tensors import BYTES, NamedTensor
 from service.telemetry.record import Predictions
 
-FILES_INPUT = "image"
-"""A BYTES tensor of image files; numbers come under the name that the model gives its input."""
+FILES_INPUT = "image"  # Numbers come under the name that the model gives its input.
 
 PROBABILITIES, CLASS_ID, LABEL = "probabilities", "class_id", "label"
 NOVELTY, IN_DISTRIBUTION = "novelty", "in_distribution"
 _OF_ASSESSMENT = {PROBABILITIES, CLASS_ID, LABEL, NOVELTY, IN_DISTRIBUTION}
 
-_PIXEL_DATATYPES = {"UINT8", "INT32", "INT64"}
-"""Of images in 0…scale, which are divided by the scale."""
+_PIXEL_DATATYPES = {"UINT8", "INT32", "INT64"}  # In 0…scale, divided by the scale.
+_UNIT_DATATYPES = {"FP32", "FP64"}  # In the network's own units.
+_DATATYPES = {"f": "FP32", "i": "INT64", "b": "BOOL"}  # Of outputs, by kind of dtype.
 
-_UNIT_DATATYPES = {"FP32", "FP64"}
-"""Of what is already in the network's own units."""
+T = TypeVar("T")
+
+
+Answer = tuple[bytes, int | None]
+"""A body over REST, and the length of its JSON if binary tensors follow it."""
+
+
+class PreparedRequest(NamedTuple, Generic[T]):
+    """A request of any protocol once it is read."""
+
+    images: Tensor
+    """(n, height, width, 1) float32."""
+    needs_assessment: bool
+    needs_layers: bool
+    write: Callable[[Assessment | None, Mapping[str, Tensor]], T]
+    """Makes the answer of the assessment and of the layers by name, as far as they are needed."""
+
+
+Read = Callable[[Classifier, Permit], PreparedRequest[T]]
+"""Reads a request for one version of the model."""
+
+
+def prepare(read: Read[T], classifier: Classifier, permit: Permit) -> PreparedRequest[T]:
+    """Read a request, up to what goes into the network."""
+    permit.record.record_start(classifier.manifest.version)
+    request = read(classifier, permit)
+    permit.check()
+    permit.record.record_phase("prepare")
+    return request
+
+
+def infer(read: Read[T], classifier: Classifier, permit: Permit) -> T:
+    """Read a request, run the network, and return the answer."""
+    request = prepare(read, classifier, permit)
+    record, manifest = permit.record, classifier.manifest
+    assessment: Assessment | None = None
+    layers: Mapping[str, Tensor] = {}
+    if request.needs_assessment:
+        assessment = classifier.assess(request.images, permit.workers)
+        predictions = Predictions(manifest.version, manifest.class_names, *assessment)
+        record.record_run(len(request.images), predictions)
+    if request.needs_layers:
+        layers = classifier.feature_maps(request.images, permit.workers)
+        record.record_run(len(request.images))
+    answer = request.write(assessment, layers)
+    record.record_phase("encode")
+    return answer
 
 
 class RequestedOutput(NamedTuple):
-    """An output by name; with `classification`, as that many classes, best first."""
+    """An output by name."""
 
     name: str
     classification: int = 0
+    """If positive, the answer is that many classes, best first."""
+    is_binary: bool = False
+    """Over REST, where JSON is the other form."""
 
 
-_DEFAULT_OUTPUTS = [RequestedOutput(name) for name in (PROBABILITIES, CLASS_ID, LABEL)]
+DEFAULT_OUTPUTS = [RequestedOutput(name) for name in (PROBABILITIES, CLASS_ID, LABEL)]
 
 
 class InferenceRequest(NamedTuple):
-    """What to compute with one version of the model."""
+    """A request of the Open Inference Protocol, over REST or gRPC."""
 
     inputs: Sequence[NamedTensor]
     """One tensor of numbers or of image files."""
-    outputs: Sequence[RequestedOutput] = ()
-    """In the order of the answer; if empty, the probabilities, best class and its label."""
+    outputs: Sequence[RequestedOutput] = DEFAULT_OUTPUTS
+    """In the order of the answer."""
     prepare: str = "auto"
     """Of image files; see `read_image`."""
+    request_id: str | None = None
+
+
+def read_tensors(
+    request: InferenceRequest,
+    classifier: Classifier,
+    permit: Permit,
+    write: Callable[[InferenceRequest, Sequence[NamedTensor], Manifest], T],
+) -> PreparedRequest[T]:
+    """Check what is asked for and read the images; `write` makes the answer of the outputs."""
+    permit.record.record_phase("decode")
+    _check_outputs(request.outputs, classifier.manifest)
+    images = _read_input(request, classifier, permit)
+    names = {output.name for output in request.outputs}
+
+    def answer(assessment: Assessment | None, layers: Mapping[str, Tensor]) -> T:
+        outputs = _write_outputs(request.outputs, assessment, layers, classifier)
+        return write(request, outputs, classifier.manifest)
+
+    return PreparedRequest(
+        images, bool(names & _OF_ASSESSMENT), not names <= _OF_ASSESSMENT, answer
+    )
 
 
 def input_specs(manifest: Manifest) -> list[dict[str, object]]:
@@ -73,22 +143,22 @@ def _spec(name: str, datatype: str, *shape_of_one: int) -> dict[str, object]:
     return {"name": name, "datatype": datatype, "shape": (-1, *shape_of_one)}
 
 
-def infer(request: InferenceRequest, classifier: Classifier, permit: Permit) -> list[NamedTensor]:
-    """Return the requested outputs, their rows in the order of the input's."""
-    images = read_images(request, classifier, permit)
-    wanted = {output.name for output in request.outputs or _DEFAULT_OUTPUTS}
-    assessment, layers = run_network(classifier, images, wanted, permit)
-    return write_outputs(request, assessment, layers, classifier)
+def _check_outputs(outputs: Sequence[RequestedOutput], manifest: Manifest) -> None:
+    if outputs is DEFAULT_OUTPUTS:
+        return
+    known = [str(spec["name"]) for spec in output_specs(manifest)]
+    for name, classification, _ in outputs:
+        if name not in known:
+            raise InvalidTensor(f"no output {name!r}; there is {', '.join(known)}")
+        if classification and name != PROBABILITIES:
+            raise InvalidTensor(f"{name}: only {PROBABILITIES} can be classified")
+        if classification < 0:
+            raise InvalidTensor(f"{name}: classification must not be negative")
+    if len({output.name for output in outputs}) < len(outputs):
+        raise InvalidTensor("an output is asked for twice")
 
 
-def wants_layers(request: InferenceRequest) -> bool:
-    """Whether an output is requested that is not of the assessment."""
-    return not {output.name for output in request.outputs} <= _OF_ASSESSMENT
-
-
-def read_images(request: InferenceRequest, classifier: Classifier, permit: Permit) -> Tensor:
-    """Return the input as the network takes it: (n, height, width, 1) float32."""
-    _check_outputs(request.outputs, classifier.manifest)
+def _read_input(request: InferenceRequest, classifier: Classifier, permit: Permit) -> Tensor:
     own_input = classifier.manifest.input.name
     if len(request.inputs) != 1:
         raise InvalidTensor(
@@ -96,13 +166,10 @@ def read_images(request: InferenceRequest, classifier: Classifier, permit: Permi
         )
     [tensor] = request.inputs
     if tensor.name == own_input:
-        images = numbers_to_images(tensor, classifier, permit)
-    elif tensor.name == FILES_INPUT:
-        images = files_to_images(tensor, classifier, permit, request.prepare)
-    else:
-        raise InvalidTensor(f"no input {tensor.name!r}; there is {own_input} and {FILES_INPUT}")
-    permit.check()
-    return images
+        return numbers_to_images(tensor, classifier, permit)
+    if tensor.name == FILES_INPUT:
+        return files_to_images(tensor, classifier, permit, request.prepare)
+    raise InvalidTensor(f"no input {tensor.name!r}; there is {own_input} and {FILES_INPUT}")
 
 
 def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permit) -> Tensor:
@@ -126,6 +193,14 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permi
         _check_pixels(values, tensor.name, spec.scale)
         images = np.divide(values, np.float32(spec.scale), dtype=np.float32)
     return images.reshape(-1, *spec.shape)
+
+
+def _check_pixels(values: NDArray[Any], name: str, scale: float) -> None:
+    if values.dtype.itemsize == 1 and scale >= np.iinfo(values.dtype).max:
+        return  # It cannot hold anything else.
+    low, high = values.min(), values.max()
+    if low < 0 or high > scale:
+        raise InvalidTensor(f"{name}: {low if low < 0 else high} is outside 0…{scale:g}")
 
 
 def files_to_images(
@@ -155,89 +230,35 @@ def reserve_images(name: str, shape: Sequence[int], permit: Permit) -> None:
     permit.reserve_images(shape[0])
 
 
-def run_network(
-    classifier: Classifier, images: Tensor, wanted: set[str], permit: Permit
-) -> tuple[Assessment | None, Mapping[str, Tensor]]:
-    """Return an assessment, the layers by name, or both, as the outputs wanted need."""
-    record, manifest = permit.record, classifier.manifest
-    record.record_phase("prepare")
-    assessment: Assessment | None = None
-    layers: Mapping[str, Tensor] = {}
-    if wanted & _OF_ASSESSMENT:
-        assessment = classifier.assess(images, permit.workers)
-        predictions = Predictions(manifest.version, manifest.class_names, *assessment)
-        record.record_run(len(images), predictions)
-    if wanted - _OF_ASSESSMENT:
-        layers = classifier.feature_maps(images, permit.workers)
-        record.record_run(len(images))
-    return assessment, layers
-
-
-def write_outputs(
-    request: InferenceRequest,
+def _write_outputs(
+    requested: Sequence[RequestedOutput],
     assessment: Assessment | None,
     layers: Mapping[str, Tensor],
     classifier: Classifier,
 ) -> list[NamedTensor]:
-    """Return the requested outputs from what `run_network` returned."""
-    return [
-        _write_output(output, assessment, layers, classifier)
-        for output in request.outputs or _DEFAULT_OUTPUTS
-    ]
-
-
-def _check_pixels(values: NDArray[Any], name: str, scale: float) -> None:
-    if values.dtype.itemsize == 1 and scale >= np.iinfo(values.dtype).max:
-        return  # It cannot hold anything else.
-    low, high = values.min(), values.max()
-    if low < 0 or high > scale:
-        outside = low if low < 0 else high
-        raise InvalidTensor(f"{name}: {outside} is outside 0…{scale:g}")
-
-
-def _check_outputs(outputs: Sequence[RequestedOutput], manifest: Manifest) -> None:
-    if not outputs:
-        return
-    known = [str(spec["name"]) for spec in output_specs(manifest)]
-    for output in outputs:
-        if output.name not in known:
-            raise InvalidTensor(f"no output {output.name!r}; there is {', '.join(known)}")
-        if output.classification and output.name != PROBABILITIES:
-            raise InvalidTensor(f"{output.name}: only {PROBABILITIES} can be classified")
-        if output.classification < 0:
-            raise InvalidTensor(f"{output.name}: classification must not be negative")
-    if len({output.name for output in outputs}) < len(outputs):
-        raise InvalidTensor("an output is asked for twice")
-
-
-def _write_output(
-    output: RequestedOutput,
-    assessment: Assessment | None,
-    layers: Mapping[str, Tensor],
-    classifier: Classifier,
-) -> NamedTensor:
-    name, class_count = output
-    if assessment is None or name not in _OF_ASSESSMENT:
-        return NamedTensor(name, "FP32", layers[name].shape, layers[name])
-    probabilities, novelty = assessment
     class_names = classifier.manifest.class_names
-    if class_count:
-        ranked = _ranked(probabilities, class_count, class_names)
-        shape = (len(probabilities), min(class_count, len(class_names)))
-        return NamedTensor(name, BYTES, shape, ranked)
-    best = probabilities.argmax(axis=1).astype(np.int64)
-    if name == LABEL:
-        labels = [class_names[class_id].encode() for class_id in best.tolist()]
-        return NamedTensor(name, BYTES, best.shape, labels)
-    datatype: str = "FP32"
-    values: NDArray[Any] = probabilities
-    if name == CLASS_ID:
-        datatype, values = "INT64", best
-    elif novelty is not None and name == NOVELTY:
-        values = novelty
-    elif novelty is not None and name == IN_DISTRIBUTION:
-        datatype, values = "BOOL", classifier.in_distribution(novelty)
-    return NamedTensor(name, datatype, values.shape, values)
+    values: dict[str, NDArray[Any]] = dict(layers)
+    if assessment is not None:
+        values[PROBABILITIES], novelty = assessment
+        values[CLASS_ID] = values[PROBABILITIES].argmax(axis=1).astype(np.int64)
+        if novelty is not None:
+            values[NOVELTY] = novelty
+            values[IN_DISTRIBUTION] = classifier.in_distribution(novelty)
+    outputs = []
+    for name, class_count, _ in requested:
+        if class_count:
+            texts = _ranked(values[name], class_count, class_names)
+            shape = (len(values[name]), min(class_count, len(class_names)))
+            outputs.append(NamedTensor(name, BYTES, shape, texts))
+        elif name == LABEL:
+            best = values[CLASS_ID]
+            texts = [class_names[class_id].encode() for class_id in best.tolist()]
+            outputs.append(NamedTensor(name, BYTES, best.shape, texts))
+        else:
+            array = values[name]
+            datatype = _DATATYPES[array.dtype.kind]
+            outputs.append(NamedTensor(name, datatype, array.shape, array))
+    return outputs
 
 
 def _ranked(probabilities: Tensor, count: int, class_names: Sequence[str]) -> list[bytes]:

@@ -1,13 +1,13 @@
 """JSON `instances` to pixels."""
 
 import math
+from types import NoneType
 
 import numpy as np
 
 from service.errors import InvalidInstances, TooManyImages
 from service.images.decode import ImageReader, PreparedImage
 from service.protocols.json_arrays import (
-    Numbers,
     decode_file,
     image_shapes,
     parse_json,
@@ -15,6 +15,7 @@ from service.protocols.json_arrays import (
 )
 
 _MAX_PIXEL = 255
+_KINDS = {NoneType: "null", bool: "a boolean", str: "a string", dict: "an object", list: "a list"}
 
 
 def read_instances(body: bytes, reader: ImageReader) -> list[PreparedImage]:
@@ -30,20 +31,27 @@ def read_instances(body: bytes, reader: ImageReader) -> list[PreparedImage]:
     Raises:
         RequestError: An instance is not an image, which the message names, or a limit is exceeded.
     """
-    numbers = _read_numbers(body, reader)
-    if numbers is not None:
-        reader.permit.record.record_phase("decode")
-        _reserve(len(numbers), reader)
-        dtype = np.uint8 if numbers.dtype.kind == "u" else np.float32
-        return [PreparedImage(pixels, "none") for pixels in numbers.astype(dtype)]
-    document = parse_json(body, reader.permit.limits)
-    reader.permit.record.record_phase("decode")
-    if not isinstance(document, dict) or set(document) != {"instances"}:
+    permit, limits = reader.permit, reader.permit.limits
+    shapes = image_shapes((*reader.shape, 1))
+    document = parse_with_numbers(body, ["instances"], shapes, limits)
+    permit.record.record_phase("decode")
+    if not isinstance(document, dict) or document.keys() != {"instances"}:
         raise InvalidInstances('the body must be an object with one key: {"instances": [...]}')
     instances = document["instances"]
-    if not isinstance(instances, list) or not instances:
+    is_array = isinstance(instances, np.ndarray)
+    if not is_array and (not isinstance(instances, list) or not instances):
         raise InvalidInstances("instances must be a list of at least one picture")
-    _reserve(len(instances), reader)
+    if len(instances) > limits.max_images:
+        raise TooManyImages(
+            f"instances has {len(instances)} pictures, the limit is {limits.max_images}"
+        )
+    permit.reserve_images(len(instances))
+    if is_array:
+        is_unsigned = instances.dtype.kind == "u"
+        if instances.max() <= _MAX_PIXEL and (is_unsigned or instances.min() >= 0):
+            images = instances.astype(np.uint8 if is_unsigned else np.float32)
+            return [PreparedImage(image, "none") for image in images.reshape(-1, *reader.shape)]
+        instances = parse_json(body, limits)["instances"]  # The message quotes a number as sent.
     places = [f"instances[{index}]" for index in range(len(instances))]
     if all(isinstance(instance, dict) for instance in instances):
         files = [
@@ -59,48 +67,25 @@ def read_instances(body: bytes, reader: ImageReader) -> list[PreparedImage]:
     ]
 
 
-def _read_numbers(body: bytes, reader: ImageReader) -> Numbers | None:
-    """Return all images as (n, height, width), or None unless all are numbers in 0…255."""
-    parsed = parse_with_numbers(
-        body, "instances", image_shapes((*reader.shape, 1)), reader.permit.limits
-    )
-    if parsed is None or parsed[0] != {"instances": []}:
-        return None
-    numbers = parsed[1].reshape(-1, *reader.shape)
-    return numbers if numbers.min() >= 0 and numbers.max() <= _MAX_PIXEL else None
-
-
-def _reserve(images: int, reader: ImageReader) -> None:
-    limit = reader.permit.limits.max_images
-    if images > limit:
-        raise TooManyImages(f"instances has {images} pictures, the limit is {limit}")
-    reader.permit.reserve_images(images)
-
-
-_Level = tuple[int, str, str]
-"""Of nested lists: their length; what to say, after its kind, of something that is no list; and
-what to say, after its length, of another length."""
-
-
 def _from_numbers(instance: object, place: str, shape: tuple[int, int]) -> PreparedImage:
     height, width = shape
     count = height * width
     expected = 'a list of numbers or "b64"'
-    rows = (height, expected, f"rows, expected {height}")
-    columns = (width, f"a row of {width} numbers", f"columns, expected {width}")
-    channels = (1, "a list of one number", "channels, expected 1")
-    flat = (count, expected, f"numbers, expected {count} or {height} rows of {width}")
-    levels: list[_Level] = [flat]
+    # Of each level of lists: its length, what it is, and what to say of another length.
+    levels = [(count, expected, f"numbers, expected {count} or {height} rows of {width}")]
     if isinstance(instance, list) and any(isinstance(row, list) for row in instance):
-        levels = [rows, columns]
+        levels = [
+            (height, expected, f"rows, expected {height}"),
+            (width, f"a row of {width} numbers", f"columns, expected {width}"),
+        ]
         match instance:
             case [[[*_], *_], *_]:
-                levels.append(channels)
+                levels.append((1, "a list of one number", "channels, expected 1"))
     _check(instance, place, levels)
     return PreparedImage(np.array(instance, np.float32).reshape(shape), "none")
 
 
-def _check(value: object, place: str, levels: list[_Level]) -> None:
+def _check(value: object, place: str, levels: list[tuple[int, str, str]]) -> None:
     """Raise InvalidInstances for the first thing wrong with nested lists of pixels."""
     if not levels:
         _check_pixel(value, place)
@@ -117,7 +102,7 @@ def _check(value: object, place: str, levels: list[_Level]) -> None:
 
 
 def _check_pixel(value: object, place: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         raise InvalidInstances(f"{place}: {_kind(value)}, expected a number")
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidInstances(f"{place}: {value}, expected a finite number")
@@ -129,7 +114,4 @@ def _check_pixel(value: object, place: str) -> None:
 
 def _kind(value: object) -> str:
     """Return what JSON calls the value."""
-    if value is None:
-        return "null"
-    names: dict[type, str] = {bool: "a boolean", str: "a string", dict: "an object", list: "a list"}
-    return names.get(type(value), "a number")
+    return _KINDS.get(type(value), "a number")

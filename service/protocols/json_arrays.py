@@ -7,6 +7,7 @@ a third of the time that a Python object for each number would take.
 import base64
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from math import prod
 from typing import Any
@@ -21,8 +22,6 @@ from service.capacity.admission import Limits
 from service.errors import BodyTooLarge, InvalidJSON, RequestError
 
 Shape = tuple[int, ...]
-Numbers = NDArray[np.uint64] | NDArray[np.float64]
-"""Float if one of them has a fraction, an exponent or a minus sign."""
 
 _ALL_BUT_MARKS = bytes(set(range(256)) - set(b'[]{},"'))
 _ALL_BUT_STRUCTURE = bytes(set(range(256)) - set(b"[]{},"))
@@ -39,12 +38,15 @@ def parse_json(text: bytes, limits: Limits) -> Any:
             time, and no other thread runs meanwhile.
         InvalidJSON: It is not JSON, or nests too deeply.
     """
+    return _parse(text, limits.max_json_depth, limits.max_json_marks)
+
+
+def _parse(text: bytes, depth: int, max_marks: int) -> Any:
     marks = text.translate(None, _ALL_BUT_MARKS)
-    if len(marks) > limits.max_json_marks:
+    if len(marks) > max_marks:
         raise BodyTooLarge(
-            f"the JSON has more than {limits.max_json_marks} brackets, commas and quotes, the limit"
+            f"the JSON has more than {max_marks} brackets, commas and quotes, the limit"
         )
-    depth = limits.max_json_depth
     if marks.count(b"[") + marks.count(b"{") > depth and _depth_of(text) > depth:
         raise InvalidJSON(f"the JSON nests deeper than {depth} levels")
     try:
@@ -75,99 +77,92 @@ def decode_file(item: Any, place: str, error: type[RequestError], hint: str = ""
         raise error(f"{place}: b64 is not valid base64: {cause}") from cause
 
 
-def image_shapes(image: Shape) -> list[Shape]:
+@cache
+def image_shapes(image: Shape) -> tuple[Shape, ...]:
     """Return the shapes in which an image of (height, width, 1) may be sent."""
-    return [image, image[:-1], (prod(image),)]
+    return image[:-1], image, (prod(image),)
 
 
 def parse_with_numbers(
-    text: bytes, key: str, shapes: Sequence[Shape], limits: Limits
-) -> tuple[Any, Numbers] | None:
-    """Parse JSON in which one key holds a list of equally nested lists of numbers.
+    text: bytes, path: Sequence[str | int], shapes: Sequence[Shape], limits: Limits
+) -> Any:
+    """Parse JSON like `parse_json`, but one list of equally nested lists of numbers to an array.
+
+    It is of uint64; of int64 if a number is negative; of float64 if one has a fraction or exponent.
 
     Args:
         text: JSON in UTF-8.
-        key: Of any object in it.
+        path: Keys and indices that lead to the list. It remains a list if it is of another kind.
         shapes: Those that an item of the list may have; () is a number.
         limits: Of the request.
-
-    Returns:
-        What `parse_json` returns, with an empty list under the key, and (n, *shape) numbers, n ≥ 1.
-        None if it is of another kind or exceeds a limit; `parse_json` has the right error.
     """
-    parts = _split(text, key)
-    if parts is None:
-        return None
-    rest, lists = parts
+    *parents, key = path
+    rest, lists = _split(text, b'"%b"' % str(key).encode())
     structure = lists.translate(None, _ALL_BUT_STRUCTURE)
-    found = _find_item(structure, shapes)
-    if found is None:
-        return None
-    count, item = found
-    rest_limits = limits._replace(
-        max_json_depth=limits.max_json_depth - len(item),
+    count, item = _find_item(structure, shapes)
+    if count:
         # The outermost brackets are in both parts.
-        max_json_marks=limits.max_json_marks - len(structure) + len(b"[]"),
-    )
-    try:
-        document = parse_json(rest, rest_limits)
-        # A parser keeps room for the longest text it has parsed; a new one costs little.
-        numbers = _as_array(simdjson.Parser().parse(lists), count, item)
-    except (RequestError, TypeError, ValueError, RuntimeError):
-        return None  # simdjson raises these for what is not JSON, not a number, or too large.
-    return None if numbers is None else (document, numbers)
+        depth = limits.max_json_depth - len(item)
+        marks = limits.max_json_marks - len(structure) + len(b"[]")
+        try:
+            document = parent = _parse(rest, depth, marks)
+            for step in parents:
+                parent = parent[step]
+            if parent[key] == []:
+                # A parser keeps room for the longest text it has parsed; a new one costs little.
+                numbers = _as_array(simdjson.Parser().parse(lists))
+                parent[key] = numbers.reshape(count, *item)  # `[]` looks like `[0]` till here.
+                return document
+        except (RequestError, LookupError, TypeError, ValueError, RuntimeError):
+            pass  # simdjson raises these for what is not JSON, not a number, or too large.
+    return parse_json(text, limits)
 
 
-def _split(text: bytes, key: str) -> tuple[bytes, bytes] | None:
-    """Return the text with an empty list under the key, and the list that was there.
-
-    In an object, a list of numbers ends before the next quote or closing brace.
-    """
-    quoted = b'"%b"' % key.encode()
-    at = text.find(quoted)
+def _split(text: bytes, key: bytes) -> tuple[bytes, bytes]:
+    """Return the text with an empty list under the quoted key, and the list that was there."""
+    nothing = text, b""
+    at = text.find(key)
     start = text.find(b"[", at)
-    if at < 0 or start < 0 or text[at + len(quoted) : start].strip(_SPACE) != b":":
-        return None
+    if at < 0 or start < 0 or text[at + len(key) : start].strip(_SPACE) != b":":
+        return nothing
+    # In an object, a list of numbers ends before the next quote or closing brace.
     quote, brace = text.find(b'"', start), text.find(b"}", start)
     limit = brace if quote < 0 else min(quote, brace)
     end = text.rfind(b"]", start, limit) + 1
     if limit < 0 or end == 0 or text[end:limit].strip(_SPACE) not in (b"", b","):
-        return None
-    before, after = text[:start], text[end:]
+        return nothing
+    rest = text[:start] + b"[]" + text[end:]
     # If a key occurs twice the last one counts. With an escape, what looks like the key may be the
     # end of a string, and a string be the key.
-    if quoted in after or b"\\" in before or b"\\" in after:
-        return None
-    return before + b"[]" + after, text[start:end]
+    if rest.find(key, start) >= 0 or b"\\" in rest:
+        return nothing
+    return rest, text[start:end]
 
 
 @cache
 def _structure(shape: Shape) -> bytes:
-    """Return the brackets and commas of nested lists of a shape."""
-    text = b""
+    """Return the brackets and commas of nested lists of a shape, and the comma after them."""
+    text = b","
     for size in reversed(shape):
-        text = b"[" + b",".join([text] * size) + b"]"
+        text = b"[" + (text * size)[:-1] + b"],"
     return text
 
 
-def _find_item(structure: bytes, shapes: Sequence[Shape]) -> tuple[int, Shape] | None:
-    """Return the number and shape of the items of a list with these brackets and commas."""
+def _find_item(structure: bytes, shapes: Sequence[Shape]) -> tuple[int, Shape]:
+    """Return the number and shape of the items of a list with these brackets and commas, or 0."""
     for shape in shapes:
         item = _structure(shape)
-        count = (len(structure) - 1) // (len(item) + 1)
-        if count and structure == b"[" + ((item + b",") * count)[:-1] + b"]":
+        count = (len(structure) - 1) // len(item)
+        if count and structure == b"[" + (item * count)[:-1] + b"]":
             return count, shape
-    return None
+    return 0, ()
 
 
-def _as_array(lists: object, count: int, item: Shape) -> Numbers | None:
-    """Return the numbers of nested lists as (count, *item), or None if there are fewer."""
-    if not isinstance(lists, simdjson.Array):
-        return None
-    numbers: Numbers
+def _as_array(lists: Any) -> NDArray[Any]:
+    """Return the numbers of nested lists, all in one row."""
     try:
-        numbers = np.frombuffer(lists.as_buffer(of_type="u"), np.uint64)
+        return np.frombuffer(lists.as_buffer(of_type="u"), np.uint64)
     except (TypeError, ValueError):
-        numbers = np.frombuffer(lists.as_buffer(of_type="d"), np.float64)
-    # `[]` and `[0]` have the same brackets.
-    return numbers.reshape(count, *item) if len(numbers) == count * prod(item) else None
+        with suppress(TypeError, ValueError):
+            return np.frombuffer(lists.as_buffer(of_type="i"), np.int64)
+    return np.frombuffer(lists.as_buffer(of_type="d"), np.float64)

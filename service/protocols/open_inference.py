@@ -1,114 +1,51 @@
 """The Open Inference Protocol V2 over REST: inference in JSON and binary, metadata, statistics."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
-from typing import Annotated, Any, NamedTuple, TypeVar
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import Any
 
 import orjson
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    FailFast,
-    Field,
-    NonNegativeInt,
-    ValidationError,
-    model_validator,
-)
 
-from service.capacity.admission import Limits, Permit
+from service.capacity.admission import Permit
 from service.errors import InvalidInference, InvalidTensor
 from service.model.artifact import Manifest
 from service.model.classifier import Classifier
 from service.model.repository import Repository
 from service.protocols.inference import (
+    DEFAULT_OUTPUTS,
+    Answer,
     InferenceRequest,
+    PreparedRequest,
     RequestedOutput,
     input_specs,
     output_specs,
+    read_tensors,
 )
-from service.protocols.json_arrays import Shape, image_shapes, parse_json, parse_with_numbers
-from service.protocols.tensors import NamedTensor, Values, from_json, from_raw, to_raw
-
-PLATFORM = "tensorflow_savedmodel"
-
-SERVER_NAME = "fashion_mnist_service"
+from service.protocols.json_arrays import image_shapes, parse_with_numbers
+from service.protocols.tensors import NamedTensor, from_json, from_raw, to_raw
 
 REST_EXTENSIONS = ["binary_tensor_data", "classification", "model_repository", "statistics"]
-
 GRPC_EXTENSIONS = ["classification"]
 
 MAX_ITEMS = 1024
-"""Inputs, outputs or dimensions that are validated; no model has as many."""
+"""Inputs, outputs or dimensions that are read; no model has as many."""
 
-T = TypeVar("T")
-
-# A body has room for millions of wrong items, and to report all of them would take minutes.
-_Items = Annotated[list[T], FailFast(), Field(max_length=MAX_ITEMS)]
+_KINDS = {str: "string", int: "integer", bool: "boolean", list: "list", dict: "dictionary"}
+_REQUIRED: Any = object()
 
 
-class _Part(BaseModel):
-    # Clients send parameters that only other servers know. What is frozen can be a default that all
-    # requests share; anything else would be copied for each.
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, fields: object) -> object:
-        """Ignore fields that are null: some clients write all the fields they know."""
-        if not isinstance(fields, dict):
-            return fields
-        return {name: value for name, value in fields.items() if value is not None}
-
-
-class _InputParameters(_Part):
-    binary_data_size: NonNegativeInt | None = None
-
-
-class _Input(_Part):
-    name: str
-    shape: _Items[int]
-    datatype: str
-    parameters: _InputParameters = _InputParameters()
-    data: Any = None
-
-
-class _OutputParameters(_Part):
-    binary_data: bool | None = None
-    classification: int = 0
-
-
-class _Output(_Part):
-    name: str
-    parameters: _OutputParameters = _OutputParameters()
-
-
-class _Parameters(_Part):
-    binary_data_output: bool = False
-    prepare: str = "auto"
-
-
-class _Request(_Part):
-    id: str | None = None
-    parameters: _Parameters = _Parameters()
-    inputs: _Items[_Input]
-    outputs: _Items[_Output] = Field(default_factory=list)
-
-
-class Message(NamedTuple):
-    """A request, and the form of its answer."""
-
-    request: InferenceRequest
-    request_id: str | None = None
-    binary: Mapping[str, bool | None] = {}
-    """Whether an output is to be binary, by name."""
-    binary_by_default: bool = False
-    """Whether the outputs are for which that does not say."""
+def read(
+    body: bytes, json_length: int | None, classifier: Classifier, permit: Permit
+) -> PreparedRequest[Answer]:
+    """Read an inference request as `read_message` does; `write_message` makes its answer."""
+    request = read_message(body, json_length, classifier, permit)
+    return read_tensors(request, classifier, permit, write_message)
 
 
 def read_message(
     body: bytes, json_length: int | None, classifier: Classifier, permit: Permit
-) -> Message:
-    """Read an inference request: JSON, then the binary tensors in the order of the inputs.
+) -> InferenceRequest:
+    """Read JSON, then the binary tensors in the order of the inputs.
 
     `json_length` is None if all of the body is JSON, 0 if it is one raw image for the model's own
     input.
@@ -117,77 +54,104 @@ def read_message(
     if json_length == 0:
         shape = (1, *spec.shape)
         tensor = NamedTensor(spec.name, "FP32", shape, from_raw(body, "FP32", shape))
-        permit.record.record_phase("decode")
-        return Message(InferenceRequest([tensor]), binary_by_default=True)
+        return InferenceRequest([tensor], [o._replace(is_binary=True) for o in DEFAULT_OUTPUTS])
     if json_length is not None and not 0 <= json_length <= len(body):
         raise InvalidInference(
             f"the JSON is said to have {json_length} bytes, the body has {len(body)}"
         )
     text = body[:json_length]
+    path, shapes = ("inputs", 0, "data"), [(), *image_shapes(spec.shape)]
+    message = parse_with_numbers(text, path, shapes, permit.limits)
+    _check(message, dict, "the request")
+    request_id = _get(message, "", "id", str, None)
+    parameters = _get(message, "", "parameters", dict, {})
+    is_binary = _get(parameters, "parameters.", "binary_data_output", bool, False)
+    prepare = _get(parameters, "parameters.", "prepare", str, "auto")
+    inputs = _get_list(message, "", "inputs", dict)
+    outputs = [
+        _read_output(sent, f"outputs.{index}.", is_binary)
+        for index, sent in enumerate(_get_list(message, "", "outputs", dict, []))
+    ]
+    tensors, binary = [], memoryview(body)[len(text) :]
+    for index, sent in enumerate(inputs):
+        tensor, binary = _read_input(sent, f"inputs.{index}.", binary)
+        tensors.append(tensor)
+    if binary:
+        raise InvalidInference(f"{len(binary)} bytes of the body belong to no input")
+    outputs = outputs or [o._replace(is_binary=is_binary) for o in DEFAULT_OUTPUTS]
+    return InferenceRequest(tensors, outputs, prepare, request_id)
+
+
+def _read_output(sent: dict[str, Any], place: str, is_binary: bool) -> RequestedOutput:
+    name = _get(sent, place, "name", str)
+    parameters = _get(sent, place, "parameters", dict, {})
+    get = partial(_get, parameters, f"{place}parameters.")
+    return RequestedOutput(name, get("classification", int, 0), get("binary_data", bool, is_binary))
+
+
+def _read_input(
+    sent: dict[str, Any], place: str, binary: memoryview
+) -> tuple[NamedTensor, memoryview]:
+    """Return the tensor, and the bytes that are left for the inputs after it."""
+    name = _get(sent, place, "name", str)
+    shape = tuple(_get_list(sent, place, "shape", int))
+    datatype = _get(sent, place, "datatype", str)
+    parameters = _get(sent, place, "parameters", dict, {})
+    size = _get(parameters, f"{place}parameters.", "binary_data_size", int, None)
+    data = sent.get("data")
+    if size is not None and data is not None:
+        raise InvalidTensor(f"{name}: data and binary_data_size exclude each other")
+    if size is not None and not 0 <= size <= len(binary):
+        raise InvalidTensor(
+            f"{name}: binary_data_size is {size}, {len(binary)} bytes are left in the body"
+        )
     try:
-        sent = _Request.model_validate(_parse(text, spec.shape, permit.limits))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the request"
-        raise InvalidInference(f"{where}: {first['msg']}") from error
-    tensors = _read_inputs(sent.inputs, memoryview(body)[len(text) :])
-    outputs = [RequestedOutput(o.name, o.parameters.classification) for o in sent.outputs]
-    request = InferenceRequest(tensors, outputs, sent.parameters.prepare)
-    binary = {o.name: o.parameters.binary_data for o in sent.outputs}
-    permit.record.record_phase("decode")
-    return Message(request, sent.id, binary, sent.parameters.binary_data_output)
+        if size is None:
+            values = from_json(data, datatype, shape)
+        else:
+            values = from_raw(binary[:size], datatype, shape)
+    except InvalidTensor as error:
+        raise error.at(name) from error
+    return NamedTensor(name, datatype, shape, values), binary[size or 0 :]
 
 
-def _parse(text: bytes, image: Shape, limits: Limits) -> Any:
-    """Parse a request; the `data` of its only input is an array if it is flat or nested numbers."""
-    match parse_with_numbers(text, "data", [(), *image_shapes(image)], limits):
-        # An array has no negative integers: with one, all are floats.
-        case ({"inputs": [{"data": [], "datatype": datatype} as tensor]} as document, numbers) if (
-            numbers.dtype.kind == "u" or datatype in {"FP32", "FP64"}
-        ):
-            tensor["data"] = numbers
-            return document
-    return parse_json(text, limits)
+def _check(value: object, kind: type, place: str) -> None:
+    if type(value) is not kind:
+        raise InvalidInference(f"{place}: Input should be a valid {_KINDS[kind]}")
 
 
-def _read_inputs(inputs: Sequence[_Input], binary: memoryview) -> list[NamedTensor]:
-    tensors = []
-    start = 0
-    for sent in inputs:
-        end = start + (sent.parameters.binary_data_size or 0)
-        try:
-            values = _read_values(sent, binary[start:end])
-        except InvalidTensor as error:
-            raise error.at(sent.name) from error
-        tensors.append(NamedTensor(sent.name, sent.datatype, tuple(sent.shape), values))
-        start = end
-    if start != len(binary):
-        raise InvalidInference(f"{len(binary) - start} bytes of the body belong to no input")
-    return tensors
+def _get(fields: Any, place: str, name: str, kind: type, default: Any = _REQUIRED) -> Any:
+    """Return a field; null is one left out: some clients write all the fields they know."""
+    value = fields.get(name)
+    if value is None and default is _REQUIRED:
+        raise InvalidInference(f"{place}{name}: Field required")
+    if value is None:
+        return default
+    _check(value, kind, place + name)
+    return value
 
 
-def _read_values(sent: _Input, raw: memoryview) -> Values:
-    size = sent.parameters.binary_data_size
-    if size is None:
-        return from_json(sent.data, sent.datatype, sent.shape)
-    if sent.data is not None:
-        raise InvalidTensor("data and binary_data_size exclude each other")
-    if size != len(raw):
-        raise InvalidTensor(f"binary_data_size is {size}, {len(raw)} bytes are left in the body")
-    return from_raw(raw, sent.datatype, sent.shape)
+def _get_list(fields: Any, place: str, name: str, kind: type, default: Any = _REQUIRED) -> Any:
+    items = _get(fields, place, name, list, default)
+    # A body has room for millions of wrong items.
+    for index, item in enumerate(items[:MAX_ITEMS]):
+        _check(item, kind, f"{place}{name}.{index}")
+    if len(items) > MAX_ITEMS:
+        raise InvalidInference(f"{place}{name}: List should have at most {MAX_ITEMS} items")
+    return items
 
 
 def write_message(
-    outputs: Sequence[NamedTensor], message: Message, manifest: Manifest
-) -> tuple[bytes, int | None]:
+    request: InferenceRequest, outputs: Sequence[NamedTensor], manifest: Manifest
+) -> Answer:
     """Return the body of the answer, and the length of its JSON if binary tensors follow it."""
     tails: list[bytes | memoryview] = []
     entries = []
-    for name, datatype, shape, values in outputs:
+    for requested, output in zip(request.outputs, outputs, strict=True):
+        name, datatype, shape, values = output
         entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
-        is_binary = message.binary.get(name)
-        if message.binary_by_default if is_binary is None else is_binary:
-            tails.append(to_raw(NamedTensor(name, datatype, shape, values)))
+        if requested.is_binary:
+            tails.append(to_raw(output))
             entry["parameters"] = {"binary_data_size": len(tails[-1])}
         elif isinstance(values, list):
             entry["data"] = [element.decode() for element in values]
@@ -195,8 +159,8 @@ def write_message(
             entry["data"] = values.reshape(-1)
         entries.append(entry)
     answer: dict[str, Any] = {"model_name": manifest.name, "model_version": str(manifest.version)}
-    if message.request_id is not None:
-        answer["id"] = message.request_id
+    if request.request_id is not None:
+        answer["id"] = request.request_id
     answer["outputs"] = entries
     # In JSON, NaN and infinity become null; a binary output keeps them.
     head = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -205,7 +169,7 @@ def write_message(
 
 def server_metadata(version: str, extensions: Sequence[str]) -> dict[str, object]:
     """Describe the server; its extensions depend on the transport."""
-    return {"name": SERVER_NAME, "version": version, "extensions": extensions}
+    return {"name": "fashion_mnist_service", "version": version, "extensions": extensions}
 
 
 def model_metadata(manifest: Manifest, versions: Collection[int]) -> dict[str, object]:
@@ -213,7 +177,7 @@ def model_metadata(manifest: Manifest, versions: Collection[int]) -> dict[str, o
     return {
         "name": manifest.name,
         "versions": list(map(str, sorted(versions))),
-        "platform": PLATFORM,
+        "platform": "tensorflow_savedmodel",
         "inputs": input_specs(manifest),
         "outputs": output_specs(manifest),
     }
@@ -235,24 +199,6 @@ def repository_index(repository: Repository, *, only_ready: bool) -> list[dict[s
 
 def statistics(repository: Repository, versions: Collection[int]) -> dict[str, object]:
     """Return what all workers counted since the service started, the lowest version first."""
-    return {"model_stats": [_model_stats(repository, number) for number in sorted(versions)]}
-
-
-def _model_stats(repository: Repository, version: int) -> dict[str, object]:
-    totals = repository.metrics.statistics(version)
-    durations = {"success": totals.success, "fail": totals.fail, **totals.parts}
-    return {
-        "name": repository.name,
-        "version": str(version),
-        "last_inference": totals.last_inference_ms,
-        "inference_count": totals.images,
-        "execution_count": totals.executions,
-        "inference_stats": {name: asdict(duration) for name, duration in durations.items()},
-        "batch_stats": [
-            {
-                "batch_size": images,
-                **{name: asdict(parts[name]) for name in parts if name != "queue"},
-            }
-            for images, parts in totals.batches.items()
-        ],
-    }
+    of_version, name = repository.metrics.statistics.of_version, repository.name
+    stats = [{"name": name, "version": str(n), **of_version(n)} for n in sorted(versions)]
+    return {"model_stats": stats}

@@ -27,17 +27,11 @@ DTYPES: dict[str, np.dtype[Any]] = {
 _JSON_TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
 """By kind of dtype."""
 
-MAX_DIMENSIONS = 64
-"""Of a tensor, as in NumPy."""
+MAX_DIMENSIONS = 64  # As in NumPy.
+MAX_SIZE = 2**63 - 1  # Of a dimension; the protocol counts in 64 bits.
+MAX_ELEMENTS = 65536  # Of a BYTES tensor; an element takes as long as a thousand numbers.
 
-MAX_SIZE = 2**63 - 1
-"""Of a dimension; the protocol counts in 64 bits."""
-
-MAX_ELEMENTS = 65536
-"""Of a BYTES tensor; an element takes as long as a thousand numbers."""
-
-_LENGTH_BYTES = 4
-"""Before each element of a binary BYTES tensor."""
+_LENGTH_BYTES = 4  # Before each element of a binary BYTES tensor.
 
 
 class NamedTensor(NamedTuple):
@@ -51,8 +45,8 @@ class NamedTensor(NamedTuple):
     values: Values
 
 
-def check_form(datatype: str, shape: Sequence[int]) -> None:
-    """Raise InvalidTensor unless there are tensors of this datatype and shape."""
+def count_values(datatype: str, shape: Sequence[int]) -> int:
+    """Return the number of values of a tensor, or raise InvalidTensor if none can be like this."""
     # Before any arithmetic: the product of as many dimensions as fit a body would take minutes.
     if datatype not in DTYPES and datatype != BYTES:
         raise InvalidTensor(f"datatype {datatype!r} is none of {', '.join(DTYPES)}, {BYTES}")
@@ -62,26 +56,29 @@ def check_form(datatype: str, shape: Sequence[int]) -> None:
         raise InvalidTensor("the shape has a negative dimension")
     if any(size > MAX_SIZE for size in shape):
         raise InvalidTensor(f"the shape has a dimension over {MAX_SIZE}")
+    if prod(size or 1 for size in shape) > MAX_SIZE // 8:  # NumPy counts the bytes in 64 bits.
+        raise InvalidTensor(f"no tensor can have the shape {list(shape)}")
+    count = prod(shape)
+    if datatype == BYTES and count > MAX_ELEMENTS:
+        raise InvalidTensor(f"{count} elements, {BYTES} has at most {MAX_ELEMENTS}")
+    return count
 
 
 def from_raw(raw: bytes | memoryview, datatype: str, shape: Sequence[int]) -> Values:
     """Read a tensor from its bytes; numbers are not copied.
 
     They are little-endian, row-major, without padding; an element of BYTES follows its length.
-
-    Raises:
-        InvalidTensor: There are too few or too many bytes, or no tensor has such a shape.
+    InvalidTensor is raised if they are too few or too many, or no tensor has such a shape.
     """
-    view = memoryview(raw)
-    check_form(datatype, shape)
+    count = count_values(datatype, shape)
     if datatype == BYTES:
-        return _elements(view, _element_count(shape))
-    expected = prod(shape) * DTYPES[datatype].itemsize
-    if len(view) != expected:
+        return _elements(memoryview(raw), count)
+    expected = count * DTYPES[datatype].itemsize
+    if len(raw) != expected:
         raise InvalidTensor(
-            f"{len(view)} bytes, {datatype} of shape {list(shape)} has {expected} bytes"
+            f"{len(raw)} bytes, {datatype} of shape {list(shape)} has {expected} bytes"
         )
-    return _reshape(np.frombuffer(view, DTYPES[datatype]), shape)
+    return np.frombuffer(raw, DTYPES[datatype]).reshape(shape)
 
 
 def to_raw(tensor: NamedTensor) -> bytes | memoryview:
@@ -97,14 +94,10 @@ def to_raw(tensor: NamedTensor) -> bytes | memoryview:
 def from_json(data: object, datatype: str, shape: Sequence[int]) -> Values:
     """Read a tensor from JSON.
 
-    `data` is a list of values, flat or nested like the shape, or an array of uint64 or float64;
-    elements of BYTES are in base64.
-
-    Raises:
-        InvalidTensor: The values do not fit the datatype or the shape, or no tensor has these.
+    `data` is a list of values, flat or nested like the shape, or an array of uint64, int64 or
+    float64; elements of BYTES are in base64. InvalidTensor is raised if it does not fit.
     """
-    check_form(datatype, shape)
-    count = _element_count(shape) if datatype == BYTES else prod(shape)
+    count = count_values(datatype, shape)
     flat, nesting, types = flatten(data)
     if nesting != tuple(shape) and nesting != (count,):
         raise InvalidTensor(f"data of shape {list(nesting)}, the tensor has shape {list(shape)}")
@@ -117,28 +110,23 @@ def from_json(data: object, datatype: str, shape: Sequence[int]) -> Values:
     dtype = DTYPES[datatype]
     if not types <= _JSON_TYPES[dtype.kind]:
         raise InvalidTensor(f"data is not all {datatype}")
-    # NumPy checks the range of integers in a list, but not of those in an array.
-    too_large = (
-        isinstance(flat, np.ndarray) and dtype.kind in "iu" and flat.max() > np.iinfo(dtype).max
-    )
     try:
+        if isinstance(flat, np.ndarray) and dtype.kind in "iu":
+            # NumPy checks the range of integers in a list, but not of those in an array.
+            np.array([int(flat.min()), int(flat.max())], dtype)
         with np.errstate(over="ignore"):  # A number too large for FP32 becomes infinite.
-            values = np.array(flat, dtype)
-    except OverflowError:
-        too_large = True
-    if too_large:
-        raise InvalidTensor(f"a number in data is out of the range of {datatype}")
-    return _reshape(values, shape)
+            return np.array(flat, dtype).reshape(shape)
+    except OverflowError as error:
+        raise InvalidTensor(f"a number in data is out of the range of {datatype}") from error
 
 
 def flatten(data: object) -> tuple[list[Any] | NDArray[Any], tuple[int, ...], set[type]]:
     """Return the values of nested lists or of an array, the shape, and the types of the values.
 
-    Raises:
-        InvalidTensor: `data` is no list, or its lists differ in length or depth.
+    InvalidTensor is raised if `data` is no list, or its lists differ in length or depth.
     """
     if isinstance(data, np.ndarray):
-        return data.reshape(-1), data.shape, {int if data.dtype.kind == "u" else float}
+        return data.reshape(-1), data.shape, {float if data.dtype.kind == "f" else int}
     if not isinstance(data, list):
         raise InvalidTensor("data must be a list")
     shape = [len(data)]
@@ -154,38 +142,25 @@ def flatten(data: object) -> tuple[list[Any] | NDArray[Any], tuple[int, ...], se
     return data, tuple(shape), types
 
 
-def _element_count(shape: Sequence[int]) -> int:
-    count = prod(shape)
-    if count > MAX_ELEMENTS:
-        raise InvalidTensor(f"{count} elements, {BYTES} has at most {MAX_ELEMENTS}")
-    return count
-
-
 def _elements(view: memoryview, count: int) -> list[bytes]:
     elements: list[bytes] = []
-    while view and len(elements) < count:
-        if len(view) < _LENGTH_BYTES:
+    end = 0
+    while end < len(view) and len(elements) < count:
+        start = end + _LENGTH_BYTES
+        if start > len(view):
             raise InvalidTensor(f"the bytes end inside the length of element {len(elements)}")
-        length = int.from_bytes(view[:_LENGTH_BYTES], "little")
-        element = bytes(view[_LENGTH_BYTES:][:length])
-        if len(element) < length:
+        length = int.from_bytes(view[end:start], "little")
+        end = start + length
+        if end > len(view):
             raise InvalidTensor(
-                f"element {len(elements)} has {len(element)} bytes, its length says {length}"
+                f"element {len(elements)} has {len(view) - start} bytes, its length says {length}"
             )
-        elements.append(element)
-        view = view[_LENGTH_BYTES + length :]
-    if view:
+        elements.append(bytes(view[start:end]))
+    if end < len(view):
         raise InvalidTensor(f"more elements than the {count} of the shape")
     if len(elements) < count:
         raise InvalidTensor(f"{len(elements)} elements, the shape has {count}")
     return elements
-
-
-def _reshape(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
-    try:
-        return values.reshape(shape)
-    except ValueError as error:  # NumPy cannot have dimensions as large, even of no element.
-        raise InvalidTensor(f"no tensor can have the shape {list(shape)}") from error
 
 
 def _decode(element: str, index: int) -> bytes:

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import orjson
 
 from service.arrays import Assessment, Tensor
-from service.capacity.admission import Limits, Permit
+from service.capacity.admission import Permit
 from service.errors import InvalidInference, InvalidJSON, InvalidTensor
 from service.model.artifact import Manifest
 from service.model.classifier import Classifier
@@ -16,54 +16,29 @@ from service.model.repository import VersionStatus
 from service.protocols.inference import (
     NOVELTY,
     PROBABILITIES,
+    Answer,
+    PreparedRequest,
     files_to_images,
     numbers_to_images,
     reserve_images,
-    run_network,
 )
-from service.protocols.json_arrays import (
-    Shape,
-    decode_file,
-    image_shapes,
-    parse_json,
-    parse_with_numbers,
-)
+from service.protocols.json_arrays import Shape, decode_file, image_shapes, parse_with_numbers
 from service.protocols.tensors import BYTES, NamedTensor, flatten
 
 Signature = Literal["serving_default", "novelty", "feature_maps"]
 """Gives probabilities, these and the novelty, or the output of every layer."""
 
 
-class PredictRequest(NamedTuple):
-    """A request for one of the model's signatures."""
-
-    signature: Signature
-    by_row: bool
-    """Whether the answer is a list with an item per image, or a table of columns."""
-    images: Tensor
-    """(n, height, width, 1) float32."""
-
-
-def predict(request: PredictRequest, classifier: Classifier, permit: Permit) -> bytes:
-    """Run the signature that a request is for, and return the answer."""
-    wanted = {"layers"} if request.signature == "feature_maps" else {PROBABILITIES}
-    assessment, layers = run_network(classifier, request.images, wanted, permit)
-    if assessment is None:
-        return write_answer(request, layers)
-    return write_assessment(request, assessment)
-
-
-def read_request(body: bytes, classifier: Classifier, permit: Permit) -> PredictRequest:
+def read(body: bytes, classifier: Classifier, permit: Permit) -> PreparedRequest[Answer]:
     """Read a predict request: `instances`, with an item per image, or `inputs`, one tensor.
 
     An image is numbers in the network's own units, or `{"b64": "…"}` of an image file.
-
-    Raises:
-        RequestError: The request is malformed, or its images are rejected.
     """
     manifest = classifier.manifest
+    field = "inputs" if b'"inputs"' in body else "instances"
+    shapes = image_shapes(manifest.input.shape)
     try:
-        document = _parse(body, manifest.input.shape, permit.limits)
+        document = parse_with_numbers(body, [field], shapes, permit.limits)
     except InvalidJSON as error:
         raise error.at("JSON parse error") from error
     permit.record.record_phase("decode")
@@ -73,34 +48,33 @@ def read_request(body: bytes, classifier: Classifier, permit: Permit) -> Predict
     if by_row == ("inputs" in document):
         raise InvalidInference("exactly one of 'instances' and 'inputs' must be given")
     signature = _signature(document.get("signature_name"), manifest)
-    field, read = ("instances", _rows) if by_row else ("inputs", _columns)
-    value = read(document[field], manifest.input.name)
-    return PredictRequest(signature, by_row, _to_images(field, value, classifier, permit))
+    field = "instances" if by_row else "inputs"
+    value = _without_name(document[field], manifest.input.name, by_row)
+    images = _to_images(field, value, classifier, permit)
+
+    def write(assessment: Assessment | None, layers: Mapping[str, Tensor]) -> Answer:
+        outputs = dict(layers)
+        if assessment is not None and signature == "novelty" and assessment.novelty is not None:
+            outputs[NOVELTY] = assessment.novelty
+        if assessment is not None:
+            outputs[PROBABILITIES] = assessment.probabilities
+        return _write(outputs, len(images), by_row), None
+
+    needs_layers = signature == "feature_maps"
+    return PreparedRequest(images, not needs_layers, needs_layers, write)
 
 
-def write_assessment(request: PredictRequest, assessment: Assessment) -> bytes:
-    """Return the answer to a request for a signature other than `feature_maps`."""
-    probabilities, novelty = assessment
-    if request.signature == "novelty" and novelty is not None:
-        return write_answer(request, {NOVELTY: novelty, PROBABILITIES: probabilities})
-    return write_answer(request, probabilities)
-
-
-def write_answer(request: PredictRequest, outputs: Tensor | Mapping[str, Tensor]) -> bytes:
-    """Return the answer in the form of the request; a single output has no name in it."""
-    answer: dict[str, Any]
-    if not request.by_row:
-        answer = {"outputs": outputs}
-    elif isinstance(outputs, Mapping):
-        rows = range(len(request.images))
-        answer = {"predictions": [{name: outputs[name][row] for name in outputs} for row in rows]}
-    else:
-        answer = {"predictions": outputs}
-    tensors = outputs.values() if isinstance(outputs, Mapping) else [outputs]
-    if all(np.isfinite(tensor).all() for tensor in tensors):
+def _write(outputs: Mapping[str, Tensor], count: int, by_row: bool) -> bytes:
+    table: Any = outputs
+    if len(outputs) == 1:
+        [table] = outputs.values()  # Without its name.
+    elif by_row:
+        table = [{name: outputs[name][row] for name in outputs} for row in range(count)]
+    answer = {"predictions" if by_row else "outputs": table}
+    if all(np.isfinite(tensor).all() for tensor in outputs.values()):
         return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     # Like TensorFlow Serving, with NaN, Infinity and -Infinity, which are not JSON.
-    return json.dumps(answer, default=np.ndarray.tolist).encode()
+    return json.dumps(answer, default=lambda array: array.tolist()).encode()
 
 
 def status(statuses: Sequence[VersionStatus]) -> dict[str, object]:
@@ -127,46 +101,28 @@ def metadata(manifest: Manifest) -> dict[str, object]:
     if manifest.novelty is not None:
         signatures["novelty"] = {NOVELTY: (), **probabilities}
     signatures["feature_maps"] = {layer.name: layer.output_shape for layer in manifest.layers}
-    # Keras exports signatures sorted by name, and TensorFlow numbers their calls.
-    calls = {
-        name: f"StatefulPartitionedCall{f'_{number}' if number else ''}"
-        for number, name in enumerate(sorted(signatures))
-    }
-    definitions = {
-        name: {
-            "inputs": {
-                manifest.input.name: _tensor_info(
-                    manifest.input.shape, f"{name}_{manifest.input.name}:0"
-                )
-            },
+    definitions = {}
+    for signature, outputs in signatures.items():
+        # Keras exports signatures sorted by name, and TensorFlow numbers their calls.
+        number = sorted(signatures).index(signature)
+        call = f"StatefulPartitionedCall_{number}" if number else "StatefulPartitionedCall"
+        name, shape = manifest.input.name, manifest.input.shape
+        definitions[signature] = {
+            "inputs": {name: _tensor_info(shape, f"{signature}_{name}:0")},
             "outputs": {
-                output: _tensor_info(outputs[output], f"{calls[name]}:{index}")
+                output: _tensor_info(outputs[output], f"{call}:{index}")
                 for index, output in enumerate(sorted(outputs))
             },
             "method_name": "tensorflow/serving/predict",
         }
-        for name, outputs in signatures.items()
-    }
     spec = {"name": manifest.name, "signature_name": "", "version": str(manifest.version)}
     return {"model_spec": spec, "metadata": {"signature_def": {"signature_def": definitions}}}
 
 
 def _tensor_info(shape: Shape, name: str) -> dict[str, object]:
     dimensions = [{"size": str(size), "name": ""} for size in (-1, *shape)]
-    return {
-        "dtype": "DT_FLOAT",
-        "tensor_shape": {"dim": dimensions, "unknown_rank": False},
-        "name": name,
-    }
-
-
-def _parse(text: bytes, image: Shape, limits: Limits) -> Any:
-    """Parse a request; `instances` or `inputs` is an array if it holds images as numbers."""
-    for field in ("instances", "inputs"):
-        match parse_with_numbers(text, field, image_shapes(image), limits):
-            case (dict(document), numbers) if document.get(field) == []:
-                return {**document, field: numbers}
-    return parse_json(text, limits)
+    shape_info = {"dim": dimensions, "unknown_rank": False}
+    return {"dtype": "DT_FLOAT", "tensor_shape": shape_info, "name": name}
 
 
 def _signature(name: object, manifest: Manifest) -> Signature:
@@ -181,20 +137,16 @@ def _signature(name: object, manifest: Manifest) -> Signature:
     )
 
 
-def _rows(instances: object, input_name: str) -> object:
-    """Return the values of `instances`, whose items may name the one input."""
-    if isinstance(instances, list) and all(
-        isinstance(item, dict) and item.keys() == {input_name} for item in instances
-    ):
-        return [item[input_name] for item in instances]
-    return instances
-
-
-def _columns(inputs: object, input_name: str) -> object:
-    """Return the value of `inputs`, which may name the one input."""
-    if isinstance(inputs, dict) and inputs.keys() == {input_name}:
-        inputs = inputs[input_name]
-    return [inputs] if isinstance(inputs, dict) else inputs
+def _without_name(value: Any, input_name: str, by_row: bool) -> object:
+    """Return what was sent for the one input, which each row, or the table, may name."""
+    if by_row:
+        is_named = isinstance(value, list) and all(
+            isinstance(item, dict) and item.keys() == {input_name} for item in value
+        )
+        return [item[input_name] for item in value] if is_named else value
+    if isinstance(value, dict) and value.keys() == {input_name}:
+        value = value[input_name]
+    return [value] if isinstance(value, dict) else value
 
 
 def _to_images(field: str, value: object, classifier: Classifier, permit: Permit) -> Tensor:

@@ -20,11 +20,10 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-Labels = tuple[str, ...]
-Series = tuple[str, Labels]
-"""The name of a metric and the values of its labels."""
+Labels = tuple[str | int, ...]
 
-LabelValues = tuple[object, ...]
+# By name of a metric: how many numbers a series of it has, and where those of each begin.
+_Layout = dict[str, tuple[int, dict[Labels, int]]]
 
 _DOUBLE_BYTES = 8
 _INITIAL_CAPACITY = 4096
@@ -35,20 +34,14 @@ class Shard(NamedTuple):
     """What one worker counted."""
 
     worker: int
-    """From 0."""
-    pid: int
-    """0 if the process has ended."""
-    series: dict[Series, list[float]]
-    """One number of a counter or gauge, several of a histogram."""
+    pid: int  # 0 if the process has ended.
+    series: dict[str, dict[Labels, list[float]]]  # By metric; a histogram's have several numbers.
 
 
 class Storage:
     """The numbers of this worker, and a view of all others'.
 
-    Attributes:
-        lock: Must be held to change `values` and to call `allocate`.
-        values: Every number of this worker. It is replaced when it grows.
-        worker: Which worker this is, from 0.
+    `lock` must be held to call `allocate` and to change `values`, which is replaced when it grows.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -56,42 +49,37 @@ class Storage:
         self.lock = threading.Lock()
         self.worker = 0
         self._directory = directory
-        self._slots: dict[Series, slice] = {}
-        self._keys: BinaryIO | None = None
-        if directory is not None:
-            self._keys = self._claim(directory)
-        self._used = max((slots.stop for slots in self._slots.values()), default=_PID_SLOT + 1)
+        self._layout: _Layout = {}
+        self._keys = None if directory is None else self._claim(directory)
+        ends = (w + start for w, slots in self._layout.values() for start in slots.values())
+        self._used = max(ends, default=_PID_SLOT + 1)
         self.values = self._map(max(_INITIAL_CAPACITY, self._used))
         self.values[_PID_SLOT] = os.getpid()
 
-    def allocate(self, name: str, labels: Labels, width: int) -> int:
-        """Return where in `values` the numbers of a series begin; new ones are zero."""
+    def slots(self, name: str, width: int) -> dict[Labels, int]:
+        """Return where in `values` each series of a metric begins, which `allocate` extends."""
+        return self._layout.setdefault(name, (width, {}))[1]
+
+    def allocate(self, name: str, labels: Labels) -> int:
+        """Return where the numbers of a new series begin; they are zero."""
+        width, slots = self._layout[name]
         start = self._used
-        if (known := self._slots.get((name, labels))) is not None:
-            return int(known.start)
         self._used += width
         if self._used > len(self.values):
             self.values = self._map(2 * self._used, bytes(self.values))
-        self._slots[name, labels] = slice(start, self._used)
+        slots[labels] = start
         if self._keys is not None:
-            self._keys.write(orjson.dumps([name, labels, start, self._used]) + b"\n")
+            self._keys.write(orjson.dumps([name, labels, start, width]) + b"\n")
         return start
 
     def read(self) -> list[Shard]:
         """Return what every worker counted so far, this one included."""
         with self.lock:
-            shards = [Shard(self.worker, os.getpid(), _series(self._slots, self.values))]
+            shards = [Shard(self.worker, os.getpid(), _series(self._layout, self.values))]
         if self._directory is not None:
             paths = self._directory.glob("*.keys")
             shards += [_read_shard(path) for path in paths if int(path.stem) != self.worker]
         return sorted(shards)
-
-    def clear(self, name: str) -> None:
-        """Set all numbers of a metric to zero."""
-        for series, slots in self._slots.items():
-            if series[0] == name:
-                for slot in range(slots.start, slots.stop):
-                    self.values[slot] = 0
 
     def close(self) -> None:
         """Leave the files to another worker."""
@@ -108,9 +96,9 @@ class Storage:
                 break
             keys.close()
         keys.seek(0)
-        content = _complete_lines(keys.read())
-        keys.truncate(len(content))
-        self._slots = _parse_slots(content)
+        content = keys.read()
+        keys.truncate(content.rfind(b"\n") + 1)
+        self._layout = _parse_layout(content)
         return keys
 
     def _map(self, capacity: int, content: bytes = b"") -> "memoryview[float]":
@@ -131,20 +119,17 @@ class Family:
 
     storage: Storage
     name: str
-    """As Prometheus shows it, with the unit."""
     description: str
     label_names: Sequence[str] = ()
-    width: int = 1
-    """Numbers of one series."""
-    slots: dict[LabelValues, int] = field(default_factory=dict, init=False)
+    width: int = 1  # Numbers of one series.
+    slots: dict[Labels, int] = field(init=False)
 
-    def slot(self, labels: LabelValues) -> int:
+    def __post_init__(self) -> None:
+        self.slots = self.storage.slots(self.name, self.width)
+
+    def slot(self, labels: Labels) -> int:
         """Return where the numbers of a series begin; it appears, with zeros, if it is new."""
-        slot = self.slots.get(labels)
-        if slot is None:
-            slot = self.storage.allocate(self.name, tuple(map(str, labels)), self.width)
-            self.slots[labels] = slot
-        return slot
+        return self.slots.get(labels) or self.storage.allocate(self.name, labels)
 
 
 class Counter(Family):
@@ -152,23 +137,22 @@ class Counter(Family):
 
     kind = "counter"
 
-    def add(self, labels: LabelValues = (), amount: float = 1) -> None:
-        """Count `amount` more."""
+    def add(self, labels: Labels = (), amount: float = 1) -> None:
         slot = self.slots.get(labels) or self.slot(labels)
         self.storage.values[slot] += amount
 
 
-@dataclass(eq=False)
 class Gauge(Counter):
     """A number that rises and falls, and is gone with its worker."""
 
     kind = "gauge"
 
     def __post_init__(self) -> None:
-        self.storage.clear(self.name)  # They may be those of a worker that has ended.
+        super().__post_init__()
+        for slot in self.slots.values():  # Of a worker that has ended.
+            self.storage.values[slot] = 0
 
-    def set(self, labels: LabelValues, value: float) -> None:
-        """Replace the number."""
+    def set(self, labels: Labels, value: float) -> None:
         slot = self.slot(labels)
         self.storage.values[slot] = value
 
@@ -183,9 +167,9 @@ class Histogram(Family):
 
     def __post_init__(self) -> None:
         self.width = len(self.bounds) + 2
+        super().__post_init__()
 
-    def observe(self, labels: LabelValues, value: float) -> None:
-        """Count one value."""
+    def observe(self, labels: Labels, value: float) -> None:
         slot = self.slots.get(labels) or self.slot(labels)
         values = self.storage.values
         values[slot + bisect_left(self.bounds, value)] += 1
@@ -200,7 +184,7 @@ class Histogram(Family):
             values[slot + bisect_left(self.bounds, seconds)] += 1
             values[slot + self.width - 1] += seconds
 
-    def observe_all(self, labels: LabelValues, observed: NDArray[np.float32]) -> None:
+    def observe_all(self, labels: Labels, observed: NDArray[np.float32]) -> None:
         """Count each of (n,) finite values."""
         slot = self.slot(labels)
         values = self.storage.values
@@ -223,23 +207,24 @@ def _lock(file: BinaryIO) -> bool:
 def _read_shard(path: Path) -> Shard:
     with path.open("rb") as keys:
         is_alive = not _lock(keys)
-        slots = _parse_slots(_complete_lines(keys.read()))
+        layout = _parse_layout(keys.read())
     numbers = path.with_suffix(".values")
-    values = memoryview(numbers.read_bytes() if numbers.exists() else b"").cast("d")
-    if not values:  # It is only just starting.
-        return Shard(int(path.stem), 0, {})
-    return Shard(int(path.stem), int(values[_PID_SLOT]) * is_alive, _series(slots, values))
+    content = numbers.read_bytes() if numbers.exists() else b""
+    values = memoryview(content or bytes(_DOUBLE_BYTES)).cast("d")  # Empty while it starts.
+    return Shard(int(path.stem), int(values[_PID_SLOT]) * is_alive, _series(layout, values))
 
 
-def _complete_lines(content: bytes) -> bytes:
-    """Leave out half a last line: its writer was killed, or has not done yet."""
-    return content[: content.rfind(b"\n") + 1]
+def _parse_layout(content: bytes) -> _Layout:
+    """Parse the complete lines; the writer of half a line was killed, or has not done yet."""
+    layout: _Layout = {}
+    for line in content[: content.rfind(b"\n") + 1].splitlines():
+        name, labels, start, width = orjson.loads(line)
+        layout.setdefault(name, (width, {}))[1][tuple(labels)] = start
+    return layout
 
 
-def _parse_slots(content: bytes) -> dict[Series, slice]:
-    parsed = map(orjson.loads, content.splitlines())
-    return {(name, tuple(labels)): slice(start, stop) for name, labels, start, stop in parsed}
-
-
-def _series(slots: dict[Series, slice], values: "memoryview[float]") -> dict[Series, list[float]]:
-    return {series: list(values[place]) for series, place in slots.items()}
+def _series(layout: _Layout, values: "memoryview[float]") -> dict[str, dict[Labels, list[float]]]:
+    return {
+        name: {labels: list(values[start : start + width]) for labels, start in slots.items()}
+        for name, (width, slots) in layout.items()
+    }

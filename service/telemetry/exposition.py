@@ -1,7 +1,9 @@
 """Writes metrics in Prometheus' text format, version 0.0.4."""
 
+import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from service.telemetry.counters import Counter, Family, Gauge, Histogram, Labels, Shard
@@ -22,15 +24,14 @@ PROCESS_METRICS = (
 
 def write_families(families: Iterable[Family], shards: Sequence[Shard]) -> str:
     """Return all metrics, each the sum over the workers; the living ones alone for a gauge."""
-    all_time = _sums(shards)
-    alive = _sums([shard for shard in shards if shard.pid])
+    all_time, alive = _sums(shards), _sums(shard for shard in shards if shard.pid)
     lines: list[str] = []
     for family in families:
         lines.append(f"# HELP {family.name} {family.description}")
         lines.append(f"# TYPE {family.name} {family.kind}")
         sums = alive if family.kind == "gauge" else all_time
-        for labels, values in sorted(sums.get(family.name, {}).items()):
-            escaped = (label.translate(_ESCAPES) for label in labels)
+        for labels, values in sorted(sums[family.name].items()):
+            escaped = (str(label).translate(_ESCAPES) for label in labels)
             pairs = [f'{n}="{v}"' for n, v in zip(family.label_names, escaped, strict=True)]
             if isinstance(family, Histogram):
                 lines += _histogram_lines(family, pairs, values)
@@ -42,41 +43,35 @@ def write_families(families: Iterable[Family], shards: Sequence[Shard]) -> str:
 def add_process_metrics(shards: Iterable[Shard]) -> None:
     """Add the numbers of `PROCESS_METRICS` to the living workers' shards, where there is /proc."""
     for worker, pid, series in shards:
-        numbers = _read_process(pid) if pid else []
-        for (_, name, _), value in zip(PROCESS_METRICS, numbers, strict=False):
-            series[name, (str(worker),)] = [value]
+        with contextlib.suppress(OSError):  # The process is gone.
+            for (_, name, _), value in zip(PROCESS_METRICS, _read_process(pid), strict=True):
+                series[name] = {(worker,): [value]}
 
 
 def _read_process(pid: int) -> Sequence[float]:
-    """Return the numbers in the order of `PROCESS_METRICS`; none if the process is gone."""
+    """Return the numbers in the order of `PROCESS_METRICS`."""
     process = Path("/proc", str(pid))
-    try:
-        stat = (process / "stat").read_text()
-        open_fds = len(list((process / "fd").iterdir()))
-        boot = Path("/proc/stat").read_text()
-    except OSError:
-        return []
     # From the state on, the third, which follows the program's name; see proc_pid_stat(5).
-    fields = ["", "", "", *stat.rpartition(")")[2].split()]
+    fields = ["", "", "", *(process / "stat").read_text().rpartition(")")[2].split()]
     ticks_per_second = os.sysconf("SC_CLK_TCK")
-    boot_time = int(boot.partition("\nbtime ")[2].split()[0])
+    boot_time = int(Path("/proc/stat").read_text().partition("\nbtime ")[2].split()[0])
     return [
         (int(fields[14]) + int(fields[15])) / ticks_per_second,
         boot_time + int(fields[22]) / ticks_per_second,
         int(fields[23]),
         int(fields[24]) * os.sysconf("SC_PAGE_SIZE"),
-        open_fds,
+        len(list((process / "fd").iterdir())),
     ]
 
 
-def _sums(shards: Iterable[Shard]) -> dict[str, dict[Labels, list[float]]]:
+def _sums(shards: Iterable[Shard]) -> Mapping[str, dict[Labels, list[float]]]:
     """Return the numbers of each metric and each of its series over all shards."""
-    sums: dict[str, dict[Labels, list[float]]] = {}
+    sums: dict[str, dict[Labels, list[float]]] = defaultdict(dict)
     for shard in shards:
-        for (name, labels), values in shard.series.items():
-            family = sums.setdefault(name, {})
-            before = family.get(labels, [0.0] * len(values))
-            family[labels] = [a + b for a, b in zip(before, values, strict=True)]
+        for name, series in shard.series.items():
+            for labels, values in series.items():
+                before = sums[name].get(labels, [0.0] * len(values))
+                sums[name][labels] = [a + b for a, b in zip(before, values, strict=True)]
     return sums
 
 

@@ -34,10 +34,7 @@ class Instrumentation:
             self.end(record)
 
     def begin(self, headers: Mapping[str, str]) -> RequestRecord:
-        """Return the record of a request that has just come.
-
-        The headers that count are `x-request-id`, `traceparent` and `tracestate`, in lower case.
-        """
+        """Return the record of a request that has just come; header names are in lower case."""
         sent = headers.get("x-request-id", "")
         request_id = sent if _USABLE_ID.fullmatch(sent) else f"{random.getrandbits(64):016x}"
         record = RequestRecord(request_id)

@@ -34,15 +34,13 @@ class JsonFormatter(logging.Formatter):
         request = getattr(record, "request", None)
         if isinstance(request, RequestRecord):
             line["request_id"] = request.request_id
-            if request.trace_id:
-                line["trace_id"] = request.trace_id
-            if request.span_id:
-                line["span_id"] = request.span_id
+            line["trace_id"] = request.trace_id or None
+            line["span_id"] = request.span_id or None
             if record.name == access_logger.name:
                 line |= _access_fields(request)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line).decode()
+        return orjson.dumps({name: v for name, v in line.items() if v is not None}).decode()
 
 
 def log_access(record: RequestRecord) -> None:
@@ -85,7 +83,8 @@ def log_config(log_format: Literal["text", "json"], level: str) -> dict[str, Any
 
 
 def _access_fields(record: RequestRecord) -> dict[str, Any]:
-    fields: dict[str, Any] = {
+    """Return what the access line has besides ids; a field that is None is left out."""
+    return {
         "client": record.client,
         "method": record.method,
         "route": record.route,
@@ -93,11 +92,8 @@ def _access_fields(record: RequestRecord) -> dict[str, Any]:
         "status": record.status,
         "duration_ms": round(record.elapsed_ns / _MILLISECOND, 3),
         "phases_ms": {phase: round(ns / _MILLISECOND, 3) for phase, ns in record.phases.items()},
+        "key": record.key or None,
+        "rejected": record.error_code or None,
+        "images": record.images if record.version else None,
+        "version": record.version or None,
     }
-    if record.key:
-        fields["key"] = record.key
-    if record.error_code:
-        fields["rejected"] = record.error_code
-    if record.version:
-        fields |= {"images": record.images, "version": record.version}
-    return fields

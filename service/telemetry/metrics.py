@@ -11,19 +11,15 @@ from service.errors import error_codes
 from service.telemetry.counters import Counter, Family, Gauge, Histogram, Storage
 from service.telemetry.exposition import PROCESS_METRICS, add_process_metrics, write_families
 from service.telemetry.record import Predictions, RequestRecord
-from service.telemetry.statistics import Statistics, Totals
+from service.telemetry.statistics import Statistics
 
-_SECONDS = (
-    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
-    *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
-)
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _PHASE_SECONDS = (0.00005, 0.0001, 0.00025, *_SECONDS[:-2])
 _BATCH_IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _CONFIDENCES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 _NOVELTIES = (-20, -10, 0, 5, 10, 15, 20, 30, 50, 100, 200)
 
-_FEW = 16
-"""Images that a loop counts sooner than NumPy."""
+_FEW = 16  # Images that a loop counts sooner than NumPy.
 
 
 class Metrics:
@@ -85,7 +81,7 @@ class Metrics:
         self._families += [
             kind(storage, name, text, ("worker",)) for kind, name, text in PROCESS_METRICS
         ]
-        self._statistics = Statistics(storage)
+        self.statistics = Statistics(storage)
         with storage.lock:
             # An alert on a rate needs the zero before the first one.
             for family in self._families:
@@ -106,21 +102,11 @@ class Metrics:
         add_process_metrics(shards)
         return write_families(self._families, shards)
 
-    def statistics(self, version: int) -> Totals:
-        """Return what all workers counted of the requests to a version."""
-        return self._statistics.totals(version)
-
     def versions_of_workers(self) -> list[set[int]]:
         """Return which versions each living worker serves."""
-        return [
-            {
-                int(labels[0])
-                for (name, labels), [value, *_] in shard.series.items()
-                if name == self._versions.name and value
-            }
-            for shard in self._storage.read()
-            if shard.pid
-        ]
+        shards = [shard for shard in self._storage.read() if shard.pid]
+        gauges = [shard.series.get(self._versions.name, {}) for shard in shards]
+        return [{int(n) for (n,), [served] in gauge.items() if served} for gauge in gauges]
 
     def close(self) -> None:
         """Leave this worker's numbers to its successor."""
@@ -133,7 +119,7 @@ class Metrics:
             self._request_seconds.observe((record.route,), record.elapsed_ns / 1e9)
             self._phase_seconds.observe_phases(record.phases.items())
             if record.version:
-                self._statistics.count(record)
+                self.statistics.count(record)
             if record.images:
                 self._images.add((), record.images)
                 self._batch_images.observe((), record.images)
@@ -141,35 +127,33 @@ class Metrics:
                 self._key_requests.add((record.key, record.status))
             if record.error_code:
                 self._rejected.add((record.error_code,))
-            if record.predictions is not None:
-                self._count_predictions(record.predictions)
+        if record.predictions is not None:
+            self.count_predictions(record.predictions)
 
     def count_predictions(self, predictions: Predictions) -> None:
         """Count what images were taken for, and how novel they are."""
-        with self._storage.lock:
-            self._count_predictions(predictions)
-
-    def _count_predictions(self, predictions: Predictions) -> None:
         version, class_names, probabilities, novelty = predictions
+        scores = np.empty(0, np.float32) if novelty is None else novelty
         # Numbers as large as floats can be make a network answer NaN, which no sum, not even that
         # of the histogram, recovers from.
         if len(probabilities) > _FEW:
             finite = probabilities[np.isfinite(probabilities).all(axis=1)]
             counts = np.bincount(finite.argmax(axis=1)).tolist()
-            for class_name, count in zip(class_names, counts, strict=False):
-                self._predicted.add((class_name, version), count)
-            self._confidence.observe_all((), finite.max(axis=1))
-            if novelty is not None:
-                self._novelty.observe_all((), novelty[np.isfinite(novelty)])
+            with self._storage.lock:
+                for class_name, count in zip(class_names, counts, strict=False):
+                    self._predicted.add((class_name, version), count)
+                self._confidence.observe_all((), finite.max(axis=1))
+                self._novelty.observe_all((), scores[np.isfinite(scores)])
             return
-        for row in probabilities.tolist():
-            confidence = max(row)
-            if math.isfinite(sum(row)):
-                self._predicted.add((class_names[row.index(confidence)], version))
-                self._confidence.observe((), confidence)
-        for score in [] if novelty is None else novelty.tolist():
-            if math.isfinite(score):
-                self._novelty.observe((), score)
+        with self._storage.lock:
+            for row in probabilities.tolist():
+                confidence = max(row)
+                if math.isfinite(sum(row)):
+                    self._predicted.add((class_names[row.index(confidence)], version))
+                    self._confidence.observe((), confidence)
+            for score in scores.tolist():
+                if math.isfinite(score):
+                    self._novelty.observe((), score)
 
     def count_in_flight(self, images: int) -> None:
         """Count images that were accepted or, if negative, released."""

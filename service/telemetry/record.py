@@ -12,7 +12,7 @@ Phase = Literal["receive", "queue", "decode", "prepare", "infer", "encode"]
 """Reading the body; waiting for a thread; bytes to pixels or numbers; those to the network's
 tensor; the network; its answer to bytes."""
 
-_ERROR, _INTERNAL_ERROR = 400, 500
+_INTERNAL_ERROR = 500
 
 
 class Predictions(NamedTuple):
@@ -28,47 +28,42 @@ class Predictions(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class RequestRecord:
-    """One request, from its head to the end of its answer; passed to all that work on it."""
+    """One request, from its head to the end of its answer; passed to all that work on it.
+
+    Attributes:
+        trace_id: 32 hexadecimal digits, or empty if the request belongs to no trace.
+        span_id: 16 hexadecimal digits, or empty if traces are not exported.
+        traceresponse: The header that tells a client both, or empty.
+        method: HTTP's, or `gRPC`.
+        route: Template of the path, so that there are only so many; `other` if none matches.
+        target: Path and query as sent; only for the log.
+        key: Name of the API key it was sent with, or empty.
+        status: HTTP's; gRPC has that of the same error.
+        version: Of the model; 0 if the request needed none.
+        images: That went through the network; `executions` is the number of its runs.
+        phases: Nanoseconds of each phase, in the order in which they were first entered.
+    """
 
     request_id: str
-    """In the answer, and in every line of the log about it."""
     trace_id: str = ""
-    """32 hexadecimal digits, or empty if the request belongs to no trace."""
     span_id: str = ""
-    """16 hexadecimal digits, or empty if traces are not exported."""
     traceresponse: str = ""
-    """The header that tells a client both, or empty."""
     span: Any = None
     method: str = ""
-    """HTTP's, or `gRPC`."""
     route: str = "other"
-    """Template of the path, so that there are only so many; `other` if none matches."""
     target: str = ""
-    """Path and query as sent; only for the log."""
     client: str = ""
     key: str = ""
-    """Name of the API key it was sent with, or empty."""
     status: int = _INTERNAL_ERROR  # Until an answer says otherwise.
-    """HTTP's; gRPC has that of the same error."""
     error_code: str = ""
     version: int = 0
-    """Of the model; 0 if the request needed none."""
     images: int = 0
-    """That went through the network; `executions` is the number of its runs."""
     executions: int = 0
     predictions: Predictions | None = None
-    """What its images were taken for, to be counted at its end."""
     phases: dict[Phase, int] = field(default_factory=dict)
-    """Nanoseconds of each phase, in the order in which they were first entered."""
     elapsed_ns: int = 0
-    """Nanoseconds it took in all; 0 before the end."""
     _started_ns: int = field(default_factory=time.perf_counter_ns, init=False)
     _last_ns: int = field(default_factory=time.perf_counter_ns, init=False)
-
-    @property
-    def failed(self) -> bool:
-        """Whether the answer is an error."""
-        return self.status >= _ERROR
 
     def record_phase(self, phase: Phase) -> None:
         """Attribute the time since the phase before to `phase`."""

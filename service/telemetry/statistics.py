@@ -1,72 +1,37 @@
 """Counts the inferences of each version and where their time went, as Triton reports it."""
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from typing import Any
 
 from service.telemetry.counters import Family, Storage
 from service.telemetry.record import Phase, RequestRecord
 
+# In place of the number of images, in the series of requests that were answered with an error.
 _FAILED = "failed"
-"""In place of the number of images, in the series of requests that were answered with an error."""
 
-# What a series is made of; its nanoseconds in each of `_PARTS` follow.
-_REQUESTS, _NS, _EXECUTIONS, _LAST_MS, _FIRST_PART = range(5)
+# What a series is made of. The last four are nanoseconds.
+_REQUESTS, _NS, _EXECUTIONS, _LAST_MS, _QUEUE, _INPUT, _INFER, _OUTPUT = range(8)
+_ZEROS = (0,) * 8
 
-_PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
 _PLACES: dict[Phase, int] = {
-    "queue": _FIRST_PART,
-    "decode": _FIRST_PART + 1,
-    "prepare": _FIRST_PART + 1,
-    "infer": _FIRST_PART + 2,
-    "encode": _FIRST_PART + 3,
+    "queue": _QUEUE,
+    "decode": _INPUT,
+    "prepare": _INPUT,
+    "infer": _INFER,
+    "encode": _OUTPUT,
 }
-
-
-@dataclass(slots=True)
-class Duration:
-    """How often something was done and the nanoseconds it took in all."""
-
-    count: int = 0
-    ns: int = 0
-
-    def add(self, count: int, ns: int) -> None:
-        """Count more of it."""
-        self.count += count
-        self.ns += ns
-
-
-def _parts() -> dict[str, Duration]:
-    return {part: Duration() for part in _PARTS}
-
-
-@dataclass(slots=True)
-class Totals:
-    """What all workers counted of one version since the service started."""
-
-    last_inference_ms: int = 0
-    """When the last request was answered, in ms since 1970; 0 if none was."""
-    images: int = 0
-    executions: int = 0
-    """Runs of the network; a request that wants maps as well runs it twice."""
-    success: Duration = field(default_factory=Duration)
-    fail: Duration = field(default_factory=Duration)
-    parts: dict[str, Duration] = field(default_factory=_parts)
-    """Where the time of successful requests went."""
-    batches: dict[int, dict[str, Duration]] = field(default_factory=dict)
-    """The same for each number of images in a request."""
 
 
 class Statistics:
     """Counts by version and number of images, next to the metrics; Prometheus does not get them."""
 
     def __init__(self, storage: Storage) -> None:
-        width = _FIRST_PART + len(_PARTS)
-        self._family = Family(storage, "statistics", "", ("version", "images"), width)
+        self._family = Family(storage, "statistics", "", ("version", "images"), len(_ZEROS))
 
     def count(self, record: RequestRecord) -> None:
         """Count a request to a version, its time from its last byte; needs the storage's lock."""
-        failed = record.failed
+        failed = record.status >= 400
         slot = self._family.slot((record.version, _FAILED if failed else record.images))
         values = self._family.storage.values
         values[slot + _REQUESTS] += 1
@@ -79,28 +44,38 @@ class Statistics:
             if place := _PLACES.get(phase):
                 values[slot + place] += ns
 
-    def totals(self, version: int) -> Totals:
-        """Return what all workers counted, those that have ended included."""
-        totals = Totals()
+    def of_version(self, version: int) -> dict[str, Any]:
+        """Return Triton's statistics: what all workers counted, those that have ended included."""
+        sums: dict[int | str, Sequence[int]] = {}
+        last_ms = 0
         for shard in self._family.storage.read():
-            for (name, labels), values in shard.series.items():
-                if name == self._family.name and labels[0] == str(version):
-                    _add(totals, labels[1], map(int, values))
-        totals.batches = dict(sorted(totals.batches.items()))
-        return totals
+            for (number, images), values in shard.series.get(self._family.name, {}).items():
+                if number == version:
+                    before = sums.get(images, _ZEROS)
+                    sums[images] = [a + int(b) for a, b in zip(before, values, strict=True)]
+                    last_ms = max(last_ms, int(values[_LAST_MS]))
+        failed = sums.pop(_FAILED, _ZEROS)
+        total = [sum(column) for column in zip(_ZEROS, *sums.values(), strict=True)]
+        return {
+            "last_inference": last_ms,
+            "inference_count": sum(int(images) * row[_REQUESTS] for images, row in sums.items()),
+            "execution_count": total[_EXECUTIONS],
+            "inference_stats": {
+                "success": _duration(total, _NS),
+                "fail": _duration(failed, _NS),
+                "queue": _duration(total, _QUEUE),
+                **_compute(total),
+            },
+            "batch_stats": [
+                {"batch_size": images, **_compute(sums[images])} for images in sorted(sums, key=int)
+            ],
+        }
 
 
-def _add(totals: Totals, label: str, values: Iterable[int]) -> None:
-    requests, ns, executions, last_ms, *parts = values
-    if label == _FAILED:
-        totals.fail.add(requests, ns)
-        return
-    images = int(label)
-    totals.success.add(requests, ns)
-    totals.images += requests * images
-    totals.executions += executions
-    totals.last_inference_ms = max(totals.last_inference_ms, last_ms)
-    batch = totals.batches.setdefault(images, _parts())
-    for part, part_ns in zip(_PARTS, parts, strict=True):
-        totals.parts[part].add(requests, part_ns)
-        batch[part].add(requests, part_ns)
+def _compute(row: Sequence[int]) -> dict[str, object]:
+    places = {"compute_input": _INPUT, "compute_infer": _INFER, "compute_output": _OUTPUT}
+    return {name: _duration(row, place) for name, place in places.items()}
+
+
+def _duration(row: Sequence[int], place: int) -> dict[str, int]:
+    return {"count": row[_REQUESTS], "ns": row[place]}

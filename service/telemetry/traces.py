@@ -21,7 +21,6 @@ from service.telemetry.record import RequestRecord
 logger = logging.getLogger(__name__)
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-_SERVER_ERROR = 500
 _FLUSH_SECONDS = 5
 _W3C = TraceContextTextMapPropagator()
 
@@ -32,16 +31,15 @@ class RequestTracer:
     def __init__(self, version: str) -> None:
         self._tracer: Tracer | None = None
         self._shut_down: Callable[[], None] | None = None
-        if (
-            any(os.environ.get(name) for name in _ENDPOINTS)
-            and os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true"
-            and os.environ.get("OTEL_TRACES_EXPORTER") != "none"
-        ):
-            try:
-                self._tracer, self._shut_down = _start_exporter(version)
-            except ModuleNotFoundError:
-                # The endpoint may be set for everything on a machine: no reason not to serve.
-                logger.warning("traces are not exported: that needs the extra `otel`")
+        is_off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+        is_off |= os.environ.get("OTEL_TRACES_EXPORTER") == "none"
+        if is_off or not any(os.environ.get(name) for name in _ENDPOINTS):
+            return
+        try:
+            self._tracer, self._shut_down = _start_exporter(version)
+        except ModuleNotFoundError:
+            # The endpoint may be set for everything on a machine: no reason not to serve.
+            logger.warning("traces are not exported: that needs the extra `otel`")
 
     def begin(self, record: RequestRecord, headers: Mapping[str, str]) -> None:
         """Set the ids of the request's trace and span, and open the span, in the caller's trace."""
@@ -58,16 +56,13 @@ class RequestTracer:
                 record.trace_id = format_trace_id(caller.trace_id)
 
     def end(self, record: RequestRecord) -> None:
-        """Close the span of a request that has been answered, with a span for each phase.
-
-        A phase that was entered several times has one span, of the time it took in all.
-        """
+        """Close the span of a request that has been answered, with one for each of its phases."""
         span = record.span
         if self._tracer is None or span is None or not span.is_recording():
             return
         span.update_name(f"{record.method} {record.route}")
         span.set_attributes(_attributes(record))
-        if record.status >= _SERVER_ERROR:
+        if record.status >= 500:
             span.set_status(StatusCode.ERROR)
         context = set_span_in_context(span)
         at_ns = span.start_time
@@ -108,15 +103,13 @@ def _start_exporter(version: str) -> tuple[Tracer, Callable[[], None]]:
 
 def _attributes(record: RequestRecord) -> dict[str, str | int]:
     """Return the attributes that OpenTelemetry's conventions give a server's span, and our own."""
+    attributes: dict[str, str | int] = {"request.id": record.request_id}
     if record.method == "gRPC":
-        attributes: dict[str, str | int] = {"rpc.system": "grpc", "rpc.method": record.route}
+        attributes |= {"rpc.system": "grpc", "rpc.method": record.route}
     else:
-        attributes = {
-            "http.request.method": record.method,
-            "http.route": record.route,
-            "http.response.status_code": record.status,
-        }
-    attributes["request.id"] = record.request_id
+        attributes["http.request.method"] = record.method
+        attributes["http.route"] = record.route
+        attributes["http.response.status_code"] = record.status
     if record.error_code:
         attributes["error.type"] = record.error_code
     if record.images:

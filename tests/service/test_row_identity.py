@@ -3,17 +3,19 @@
 import json
 import socket
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from service.http.admission import DEADLINE_HEADER
 
+from service.http.inference import DEADLINE_HEADER
 from service.images.decode import read_image
 from service.model.classifier import Classifier
-from tests.service.conftest import Encode
+from service.settings import EngineChoice, Settings
+from tests.service.conftest import ARTIFACTS, Encode, serve
 
 Images = NDArray[np.uint8]
 Answers = NDArray[np.float32]
@@ -25,6 +27,12 @@ REQUESTS_A_THREAD = 40
 SCALE = 4
 TOLERANCE = 0.01
 """What quantisation may make of a batch; any two pictures of the pool are further apart."""
+
+
+@pytest.fixture(scope="module")
+def client(engine_choice: EngineChoice) -> Iterator[httpx.Client]:
+    with serve(Settings(artifacts=ARTIFACTS, engine=engine_choice)) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,11 @@
 """A tiny run on real images, made once by the commands themselves."""
 
+import fcntl
+import functools
+import importlib.metadata
 import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +20,7 @@ TINY_NETWORK = [
     '--network.blocks=[{"filters": 4}, {"filters": 8, "pooling": "average"}]',
     "--network.dense-units=16",
 ]
+TINY_FIT = [*TINY_NETWORK, "--fit.epochs=3"]
 TEACHERS = [
     "--distillation.folds=2",
     "--distillation.views=2",
@@ -41,12 +47,85 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that the first process to need it makes, while the others wait.
+
+    pytest-xdist has the tests run by several, and each has fixtures of its own.
+    """
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, done = shared / name, shared / f"{name}.done"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that failed at it
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _libraries_listed_once() -> Iterator[None]:
+    """What is installed does not change, and every export reads through all of it four times."""
+    listed = functools.cache(importlib.metadata.packages_distributions)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.metadata, "packages_distributions", listed)
+        yield
+
+
+@pytest.fixture
+def unsaved_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report is drawn, but not saved, which takes most of the time of an evaluation."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - few tests need it
+
+    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    folder = tmp_path_factory.mktemp("tiny")
-    published = Published(folder / "run", folder / "artifacts" / "fashion_mnist")
-    where = [*TINY_DATA, f"--run-dir={published.run_dir}"]
-    assert main(["fit", *where, *TINY_NETWORK, "--fit.epochs=3"]) == 0
-    assert main(["evaluate", *where]) == 0
-    assert main(["export", *where, f"--artifacts={published.artifacts}"]) == 0
-    return published
+    def published(folder: Path) -> Published:
+        return Published(folder / "run", folder / "artifacts" / "fashion_mnist")
+
+    def make(folder: Path) -> None:
+        run_dir, artifacts = published(folder)
+        where = [*TINY_DATA, f"--run-dir={run_dir}"]
+        assert main(["fit", *where, *TINY_FIT]) == 0
+        assert main(["evaluate", *where]) == 0
+        assert main(["export", *where, f"--artifacts={artifacts}"]) == 0
+
+    return published(made_once(tmp_path_factory, "tiny", make))
+
+
+def take_small_steps() -> None:
+    """Make teachers of half the depth, and have TensorFlow compile nothing.
+
+    They make four steps in these tests, and to compile those takes ten times as long as to make
+    them. `test_teacher.py` has teachers of the whole depth, and compares them with compiled ones.
+    """
+    import tensorflow as tf  # noqa: PLC0415 - it takes seconds, and few tests need it
+
+    from training import backend, teacher  # noqa: PLC0415
+
+    backend.make_deterministic()
+    tf.config.run_functions_eagerly(True)
+    teacher.BLOCKS_PER_SIZE = 1
+
+
+# What TensorFlow says to it.
+UNCOMPILED_WARNING = "ignore:Even though the `tf.config.experimental_run_functions_eagerly`"
+
+
+@pytest.fixture(scope="module")
+def small_teachers() -> Iterator[None]:
+    """Teachers that are shallow, and not compiled, in the tests of the module."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    from training import teacher  # noqa: PLC0415
+
+    depth = teacher.BLOCKS_PER_SIZE
+    take_small_steps()
+    yield
+    teacher.BLOCKS_PER_SIZE = depth
+    tf.config.run_functions_eagerly(False)

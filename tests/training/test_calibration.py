@@ -45,13 +45,15 @@ def test_folding_divides_the_logits_and_moves_no_label() -> None:
     np.testing.assert_allclose(np.diff(after), np.diff(before) / 2, atol=1e-5)
 
 
+@pytest.mark.usefixtures("unsaved_pictures")
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_calibrated_run_publishes_the_checkpoint_with_its_last_layer_scaled(
     tmp_path: Path, flip: bool
 ) -> None:
     where = [*TINY_DATA, f"--run-dir={tmp_path}"]
     flips = ["--augmentation.flip"] * flip
-    assert main(["fit", *where, *TINY_NETWORK, *flips, "--fit.epochs=15", "--fit.calibrate"]) == 0
+    settings = ["--fit.epochs=4", "--fit.learning-rate=0.01", "--fit.calibrate"]
+    assert main(["fit", *where, *TINY_NETWORK, *flips, *settings]) == 0
     assert main(["evaluate", *where]) == 0
     run = Run(tmp_path)
     temperature = run.read_evaluation()["calibration"]["temperature"]

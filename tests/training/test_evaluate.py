@@ -1,17 +1,13 @@
 import json
-from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
-from tests.training.conftest import IDX_FOLDER, TEACHERS, TINY_DATA, TINY_NETWORK, Published
-from training.__main__ import main
+from tests.training.conftest import IDX_FOLDER, Published
 from training.data import CLASS_NAMES, load_fashion_mnist
 from training.evaluate import cross_entropy, expected_calibration_error, score
 from training.run import Run
-from training.teacher import build_teacher
 
 
 def one_hot(classes: list[int], confidence: float = 1.0) -> np.ndarray[tuple[int, int], np.dtype]:
@@ -30,30 +26,6 @@ def test_the_scores_are_those_that_keras_measures(tiny: Published) -> None:
     assert sum(map(sum, scores["confusion_matrix"])) == 64
     correct = sum(scores["confusion_matrix"][k][k] for k in range(10))
     assert correct / 64 == scores["test"]["accuracy"]
-
-
-def test_the_teachers_are_measured_each_and_together(tmp_path: Path) -> None:
-    where = [*TINY_DATA, f"--run-dir={tmp_path}"]
-    assert main(["fit", *where, *TINY_NETWORK, *TEACHERS, "--fit.epochs=1"]) == 0
-    assert main(["evaluate", *where]) == 0
-    scores = Run(tmp_path).read_evaluation()["teachers"]
-    test = load_fashion_mnist(IDX_FOLDER, allow_other_data=True).test()
-    teachers = [build_teacher(width=1), build_teacher(width=1)]
-    for number, teacher in enumerate(teachers):
-        teacher.load_weights(Run(Run(tmp_path).teachers / str(number)).checkpoint)
-    answers = [teacher(test.images) for teacher in teachers]
-
-    def accuracy(probabilities: Any) -> float:
-        metric = keras.metrics.SparseCategoricalAccuracy()
-        metric.update_state(test.labels, probabilities)
-        return float(metric.result())
-
-    assert scores["accuracies"] == pytest.approx([accuracy(each) for each in answers])
-    assert scores["accuracy"] == pytest.approx(accuracy(keras.layers.average(answers)))
-    assert scores["parameters"] == teachers[0].count_params()
-    Run(Run(tmp_path).teachers / "1").checkpoint.write_bytes(b"what they answered is kept")
-    assert main(["evaluate", *where]) == 0
-    assert Run(tmp_path).read_evaluation()["teachers"] == scores
 
 
 def test_precision_and_recall_of_a_class_are_read_off_the_confusion_matrix() -> None:

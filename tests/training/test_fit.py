@@ -6,8 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +13,13 @@ import keras
 import numpy as np
 import pytest
 
-from tests.training.conftest import TEACHERS, TINY_DATA, TINY_NETWORK
-from training.__main__ import EXIT_FAILED, EXIT_INTERRUPTED, main
+from tests.training.runs import FIT, RECIPE, assert_same_run, fit, stopped_after, weights
+from training.__main__ import EXIT_FAILED, EXIT_INTERRUPTED
 from training.callbacks import History, WholeBackup
 from training.normalization import build_normalized
 from training.recipe import Block, Fit, Network
 from training.run import Run, best_epoch
 from training.trainer import build_optimizer
-
-# A learning rate high enough to overshoot, so that some epochs are worse than the ones before and
-# patience ends the run: an interruption must not change when.
-FIT = [*TINY_DATA, *TINY_NETWORK, "--fit.learning-rate=0.02", "--fit.batch-size=16"]
-
-
-def fit(run_dir: Path, *arguments: str) -> int:
-    return main(["fit", *FIT, f"--run-dir={run_dir}", *arguments])
-
-
-def weights(run_dir: Path) -> list[Any]:
-    model = keras.models.load_model(Run(run_dir).checkpoint)
-    optimizer_state = [np.asarray(variable) for variable in model.optimizer.variables]
-    return [*model.get_weights(), *optimizer_state]
-
-
-def assert_same_run(run_dir: Path, reference: Path) -> None:
-    histories = [(folder / "history.csv").read_text() for folder in (run_dir, reference)]
-    assert histories[0] == histories[1]
-    for mine, theirs in zip(weights(run_dir), weights(reference), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +50,11 @@ def test_the_last_weights_are_kept_if_they_are_to_be(reference: Path, tmp_path: 
     assert int(model.optimizer.iterations.numpy()) == len(history) * 13
 
 
-def test_a_run_that_keeps_its_last_weights_goes_on_as_if_it_had_not_been_stopped(
+def test_a_run_of_every_ingredient_that_keeps_its_last_weights_goes_on_as_if_not_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    arguments = "--fit.keep=last", "--fit.epochs=3", "--fit.patience=3"
+    arguments = [*RECIPE, "--fit.keep=last", "--fit.epochs=3", "--fit.patience=3"]
     assert fit(whole, *arguments) == 0
     for last in (1, 2):  # the last of them with all epochs in the history, and no weights kept
         with stopped_after(last, WholeBackup, monkeypatch):
@@ -87,7 +64,13 @@ def test_a_run_that_keeps_its_last_weights_goes_on_as_if_it_had_not_been_stopped
     assert_same_run(stopped, whole)
 
 
-def test_the_same_seed_gives_the_same_weights(reference: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_weights_and_a_half_written_backup_is_not_gone_on_from(
+    reference: Path, tmp_path: Path
+) -> None:
+    unfinished = tmp_path / "backup" / "unfinished"
+    unfinished.mkdir(parents=True)
+    (unfinished / "latest.weights.h5").write_bytes(b"half")
+    (unfinished / "training_metadata.json").write_text("")
     assert fit(tmp_path) == 0
     assert_same_run(tmp_path, reference)
 
@@ -97,29 +80,18 @@ def test_another_seed_gives_other_weights(reference: Path, tmp_path: Path) -> No
     assert not np.array_equal(weights(tmp_path)[0], weights(reference)[0])
 
 
-@contextmanager
-def stopped_after(last: int, callback: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Press Ctrl-C in the moment after a callback has seen the end of an epoch."""
-    on_epoch_end = callback.on_epoch_end
-
-    def stop_after(self: Any, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        on_epoch_end(self, epoch, logs)
-        if epoch == last:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(callback, "on_epoch_end", stop_after)
-        yield
-
-
-@pytest.mark.parametrize("callback", [WholeBackup, History], ids=["backed up", "not backed up"])
-@pytest.mark.parametrize("epochs_after_best", [0, 1, 2])
+# After the second of them patience is used up: whether the last was backed up does not matter then.
+@pytest.mark.parametrize(
+    ("epochs_after_best", "callback"),
+    [(0, History), (1, WholeBackup), (2, History)],
+    ids=["the best, not backed up", "a worse one, backed up", "the last, not backed up"],
+)
 def test_a_run_stopped_after_an_epoch_goes_on_as_if_it_had_not_been(
     reference: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    callback: Any,
     epochs_after_best: int,
+    callback: Any,
 ) -> None:
     last = best_epoch(Run(reference).read_history()) + epochs_after_best
     with stopped_after(last, callback, monkeypatch):
@@ -163,15 +135,6 @@ def test_ctrl_c_ends_with_one_sentence_on_how_to_go_on(
     assert "Traceback" not in message
 
 
-def test_a_half_written_backup_is_not_gone_on_from(reference: Path, tmp_path: Path) -> None:
-    unfinished = tmp_path / "backup" / "unfinished"
-    unfinished.mkdir(parents=True)
-    (unfinished / "latest.weights.h5").write_bytes(b"half")
-    (unfinished / "training_metadata.json").write_text("")
-    assert fit(tmp_path) == 0
-    assert_same_run(tmp_path, reference)
-
-
 def test_another_configuration_in_the_same_folder_is_refused(
     reference: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,8 +166,10 @@ def test_a_run_from_before_a_setting_there_is_now_counts_as_one_at_its_default(
     assert fit(earlier) == 0
 
 
-def test_fresh_starts_again_and_spares_what_is_not_of_the_run(tmp_path: Path) -> None:
-    assert fit(tmp_path, "--fit.epochs=2") == 0
+def test_fresh_starts_again_and_spares_what_is_not_of_the_run(
+    reference: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(reference, tmp_path, dirs_exist_ok=True)
     (tmp_path / "evaluation.json").write_text("{}")
     (tmp_path / "notes.txt").write_text("mine")
     assert fit(tmp_path, "--fit.epochs=1", "--fresh") == 0
@@ -220,61 +185,6 @@ def test_a_training_that_diverges_says_so(
     message = capsys.readouterr().err
     assert "the training diverged in epoch" in message
     assert message.count("\n") == 1
-
-
-RECIPE = [
-    "--fit.schedule=cosine",
-    "--fit.weight-decay=0.01",
-    "--fit.label-smoothing=0.1",
-    "--augmentation.flip",
-    "--augmentation.photo-share=0.5",
-]
-
-
-def test_a_run_of_every_ingredient_goes_on_as_if_it_had_not_been_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    arguments = [*RECIPE, "--fit.epochs=3", "--fit.patience=3"]
-    assert fit(whole, *arguments) == 0
-    with stopped_after(1, WholeBackup, monkeypatch):
-        assert fit(stopped, *arguments) == EXIT_INTERRUPTED
-    assert fit(stopped, *arguments) == 0
-    assert_same_run(stopped, whole)
-
-
-def test_a_run_with_teachers_goes_on_as_if_it_had_not_been_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    arguments = [*RECIPE, *TEACHERS, "--fit.epochs=3", "--fit.patience=3"]
-    assert fit(whole, *arguments) == 0
-    with stopped_after(0, WholeBackup, monkeypatch):  # in the first teacher's training
-        assert fit(stopped, *arguments) == EXIT_INTERRUPTED
-    assert Run(stopped).read_history() == []
-    with stopped_after(1, WholeBackup, monkeypatch):
-        for _ in ("the end of the first teacher's", "the end of the second's", "the student's"):
-            assert fit(stopped, *arguments) == EXIT_INTERRUPTED
-    assert len(Run(stopped).read_history()) == 2
-    assert fit(stopped, *arguments) == 0
-    assert_same_run(stopped, whole)
-    for number in "01":
-        assert_same_run(Run(stopped).teachers / number, Run(whole).teachers / number)
-    first, second = (weights(Run(whole).teachers / number) for number in "01")
-    assert not np.array_equal(first[0], second[0])
-
-
-def test_runs_may_share_teachers_of_the_same_recipe_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = [*TEACHERS, f"--teachers-dir={tmp_path / 'teachers'}", "--fit.epochs=1"]
-    assert fit(tmp_path / "first", *arguments) == 0
-    capsys.readouterr()
-    assert fit(tmp_path / "second", *arguments, "--fit.seed=43") == 0
-    assert "teacher" not in capsys.readouterr().out
-    assert not Run(tmp_path / "second").teachers.exists()
-    assert fit(tmp_path / "third", *arguments, "--distillation.teacher.width=2") == EXIT_FAILED
-    assert "another configuration" in capsys.readouterr().err
 
 
 def test_only_what_images_are_multiplied_by_decays() -> None:

@@ -1,40 +1,66 @@
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from tests.training.conftest import TINY_DATA, TINY_NETWORK, Published
+from tests.training.conftest import TINY_DATA, TINY_FIT, Published
 from training.__main__ import EXIT_FAILED, main
 from training.quiet import native_noise_hidden
 from training.run import Run
 
 
-def test_the_three_commands_in_a_row_say_what_comes_next_and_nothing_else(tmp_path: Path) -> None:
-    run_dir, artifacts = f"--run-dir={tmp_path / 'run'}", f"--artifacts={tmp_path / 'artifacts'}"
-    commands = [
-        ["fit", run_dir, *TINY_DATA, *TINY_NETWORK, "--fit.epochs=1"],
-        ["evaluate", run_dir, *TINY_DATA],
-        ["export", run_dir, *TINY_DATA, artifacts],
+class Commands(NamedTuple):
+    """The three commands in a row, each a process of its own, and what they said."""
+
+    folder: Path
+    done: list[subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    folder = tmp_path_factory.mktemp("commands")
+    run_dir, artifacts = f"--run-dir={folder / 'run'}", f"--artifacts={folder / 'artifacts'}"
+    done = [
+        run_with("tensorflow", "-m", "training", "fit", run_dir, *TINY_DATA, *TINY_FIT),
+        # As of somebody who has trained with another backend.
+        run_with("numpy", "-m", "training", "evaluate", run_dir, *TINY_DATA),
+        run_with("tensorflow", "-m", "training", "export", run_dir, *TINY_DATA, artifacts),
     ]
-    said = []
-    for command in commands:
-        done = subprocess.run(
-            [sys.executable, "-m", "training", *command],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        said.append(done.stdout.splitlines())
+    return Commands(folder, done)
+
+
+def run_with(backend: str, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        env=os.environ | {"KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_three_commands_in_a_row_say_what_comes_next_and_nothing_else(
+    commands: Commands,
+) -> None:
+    assert [(done.returncode, done.stderr) for done in commands.done] == [(0, "")] * 3
+    said = [done.stdout.splitlines() for done in commands.done]
     assert said[0][-1].endswith("Next: python -m training evaluate")
     assert said[1][-1].endswith("Next: python -m training export")
+    artifacts = commands.folder / "artifacts"
     assert said[2][-2:] == [
-        f"Published {tmp_path / 'artifacts' / '1'}",
-        f"Serve it: python -m service --artifacts {tmp_path / 'artifacts'}",
+        f"Published {artifacts / '1'}",
+        f"Serve it: python -m service --artifacts {artifacts}",
     ]
+
+
+def test_what_another_backend_trained_is_measured_by_tensorflow(
+    tiny: Published, commands: Commands
+) -> None:
+    measured = Run(commands.folder / "run").read_evaluation()
+    assert measured == Run(tiny.run_dir).read_evaluation()
 
 
 def test_a_missing_data_set_is_one_sentence_and_not_a_traceback(
@@ -79,28 +105,8 @@ def test_native_noise_is_hidden_unless_the_block_fails(capfd: pytest.CaptureFixt
     assert capfd.readouterr().err == "the reason"
 
 
-def run_with(backend: str, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *command],
-        env=os.environ | {"KERAS_BACKEND": backend},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_a_backend_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     done = run_with("nowhere", "-m", "training", "fit", *TINY_DATA, f"--run-dir={tmp_path}")
     assert done.returncode == EXIT_FAILED
     assert "nowhere is not installed" in done.stderr
     assert done.stderr.count("\n") == 1
-
-
-def test_what_another_backend_trained_is_measured_by_tensorflow(
-    tiny: Published, tmp_path: Path
-) -> None:
-    shutil.copytree(tiny.run_dir, tmp_path / "run")
-    where = [*TINY_DATA, f"--run-dir={tmp_path / 'run'}"]
-    done = run_with("numpy", "-m", "training", "evaluate", *where)
-    assert done.returncode == 0, done.stderr
-    assert Run(tmp_path / "run").read_evaluation() == Run(tiny.run_dir).read_evaluation()

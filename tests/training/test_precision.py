@@ -40,7 +40,7 @@ def test_weights_and_probabilities_are_float32_whatever_is_computed_in() -> None
     assert model.outputs[0].dtype == "float32"
 
 
-@pytest.mark.usefixtures("processor")
+@pytest.mark.usefixtures("processor", "unsaved_pictures")
 def test_a_run_in_bfloat16_is_evaluated_in_float32(tmp_path: Path) -> None:
     run_dir = f"--run-dir={tmp_path / 'run'}"
     options = ["--fit.epochs=1", "--fit.mixed-precision"]

@@ -1,10 +1,11 @@
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from tests.training.conftest import IDX_FOLDER
+from tests.training.conftest import IDX_FOLDER, UNCOMPILED_WARNING, take_small_steps
 from training import teaching
 from training.batches import one_hot
 from training.calibration import find_temperature
@@ -16,9 +17,13 @@ from training.teacher import build_teacher
 from training.teaching import Teaching
 from training.views import ArrayFiles
 
-DISTILLATION = Distillation(
-    folds=2, views=2, label_share=0.25, teacher=Teacher(width=1, fit=Fit(epochs=1, batch_size=64))
-)
+pytestmark = [
+    pytest.mark.usefixtures("small_teachers"),
+    pytest.mark.filterwarnings(UNCOMPILED_WARNING),
+]
+
+FIT = Fit(epochs=2, batch_size=64, learning_rate=0.01, keep="last", calibrate=True)
+DISTILLATION = Distillation(folds=2, views=3, label_share=0.25, teacher=Teacher(width=1, fit=FIT))
 RECIPE = Recipe(augmentation=Augmentation(flip=True), distillation=DISTILLATION)
 
 
@@ -33,46 +38,58 @@ def read_epoch(batches: Any) -> dict[bytes, Any]:
     return {image.tobytes(): target for image, target in pairs}
 
 
-def test_teachers_learn_other_folds_and_the_network_their_answers_and_the_label(
-    data: FashionMnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taught = []
+class Taught(NamedTuple):
+    """What became of `RECIPE`."""
+
+    folder: Path
+    lessons: list[dict[bytes, Any]]
+    """What each teacher learnt in its first epoch."""
+    learnt: dict[bytes, Any]
+    """What the network learns in its first epoch."""
+
+
+@pytest.fixture(scope="module")
+def taught(
+    data: FashionMnist, tmp_path_factory: pytest.TempPathFactory, small_teachers: None
+) -> Taught:
+    folder, lessons = tmp_path_factory.mktemp("taught"), []
     train = teaching.train  # type: ignore[attr-defined]
 
     def train_and_remember(model: Any, batches: Any, *others: Any) -> None:
-        taught.append(read_epoch(batches))
+        lessons.append(read_epoch(batches))
         train(model, batches, *others)
 
-    monkeypatch.setattr(teaching, "train", train_and_remember)
-    batches = taught_batches(tmp_path, RECIPE, DISTILLATION, data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(teaching, "train", train_and_remember)
+        batches = taught_batches(folder, RECIPE, DISTILLATION, data)
+    return Taught(folder, lessons, read_epoch(batches))
 
+
+def test_teachers_learn_other_folds_and_the_network_their_answers_and_the_label(
+    data: FashionMnist, taught: Taught
+) -> None:
     labels = one_hot(data.split(RECIPE.fit)[0].labels)
     folds = deal_folds(len(labels), 2, seed=42)
-    view = to_inputs(ArrayFiles(tmp_path / "views", range(2)).read(0))
+    view = to_inputs(ArrayFiles(taught.folder / "views", range(3)).read(0))
     logits = np.empty((len(labels), 10), np.float16)
-    for fold, learnt in enumerate(taught):
+    assert len(taught.lessons) == 2
+    for fold, learnt in enumerate(taught.lessons):
         others = folds != fold
         assert learnt.keys() == {image.tobytes() for image in view[others]}
         for image, label in zip(view[others], labels[others], strict=True):
             np.testing.assert_array_equal(learnt[image.tobytes()], label)
-        logits[~others] = ArrayFiles(tmp_path / str(fold) / "answers", range(2)).read(0)
+        logits[~others] = ArrayFiles(taught.folder / str(fold) / "answers", range(3)).read(0)
 
-    learnt = read_epoch(batches)
     for image, answer, label in zip(view, soften(logits, temperature=1.0), labels, strict=True):
         expected = 0.75 * answer + 0.25 * label
-        np.testing.assert_allclose(learnt[image.tobytes()], expected, rtol=1e-5)
+        np.testing.assert_allclose(taught.learnt[image.tobytes()], expected, rtol=1e-5)
 
 
 def test_a_teacher_answers_as_sure_as_the_validation_images_allow(
-    data: FashionMnist, tmp_path: Path
+    data: FashionMnist, taught: Taught
 ) -> None:
-    fit = Fit(epochs=2, batch_size=64, learning_rate=0.01, keep="last", calibrate=True)
-    of_teacher = Teacher(width=1, fit=fit)
-    distillation = DISTILLATION.model_copy(update={"teacher": of_teacher})
-    recipe = RECIPE.model_copy(update={"distillation": distillation})
-    taught_batches(tmp_path, recipe, distillation, data)
-    [first, _] = [Teaching(tmp_path, teacher, recipe.fit) for teacher in recipe.teachers]
-    _, validation = data.split(recipe.fit)
+    [first, _] = [Teaching(taught.folder, teacher, RECIPE.fit) for teacher in RECIPE.teachers]
+    _, validation = data.split(RECIPE.fit)
     teacher = build_teacher(width=1)
     teacher.load_weights(first.run.checkpoint)
     temperature = find_temperature(teacher.predict(validation.images), validation.labels)
@@ -87,14 +104,21 @@ def test_a_teacher_answers_as_sure_as_the_validation_images_allow(
 
 
 def test_teachers_trained_side_by_side_are_those_trained_one_after_the_other(
-    data: FashionMnist, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    data: FashionMnist,
+    taught: Taught,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    for folder, at_once in (("apart", 1), ("together", 2)):
-        taught_batches(tmp_path / folder, RECIPE, DISTILLATION, data, at_once)
-    assert "Teacher 1: epoch 1 of 1: accuracy" in capfd.readouterr().out
-    for path in (tmp_path / "apart").rglob("*.npy"):
-        other = tmp_path / "together" / path.relative_to(tmp_path / "apart")
-        assert path.read_bytes() == other.read_bytes(), path
+    # Their processes begin with it.
+    monkeypatch.setattr(teaching, "make_deterministic", take_small_steps)
+    shutil.copytree(taught.folder / "views", tmp_path / "views")
+    taught_batches(tmp_path, RECIPE, DISTILLATION, data, teachers_at_once=2)
+    assert "Teacher 1: epoch 1 of 2: accuracy" in capfd.readouterr().out
+    apart = sorted(path.relative_to(taught.folder) for path in taught.folder.rglob("*.npy"))
+    assert len(apart) == 9
+    for path in apart:
+        assert (taught.folder / path).read_bytes() == (tmp_path / path).read_bytes(), path
 
 
 def test_the_teachers_are_validated_with_what_the_network_is_validated_with() -> None:
@@ -102,11 +126,16 @@ def test_the_teachers_are_validated_with_what_the_network_is_validated_with() ->
     for teacher in RECIPE.model_copy(update={"fit": fit}).teachers:
         split = (teacher.fit.validation_fraction, teacher.fit.split_seed, teacher.fit.stratify)
         assert split == (0.3, 7, True)
-        assert teacher.fit.epochs == 1
+        assert teacher.fit.epochs == 2
 
 
-def test_the_rounds_answer_the_views_in_turn(data: FashionMnist, tmp_path: Path) -> None:
-    distillation = DISTILLATION.model_copy(update={"rounds": 2, "views": 3, "mirror": "shown"})
+def test_the_rounds_answer_the_views_in_turn(
+    data: FashionMnist, taught: Taught, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(taught.folder / "views", tmp_path / "views")
+    # Of other seeds, they answer otherwise without having learnt anything.
+    monkeypatch.setattr(teaching, "train", lambda *_: None)
+    distillation = DISTILLATION.model_copy(update={"rounds": 2, "mirror": "shown"})
     recipe = RECIPE.model_copy(update={"distillation": distillation})
     batches = taught_batches(tmp_path, recipe, distillation, data)
     teachers = [Teaching(tmp_path, teacher, recipe.fit) for teacher in recipe.teachers]

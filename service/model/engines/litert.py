@@ -10,8 +10,8 @@ from service.capacity.parallel import WorkerThreads, parallel_map
 from service.errors import ArtifactError
 from service.model.artifact import FLATBUFFER, INT8_FLATBUFFER, Artifact
 
+# Larger batches exceed the processor's caches, and an interpreter keeps memory for its largest.
 IMAGES_AT_ONCE = 32
-"""Larger batches exceed the processor's caches, and an interpreter keeps memory for its largest."""
 
 
 class LiteRTEngine:
@@ -60,7 +60,6 @@ class _RunnerPool:
         self._idle: list[SignatureRunner] = [self._create()]
 
     def run(self, images: Tensor, workers: WorkerThreads | None) -> dict[str, Tensor]:
-        """Return the signature's outputs by name."""
         if len(images) <= IMAGES_AT_ONCE:
             return self._run_batch(images)
         starts = range(0, len(images), IMAGES_AT_ONCE)

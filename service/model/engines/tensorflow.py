@@ -15,7 +15,7 @@ from service.model.artifact import Artifact
 
 
 class TensorFlowEngine:
-    """The signatures of the SavedModel. `workers` are not used: TensorFlow has its own threads."""
+    """The signatures of the SavedModel, which TensorFlow runs in threads of its own."""
 
     name = "tensorflow"
 
@@ -33,21 +33,18 @@ class TensorFlowEngine:
                 f"can load: {error}"
             ) from error
 
-    def assess(self, images: Tensor, workers: WorkerThreads | None = None) -> Assessment:
-        del workers
+    def assess(self, images: Tensor, _workers: WorkerThreads | None = None) -> Assessment:
         outputs = self._run(self._assess, images)
         return Assessment(outputs["probabilities"], outputs.get("novelty"))
 
     def feature_maps(
-        self, images: Tensor, workers: WorkerThreads | None = None
+        self, images: Tensor, _workers: WorkerThreads | None = None
     ) -> dict[str, Tensor]:
-        del workers
         return self._run(self._feature_maps, images)
 
     def weights(self, layer: str) -> Weights:
-        variables = self._feature_maps.variables
-        values = {variable.name.removesuffix(":0"): variable for variable in variables}
-        return Weights(values[f"{layer}/kernel"].numpy(), values[f"{layer}/bias"].numpy())
+        values = {v.name.removesuffix(":0"): v.numpy() for v in self._feature_maps.variables}
+        return Weights(values[f"{layer}/kernel"], values[f"{layer}/bias"])
 
     def _run(self, signature: Any, images: Tensor) -> dict[str, Tensor]:
         outputs = signature(**{self._input: tf.constant(images)})

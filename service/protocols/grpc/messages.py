@@ -1,21 +1,28 @@
 """Inference messages over gRPC to and from requests and tensors."""
 
 from collections.abc import Mapping, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
 
+from service.capacity.admission import Permit
 from service.errors import InvalidInference, InvalidTensor
 from service.model.artifact import Manifest
+from service.model.classifier import Classifier
 from service.protocols.grpc import open_inference_pb2 as pb
-from service.protocols.inference import InferenceRequest, RequestedOutput
+from service.protocols.inference import (
+    DEFAULT_OUTPUTS,
+    InferenceRequest,
+    PreparedRequest,
+    RequestedOutput,
+    read_tensors,
+)
 from service.protocols.tensors import (
     BYTES,
     DTYPES,
     NamedTensor,
     Values,
-    check_form,
+    count_values,
     from_raw,
     to_raw,
 )
@@ -33,14 +40,14 @@ _CONTENTS = {
 """The field of a datatype's values, unless they are raw. FP16 is always raw."""
 
 
-def read_request(message: pb.ModelInferRequest) -> InferenceRequest:
-    """Read an inference request.
+def read(
+    message: pb.ModelInferRequest, classifier: Classifier, permit: Permit
+) -> PreparedRequest[pb.ModelInferResponse]:
+    """Read an inference request, whose answer has its tensors as raw contents."""
+    return read_tensors(_read_message(message), classifier, permit, _write_message)
 
-    Raises:
-        InvalidInference: A parameter is of the wrong type, the raw contents are not one for each
-            input, or an input has typed contents as well.
-        InvalidTensor: The contents of an input do not fit its datatype and shape.
-    """
+
+def _read_message(message: pb.ModelInferRequest) -> InferenceRequest:
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise InvalidInference(f"{len(message.inputs)} inputs, {len(raw)} raw_input_contents")
@@ -61,17 +68,17 @@ def read_request(message: pb.ModelInferRequest) -> InferenceRequest:
         RequestedOutput(o.name, _parameter(o.parameters, "classification", 0))
         for o in message.outputs
     ]
-    return InferenceRequest(tensors, outputs, _parameter(message.parameters, "prepare", "auto"))
+    prepare = _parameter(message.parameters, "prepare", "auto")
+    return InferenceRequest(tensors, outputs or DEFAULT_OUTPUTS, prepare, message.id)
 
 
-def write_response(
-    outputs: Sequence[NamedTensor], request_id: str, manifest: Manifest
+def _write_message(
+    request: InferenceRequest, outputs: Sequence[NamedTensor], manifest: Manifest
 ) -> pb.ModelInferResponse:
-    """Return the answer, its tensors as raw contents."""
     return pb.ModelInferResponse(
         model_name=manifest.name,
         model_version=str(manifest.version),
-        id=request_id,
+        id=request.request_id,
         outputs=[
             pb.ModelInferResponse.InferOutputTensor(
                 name=output.name, datatype=output.datatype, shape=output.shape
@@ -85,11 +92,11 @@ def write_response(
 def _from_contents(
     contents: pb.InferTensorContents, datatype: str, shape: tuple[int, ...]
 ) -> Values:
-    check_form(datatype, shape)
+    count = count_values(datatype, shape)
     if datatype not in _CONTENTS:
         raise InvalidTensor(f"{datatype} has no typed contents; send it raw")
     values = list(getattr(contents, _CONTENTS[datatype]))
-    if len(values) != prod(shape):
+    if len(values) != count:
         raise InvalidTensor(
             f"{len(values)} values in {_CONTENTS[datatype]}, the shape is {list(shape)}"
         )

@@ -1,8 +1,8 @@
 """The Open Inference Protocol's GRPCInferenceService."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
-from service.capacity.admission import Admission, Permit
+from service.capacity.admission import Admission
 from service.capacity.pools import Pools
 from service.errors import (
     InvalidInference,
@@ -26,7 +26,7 @@ from service.keys import KeyRing
 from service.model.classifier import Classifier
 from service.model.repository import Repository
 from service.protocols.grpc import open_inference_pb2 as pb
-from service.protocols.grpc.messages import read_request, write_response
+from service.protocols.grpc.messages import read
 from service.protocols.inference import infer
 from service.protocols.open_inference import GRPC_EXTENSIONS, model_metadata, server_metadata
 from service.settings import Settings
@@ -45,6 +45,11 @@ _CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+
+_OPEN = {"ServerLive", "ServerReady"}
+"""Load balancers ask these without a key."""
+
+_METHODS = {*_OPEN, "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer"}
 
 Context: TypeAlias = grpc.aio.ServicerContext
 
@@ -65,12 +70,7 @@ class Core:
 async def serve(core: Core, version: str) -> AsyncIterator[None]:
     """Answer on the settings' `grpc_port` while the block runs, then drain.
 
-    Args:
-        core: Of the process.
-        version: Of the service.
-
-    Raises:
-        StartError: The server cannot listen on the port.
+    `version` is the service's. StartError is raised if the server cannot listen on the port.
     """
     settings = core.settings
     server = grpc.aio.server(
@@ -81,7 +81,9 @@ async def serve(core: Core, version: str) -> AsyncIterator[None]:
             ("grpc.so_reuseport", int(settings.workers > 1)),
         ]
     )
-    server.add_generic_rpc_handlers((_Service(core, version).handlers(),))
+    service = _Service(core, version)
+    handlers = {name: service.handler(name) for name in _METHODS}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"{host}:{settings.grpc_port}"
     try:
@@ -100,108 +102,30 @@ async def serve(core: Core, version: str) -> AsyncIterator[None]:
         await server.stop(core.admission.remaining(settings.drain_seconds))
 
 
+@dataclass(frozen=True, slots=True)
 class _Service:
-    def __init__(self, core: Core, version: str) -> None:
-        self._core = core
-        self._repository = core.repository
-        self._version = version
+    core: Core
+    version: str
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        methods: list[tuple[_Method, type[Message], KeyRing | None]] = [
-            (self._server_live, pb.ServerLiveRequest, None),  # Load balancers have no key.
-            (self._server_ready, pb.ServerReadyRequest, None),
-            (self._model_ready, pb.ModelReadyRequest, self._core.keys),
-            (self._server_metadata, pb.ServerMetadataRequest, self._core.keys),
-            (self._model_metadata, pb.ModelMetadataRequest, self._core.keys),
-            (self._model_infer, pb.ModelInferRequest, self._core.keys),
-        ]
-        return grpc.method_handlers_generic_handler(
-            _SERVICE,
-            {
-                request_type.__name__.removesuffix("Request"): grpc.unary_unary_rpc_method_handler(
-                    _observed(method, request_type, keys, self._core.instrumentation),
-                    response_serializer=lambda response: response.SerializeToString(),
-                )
-                for method, request_type, keys in methods
-            },
+    def handler(self, name: str) -> grpc.RpcMethodHandler:
+        """Return the handler of a method."""
+        return grpc.unary_unary_rpc_method_handler(
+            partial(self._observe, name),
+            response_serializer=lambda response: response.SerializeToString(),
         )
 
-    async def _server_live(self, *_: object) -> Message:
-        return pb.ServerLiveResponse(live=True)
-
-    async def _server_ready(self, *_: object) -> Message:
-        ready = self._repository.is_ready and self._core.admission.is_open
-        return pb.ServerReadyResponse(ready=ready)
-
-    async def _model_ready(self, request: pb.ModelReadyRequest, *_: object) -> Message:
-        try:
-            self._find(request.name, request.version)
-        except (NotReady, UnknownModel, UnknownVersion):
-            return pb.ModelReadyResponse(ready=False)
-        return pb.ModelReadyResponse(ready=True)
-
-    async def _server_metadata(self, *_: object) -> Message:
-        return pb.ServerMetadataResponse(**server_metadata(self._version, GRPC_EXTENSIONS))
-
-    async def _model_metadata(self, request: pb.ModelMetadataRequest, *_: object) -> Message:
-        manifest = self._find(request.name, request.version).manifest
-        return pb.ModelMetadataResponse(**model_metadata(manifest, self._repository.serving))
-
-    async def _model_infer(
-        self, request: pb.ModelInferRequest, context: Context, record: RequestRecord
-    ) -> Message:
-        classifier = self._find(request.model_name, request.model_version)
-        with self._core.admission.admit(record) as permit:
-            permit.reserve_bytes(request.ByteSize())
-            remaining = context.time_remaining()
-            allowed = self._core.settings.deadline_seconds
-            permit.start_deadline(allowed if remaining is None else min(remaining, allowed))
-            return await self._core.pools.run(partial(_infer, request, classifier, permit), permit)
-
-    def _find(self, name: str, version: str) -> Classifier:
-        self._repository.check_name(name)
-        if not version:
-            return self._repository.classifier()
-        if not (version.isascii() and version.isdecimal() and len(version) < 20):
-            raise UnknownVersion(f"no version {version!r}: versions are numbers")
-        return self._repository.classifier(int(version))
-
-
-_Method = Callable[[Any, Context, RequestRecord], Awaitable[Message]]
-
-
-def _infer(
-    request: pb.ModelInferRequest, classifier: Classifier, permit: Permit
-) -> pb.ModelInferResponse:
-    permit.record.record_start(classifier.manifest.version)
-    message = read_request(request)
-    permit.record.record_phase("decode")
-    outputs = infer(message, classifier, permit)
-    response = write_response(outputs, request.id, classifier.manifest)
-    permit.record.record_phase("encode")
-    return response
-
-
-def _observed(
-    method: _Method,
-    request_type: type[Message],
-    keys: KeyRing | None,
-    instrumentation: Instrumentation,
-) -> Callable[[bytes, Context], Awaitable[Message]]:
-    """Return a handler that checks the key, records the request and answers errors as gRPC does."""
-    route = f"/{_SERVICE}/{request_type.__name__.removesuffix('Request')}"
-
-    async def answer(sent_bytes: bytes, context: Context) -> Message:
+    async def _observe(self, name: str, body: bytes, context: Context) -> Message:
+        """Check the key, record the request and answer it, errors too."""
         headers = dict(context.invocation_metadata())
-        with instrumentation.observe(headers) as record:
-            record.method, record.route, record.target = "gRPC", route, route
-            record.client = context.peer()
+        with self.core.instrumentation.observe(headers) as record:
+            record.method, record.client = "gRPC", context.peer()
+            record.route = record.target = f"/{_SERVICE}/{name}"
             try:
-                if keys is not None:
-                    key = keys.identify(headers)
+                if self.core.keys is not None and name not in _OPEN:
+                    key = self.core.keys.identify(headers)
                     record.key = key.name
                     key.require("predict")
-                response = await method(_parse(sent_bytes, request_type), context, record)
+                response = await self._answer(_parse(body, f"{name}Request"), context, record)
             except RequestError as error:
                 record.status, record.error_code = error.status, error.code
                 code = _CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT)
@@ -216,12 +140,46 @@ def _observed(
                 return response
         return await context.abort(code, reason)
 
-    return answer
+    async def _answer(self, request: Any, context: Context, record: RequestRecord) -> Message:
+        core, repository = self.core, self.core.repository
+        match request:
+            case pb.ServerLiveRequest():
+                return pb.ServerLiveResponse(live=True)
+            case pb.ServerReadyRequest():
+                return pb.ServerReadyResponse(ready=repository.is_ready and core.admission.is_open)
+            case pb.ServerMetadataRequest():
+                return pb.ServerMetadataResponse(**server_metadata(self.version, GRPC_EXTENSIONS))
+            case pb.ModelReadyRequest(name=name, version=version):
+                ready = False
+                with suppress(NotReady, UnknownModel, UnknownVersion):
+                    _find(repository, name, version)
+                    ready = True
+                return pb.ModelReadyResponse(ready=ready)
+            case pb.ModelMetadataRequest(name=name, version=version):
+                manifest = _find(repository, name, version).manifest
+                return pb.ModelMetadataResponse(**model_metadata(manifest, repository.serving))
+        classifier = _find(repository, request.model_name, request.model_version)
+        with core.admission.admit(record) as permit:
+            permit.reserve_bytes(request.ByteSize())
+            remaining = context.time_remaining()
+            allowed = core.settings.deadline_seconds
+            permit.start_deadline(allowed if remaining is None else min(remaining, allowed))
+            job = partial(infer, partial(read, request), classifier, permit)
+            return await core.pools.run(job, permit)
 
 
-def _parse(message: bytes, request_type: type[Message]) -> Message:
+def _find(repository: Repository, name: str, version: str) -> Classifier:
+    repository.check_name(name)
+    if not version:
+        return repository.classifier()
+    if not (version.isascii() and version.isdecimal() and len(version) < 20):
+        raise UnknownVersion(f"no version {version!r}: versions are numbers")
+    return repository.classifier(int(version))
+
+
+def _parse(message: bytes, type_name: str) -> Message:
     """Parse a request; gRPC itself would answer an invalid one as an internal error."""
     try:
-        return request_type.FromString(message)
+        return getattr(pb, type_name).FromString(message)
     except DecodeError as error:
-        raise InvalidInference(f"not a message of the type {request_type.__name__}") from error
+        raise InvalidInference(f"not a message of the type {type_name}") from error

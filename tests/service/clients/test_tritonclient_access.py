@@ -123,7 +123,9 @@ def test_files_that_are_no_certificate_are_a_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize(("keys", "is_warned"), [("", True), (KEY.line(), False)])
+@pytest.mark.parametrize(
+    ("keys", "is_warned"), [("", True), (KEY.line(), False)], ids=["without keys", "with a key"]
+)
 def test_without_keys_beyond_loopback_there_is_a_warning(keys: str, is_warned: bool) -> None:
     arguments = ("--host=0.0.0.0", *([f"--api-keys={keys}"] if keys else []))
     port = unused_port()

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.http.openapi import EXAMPLE_PNG_BASE64
 from tests.service.conftest import Encode
 
 REQUESTS = 10
 SIDE = 90  # More pixels than a short job has, fewer than the server allows.
+EXAMPLE = base64.b64decode(EXAMPLE_PNG_BASE64)
 PART = b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n'
 
 Ask = Callable[[httpx.Client, bytes], httpx.Response]
@@ -59,7 +61,23 @@ def after(beginning: bytes, media_type: str) -> Ask:
     )
 
 
+def of_few_pixels(body: bytes | None = None) -> Ask:
+    # Answered, or found to be wrong, before the application has it.
+    return lambda client, _: client.post("/predict", content=body or EXAMPLE)
+
+
+def as_tensor(**fields: object) -> Ask:
+    tensor = {"name": "images", "shape": [1, 784], "datatype": "UINT8", "data": [7] * 784}
+    document = {"inputs": [tensor | fields]}
+    return lambda client, _: client.post("/v2/models/fashion_mnist/infer", json=document)
+
+
 KINDS = [
+    ("a picture of the data set", 200, of_few_pixels()),
+    ("a small damaged one", 400, of_few_pixels(EXAMPLE[:100])),
+    ("no picture", 400, of_few_pixels(b"no picture")),
+    ("a tensor", 200, as_tensor()),
+    ("a tensor of another shape", 400, as_tensor(shape=[1, 783])),
     ("a photograph", 200, as_it_is()),
     ("a damaged one", 400, lambda client, photo: as_it_is()(client, photo[:9000])),
     ("a form", 200, in_form(3)),

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from service.model import repository as repository_module
 from service.model.artifact import Artifact
-from service.model.classifier import Classifier, load_classifier
+from service.model.classifier import Classifier
+from service.model.repository import load_classifier
 from service.settings import EngineChoice, Settings
-from tests.service.http.test_predict import answer_of
 from tests.service.conftest import ARTIFACTS, DEFAULT_VERSION, Encode, serve, wait_until_ready
+from tests.service.http.test_predict import answer_of
 
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 

@@ -1,4 +1,4 @@
-"""The answer that is put together is the one that a JSON library would have written."""
+"""The answer of `/predict` has names, numbers and rankings of all kinds as they are."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -7,10 +7,11 @@ import numpy as np
 import orjson
 import pytest
 
-from service.http.predictions import add_rankings, write_answer, write_predictions
 from service.arrays import Assessment, Tensor
-from service.model.classifier import Classifier
+from service.errors import InvalidParameter
+from service.http.predictions import check_top_k, list_predictions, write_predictions
 from service.images.decode import Preparation, PreparedImage
+from service.model.classifier import Classifier
 
 NAMES = ('100 % "wool"', "Ärmel\n", "a,b", "],[")
 BLACK = np.zeros((28, 28), np.uint8)
@@ -33,11 +34,8 @@ def written(
     probabilities: Tensor, novelty: Tensor | None = None, top_k: int | None = None
 ) -> bytes:
     model = classifier()
-    pictures = images(len(probabilities))
-    predictions = write_predictions(pictures, Assessment(probabilities, novelty), model)
-    if top_k is not None:
-        predictions = add_rankings(predictions, probabilities, model, top_k)
-    return write_answer(predictions, model)
+    predictions = list_predictions(Assessment(probabilities, novelty), model)
+    return write_predictions(predictions, images(len(probabilities)), model, top_k)
 
 
 def expected(probabilities: Tensor, novelty: Tensor | None, top_k: int | None) -> bytes:
@@ -81,3 +79,19 @@ def test_what_is_no_number_is_null() -> None:
     given = written(probabilities, novelty)
     assert given == expected(probabilities, novelty, None)
     assert orjson.loads(given)["predictions"][0]["confidence"] is None
+
+
+def test_the_first_of_a_batch_may_be_listed_alone() -> None:
+    probabilities = np.eye(4, dtype=np.float32)
+    novelty = np.arange(4, dtype=np.float32)
+    listed = list_predictions(Assessment(probabilities, novelty), classifier())
+    assert list_predictions(Assessment(probabilities, novelty), classifier(), 2) == listed[:2]
+    assert list_predictions(Assessment(probabilities, novelty), classifier(), 0) == []
+    assert [one["class_id"] for one in listed] == [0, 1, 2, 3]
+
+
+def test_no_more_classes_are_ranked_than_there_are() -> None:
+    for top_k in (None, 1, len(NAMES)):
+        check_top_k(top_k, classifier())
+    with pytest.raises(InvalidParameter, match="top_k: 5, the model has 4 classes"):
+        check_top_k(len(NAMES) + 1, classifier())

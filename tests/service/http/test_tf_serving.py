@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from service.model.artifact import Artifact
 from service.settings import Settings
 from tests.conftest import DATA
+from tests.service.conftest import Encode, publish, serve
 from tests.service.http.test_open_inference import protocol_error
 from tests.service.http.test_predict import answer_of
-from tests.service.conftest import Encode, publish, serve
 
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.capacity.admission import Admission
+from service.capacity.admission import Admission, Permit
 from service.errors import RequestError
 from service.images import decode
 from service.images.decode import is_plain_png, read_image, read_plain_pngs
@@ -19,8 +19,12 @@ from tests.service.conftest import Encode
 
 SHAPE = (28, 28)
 MAX_PIXELS = 10_000
-PNGS = sorted((ROOT / "tests/data/png").glob("*.png"))
 CONTENT = slice(41, -16)
+
+
+@pytest.fixture
+def permit() -> Permit:
+    return Admission(max_images=9, max_bytes=9).admit(RequestRecord("an-id"))
 
 
 def with_content(png: bytes, content: bytes) -> bytes:
@@ -54,26 +58,26 @@ def general_outcome(data: bytes, monkeypatch: pytest.MonkeyPatch) -> bytes | str
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "tests/data/png").glob("*.png")), ids=lambda path: path.name
 )
-def test_images_of_the_data_set_are_plain(path: Path) -> None:
+def test_images_of_the_data_set_are_plain(path: Path, permit: Permit) -> None:
     data = path.read_bytes()
     assert is_plain_png(data, SHAPE)
-    pixels = read_plain_pngs([data], SHAPE, MAX_PIXELS)
+    pixels = read_plain_pngs([data], SHAPE, permit)
     assert pixels is not None
     np.testing.assert_array_equal(pixels[0], np.asarray(Image.open(io.BytesIO(data))))
 
 
 def test_all_of_the_test_slice_comes_out_bit_for_bit(
-    test_slice: tuple[NDArray[np.uint8], NDArray[np.uint8]], encode: Encode
+    test_slice: tuple[NDArray[np.uint8], NDArray[np.uint8]], encode: Encode, permit: Permit
 ) -> None:
     files = [encode(image) for image in test_slice[0]]
-    pixels = read_plain_pngs(files, SHAPE, MAX_PIXELS)
+    pixels = read_plain_pngs(files, SHAPE, permit)
     assert pixels is not None
     np.testing.assert_array_equal(pixels, test_slice[0])
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_several_are_decoded_only_if_all_of_them_are_plain_and_whole(
-    boot_png: bytes, encode: Encode, place: int
+    boot_png: bytes, encode: Encode, permit: Permit, place: int
 ) -> None:
     content = boot_png[CONTENT]
     damaged = with_content(boot_png, content[:-8] + bytes(8))
@@ -81,15 +85,14 @@ def test_several_are_decoded_only_if_all_of_them_are_plain_and_whole(
     for other in (damaged, encode(Image.new("RGB", SHAPE)), b""):
         files = [boot_png] * 3
         files[place] = other
-        assert read_plain_pngs(files, SHAPE, MAX_PIXELS) is None
+        assert read_plain_pngs(files, SHAPE, permit) is None
 
 
-def test_all_are_charged_before_any_is_decoded(boot_png: bytes) -> None:
-    permit = Admission(max_images=9, max_bytes=9).admit(RequestRecord("an-id"))
+def test_all_are_charged_before_any_is_decoded(boot_png: bytes, permit: Permit) -> None:
     permit.pixel_budget = 10_000
-    assert read_plain_pngs([boot_png] * 3, SHAPE, MAX_PIXELS, permit) is not None
+    assert read_plain_pngs([boot_png] * 3, SHAPE, permit) is not None
     assert permit.pixel_budget == 10_000 - 3 * 28 * 28
-    assert read_plain_pngs([boot_png, b"GIF89a"], SHAPE, MAX_PIXELS, permit) is None
+    assert read_plain_pngs([boot_png, b"GIF89a"], SHAPE, permit) is None
     assert permit.pixel_budget == 10_000 - 3 * 28 * 28
 
 

@@ -166,12 +166,12 @@ def test_photographs_are_decoded_side_by_side(
 
 
 def test_threads_do_not_share_what_they_decode_into(
-    test_slice: tuple[NDArray[np.uint8], NDArray[np.uint8]], encode: Encode
+    permit: Permit, test_slice: tuple[NDArray[np.uint8], NDArray[np.uint8]], encode: Encode
 ) -> None:
     files = [encode(pixels) for pixels in test_slice[0][:100]]
 
     def read(index: int) -> NDArray[np.uint8] | None:
-        return decode.read_plain_pngs([files[index % 100]], SHAPE, 784)
+        return decode.read_plain_pngs([files[index % 100]], SHAPE, permit)
 
     with ThreadPoolExecutor(4) as pool:
         for index, pixels in enumerate(pool.map(read, range(2000))):

@@ -68,23 +68,23 @@ def test_a_command_is_done_when_every_worker_has_followed(
 
     follower = threading.Thread(target=follow)
     follower.start()
-    told.workers.unload(30)
+    told.workers.send("unload", 30)
     assert (told.serving, other.serving) == ([], [])
     follower.join()
 
     publish(copied_artifacts, 2)
     with pytest.raises(DeadlineExceeded, match="not every worker has followed"):
-        told.workers.load(0.1)
+        told.workers.send("load", 0.1)
     assert (told.serving, other.serving) == ([2], [])
     other.workers.follow()
-    told.workers.load(0)
+    told.workers.send("load", 0)
     assert other.serving == [2]
 
 
 def test_a_command_is_followed_once(pair: list[Worker]) -> None:
     told, other = pair
     with pytest.raises(DeadlineExceeded):
-        told.workers.unload(0)
+        told.workers.send("unload", 0)
     other.workers.follow()
     assert other.serving == []
     other.repository.open()
@@ -99,7 +99,7 @@ def test_a_command_to_load_a_removed_version_is_refused_and_changes_no_other_wor
     told.repository.unload()
     withdraw(copied_artifacts, 1)
     with pytest.raises(ArtifactError, match="no version directory"):
-        told.workers.load(0)
+        told.workers.send("load", 0)
     other.workers.follow()
     assert other.serving == [1]
 

@@ -1,14 +1,21 @@
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from service.capacity.admission import Limits
-from service.errors import BodyTooLarge, InvalidImage, InvalidInstances, InvalidJSON
+from service.errors import (
+    BodyTooLarge,
+    InvalidImage,
+    InvalidInstances,
+    InvalidJSON,
+    RequestError,
+)
 from service.protocols.json_arrays import (
-    Numbers,
     decode_file,
     image_shapes,
     parse_json,
@@ -23,8 +30,15 @@ def limits(depth: int = 16, marks: int = 10_000_000) -> Limits:
     return Limits(max_json_depth=depth, max_json_marks=marks)
 
 
-def parsed(text: str, limits: Limits = LIMITS) -> tuple[Any, Numbers] | None:
-    return parse_with_numbers(text.encode(), "data", SHAPES, limits)
+def parsed(text: str, limits: Limits = LIMITS) -> Any:
+    return parse_with_numbers(text.encode(), ["data"], SHAPES, limits)
+
+
+def outcome(parse: Callable[[], Any]) -> Any:
+    try:
+        return parse()
+    except RequestError as error:
+        return type(error), str(error)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -41,34 +55,55 @@ def test_a_list_of_images_is_read_beside_the_rest(
     indent: int | None,
     around: tuple[dict[str, Any], dict[str, Any]],
 ) -> None:
-    values: Numbers = np.arange(6 * count).astype(kind).reshape(count, *shape)
+    values: NDArray[Any] = np.arange(6 * count).astype(kind).reshape(count, *shape)
     before, after = around
     document = {**before, "data": values.tolist(), **after}
     read = parsed(json.dumps(document, indent=indent))
-    assert read is not None
-    assert read[0] == {**document, "data": []}
-    assert read[1].dtype == (np.uint64 if kind is int else np.float64)
-    np.testing.assert_array_equal(read[1], values)
+    numbers = read.pop("data")
+    assert {**read, "data": values.tolist()} == document
+    assert numbers.dtype == (np.uint64 if kind is int else np.float64)
+    np.testing.assert_array_equal(numbers, values)
 
 
 def test_numbers_by_themselves_are_read() -> None:
-    read = parse_with_numbers(b'{"data": [1, 2, 3]}', "data", [()], LIMITS)
-    assert read is not None
-    assert read[1].tolist() == [1, 2, 3]
+    read = parse_with_numbers(b'{"data": [1, 2, 3]}', ["data"], [()], LIMITS)
+    assert isinstance(read["data"], np.ndarray)
+    assert read["data"].tolist() == [1, 2, 3]
+
+
+def test_numbers_are_found_only_where_the_path_leads() -> None:
+    path = ("inputs", 0, "data")
+    for text, is_there in (
+        (b'{"inputs": [{"data": [1, 2]}]}', True),
+        (b'{"inputs": [{"data": [1, 2]}, {"name": "b"}]}', True),
+        (b'{"inputs": [{"name": "b"}, {"data": [1, 2]}]}', False),
+        (b'{"inputs": [{"parameters": {"data": [1, 2]}}]}', False),
+        (b'{"inputs": [], "data": [1, 2]}', False),
+        (b'{"inputs": "x", "data": [1, 2]}', False),
+        (b'[{"data": [1, 2]}]', False),
+    ):
+        read = parse_with_numbers(text, path, [()], LIMITS)
+        if is_there:
+            assert isinstance(read["inputs"][0]["data"], np.ndarray)
+            read["inputs"][0]["data"] = read["inputs"][0]["data"].tolist()
+        assert read == json.loads(text)
 
 
 @pytest.mark.parametrize(
-    ("numbers", "values"),
+    ("numbers", "values", "dtype"),
     [
-        ("0,255,1,2,3,18446744073709551615", [0, 255, 1, 2, 3, 2**64 - 1]),
-        ("0,1,2,3,4,-5", [0, 1, 2, 3, 4, -5]),
-        ("0,1e2,2,3,4,0.1", [0, 100, 2, 3, 4, 0.1]),
+        ("0,255,1,2,3,18446744073709551615", [0, 255, 1, 2, 3, 2**64 - 1], np.uint64),
+        ("0,1,2,3,4,-5", [0, 1, 2, 3, 4, -5], np.int64),
+        ("0,1e2,2,3,4,0.1", [0, 100, 2, 3, 4, 0.1], np.float64),
+        ("-1,1e2,2,3,4,-0.1", [-1, 100, 2, 3, 4, -0.1], np.float64),
     ],
 )
-def test_numbers_have_the_values_that_python_reads(numbers: str, values: list[float]) -> None:
-    read = parsed(f'{{"data": [[{numbers}]]}}')
-    assert read is not None
-    assert read[1].tolist() == [values]
+def test_numbers_have_the_values_that_python_reads(
+    numbers: str, values: list[float], dtype: type
+) -> None:
+    read = parsed(f'{{"data": [[{numbers}]]}}')["data"]
+    assert read.tolist() == [values]
+    assert read.dtype == dtype
 
 
 @pytest.mark.parametrize(
@@ -114,15 +149,19 @@ def test_numbers_have_the_values_that_python_reads(numbers: str, values: list[fl
     ],
 )
 def test_any_other_text_is_left_to_the_full_parser(text: str) -> None:
-    assert parsed(text) is None
+    read = outcome(lambda: parsed(text))
+    assert str(read) == str(outcome(lambda: parse_json(text.encode(), LIMITS)))
+    assert not isinstance(read, dict) or not isinstance(read.get("data"), np.ndarray)
 
 
 def test_a_list_that_exceeds_a_limit_is_left_to_the_full_parser() -> None:
     text = '{"data": [[[1,2,3],[4,5,6]]]}'
     depth, marks = 4, sum(map(text.count, '{}[],"'))
-    assert parsed(text, limits(depth, marks)) is not None
-    assert parsed(text, limits(depth - 1, marks)) is None
-    assert parsed(text, limits(depth, marks - 1)) is None
+    assert isinstance(parsed(text, limits(depth, marks))["data"], np.ndarray)
+    with pytest.raises(InvalidJSON, match="deeper than 3 levels"):
+        parsed(text, limits(depth - 1, marks))
+    with pytest.raises(BodyTooLarge, match=f"more than {marks - 1} brackets"):
+        parsed(text, limits(depth, marks - 1))
 
 
 def nested(depth: int) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.telemetry.counters import Gauge, Histogram, Storage
+from service.telemetry.counters import Counter, Gauge, Histogram, Storage
 
 
 @pytest.fixture
@@ -19,13 +19,12 @@ def workers(tmp_path: Path) -> Iterator[list[Storage]]:
 
 def add(storage: Storage, name: str, amount: float) -> None:
     with storage.lock:
-        slot = storage.allocate(name, (), 1)
-        storage.values[slot] += amount
+        Counter(storage, name, "").add((), amount)
 
 
 def counted(storage: Storage, name: str) -> list[float]:
     """Return what each worker has of a metric without labels; 0 if it has none."""
-    return [sum(shard.series.get((name, ()), [0])) for shard in storage.read()]
+    return [sum(shard.series.get(name, {}).get((), [0])) for shard in storage.read()]
 
 
 def test_every_worker_reads_what_all_workers_counted(workers: list[Storage]) -> None:
@@ -79,13 +78,12 @@ def test_a_worker_that_is_only_just_starting_has_counted_nothing(
 @pytest.mark.parametrize("shared", [True, False])
 def test_storage_grows_with_the_number_of_series(tmp_path: Path, shared: bool) -> None:
     storage = Storage(tmp_path if shared else None)
+    requests = Counter(storage, "requests", "", ["number"])
     with storage.lock:
         for number in range(10_000):
-            slot = storage.allocate("requests", (str(number),), 1)
-            storage.values[slot] = number
+            requests.add((number,), number)
     [shard] = storage.read()
-    assert shard.series["requests", ("17",)] == [17]
-    assert shard.series["requests", ("9999",)] == [9999]
+    assert shard.series["requests"] == {(number,): [number] for number in range(10_000)}
     storage.close()
 
 
@@ -95,11 +93,11 @@ def test_a_successor_starts_with_gauges_at_zero(workers: list[Storage], tmp_path
 
     with workers[1].lock:
         in_flight(workers[1]).add(("/a",), 5)
-    assert workers[0].read()[1].series == {("in_flight", ("/a",)): [5]}
+    assert workers[0].read()[1].series == {"in_flight": {("/a",): [5]}}
     workers[1].close()
     successor = Storage(tmp_path)
     in_flight(successor)
-    assert workers[0].read()[1].series == {("in_flight", ("/a",)): [0]}
+    assert workers[0].read()[1].series == {"in_flight": {("/a",): [0]}}
     successor.close()
 
 
@@ -114,4 +112,4 @@ def test_a_histogram_counts_the_same_by_each_of_its_methods() -> None:
         phases.observe_phases([("x", int(value * 1e9))])
     many.observe_all(("x",), observed)
     [shard] = storage.read()
-    assert shard.series == {(name, ("x",)): pytest.approx([2, 2, 1, 13.5]) for name in "abc"}
+    assert shard.series == {name: {("x",): pytest.approx([2, 2, 1, 13.5])} for name in "abc"}

@@ -7,7 +7,7 @@ import time
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.telemetry.counters import Counter, Gauge, Histogram, Series, Shard, Storage
+from service.telemetry.counters import Counter, Gauge, Histogram, Labels, Shard, Storage
 from service.telemetry.exposition import PROCESS_METRICS, add_process_metrics, write_families
 from service.telemetry.metrics import Metrics
 from tests.service.conftest import samples_of
@@ -45,7 +45,10 @@ def test_any_text_may_be_the_value_of_a_label(storage: Storage) -> None:
 def test_a_worker_that_has_ended_adds_to_counters_and_not_to_gauges(storage: Storage) -> None:
     counter = Counter(storage, "requests_total", "All.")
     gauge = Gauge(storage, "in_flight", "Now.")
-    series: dict[Series, list[float]] = {("requests_total", ()): [2.0], ("in_flight", ()): [3.0]}
+    series: dict[str, dict[Labels, list[float]]] = {
+        "requests_total": {(): [2.0]},
+        "in_flight": {(): [3.0]},
+    }
     shards = [Shard(0, 100, series), Shard(1, 0, series)]
     assert samples_of(write_families([counter, gauge], shards)) == {
         "requests_total": 4,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from service.telemetry.counters import Storage
 from service.telemetry.record import Phase, RequestRecord
-from service.telemetry.statistics import Duration, Statistics
+from service.telemetry.statistics import Statistics
 
 PHASES: dict[Phase, int] = {
     "receive": 1000, "queue": 1, "decode": 2, "prepare": 3, "infer": 4, "encode": 5,
@@ -33,22 +33,39 @@ def test_totals_are_those_of_all_workers_and_leave_out_the_time_of_receiving(
     workers[1].count(request(2))
     workers[1].count(request(9, status=503))
     workers[1].count(request(5, version=4))
-    totals = workers[0].totals(3)
-    assert (totals.images, totals.executions) == (5, 3)
-    assert (totals.success, totals.fail) == (Duration(3, 60), Duration(1, 20))
-    assert totals.last_inference_ms > 0
-    assert totals.parts == {
-        "queue": Duration(3, 3),
-        "compute_input": Duration(3, 15),
-        "compute_infer": Duration(3, 12),
-        "compute_output": Duration(3, 15),
+    stats = workers[0].of_version(3)
+    compute = {
+        "compute_input": {"count": 3, "ns": 15},
+        "compute_infer": {"count": 3, "ns": 12},
+        "compute_output": {"count": 3, "ns": 15},
     }
-    assert list(totals.batches) == [1, 2]
-    assert totals.batches[2]["compute_infer"] == Duration(2, 8)
+    assert stats.pop("last_inference") > 0
+    [single, double] = stats.pop("batch_stats")
+    assert stats == {
+        "inference_count": 5,
+        "execution_count": 3,
+        "inference_stats": {
+            "success": {"count": 3, "ns": 60},
+            "fail": {"count": 1, "ns": 20},
+            "queue": {"count": 3, "ns": 3},
+            **compute,
+        },
+    }
+    assert single == {
+        "batch_size": 1,
+        "compute_input": {"count": 1, "ns": 5},
+        "compute_infer": {"count": 1, "ns": 4},
+        "compute_output": {"count": 1, "ns": 5},
+    }
+    assert (double["batch_size"], double["compute_infer"]) == (2, {"count": 2, "ns": 8})
     for storage in storages:
         storage.close()
 
 
-def test_a_version_without_requests_has_empty_totals() -> None:
-    totals = Statistics(Storage()).totals(3)
-    assert (totals.images, totals.success, totals.batches) == (0, Duration(), {})
+def test_a_version_without_requests_has_only_zeros() -> None:
+    stats = Statistics(Storage()).of_version(3)
+    assert (stats["last_inference"], stats["inference_count"], stats["batch_stats"]) == (0, 0, [])
+    assert set(stats["inference_stats"]) == {
+        *("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
+    }
+    assert all(of == {"count": 0, "ns": 0} for of in stats["inference_stats"].values())

@@ -38,9 +38,32 @@ def address(server: httpx.Client) -> str:
     return str(server.base_url)
 
 
+class Window:
+    """A window of the browser, and what is wrong with what goes on in it."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.at = ""
+        self.complaints: list[str] = []
+        page.on("console", lambda message: self.complaints.append(spoken(message)))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.complaints.append(foreign(request, self.at)))
+
+    def empty(self) -> None:
+        """Leave it as one that has just been opened: nothing is shown, pointed at or kept."""
+        self.page.evaluate("localStorage.clear(); sessionStorage.clear()")
+        self.page.goto("about:blank")
+        self.page.mouse.move(0, 0)
+
+
 @pytest.fixture(scope="package")
 def open_page(browser: Browser, address: str) -> Open:
-    """Opens the page at a state; when the block ends, the console must have stayed silent."""
+    """Opens the page at a state; when the block ends, the console must have stayed silent.
+
+    A window that was left without a complaint is taken again for the same kind of reader: a new
+    one takes the browser as long as the page does.
+    """
+    windows: dict[str, Window] = {}
 
     @contextmanager
     def opened(
@@ -51,24 +74,28 @@ def open_page(browser: Browser, address: str) -> Open:
         language: str = "en",
         **options: object,
     ) -> Iterator[Page]:
-        context = browser.new_context(
-            locale=language,
-            viewport={"width": size[0], "height": size[1]},
-            has_touch=size == PHONE,
-            reduced_motion="reduce",
-            **options,  # type: ignore[arg-type]  # Playwright's own names and types
-        )
-        page = context.new_page()
-        complaints: list[str] = []
-        page.on("console", lambda message: complaints.append(spoken(message)))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: complaints.append(foreign(request, at)))
+        viewport = {"width": size[0], "height": size[1]}
+        reader = repr((size, language, sorted(options.items())))
+        window = windows.pop(reader, None)
+        if window is None:
+            context = browser.new_context(
+                locale=language,
+                viewport=viewport,  # type: ignore[arg-type]  # Playwright's own type
+                has_touch=size == PHONE,
+                reduced_motion="reduce",
+                **options,  # type: ignore[arg-type]  # Playwright's own names and types
+            )
+            window = Window(context.new_page())
+        page, window.at = window.page, at
+        page.set_viewport_size(viewport)  # type: ignore[arg-type]
         page.goto(at + state)
         expect(page.locator("#layers .tile").first).to_be_visible()
         expect(page.locator("#written > *").first).to_be_visible()
         yield page
-        context.close()
-        assert [complaint for complaint in complaints if complaint] == []
+        assert [complaint for complaint in window.complaints if complaint] == []
+        window.empty()
+        window.complaints.clear()
+        windows[reader] = window
 
     return opened
 

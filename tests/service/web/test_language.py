@@ -5,9 +5,10 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from service.http.web import WEB
+from tests.conftest import ROOT
 from tests.service.web.conftest import Open
 
+WEB = ROOT / "service" / "web"
 TITLES = {"en": "What the network sees", "ko": "신경망이 보는 것"}
 
 

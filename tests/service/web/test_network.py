@@ -72,11 +72,13 @@ def test_the_colours_are_those_of_the_maps(page: Page, server: httpx.Client) -> 
         assert (np.diff(green[order]) >= 0).all()
 
 
-@pytest.mark.parametrize("scale", ["layer", "map", "all"])
-def test_one_colour_scale_is_for_a_map_a_layer_or_all(
-    page: Page, server: httpx.Client, scale: str
-) -> None:
+def test_one_colour_scale_is_for_a_map_a_layer_or_all(page: Page, server: httpx.Client) -> None:
     maps = maps_of(server, 9)
+    for scale in ("all", "map", "layer"):
+        assert_scaled(page, maps, scale)
+
+
+def assert_scaled(page: Page, maps: dict[str, np.ndarray], scale: str) -> None:
     page.locator("#scale").select_option(scale)
     layer = page.locator("#layer-max_pooling2d_1")
     if scale == "map":
@@ -111,23 +113,18 @@ def test_kernels_are_pictures(page: Page, server: httpx.Client) -> None:
     assert stacked.evaluate("({ width, height }) => [width, height]") == [23, 23]
 
 
-@pytest.mark.parametrize(
-    ("button", "name", "height"),
-    [
+def test_feature_maps_are_saved_as_png(page: Page, tmp_path: Path) -> None:
+    for button, name, height in (
         ("#layer-conv2d_1 header button", "conv2d_1.png", 240),
         ("#save-maps", "feature-maps.png", 800),
-    ],
-)
-def test_feature_maps_are_saved_as_png(
-    page: Page, tmp_path: Path, button: str, name: str, height: int
-) -> None:
-    with page.expect_download() as download:
-        page.locator(button).click()
-    assert download.value.suggested_filename == name
-    download.value.save_as(tmp_path / name)
-    with Image.open(tmp_path / name) as picture:
-        assert picture.width > 900
-        assert picture.height > height / 2
+    ):
+        with page.expect_download() as download:
+            page.locator(button).click()
+        assert download.value.suggested_filename == name
+        download.value.save_as(tmp_path / name)
+        with Image.open(tmp_path / name) as picture:
+            assert picture.width > 900, name
+            assert picture.height > height / 2, name
 
 
 def test_the_state_of_the_view_is_in_the_address(open_page: Open) -> None:

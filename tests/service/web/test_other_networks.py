@@ -69,26 +69,24 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_every_sum_comes_to_what_the_service_answers(
-    open_page: Open, other: httpx.Client, layer: str
-) -> None:
-    height, width, channels = LAYERS[layer]
-    numbers = np.random.default_rng(0)
-    corners = [(0, 0), (height - 1, width - 1), (0, width - 1)]
-    inside = [(int(numbers.integers(height)), int(numbers.integers(width))) for _ in range(3)]
-    with open_page(f"#sample=8&layer={layer}", at=str(other.base_url)) as page:
+def test_every_sum_comes_to_what_the_service_answers(open_page: Open, other: httpx.Client) -> None:
+    with open_page("#sample=8", at=str(other.base_url)) as page:
         expect(page.locator("#layers .layer")).to_have_count(8)
-        for row, column in corners + inside:
-            channel = int(numbers.integers(channels))
-            page.evaluate(
-                f"location.hash = '#sample=8&layer={layer}&channel={channel}&pixel={row},{column}'"
-            )
-            expect(page.locator("#what")).to_contain_text(f"{layer} · ")
-            expect(page.locator("#what")).to_contain_text(f" {channel}")
-            page.wait_for_load_state("networkidle")
-            assert result_of(page) == pytest.approx(value_of(page), abs=2e-4)
-            expect(page.locator("#written .disagrees")).to_have_count(0)
+        for layer, (height, width, channels) in LAYERS.items():
+            numbers = np.random.default_rng(0)
+            corners = [(0, 0), (height - 1, width - 1), (0, width - 1)]
+            inside = [
+                (int(numbers.integers(height)), int(numbers.integers(width))) for _ in range(3)
+            ]
+            for row, column in corners + inside:
+                channel = int(numbers.integers(channels))
+                state = f"sample=8&layer={layer}&channel={channel}&pixel={row},{column}"
+                page.evaluate(f"location.hash = '#{state}'")
+                expect(page.locator("#what")).to_contain_text(f"{layer} · ")
+                expect(page.locator("#what")).to_contain_text(f" {channel}")
+                page.wait_for_load_state("networkidle")
+                assert result_of(page) == pytest.approx(value_of(page), abs=2e-4), state
+                expect(page.locator("#written .disagrees"), state).to_have_count(0)
 
 
 def test_what_lies_on_padding_is_marked(open_page: Open, other: httpx.Client) -> None:

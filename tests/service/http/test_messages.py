@@ -1,7 +1,9 @@
+"""What answers have in common."""
+
 import pytest
 
-from service.http.negotiation import preferred
 from service.errors import NotAcceptable
+from service.http.messages import preferred
 
 OFFERS = ["application/json", "text/plain"]
 

@@ -1,5 +1,6 @@
-"""Who may do what, once API keys are set."""
+"""What every request passes: keys, ids, CORS, errors."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,13 +8,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.http.access import required_scope
+from service.app import create_app
+from service.http.middleware import required_scope
 from service.keys import SCOPES, Scope, make_key
-from service.telemetry.logs import access_logger
 from service.settings import Settings
+from service.telemetry.logs import access_logger
 from tests.service.conftest import ARTIFACTS, run_service, samples_of, serve, wait_for
+from tests.service.http.test_predict import error_of
 
 KEYS = {scope: make_key(f"the-{scope}", [scope]) for scope in SCOPES}
+"""Made anew in each process: no key may become a part of a test's name."""
 LINES = ",".join(key.line() for _, key in KEYS.values())
 ORIGIN = "https://shop.example"
 
@@ -94,9 +98,10 @@ def test_no_route_is_open_but_those_that_are_meant_to_be(guarded: httpx.Client) 
     assert {path.rpartition("/")[2] for path in administered} == {"load", "unload"}
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
+def test_without_an_accepted_key_the_answer_is_a_401_that_says_what_is_needed(
+    guarded: httpx.Client,
+) -> None:
+    for headers in (
         {},
         {"Authorization": "Bearer"},
         {"Authorization": "Bearer fashion_wrong"},
@@ -106,29 +111,22 @@ def test_no_route_is_open_but_those_that_are_meant_to_be(guarded: httpx.Client) 
         {"X-API-Key": ""},
         # An answer to a key that is wrong must not depend on another that is right.
         {"Authorization": "Bearer wrong", "X-API-Key": KEYS["predict"][0]},
-    ],
-)
-def test_without_an_accepted_key_the_answer_is_a_401_that_says_what_is_needed(
-    guarded: httpx.Client, headers: dict[str, str]
-) -> None:
-    response = guarded.get("/model/summary", headers=headers)
-    assert response.status_code == 401
-    assert response.headers["WWW-Authenticate"] == "Bearer"
-    error = response.json()["error"]
-    assert error["code"] == "unauthenticated"
-    assert error["request_id"] == response.headers["X-Request-ID"]
+    ):
+        response = guarded.get("/model/summary", headers=headers)
+        assert response.status_code == 401, headers
+        assert response.headers["WWW-Authenticate"] == "Bearer"
+        error = response.json()["error"]
+        assert error["code"] == "unauthenticated"
+        assert error["request_id"] == response.headers["X-Request-ID"]
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
+def test_a_key_is_taken_from_either_header(guarded: httpx.Client) -> None:
+    for headers in (
         {"authorization": f"bearer {KEYS['predict'][0]}"},
         {"X-API-Key": KEYS["predict"][0]},
         {"Authorization": "Basic dXNlcjpwYXNz", "X-API-Key": KEYS["predict"][0]},
-    ],
-)
-def test_a_key_is_taken_from_either_header(guarded: httpx.Client, headers: dict[str, str]) -> None:
-    assert guarded.get("/model/summary", headers=headers).status_code == 200
+    ):
+        assert guarded.get("/model/summary", headers=headers).status_code == 200, headers
 
 
 def test_each_protocol_is_refused_in_its_own_words(guarded: httpx.Client) -> None:
@@ -225,3 +223,64 @@ def test_keys_that_cannot_be_read_keep_the_service_closed(
     assert reason in ended.stderr
     assert "fashion_pasted" not in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_request_without_an_id_is_given_one_of_its_own(strict_client: httpx.Client) -> None:
+    ids = {strict_client.get("/livez").headers["X-Request-ID"] for _ in range(5)}
+    assert len(ids) == 5
+
+
+def test_the_id_a_client_sends_comes_back(strict_client: httpx.Client) -> None:
+    response = strict_client.get("/nowhere", headers={"X-Request-ID": "order-7.b"})
+    assert response.headers["X-Request-ID"] == "order-7.b"
+    assert response.json()["error"]["request_id"] == "order-7.b"
+
+
+@pytest.mark.parametrize("sent", ["", "has space", 'quo"te', "x" * 129])
+def test_an_id_that_could_harm_a_log_is_replaced(strict_client: httpx.Client, sent: str) -> None:
+    response = strict_client.get("/livez", headers={"X-Request-ID": sent})
+    assert response.headers["X-Request-ID"] != sent
+
+
+def test_an_unknown_path_is_a_404(strict_client: httpx.Client) -> None:
+    assert error_of(strict_client.get("/nowhere"), 404) == (
+        "not_found",
+        "GET /nowhere: Not Found",
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/predict", "POST, PUT"),
+        ("DELETE", "/feature-maps", "POST, PUT"),
+        ("DELETE", "/preparation", "POST, PUT"),
+        ("POST", "/readyz", "GET"),
+    ],
+)
+def test_a_wrong_verb_is_a_405_that_lists_the_right_ones(
+    strict_client: httpx.Client, method: str, path: str, allowed: str
+) -> None:
+    response = strict_client.request(method, path)
+    assert error_of(response, 405)[0] == "method_not_allowed"
+    assert response.headers["Allow"] == allowed
+
+
+def test_a_bug_is_a_500_without_its_details(caplog: pytest.LogCaptureFixture) -> None:
+    app = create_app(Settings())
+    internal = "a path on the disk"
+
+    @app.get("/bug")
+    async def bug() -> None:
+        raise RuntimeError(internal)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.get("/bug", headers={"X-Request-ID": "mine"})
+
+    response = asyncio.run(ask())
+    code, message = error_of(response, 500)
+    assert code == "internal_error"
+    assert internal not in message
+    assert "request mine failed: RuntimeError" in caplog.text

@@ -1,15 +1,69 @@
-"""`/metrics` tells what happened, whichever protocol it came by."""
+"""Health, metrics, the page and the documentation, and the headers they come with."""
 
+import gzip
+import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, Route, expect
 
-from service.settings import Settings
-from tests.conftest import DATA
-from tests.service.conftest import ARTIFACTS, DEFAULT_VERSION, publish, samples_of, serve, wait_for
+from service.http.operations import SCRIPT, STYLE
+from service.model import repository as repository_module
+from service.model.classifier import Classifier
+from service.model.repository import load_classifier
+from service.settings import EngineChoice, Settings
+from tests.conftest import DATA, ROOT
+from tests.service.browser import start_browser
+from tests.service.conftest import (
+    ARTIFACTS,
+    DEFAULT_VERSION,
+    publish,
+    samples_of,
+    serve,
+    wait_for,
+    wait_until_ready,
+)
+from tests.service.http.test_predict import error_of
+
+
+def test_a_live_and_ready_process_says_so(client: httpx.Client) -> None:
+    assert client.get("/livez").json() == {"status": "live", "worker": 0}
+    assert client.get("/readyz").json() == {
+        "status": "ready",
+        "worker": 0,
+        "model": {"name": "fashion_mnist", "version": int(DEFAULT_VERSION)},
+        "engine": "litert",
+    }
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/model/summary"])
+def test_until_the_model_is_loaded_it_is_live_and_not_ready(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    may_load = threading.Event()
+
+    def load_when_told(directory: Path, engine: EngineChoice) -> Classifier:
+        may_load.wait(timeout=30)
+        return load_classifier(directory, engine)
+
+    monkeypatch.setattr(repository_module, "load_classifier", load_when_told)
+    with serve(Settings(artifacts=ARTIFACTS, engine="litert"), wait=False) as client:
+        try:
+            assert client.get("/livez").status_code == 200
+            response = client.get(path)
+            assert error_of(response, 503)[0] == "not_ready"
+            assert response.headers["Retry-After"] == "1"
+            response = client.post("/predict", content=b"x")
+            assert error_of(response, 503)[0] == "not_ready"
+        finally:
+            may_load.set()
+        wait_until_ready(client)
+        assert client.get(path).status_code == 200
+
 
 PHASES = ("receive", "queue", "decode", "prepare", "infer", "encode")
 V1 = "/v1/models/fashion_mnist:predict"
@@ -170,3 +224,92 @@ def test_numbers_as_large_as_can_be_leave_the_metrics_whole(client: httpx.Client
     text = client.get("/metrics").text
     assert "NaN" not in text
     assert "fashion_mnist_novelty_sum" in text
+
+
+WEB = ROOT / "service" / "web"
+MOST_BYTES = 150_000
+
+
+def test_the_page_may_load_nothing_from_elsewhere(strict_client: httpx.Client) -> None:
+    for path in ("/", "/web/main.js"):
+        headers = strict_client.get(path).headers
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert "camera=(self)" in headers["Permissions-Policy"]
+
+
+def test_what_the_browser_has_is_not_sent_again(strict_client: httpx.Client) -> None:
+    for path in ("/", "/web/main.js"):
+        etag = strict_client.get(path).headers["ETag"]
+        assert strict_client.get(path, headers={"If-None-Match": etag}).status_code == 304
+
+
+def test_modules_are_compressed_for_who_takes_it(strict_client: httpx.Client) -> None:
+    with strict_client.stream("GET", "/web/main.js", headers={"Accept-Encoding": "gzip"}) as sent:
+        assert sent.headers["Vary"] == "Accept-Encoding"
+        assert gzip.decompress(b"".join(sent.iter_raw())) == (WEB / "main.js").read_bytes()
+    plain = strict_client.get("/web/main.js", headers={"Accept-Encoding": "identity"})
+    assert "Content-Encoding" not in plain.headers
+    assert plain.content == (WEB / "main.js").read_bytes()
+
+
+def test_the_page_is_light(strict_client: httpx.Client) -> None:
+    """Over the wire, heads included, each file once."""
+    weight = 0
+    paths = ["/", *(f"/web/{file.relative_to(WEB)}" for file in WEB.rglob("*") if file.is_file())]
+    for path in paths:
+        with strict_client.stream("GET", path, headers={"Accept-Encoding": "gzip"}) as sent:
+            head = sum(len(name) + len(value) + 4 for name, value in sent.headers.raw)
+            weight += head + len(b"".join(sent.iter_raw()))
+    assert len(paths) > 40
+    assert weight < MOST_BYTES
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with start_browser() as browser:
+        yield browser
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/web/main.js", "/livez", "/nowhere", "/metrics"])
+def test_every_answer_is_taken_for_what_it_says(strict_client: httpx.Client, path: str) -> None:
+    headers = strict_client.get(path).headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    [policy] = headers.get_list("Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_the_documentation_runs_under_its_policy(
+    strict_client: httpx.Client, browser: Browser
+) -> None:
+    """With a stand-in for Swagger UI, which comes from a network that tests do without."""
+    stand_in = """window.SwaggerUIBundle = (options) => {
+        fetch(options.url).then((r) => r.json()).then((document_) => {
+            document.querySelector('#swagger-ui').textContent = document_.info.title;
+        });
+        const added = document.createElement('script');
+        added.textContent = "document.title = 'injected'";
+        document.body.append(added);
+    };
+    window.SwaggerUIBundle.presets = {};
+    window.SwaggerUIBundle.SwaggerUIStandalonePreset = {};"""
+    page = browser.new_page()
+    asked: list[str] = []
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.url)
+        if route.request.url == SCRIPT:
+            route.fulfill(body=stand_in, content_type="text/javascript")
+        else:
+            route.fulfill(body="h1 {}", content_type="text/css")
+
+    page.route(re.compile(r"^https://"), answer)
+    page.goto(f"{strict_client.base_url}/docs")
+    expect(page.locator("#swagger-ui")).to_have_text("Fashion-MNIST service")
+    assert page.title() != "injected"
+    assert sorted(asked) == sorted([SCRIPT, STYLE])
+    page.close()

@@ -1,0 +1,613 @@
+"""Connections: packets and pipelines of all kinds, protocols not spoken, limits on heads."""
+
+import ast
+import asyncio
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+import uvicorn
+import uvloop
+from PIL import Image
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from service.app import create_app
+from service.http import protocol as protocol_module
+from service.http.batcher import Batcher
+from service.http.protocol import BODY_SECONDS, UVICORN_INTERNALS, ServiceProtocol
+from service.settings import Settings
+from tests.service.conftest import ARTIFACTS, Encode, serve
+from tests.service.http.connections import (
+    connect,
+    head,
+    read_answer,
+    read_answers,
+    read_last_answers,
+    read_to_end,
+    statuses,
+    whole,
+)
+
+FAST, SLOW = "/predict", "/predict?unknown"
+"""The same route: by the batcher, and by the application."""
+
+V2 = "/v2/models/fashion_mnist/infer"
+HEALTH = head(None, method="GET", path="/livez")
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[httpx.Client]:
+    settings = Settings(artifacts=ARTIFACTS, engine="litert", receive_seconds=2)
+    with serve(settings) as client:
+        yield client
+
+
+@pytest.fixture(params=["alone", "beside another"])
+def server(served: httpx.Client, request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
+    """A server with no connection, or with one: a batch may wait for what others send."""
+    with ExitStack() as stack:
+        if request.param == "beside another":
+            other = stack.enter_context(connect(served))
+            other.sendall(HEALTH)
+            assert read_answer(other).status == 200
+        yield served
+
+
+@pytest.fixture(scope="module")
+def photo(encode: Encode) -> bytes:
+    """Some kilobytes that take a good part of a second to decode and prepare."""
+    return encode(Image.new("RGB", (4000, 4000), "white"), compress_level=9)
+
+
+def numbers(count: int) -> bytes:
+    """A request of the Open Inference Protocol, of 4,706 bytes an image and some more."""
+    data = [[123.25] * 784] * count
+    tensor = {"name": "images", "shape": [count, 784], "datatype": "FP32", "data": data}
+    return orjson.dumps({"inputs": [tensor]})
+
+
+class TestPackets:
+    def test_a_body_may_come_behind_its_head_and_in_pieces(
+        self, server: httpx.Client, boot_png: bytes
+    ) -> None:
+        for pause in (0.0, 0.005, 2 * BODY_SECONDS):
+            with connect(server) as connection:
+                for _ in range(2):
+                    for piece in (head(len(boot_png)), boot_png[:100], boot_png[100:]):
+                        connection.sendall(piece)
+                        time.sleep(pause)
+                    answer = read_answer(connection)
+                    assert answer.status == 200
+                    assert b"Ankle boot" in answer.body
+
+    def test_a_request_may_come_byte_by_byte(self, server: httpx.Client, boot_png: bytes) -> None:
+        with connect(server) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for byte in whole(boot_png) + HEALTH:
+                connection.sendall(bytes([byte]))
+            assert statuses(read_answers(connection, 2)) == [200, 200]
+
+    def test_a_body_that_never_comes_is_a_408(self, server: httpx.Client, boot_png: bytes) -> None:
+        with connect(server) as connection:
+            connection.sendall(whole(boot_png) + head(len(boot_png)) + boot_png[:100])
+            assert statuses(read_answers(connection, 2)) == [200, 408]
+            assert connection.recv(1) == b""
+
+    def test_a_client_that_sends_no_more_still_gets_its_answers(
+        self, server: httpx.Client, boot_png: bytes
+    ) -> None:
+        for count in (1, 3):
+            with connect(server) as connection:
+                connection.sendall(whole(boot_png) * count)
+                connection.shutdown(socket.SHUT_WR)
+                assert statuses(read_answers(connection, count)) == [200] * count
+
+    def test_the_connection_is_closed_where_the_client_wants_it(
+        self, server: httpx.Client, boot_png: bytes
+    ) -> None:
+        for path in (FAST, SLOW):
+            for version, lines in (("1.1", ["Connection: close"]), ("1.0", [])):
+                with connect(server) as connection:
+                    start = head(len(boot_png), *lines, path=path, version=version)
+                    connection.sendall(start + boot_png)
+                    answer = read_answer(connection)
+                    assert answer.status == 200
+                    assert answer.headers["connection"] == "close"
+                    assert connection.recv(1) == b""
+
+    def test_a_client_that_hangs_up_harms_nobody(
+        self, server: httpx.Client, boot_png: bytes
+    ) -> None:
+        for sent in (head(1000) + b"half", head(1000), whole(boot_png), whole(boot_png, path=SLOW)):
+            for option in (0, 1):
+                connection = connect(server)
+                # With the option, what follows is a reset.
+                linger = struct.pack("ii", option, 0)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                connection.sendall(sent)
+                connection.close()
+        with connect(server) as connection:
+            connection.sendall(whole(boot_png))
+            assert read_answer(connection).status == 200
+
+
+class TestPipelines:
+    def test_requests_of_all_kinds_in_one_packet_are_answered_in_order(
+        self, server: httpx.Client, boot_png: bytes, photo: bytes
+    ) -> None:
+        kinds = [
+            (FAST, boot_png, 200),
+            (SLOW, photo, 200),
+            (FAST, b"no picture", 400),
+            (V2, numbers(2), 200),
+            (V2, numbers(20), 200),
+            (SLOW, boot_png, 200),
+            (FAST, boot_png, 200),
+            ("/nowhere", b"x", 404),
+            (V2, b"{", 400),
+            (FAST, b"no picture", 400),
+            (FAST, boot_png, 200),
+        ]
+        requests = [
+            whole(body, f"X-Request-ID: {number}", path=path)
+            for number, (path, body, _) in enumerate(kinds)
+        ]
+        with connect(server) as connection:
+            for _ in range(2):
+                connection.sendall(b"".join(requests))
+                answers = read_answers(connection, len(kinds))
+                assert statuses(answers) == [status for _, _, status in kinds]
+                ids = [int(answer.headers["x-request-id"]) for answer in answers]
+                assert ids == list(range(len(kinds)))
+
+    def test_a_packet_may_end_anywhere_in_the_next_request(
+        self, server: httpx.Client, boot_png: bytes
+    ) -> None:
+        first, second = whole(boot_png), whole(b"no picture")
+        with connect(server) as connection:
+            for cut in range(0, len(second), 7):
+                connection.sendall(first + second[:cut])
+                if cut % 2:
+                    time.sleep(0.002)
+                connection.sendall(second[cut:])
+                assert statuses(read_answers(connection, 2)) == [200, 400], cut
+
+    @pytest.mark.parametrize("kind", ["V2", "V2 in the application", "form", "JSON"])
+    def test_a_large_request_with_a_part_of_the_next_head_is_answered(
+        self, server: httpx.Client, boot_png: bytes, kind: str
+    ) -> None:
+        if kind.startswith("V2"):
+            request = whole(numbers(20), path=V2 if kind == "V2" else f"{V2}?unknown")
+            assert 90_000 < len(request) < 110_000
+        else:
+            part = b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n%b\r\n'
+            form = part % boot_png * (70_000 // (len(boot_png) + 60)) + b"--x--\r\n"
+            json = orjson.dumps({"instances": [[123.25] * 784] * 14})
+            body = form if kind == "form" else json
+            media_type = "multipart/form-data; boundary=x" if kind == "form" else "application/json"
+            request = whole(body, f"Content-Type: {media_type}")
+            assert 65_536 < len(body) < 80_000
+        following = whole(boot_png)
+        with connect(server) as connection:
+            for cut in (1, 30, following.index(b"\r\n\r\n") + 3):
+                connection.sendall(request + following[:cut])
+                assert read_answer(connection).status == 200
+                connection.sendall(following[cut:])
+                assert read_answer(connection).status == 200
+
+    def test_a_client_that_reads_late_gets_every_answer_in_order(
+        self, server: httpx.Client, boot_png: bytes
+    ) -> None:
+        count = 3000
+        with connect(server, receive_bytes=4096) as connection:
+
+            def send() -> None:
+                for number in range(count):
+                    path = SLOW if number % 50 == 7 else FAST
+                    connection.sendall(whole(boot_png, f"X-Request-ID: {number}", path=path))
+
+            thread = threading.Thread(target=send)
+            thread.start()
+            time.sleep(0.5)
+            answers = read_answers(connection, count)
+            thread.join()
+        assert [int(answer.headers["x-request-id"]) for answer in answers] == list(range(count))
+        assert statuses(answers) == [200] * count
+
+
+class TestOtherProtocols:
+    UPGRADE = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAAA")
+
+    @pytest.mark.parametrize("path", [FAST, SLOW, "/feature-maps?layer=conv2d_1", V2])
+    @pytest.mark.parametrize("pause", [None, 0.0, 0.02])
+    def test_an_upgrade_with_a_body_is_answered_as_without(
+        self, server: httpx.Client, boot_png: bytes, path: str, pause: float | None
+    ) -> None:
+        body = numbers(1) if path == V2 else boot_png
+        same = "X-Request-ID: same"
+        start = head(len(body), same, *self.UPGRADE, path=path)
+        with connect(server) as connection:
+            connection.sendall(whole(body, same, path=path))
+            plain = read_answer(connection)
+            assert plain.status == 200
+            for _ in range(2):
+                if pause is None:
+                    connection.sendall(start + body)
+                else:
+                    connection.sendall(start)
+                    time.sleep(pause)
+                    connection.sendall(body[:50])
+                    time.sleep(pause)
+                    connection.sendall(body[50:])
+                assert read_answer(connection).undated == plain.undated
+            connection.sendall(whole(body, path=path))
+            assert read_answer(connection).status == 200
+
+    def test_nothing_of_the_body_is_read_as_a_request(self, server: httpx.Client) -> None:
+        body = HEALTH + HEALTH
+        for pause in (None, 0.02):
+            with connect(server) as connection:
+                connection.sendall(head(len(body), *self.UPGRADE))
+                if pause:
+                    time.sleep(pause)
+                connection.sendall(body + HEALTH)
+                answers = read_answers(connection, 2)
+                assert statuses(answers) == [400, 200]
+                assert b"invalid_image" in answers[0].body
+
+    def test_an_upgrade_among_other_requests_is_answered_in_order(
+        self, server: httpx.Client, boot_png: bytes
+    ) -> None:
+        upgrade = head(None, *self.UPGRADE, method="GET", path="/readyz")
+        with_body = whole(b"no picture", *self.UPGRADE, path=SLOW)
+        with connect(server) as connection:
+            sent = [whole(boot_png), upgrade, whole(boot_png, path=SLOW), with_body, HEALTH]
+            connection.sendall(b"".join(sent))
+            assert statuses(read_answers(connection, 5)) == [200, 200, 200, 400, 200]
+
+    def test_a_body_in_chunks_may_come_with_an_upgrade(
+        self, server: httpx.Client, boot_png: bytes
+    ) -> None:
+        chunked = head(None, "Transfer-Encoding: chunked", *self.UPGRADE)
+        chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(boot_png), boot_png)
+        with connect(server) as connection:
+            connection.sendall(chunked + chunks + HEALTH)
+            assert statuses(read_answers(connection, 2)) == [200, 200]
+
+    def test_websockets_are_not_spoken(self, server: httpx.Client) -> None:
+        asked = (
+            *("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"),
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        )
+        with connect(server) as connection:
+            connection.sendall(head(None, *asked, method="GET", path="/livez") + HEALTH)
+            assert statuses(read_answers(connection, 2)) == [200, 200]
+
+    @pytest.mark.parametrize("target", ["localhost:80", "/", "/predict", "http://localhost/"])
+    def test_a_tunnel_is_refused(self, server: httpx.Client, target: str) -> None:
+        with connect(server) as connection:
+            connection.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            answer = read_to_end_or_idle(connection)
+        assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 404 ", b"HTTP/1.1 405 "))
+        assert answer.count(b"HTTP/1.1 ") == 1
+
+    def test_http_2_without_asking_is_a_400(self, server: httpx.Client) -> None:
+        with connect(server) as connection:
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            assert read_to_end(connection).startswith(b"HTTP/1.1 400 ")
+
+
+def read_to_end_or_idle(connection: socket.socket) -> bytes:
+    """Read until the server closes the connection, or sends nothing for a while."""
+    connection.settimeout(0.5)
+    received = b""
+    try:
+        while chunk := connection.recv(65536):
+            received += chunk
+    except TimeoutError:
+        pass
+    return received
+
+
+class TestGarbage:
+    GARBAGE = (
+        b"\x00\x01\x02\r\n\r\n",
+        b"no request\r\n\r\n",
+        b"GET / HTTP/9\r\n\r\n",
+        b"PO\x80ST ",
+    )
+
+    def test_garbage_is_a_400(self, server: httpx.Client) -> None:
+        for garbage in self.GARBAGE:
+            with connect(server) as connection:
+                connection.sendall(garbage)
+                answer = read_answer(connection)
+                assert answer.status == 400
+                assert answer.body == b"Invalid HTTP request received."
+                assert connection.recv(1) == b""
+
+    @pytest.mark.parametrize("kind", ["fast", "slow", "large", "photo", "bad"])
+    def test_a_request_with_garbage_behind_it_is_answered_and_the_connection_closed(
+        self, server: httpx.Client, boot_png: bytes, photo: bytes, kind: str
+    ) -> None:
+        request, status = {
+            "fast": (whole(boot_png), 200),
+            "slow": (whole(boot_png, path=SLOW), 200),
+            "large": (whole(numbers(20), path=V2), 200),
+            "photo": (whole(photo), 200),
+            "bad": (whole(b"no picture"), 400),
+        }[kind]
+        for garbage in self.GARBAGE:
+            with connect(server) as connection:
+                connection.sendall(request + garbage)
+                first, *rest = statuses(read_last_answers(connection))
+                # Once all is answered, the garbage may be as well.
+                assert (first, rest) in ((status, []), (status, [400])), garbage
+
+    def test_requests_before_garbage_are_all_answered(
+        self, server: httpx.Client, boot_png: bytes
+    ) -> None:
+        request, slow = whole(boot_png), whole(boot_png, path=SLOW)
+        for requests in ([request] * 3, [slow, request], [request, slow, request, slow]):
+            with connect(server) as connection:
+                connection.sendall(b"".join(requests) + b"no request\r\n\r\n")
+                given = statuses(read_last_answers(connection))
+                assert given[: len(requests)] == [200] * len(requests)
+                assert given[len(requests) :] in ([], [400])
+
+    def test_a_body_that_breaks_its_format_is_a_400(self, server: httpx.Client) -> None:
+        for path in (FAST, SLOW, "/nowhere"):
+            with connect(server) as connection:
+                start = head(None, "Transfer-Encoding: chunked", path=path)
+                connection.sendall(start + b"9\r\n123456789\r\nno chunk\r\n")
+                answer = read_to_end(connection)
+                assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 404 "))
+                assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def send_slowly(connection: socket.socket) -> None:
+    for _ in range(100):
+        connection.sendall(b"x")
+        time.sleep(0.02)
+
+
+class TestTimeOfHeads:
+    @pytest.fixture(autouse=True)
+    def _short_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(protocol_module, "HEAD_SECONDS", 0.6)
+
+    def test_a_head_that_does_not_come_is_a_408(self, server: httpx.Client) -> None:
+        for sent in (b"", b"POST /predict HTTP/1.1\r\nHost: a\r\n"):
+            with connect(server) as connection:
+                connection.sendall(sent)
+                assert read_answer(connection).status == 408
+                assert connection.recv(1) == b""
+
+    def test_a_head_that_comes_too_slowly_is_a_408(self, server: httpx.Client) -> None:
+        with connect(server) as connection:
+            connection.sendall(b"GET /livez HTTP/1.1\r\nX: ")
+            with pytest.raises(ConnectionError):
+                send_slowly(connection)
+
+    def test_every_head_of_a_connection_has_its_time(
+        self, server: httpx.Client, boot_png: bytes
+    ) -> None:
+        for first in (HEALTH, whole(boot_png), whole(boot_png, path=SLOW)):
+            with connect(server) as connection:
+                for _ in range(3):
+                    connection.sendall(first[:30])
+                    time.sleep(0.2)
+                    connection.sendall(first[30:])
+                    assert read_answer(connection).status == 200
+                connection.sendall(first + b"GET /li")
+                assert statuses(read_answers(connection, 2)) == [200, 408]
+                assert connection.recv(1) == b""
+
+    def test_the_time_of_a_head_ends_where_the_body_begins(
+        self, server: httpx.Client, boot_png: bytes
+    ) -> None:
+        with connect(server) as connection:
+            connection.sendall(head(len(boot_png)))
+            time.sleep(0.9)
+            connection.sendall(boot_png)
+            assert read_answer(connection).status == 200
+
+
+class TestSizeOfHeads:
+    def test_headers_that_never_end_are_a_431(self, server: httpx.Client, boot_png: bytes) -> None:
+        for first in (b"", HEALTH, whole(boot_png), whole(boot_png, path=SLOW)):
+            with connect(server) as connection:
+                if first:
+                    connection.sendall(first)
+                    assert read_answer(connection).status == 200
+                connection.sendall(b"GET /livez HTTP/1.1\r\n")
+                time.sleep(0.01)
+                connection.sendall(b"X: " + b"a" * 70_000)
+                assert read_answer(connection).status == 431
+                assert connection.recv(1) == b""
+
+    def test_headers_are_counted_for_each_message(self, server: httpx.Client) -> None:
+        long = head(None, *[f"X-{n}: {'a' * 1000}" for n in range(20)], method="GET", path="/livez")
+        with connect(server) as connection:
+            for _ in range(6):
+                connection.sendall(long[:10_000])
+                time.sleep(0.005)
+                connection.sendall(long[10_000:])
+                assert read_answer(connection).status == 200
+            # Of each packet, a part belongs to the next message.
+            stream = long * 6
+            cuts = [0, *range(5_000, len(stream), 15_000), len(stream)]
+            for start, end in pairwise(cuts):
+                connection.sendall(stream[start:end])
+                time.sleep(0.005)
+            assert statuses(read_answers(connection, 6)) == [200] * 6
+
+    def test_bodies_do_not_count(self, server: httpx.Client) -> None:
+        body = bytes(200_000)
+        with connect(server) as connection:
+            for _ in range(3):
+                connection.sendall(head(len(body))[:20])
+                time.sleep(0.005)
+                connection.sendall(head(len(body))[20:] + body)
+                assert read_answer(connection).status == 400
+
+
+def test_an_answer_under_way_comes_before_the_connection_is_closed_for_a_head(
+    server: httpx.Client, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for rest in (b"X: " + b"a" * 70_000, b""):
+        with connect(server) as connection, monkeypatch.context() as patch:
+            connection.sendall(HEALTH)
+            assert read_answer(connection).status == 200
+            patch.setattr(protocol_module, "HEAD_SECONDS", 0.03)
+            connection.sendall(whole(photo) + b"GET /livez HTTP/1.1\r\n")
+            time.sleep(0.01)
+            connection.sendall(rest)
+            assert statuses(read_last_answers(connection)) == [200]
+
+
+class Sink(asyncio.Transport):
+    """Takes what a connection writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.is_closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def pause_reading(self) -> None:
+        """Do nothing."""
+
+    def resume_reading(self) -> None:
+        """Do nothing."""
+
+
+@pytest.fixture(scope="module")
+def config() -> uvicorn.Config:
+    app = create_app(Settings(artifacts=ARTIFACTS, engine="litert"))
+    app.state.repository.open()
+    config = uvicorn.Config(app, http=ServiceProtocol, log_config=None, ws="none")
+    config.load()
+    config.lifespan_state = {"fast_path": Batcher(app.state)}  # type: ignore[attr-defined]
+    return config
+
+
+def open_connection(
+    config: uvicorn.Config, sink: Sink, state: ServerState | None = None
+) -> ServiceProtocol:
+    app_state = config.lifespan_state  # type: ignore[attr-defined]
+    connection = ServiceProtocol(config, state or ServerState(), app_state)
+    connection.connection_made(sink)
+    return connection
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_body_that_comes_when_its_time_is_over_is_answered_once(
+    config: uvicorn.Config, boot_png: bytes, is_known: bool
+) -> None:
+    """The event loop may be so busy that the body and the end of the wait come together."""
+
+    async def converse() -> bytes:
+        sink = Sink()
+        connection = open_connection(config, sink)
+        if is_known:
+            connection.data_received(whole(boot_png))
+            await asyncio.sleep(0)
+            assert sink.written.count(b"HTTP/1.1 200") == 1
+            sink.written = b""
+        connection.data_received(head(len(boot_png)))
+        time.sleep(1.5 * BODY_SECONDS)
+        connection.data_received(boot_png)
+        await asyncio.sleep(4 * BODY_SECONDS)
+        connection.connection_lost(None)
+        return sink.written
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        written = runner.run(converse())
+    assert written.count(b"HTTP/1.1 ") == 1
+    assert written.startswith(b"HTTP/1.1 200")
+
+
+def test_a_connection_that_has_just_been_made_may_send_its_first_request_in_a_shutdown(
+    config: uvicorn.Config, boot_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol_module, "FIRST_REQUEST_SECONDS", 0.05)
+
+    async def converse() -> None:
+        silent, sending, used = Sink(), Sink(), Sink()
+        connections = [open_connection(config, sink) for sink in (silent, sending, used)]
+        connections[2].data_received(whole(boot_png))
+        for connection in connections:
+            connection.shutdown()
+        assert used.is_closed
+        connections[1].data_received(whole(boot_png))
+        assert sending.written.startswith(b"HTTP/1.1 200 ")
+        assert not silent.is_closed
+        await asyncio.sleep(0.1)
+        assert silent.is_closed
+        assert sending.is_closed
+        for connection in connections:
+            connection.connection_lost(None)
+
+    asyncio.run(converse())
+
+
+def test_what_waits_for_a_batch_in_a_shutdown_is_answered(
+    config: uvicorn.Config, boot_png: bytes
+) -> None:
+    async def converse() -> None:
+        state, sinks = ServerState(), [Sink(), Sink()]
+        connections = [open_connection(config, sink, state) for sink in sinks]
+        for connection in connections:
+            connection.data_received(whole(boot_png) + b"POST /pre")
+        assert not sinks[0].written + sinks[1].written
+        for connection in connections:
+            connection.shutdown()
+        await asyncio.sleep(0)
+        for sink in sinks:
+            assert sink.written.startswith(b"HTTP/1.1 200 ")
+            assert b"\r\nconnection: close\r\n" in sink.written
+            assert sink.is_closed
+        for connection in connections:
+            connection.connection_lost(None)
+
+    asyncio.run(converse())
+
+
+def test_only_the_private_names_of_uvicorn_that_are_listed_are_used() -> None:
+    tree = ast.parse(Path(protocol_module.__file__).read_text())
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    used: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            used.add(node.attr)
+            if isinstance(node.ctx, ast.Store):
+                own.add(node.attr)
+    private = {name for name in used if name.startswith("_") and not name.startswith("__")}
+    inherited = set(dir(HttpToolsProtocol))
+    overridden = own & inherited & {name for name in own if name.startswith("_")} - {"__init__"}
+    assert private - own | overridden == set(UVICORN_INTERNALS)
+    imports = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("uvicorn")
+    ]
+    assert [node.module for node in imports] == ["uvicorn.protocols.http.httptools_impl"]
+    assert not [name for node in imports for name in node.names if name.name.startswith("_")]

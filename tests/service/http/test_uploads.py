@@ -1,0 +1,174 @@
+"""Uploads of all kinds become images, in the order sent; forms keep to their format."""
+
+import json
+
+import numpy as np
+import pytest
+
+from service.arrays import Pixels
+from service.capacity.admission import Admission, Limits, Permit
+from service.errors import (
+    EmptyBody,
+    InvalidImage,
+    InvalidMultipart,
+    Overloaded,
+    TooManyImages,
+    UnsupportedMediaType,
+)
+from service.http.messages import IMAGE_MEDIA_TYPES
+from service.http.openapi import EXAMPLE_PNG_BASE64
+from service.http.uploads import (
+    Upload,
+    media_type_of,
+    read_files,
+    read_only_image,
+    read_upload,
+)
+from service.images.decode import ImageReader
+from service.telemetry.record import RequestRecord
+from tests.service.conftest import Encode
+
+CONTENT_TYPE = "multipart/form-data; boundary=limit"
+
+
+def form(*parts: tuple[str, bytes]) -> bytes:
+    sections = [
+        b"--limit\r\nContent-Disposition: " + disposition.encode() + b"\r\n\r\n" + data + b"\r\n"
+        for disposition, data in parts
+    ]
+    return b"".join(sections) + b"--limit--\r\n"
+
+
+FILE = 'form-data; name="files"; filename="a.png"'
+
+
+def read(body: bytes, content_type: str = CONTENT_TYPE, max_files: int = 2) -> list[bytes]:
+    return read_files(body, content_type, max_files)
+
+
+def test_files_come_back_in_the_order_sent_whatever_their_names() -> None:
+    other = 'form-data; name="other"; filename="b.png"'
+    assert read(form((other, b"\r\n--lim"), (FILE, b"two"))) == [b"\r\n--lim", b"two"]
+
+
+def test_an_empty_file_is_kept_in_its_place() -> None:
+    assert read(form((FILE, b""), (FILE, b"x"))) == [b"", b"x"]
+
+
+def test_a_name_in_any_encoding_is_a_name() -> None:
+    content = form((FILE, b"x")).replace(b"a.png", b"\xe9\xff.png")
+    assert read(content) == [b"x"]
+
+
+def test_what_comes_before_and_after_the_parts_does_not_matter() -> None:
+    assert read(b"preamble\r\n" + form((FILE, b"x")) + b"epilogue") == [b"x"]
+
+
+def test_a_plain_field_is_refused_with_the_way_to_send_a_file() -> None:
+    with pytest.raises(InvalidMultipart, match=r"part 1 .*curl -F files=@picture.png"):
+        read(form((FILE, b"x"), ('form-data; name="note"', b"hello")))
+
+
+def test_one_file_too_many_is_refused() -> None:
+    with pytest.raises(TooManyImages, match="more than 2 files"):
+        read(form(*[(FILE, b"x")] * 3))
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "reason"),
+    [
+        (form((FILE, b"x")), "multipart/form-data", "no boundary"),
+        (form((FILE, b"x")), "multipart/form-data; boundary=" + "b" * 1100, "malformed"),
+        (b"nothing of the kind", CONTENT_TYPE, "malformed"),
+        (form((FILE, b"x"))[:-6], CONTENT_TYPE, "closing boundary"),
+        (form((FILE, b"x"))[:20], CONTENT_TYPE, "closing boundary"),
+        (b"--limit--\r\n", CONTENT_TYPE, "no files"),
+        (b"--limit\r\n\r\nx\r\n--limit--\r\n", CONTENT_TYPE, "Content-Disposition"),
+        (b"--limit\r\nContent-Disposition: attachment\r\n\r\nx\r\n--limit--", CONTENT_TYPE, "type"),
+        (form((FILE.replace("form-data; ", "form-data"), b"x")), CONTENT_TYPE, "malformed"),
+        (form((FILE, b"x"))[4:], CONTENT_TYPE, "no files"),
+    ],
+)
+def test_a_malformed_form_is_refused_with_the_reason(
+    body: bytes, content_type: str, reason: str
+) -> None:
+    with pytest.raises(InvalidMultipart, match=reason):
+        read(body, content_type)
+
+
+def admit(max_images: int = 1000) -> Permit:
+    admission = Admission(
+        max_images=max_images, max_bytes=10**9, limits=Limits(max_images=100, max_pixels=10**6)
+    )
+    return admission.admit(RequestRecord("test"))
+
+
+def form_of(files: list[bytes]) -> Upload:
+    return Upload("multipart/form-data", CONTENT_TYPE, form(*[(FILE, file) for file in files]))
+
+
+def reader(permit: Permit) -> ImageReader:
+    return ImageReader("auto", (28, 28), permit)
+
+
+def test_the_images_of_a_form_are_read_in_the_order_sent(
+    test_slice: tuple[Pixels, Pixels], encode: Encode
+) -> None:
+    for count in (1, 2, 33, 100):
+        pixels = test_slice[0][:count]
+        permit = admit()
+        images = read_upload(form_of([encode(one) for one in pixels]), reader(permit))
+        for image, one in zip(images, pixels, strict=True):
+            assert image.preparation == "none"
+            np.testing.assert_array_equal(image.pixels, one)
+        assert permit._admission.images == count
+        assert "decode" in permit.record.phases
+
+
+@pytest.mark.parametrize("wrong", [[0], [40], [50, 90], [95]])
+def test_the_first_file_that_is_refused_is_the_one_that_is_named(
+    boot_png: bytes, wrong: list[int]
+) -> None:
+    files = [b"no picture" if index in wrong else boot_png for index in range(96)]
+    with pytest.raises(InvalidImage, match=rf"^files\[{wrong[0]}\]: "):
+        read_upload(form_of(files), reader(admit()))
+    files[wrong[0]] = b""
+    with pytest.raises(EmptyBody, match=rf"^files\[{wrong[0]}\]: "):
+        read_upload(form_of(files), reader(admit()))
+
+
+def test_a_form_of_too_many_files_is_refused_before_any_is_decoded(boot_png: bytes) -> None:
+    with pytest.raises(TooManyImages, match="more than 100 files"):
+        read_upload(form_of([b"no picture"] + [boot_png] * 100), reader(admit()))
+    with pytest.raises(Overloaded):
+        read_upload(form_of([b"no picture"] + [boot_png] * 9), reader(admit(max_images=9)))
+
+
+def test_an_upload_is_read_as_its_media_type_says(boot_png: bytes) -> None:
+    document = json.dumps({"instances": [{"b64": EXAMPLE_PNG_BASE64}] * 2}).encode()
+    [plain] = read_upload(Upload("", "", boot_png), reader(admit()))
+    images = read_upload(Upload("application/json", "", document), reader(admit()))
+    for image in images:
+        np.testing.assert_array_equal(image.pixels, plain.pixels)
+    with pytest.raises(InvalidImage):
+        read_upload(Upload("image/png", "image/png", document), reader(admit()))
+
+
+def test_more_than_one_image_is_refused_where_one_is_expected(boot_png: bytes) -> None:
+    assert read_only_image(form_of([boot_png]), reader(admit())).preparation == "none"
+    with pytest.raises(TooManyImages, match="2 pictures"):
+        read_only_image(form_of([boot_png] * 2), reader(admit()))
+
+
+def test_the_media_type_is_told_from_its_parameters() -> None:
+    for content_type, media_type in (
+        ("", ""),
+        ("IMAGE/PNG", "image/png"),
+        ("multipart/form-data; boundary=x", "multipart/form-data"),
+        (" application/json ;charset=utf-8", "application/json"),
+        *((name, name) for name in IMAGE_MEDIA_TYPES),
+    ):
+        assert media_type_of(content_type) == media_type
+    for content_type in ("text/plain", "image/tiff", "image/svg+xml", "x"):
+        with pytest.raises(UnsupportedMediaType, match="image/png"):
+            media_type_of(content_type)

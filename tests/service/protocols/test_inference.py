@@ -1,0 +1,150 @@
+"""What V1, V2 and gRPC share; their own tests show the rest over the wire."""
+
+import json
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+
+from service.arrays import Assessment
+from service.capacity.admission import Permit
+from service.errors import DeadlineExceeded, InvalidTensor
+from service.model.classifier import Classifier
+from service.protocols import open_inference, tf_serving
+from service.protocols.inference import (
+    DEFAULT_OUTPUTS,
+    InferenceRequest,
+    PreparedRequest,
+    Read,
+    RequestedOutput,
+    infer,
+    output_specs,
+    prepare,
+    read_tensors,
+)
+from service.protocols.tensors import NamedTensor
+
+IMAGES = np.zeros((2, 28, 28), np.uint8)
+
+
+def request(*outputs: str) -> InferenceRequest:
+    tensor = NamedTensor("images", "UINT8", IMAGES.shape, IMAGES)
+    requested = [RequestedOutput(name) for name in outputs]
+    return InferenceRequest([tensor], requested or DEFAULT_OUTPUTS)
+
+
+def reading(request: InferenceRequest) -> Read[list[NamedTensor]]:
+    """The request as if it had just come over a wire; its answer is its outputs."""
+
+    def read(classifier: Classifier, permit: Permit) -> PreparedRequest[list[NamedTensor]]:
+        return read_tensors(request, classifier, permit, lambda _, outputs, __: list(outputs))
+
+    return read
+
+
+def body_of(key: str) -> bytes:
+    pixels = json.dumps([0] * 784)
+    if key == "instances":
+        return f'{{"instances":[{pixels}]}}'.encode()
+    tensor = f'{{"name":"images","shape":[1,784],"datatype":"UINT8","data":{pixels}}}'
+    return f'{{"inputs":[{tensor}]}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "runs", "is_predicted"),
+    [
+        ((), 1, True),
+        (("label", "novelty"), 1, True),
+        (("conv2d_1",), 1, False),
+        (("conv2d_1", "label"), 2, True),
+    ],
+)
+def test_each_run_of_the_network_is_recorded_once(
+    classifier: Classifier,
+    permit: Permit,
+    outputs: tuple[str, ...],
+    runs: int,
+    is_predicted: bool,
+) -> None:
+    infer(reading(request(*outputs)), classifier, permit)
+    record = permit.record
+    assert record.version == classifier.manifest.version
+    assert (record.images, record.executions) == (2, runs)
+    assert list(record.phases) == ["queue", "decode", "prepare", "infer", "encode"]
+    assert (record.predictions is not None) is is_predicted
+    if record.predictions:
+        assert record.predictions.version == classifier.manifest.version
+        assert len(record.predictions.probabilities) == 2
+    prepared = prepare(reading(request(*outputs)), classifier, permit)
+    assert prepared.needs_layers is ("conv2d_1" in outputs)
+    assert prepared.needs_assessment is is_predicted
+
+
+@pytest.mark.parametrize("protocol", ["V1", "V2"])
+def test_reading_and_writing_record_no_run(
+    classifier: Classifier, permit: Permit, protocol: str
+) -> None:
+    if protocol == "V1":
+        read = partial(tf_serving.read, body_of("instances"))
+    else:
+        read = partial(open_inference.read, body_of("inputs"), None)
+    request = prepare(read, classifier, permit)
+    np.testing.assert_array_equal(request.images, np.zeros((1, 28, 28, 1), np.float32))
+    body, json_length = request.write(classifier.assess(request.images), {})
+    assert body.startswith(b'{"predictions' if protocol == "V1" else b'{"model_name')
+    assert json_length is None
+    assert permit.record.executions == 0
+    assert list(permit.record.phases) == ["queue", "decode", "prepare"]
+
+
+@pytest.mark.parametrize("by_row", [True, False], ids=["rows", "columns"])
+def test_a_novelty_that_is_not_a_number_is_written_as_tensorflow_serving_does(
+    classifier: Classifier, permit: Permit, by_row: bool
+) -> None:
+    body = body_of("instances").replace(b"{", b'{"signature_name":"novelty",', 1)
+    if not by_row:
+        body = body.replace(b'"instances"', b'"inputs"')
+    request = tf_serving.read(body, classifier, permit)
+    probabilities = np.full((1, 10), np.nan, np.float32)
+    answer, _ = request.write(Assessment(probabilities, probabilities[:, 0]), {})
+    [table] = json.loads(answer).values()
+    assert math.isnan(table[0]["novelty"] if by_row else table["novelty"][0])
+
+
+def test_every_output_has_the_datatype_and_shape_that_the_metadata_states(
+    classifier: Classifier, permit: Permit
+) -> None:
+    specs = output_specs(classifier.manifest)
+    names = [str(spec["name"]) for spec in specs]
+    outputs = infer(reading(request(*names)), classifier, permit)
+    for spec, output in zip(specs, outputs, strict=True):
+        assert spec == {
+            "name": output.name,
+            "datatype": output.datatype,
+            "shape": (-1, *output.shape[1:]),
+        }
+        assert len(output.values) == output.shape[0] == 2
+
+
+def test_images_that_are_not_finite_are_unknown(classifier: Classifier, permit: Permit) -> None:
+    images = np.zeros((2, 784), np.float32)
+    images[1, 5] = np.nan
+    tensor = NamedTensor("images", "FP32", images.shape, images)
+    probabilities = infer(reading(InferenceRequest([tensor])), classifier, permit)[0].values
+    assert isinstance(probabilities, np.ndarray)
+    assert np.isnan(probabilities).all(axis=1).tolist() == [False, True]
+
+
+def test_an_overdue_request_is_not_run(classifier: Classifier, permit: Permit) -> None:
+    permit.cancel()
+    with pytest.raises(DeadlineExceeded):
+        infer(reading(request()), classifier, permit)
+    assert permit.record.executions == 0
+
+
+def test_an_unknown_output_is_rejected_before_images_are_read(
+    classifier: Classifier, permit: Permit
+) -> None:
+    with pytest.raises(InvalidTensor, match="no output 'x'; there is probabilities, class_id"):
+        reading(InferenceRequest([], [RequestedOutput("x")]))(classifier, permit)

@@ -1,0 +1,97 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.errors import InvalidTensor
+from service.protocols.tensors import BYTES, DTYPES, NamedTensor, from_json, from_raw, to_raw
+
+
+def test_every_datatype_of_the_protocol_is_known() -> None:
+    assert ", ".join(DTYPES) == (
+        "BOOL, UINT8, UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64"
+    )
+    assert {dtype.byteorder for dtype in DTYPES.values()} <= {"|", "<", "="}
+
+
+@pytest.mark.parametrize("datatype", DTYPES)
+def test_numbers_come_back_from_their_bytes(datatype: str) -> None:
+    values = np.array([[0, 1], [1, 0]], DTYPES[datatype])
+    raw = to_raw(NamedTensor("x", datatype, values.shape, values))
+    read = from_raw(raw, datatype, [2, 2])
+    assert isinstance(read, np.ndarray)
+    assert read.dtype == values.dtype
+    np.testing.assert_array_equal(read, values)
+
+
+@pytest.mark.parametrize("elements", [[], [b""], [b"a", b"", b"bcd"]], ids=len)
+def test_elements_come_back_from_their_bytes(elements: list[bytes]) -> None:
+    raw = to_raw(NamedTensor("x", BYTES, (len(elements),), elements))
+    assert from_raw(raw, BYTES, [len(elements)]) == elements
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"\x01\0", "the bytes end inside the length of element 0"),
+        (b"\x01\0\0\0a\x01", "the bytes end inside the length of element 1"),
+        (b"\x09\0\0\0abc", "element 0 has 3 bytes, its length says 9"),
+        (b"\0\0\0\0" * 3, "more elements than the 2 of the shape"),
+        (b"\0\0\0\0", "1 elements, the shape has 2"),
+    ],
+    ids=["length", "second length", "element", "more", "fewer"],
+)
+def test_elements_that_do_not_add_up_are_rejected(raw: bytes, reason: str) -> None:
+    with pytest.raises(InvalidTensor, match=reason):
+        from_raw(raw, BYTES, [2])
+
+
+@pytest.mark.parametrize(
+    ("data", "datatype", "reason"),
+    [
+        ([1, 300], "UINT8", "out of the range of UINT8"),
+        (np.array([1, 300], np.uint64), "UINT8", "out of the range of UINT8"),
+        (np.array([1, -1], np.int64), "UINT64", "out of the range of UINT64"),
+        (np.array([1, 2**63], np.uint64), "INT64", "out of the range of INT64"),
+        (np.array([0.5, 1]), "UINT8", "data is not all UINT8"),
+        ([True, 1], "UINT8", "data is not all UINT8"),
+        ([1, 0], "BOOL", "data is not all BOOL"),
+        ([1, 0], "FP16", "FP16 has no form in JSON"),
+        ([1, 0], BYTES, "data of BYTES must be strings"),
+        (["aGk=", "%"], BYTES, "element 1 of data is not valid base64"),
+        ([[1], [2, 3]], "UINT8", "data is ragged: lists of 1 and 2"),
+        ([[1], 2], "UINT8", "data mixes lists and values"),
+        ([1, 2, 3], "UINT8", r"data of shape \[3\], the tensor has shape \[2, 1\]"),
+        ("12", "UINT8", "data must be a list"),
+        ([1, 2], "INT", "datatype 'INT' is none of BOOL"),
+    ],
+)
+def test_json_that_is_not_the_tensor_is_rejected(data: Any, datatype: str, reason: str) -> None:
+    with pytest.raises(InvalidTensor, match=reason):
+        from_json(data, datatype, [2, 1])
+
+
+@pytest.mark.parametrize(
+    "data", [[1, 2], [[1], [2]], np.array([1, 2], np.uint64)], ids=["flat", "nested", "array"]
+)
+def test_json_may_be_flat_or_nested(data: Any) -> None:
+    read = from_json(data, "FP32", [2, 1])
+    assert isinstance(read, np.ndarray)
+    assert read.dtype == np.float32
+    assert read.tolist() == [[1], [2]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ([1] * 65, "65 dimensions, a tensor has at most 64"),
+        ([-1], "negative dimension"),
+        ([2**63], "a dimension over"),
+        ([2**63 - 1, 2**63 - 1, 0], "no tensor can have the shape"),
+    ],
+    ids=["dimensions", "negative", "large", "overflow"],
+)
+def test_a_shape_that_no_tensor_has_is_rejected(shape: list[int], reason: str) -> None:
+    for read in (from_json, from_raw):
+        with pytest.raises(InvalidTensor, match=reason):
+            read([] if read is from_json else b"", "UINT8", shape)  # type: ignore[arg-type]
