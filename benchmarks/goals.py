@@ -32,12 +32,14 @@ from benchmarks.process_tree import cpu_seconds, proportional_mib
 from benchmarks.scaling import gains_of_two
 from benchmarks.server import Server, free_port, service, wait_until_ready
 from benchmarks.tensor_overhead import INFER, JSON_LENGTH_HEADER, binary_request
+from service.capacity.admission import Admission
 from service.capacity.pools import available_processors
-from service.images.decode import read_image
+from service.images.decode import ImageReader
 from service.model.artifact import INT8_FLATBUFFER
 from service.model.engines.litert import IMAGES_AT_ONCE
 from service.model.store import open_source
 from service.settings import Settings
+from service.telemetry.record import RequestRecord
 
 IMAGES = 256
 ROUNDS = 5
@@ -96,7 +98,8 @@ def many_images() -> list[str]:
         "multipart PNGs": ("/predict", form, {"Content-Type": content_type}, None),
     }
     networks = [network_alone() for _ in range(available_processors())]
-    decode = partial(read_image, small_png(), prepare="auto", shape=(28, 28), max_pixels=10**6)
+    permit = Admission(max_images=1, max_bytes=1).admit(RequestRecord(""))
+    decode = partial(ImageReader("auto", (28, 28), permit).read, small_png())
     shares: dict[str, list[float]] = {name: [] for name in requests}
     decoding: list[float] = []
     with service() as server:

@@ -21,34 +21,30 @@ from service.http.protocol import ServiceProtocol
 from service.settings import ENVIRONMENT_PREFIX, WORKERS_DIRECTORY, Settings
 from service.telemetry.logs import log_config
 
-USAGE_ERROR = 2
-
-_END_SECONDS = 0.5
-"""Within these the server notices that it is to stop, and the application ends."""
+_USAGE_ERROR = 2
+_END_SECONDS = 0.5  # in which the server notices that it is to stop, and the application ends
 
 logger = logging.getLogger("service")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until told to stop.
-
-    Args:
-        arguments: Of the command line, without the program's name; those of the process if None.
-
-    Returns:
-        The exit status: 0, or that of a usage or start-up failure.
-    """
+    """Serve until told to stop; return 0, or the status of a usage or start-up failure."""
     try:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments)
     except ValidationError as error:
         for problem in error.errors():
             name = ".".join(str(part) for part in problem["loc"])
             print(f"{PROGRAM}: {name}: {problem['msg']}", file=sys.stderr)
-        return USAGE_ERROR
-    if complaint := _complaint_about_certificate(settings):
-        print(f"{PROGRAM}: {complaint}", file=sys.stderr)
-        return USAGE_ERROR
-    _hand_to_workers(settings)
+        return _USAGE_ERROR
+    try:
+        _check_certificate(settings)
+    except OSError as error:  # ssl.SSLError is one.
+        print(f"{PROGRAM}: tls_certificate and tls_key cannot be used: {error}", file=sys.stderr)
+        return _USAGE_ERROR
+    # From there, the application factory of a worker takes its settings.
+    for name, value in settings.model_dump(mode="json", exclude_none=True).items():
+        os.environ[ENVIRONMENT_PREFIX + name.upper()] = str(value)
+    seconds_to_finish = settings.drain_seconds - settings.notice_seconds - _END_SECONDS
     config = uvicorn.Config(
         "service.app:create_app",
         factory=True,
@@ -58,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log_config=log_config(settings.log_format, settings.log_level),
         access_log=False,  # The service's own says more.
         server_header=False,
-        timeout_graceful_shutdown=_seconds_to_finish(settings),  # type: ignore[arg-type]  # asyncio takes fractions
+        timeout_graceful_shutdown=max(0, seconds_to_finish),  # type: ignore[arg-type]  # asyncio takes fractions
         http=ServiceProtocol,
         ws="none",
         ssl_certfile=settings.tls_certificate,
@@ -95,35 +91,19 @@ def _serve_alone(config: uvicorn.Config) -> NoReturn:
     os._exit(status if isinstance(status, int) else 1)
 
 
-def _seconds_to_finish(settings: Settings) -> float:
-    """Return how long requests have once the port is closed, so that all ends within the drain."""
-    return max(0, settings.drain_seconds - settings.notice_seconds - _END_SECONDS)
-
-
-def _hand_to_workers(settings: Settings) -> None:
-    """Put the settings into the environment, where the application factory of a worker looks."""
-    for name, value in settings.model_dump(mode="json", exclude_none=True).items():
-        os.environ[ENVIRONMENT_PREFIX + name.upper()] = str(value)
-
-
-def _complaint_about_certificate(settings: Settings) -> str | None:
-    """Return what is wrong with the files of TLS, which each worker would only trip over."""
-    if settings.tls_certificate is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
+def _check_certificate(settings: Settings) -> None:
+    """Raise OSError if the files of TLS cannot be used, before each worker fails over them."""
+    if settings.tls_certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         # A password of its own keeps OpenSSL from asking the terminal for one.
         context.load_cert_chain(settings.tls_certificate, settings.tls_key, password="")
-    except OSError as error:  # ssl.SSLError is one.
-        return f"tls_certificate and tls_key cannot be used: {error}"
-    return None
 
 
 @contextlib.contextmanager
 def _workers_directory() -> Iterator[None]:
-    """Let the workers meet in a directory of their own until the block ends."""
-    # In memory where that can be had: the kernel writes mapped files of a disk back in its own
-    # time, and whoever changes a number meanwhile waits for it.
+    """Give the workers a directory that they share until the block ends."""
+    # In memory if possible: a counter cannot be changed while the kernel writes its page of a
+    # mapped file to the disk.
     memory = Path("/dev/shm")  # noqa: S108 (mkdtemp makes it private)
     parent = memory if os.access(memory, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="fashion-mnist-", dir=parent) as directory:

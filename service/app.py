@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,7 +35,7 @@ from service.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = """\
+_DESCRIPTION = """\
 Classifies pictures of clothes with a convolutional network trained on Fashion-MNIST, and shows
 what each of its layers sees."""
 
@@ -43,17 +44,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the application; without `settings`, they come from the environment."""
     app = FastAPI(
         title="Fashion-MNIST service",
-        description=DESCRIPTION,
+        description=_DESCRIPTION,
         version=__version__,
         lifespan=_lifespan,
         docs_url=None,  # `operations` has a page with a content security policy.
         redoc_url=None,
     )
-    settings = settings or Settings()
+    state = app.state
+    state.settings = settings = settings or Settings()
     directory = Path(os.environ[WORKERS_DIRECTORY]) if WORKERS_DIRECTORY in os.environ else None
     metrics = Metrics(directory)
-    state = app.state
-    state.settings = settings
     state.instrumentation = Instrumentation(metrics, app.version)
     try:
         source = open_source(settings.artifacts, settings.cache)
@@ -72,12 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     state.admission = Admission(
         max_images=settings.max_images_in_flight,
         max_bytes=settings.max_bytes_in_flight,
-        limits=Limits(
-            settings.max_images,
-            settings.max_pixels,
-            settings.max_json_depth,
-            settings.max_json_marks,
-        ),
+        limits=Limits(*(getattr(settings, name) for name in Limits._fields)),
         on_change=metrics.count_in_flight,
     )
     state.pools = Pools(settings.threads or max(1, available_processors() // settings.workers))
@@ -96,14 +91,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _add_routes(app: FastAPI) -> None:
     # Only so that /docs asks for the key: the middleware checks it.
     asks_for_key = [] if app.state.keys is None else [Security(HTTPBearer(auto_error=False))]
-    for router in (
-        predict.router,
-        explain.images,
-        explain.model,
-        operations.metrics,
-        open_inference.router,
-        tf_serving.router,
-    ):
+    for router in (predict.router, explain.images, explain.model, operations.metrics):
+        app.include_router(router, dependencies=asks_for_key)
+    for router in (open_inference.router, tf_serving.router):
         app.include_router(router, dependencies=asks_for_key)
     for router in (operations.health, open_inference.health, operations.pages):
         app.include_router(router)
@@ -140,14 +130,7 @@ async def _grpc_server(app: FastAPI) -> AsyncIterator[None]:
     from service.protocols.grpc.server import Core, serve
 
     state = app.state
-    core = Core(
-        settings=state.settings,
-        repository=state.repository,
-        admission=state.admission,
-        pools=state.pools,
-        instrumentation=state.instrumentation,
-        keys=state.keys,
-    )
+    core = Core(**{each.name: getattr(state, each.name) for each in fields(Core)})
     try:
         async with serve(core, app.version):
             yield
@@ -166,8 +149,7 @@ def _exit_if_failed(loading: asyncio.Task[None]) -> None:
 
 def _exit(reason: str) -> NoReturn:
     logger.critical("cannot serve: %s", reason)
-    # A process without a model is of no use, and this status tells uvicorn's supervisor that a new
-    # worker would fare no better. There is no request to finish; an exception on the way out of
-    # the event loop would only bury the sentence above under two tracebacks.
+    # The status tells uvicorn's supervisor that a new worker would fare no better. There is no
+    # request to finish, and an exception would bury the sentence above under two tracebacks.
     logging.shutdown()
     os._exit(STARTUP_FAILURE)

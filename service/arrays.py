@@ -1,4 +1,4 @@
-"""The arrays that pass between the modules, by what they hold."""
+"""The arrays that pass between the modules."""
 
 from typing import Any, NamedTuple
 
@@ -6,27 +6,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 Tensor = NDArray[np.float32]
-"""What goes into and comes out of the network."""
+Pixels = NDArray[Any]
+"""One image: (height, width) uint8 or float32 in [0, 255]."""
 
 
 class Assessment(NamedTuple):
     """What the network says of n images."""
 
     probabilities: Tensor
-    """(n, classes) float32."""
+    """(n, classes)."""
     novelty: Tensor | None
-    """(n,) float32, any number, the higher the stranger; None if the model has no such score."""
+    """(n,), the higher the stranger; None if the model has no such score."""
 
 
 class Weights(NamedTuple):
-    """What a layer learned."""
+    """What a layer learned, as Keras has it."""
 
     kernel: Tensor
-    """(height, width, inputs, outputs) float32 of a convolution, (inputs, outputs) of a dense
-    layer, as Keras has it."""
+    """(height, width, inputs, outputs) of a convolution, (inputs, outputs) of a dense layer."""
     bias: Tensor
-    """(outputs,) float32."""
-
-
-Pixels = NDArray[Any]
-"""One picture: (height, width) uint8 or float32 in [0, 255]."""
+    """(outputs,)."""

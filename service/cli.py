@@ -15,22 +15,16 @@ from service import __version__
 from service.settings import ENVIRONMENT_PREFIX, Settings
 
 COMMAND = "fashion-mnist-service"
-"""Installed with the package."""
-
 PROGRAM = COMMAND if Path(sys.argv[0]).stem == COMMAND else "python -m service"
 """What the user called it."""
 
 
 def read_settings(arguments: Sequence[str]) -> Settings:
-    """Read the settings: command line over environment over default.
-
-    Args:
-        arguments: Of the command line, without the program's name.
+    """Read the settings: command line (without the program's name) over environment over default.
 
     Raises:
         ValidationError: A value is not valid.
-        SystemExit: `--help`, `--version` or `--print-completion` was given and printed, or an
-            option is unknown.
+        SystemExit: Something else was asked for and printed, or an option is unknown.
     """
     parser = argparse.ArgumentParser(
         prog=PROGRAM, usage="%(prog)s [options]", formatter_class=_formatter

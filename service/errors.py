@@ -1,17 +1,14 @@
-"""Every error the service raises on purpose, in one tree."""
+"""Every error the service raises on purpose; the message says what is wrong, and where."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-MAX_MESSAGE_LENGTH = 1000
-"""Characters; gRPC carries no longer ones."""
+_MAX_MESSAGE_LENGTH = 1000  # characters; gRPC carries no longer ones
+_COME_BACK = {"Retry-After": "1"}
+_HANG_UP = {"Connection": "close"}
 
 
-class ServiceError(Exception):
-    """Base of all; the message says what is wrong and where, and nothing of the process."""
-
-
-class ArtifactError(ServiceError):
+class ArtifactError(Exception):
     """A model directory that must not be served: missing, incomplete, altered, or unusable."""
 
 
@@ -19,11 +16,11 @@ class StoreError(ArtifactError):
     """A store of models that cannot be listed or fetched from; another try may succeed."""
 
 
-class StartError(ServiceError):
+class StartError(Exception):
     """Something other than the model keeps the process from serving."""
 
 
-class RequestError(ServiceError):
+class RequestError(Exception):
     """A request that cannot be answered; the client gets `status`, `code` and `headers`."""
 
     status: ClassVar[int] = 400
@@ -31,13 +28,13 @@ class RequestError(ServiceError):
     headers: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(
-        cls, *, code: str, status: int = 400, headers: Mapping[str, str] | None = None
+        cls, code: str, status: int = 400, headers: Mapping[str, str] = {}
     ) -> None:
-        cls.status, cls.code, cls.headers = status, code, headers or {}
+        cls.status, cls.code, cls.headers = status, code, headers
 
     def __init__(self, message: str) -> None:
-        if len(message) > MAX_MESSAGE_LENGTH:
-            half = MAX_MESSAGE_LENGTH // 2
+        if len(message) > _MAX_MESSAGE_LENGTH:
+            half = _MAX_MESSAGE_LENGTH // 2
             message = f"{message[:half]}…{message[-half:]}"
         super().__init__(message)
 
@@ -108,9 +105,7 @@ class NotAcceptable(RequestError, status=406, code="not_acceptable"):
     """An Accept header that allows none of the answers there are."""
 
 
-class RequestTimeout(
-    RequestError, status=408, code="request_timeout", headers={"Connection": "close"}
-):
+class RequestTimeout(RequestError, status=408, code="request_timeout", headers=_HANG_UP):
     """A body that takes longer than `receive_seconds` to arrive."""
 
 
@@ -130,17 +125,15 @@ class UnsupportedMediaType(RequestError, status=415, code="unsupported_media_typ
     """A Content-Type or Content-Encoding the route does not read."""
 
 
-class NotReady(RequestError, status=503, code="not_ready", headers={"Retry-After": "1"}):
+class NotReady(RequestError, status=503, code="not_ready", headers=_COME_BACK):
     """No version of the model is being served: it is still being loaded, or was unloaded."""
 
 
-class Overloaded(RequestError, status=503, code="overloaded", headers={"Retry-After": "1"}):
+class Overloaded(RequestError, status=503, code="overloaded", headers=_COME_BACK):
     """More in flight than the service accepts at a time."""
 
 
-class Draining(
-    RequestError, status=503, code="draining", headers={"Retry-After": "1", "Connection": "close"}
-):
+class Draining(RequestError, status=503, code="draining", headers=_COME_BACK | _HANG_UP):
     """A request that arrives when the process is about to end."""
 
 
@@ -150,5 +143,4 @@ class DeadlineExceeded(RequestError, status=504, code="deadline_exceeded"):
 
 def error_codes() -> list[str]:
     """Return the codes of all errors a request can be answered with on purpose."""
-    errors: list[type[RequestError]] = [RequestError, *RequestError.__subclasses__()]
-    return sorted({error.code for error in errors})
+    return sorted({RequestError.code, *(error.code for error in RequestError.__subclasses__())})

@@ -9,18 +9,16 @@ import os
 import ssl
 import sys
 
-TIMEOUT_SECONDS = 2
-
 
 def main() -> int:
     """Return 0 if `/readyz` answers 200; else print why not and return 1."""
-    address = ("127.0.0.1", int(os.environ.get("FASHION_PORT", "8000")))
-    connection = http.client.HTTPConnection(*address, timeout=TIMEOUT_SECONDS)
+    host, port = "127.0.0.1", int(os.environ.get("FASHION_PORT", "8000"))
+    connection = http.client.HTTPConnection(host, port, timeout=2)
     if os.environ.get("FASHION_TLS_CERTIFICATE"):
         # The certificate is for the name that clients use, and nothing secret is sent.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(*address, timeout=TIMEOUT_SECONDS, context=context)
+        connection = http.client.HTTPSConnection(host, port, timeout=2, context=context)
     try:
         connection.request("GET", "/readyz")
         status = connection.getresponse().status
@@ -31,8 +29,7 @@ def main() -> int:
         connection.close()
     if status != http.client.OK:
         print(f"not ready: status {status}", file=sys.stderr)
-        return 1
-    return 0
+    return int(status != http.client.OK)
 
 
 if __name__ == "__main__":

@@ -21,10 +21,6 @@ implies another."""
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
-# Keys are random, not chosen by people: 2^256 of them cannot be tried out, so a slow hash would
-# protect nothing and cost every request its time.
-_RANDOM_BYTES = 32
-
 _LINE = re.compile(r"([A-Za-z0-9._-]{1,64}):([a-z+]+):sha256:([0-9a-f]{64})")
 
 
@@ -34,7 +30,6 @@ class Key(NamedTuple):
     name: str
     """Of its holder, in logs and metrics."""
     scopes: frozenset[Scope]
-    """What it allows."""
     digest: bytes
     """sha256 of the secret."""
 
@@ -52,39 +47,33 @@ class Key(NamedTuple):
 class KeyRing(NamedTuple):
     """The keys that are accepted."""
 
-    keys: tuple[Key, ...]
+    keys: Sequence[Key]
 
     def find(self, secret: str) -> Key | None:
         """Return the key with this secret, or None."""
         digest = _digest(secret)
-        found = None
-        for key in self.keys:  # All of them, so that the time it takes tells nothing.
-            if hmac.compare_digest(key.digest, digest):
-                found = key
-        return found
+        # All are compared, so that the time it takes tells nothing.
+        found = [key for key in self.keys if hmac.compare_digest(key.digest, digest)]
+        return found[0] if found else None
 
     def identify(self, headers: Mapping[str, str]) -> Key:
-        """Return the key in the headers `authorization` or `x-api-key`; the first counts.
-
-        Raises:
-            Unauthenticated: There is none, or it is not accepted.
-        """
+        """Return the key in `authorization` or else `x-api-key`, or raise Unauthenticated."""
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             secret = headers.get("x-api-key", "")
-        key = self.find(secret.strip())
-        if key is None:
-            raise Unauthenticated(
-                "the API key is not accepted"
-                if secret
-                else "an API key is needed, as `Authorization: Bearer …` or `X-API-Key: …`"
-            )
-        return key
+        if key := self.find(secret.strip()):
+            return key
+        if secret:
+            raise Unauthenticated("the API key is not accepted")
+        raise Unauthenticated(
+            "an API key is needed, as `Authorization: Bearer …` or `X-API-Key: …`"
+        )
 
 
 def make_key(name: str, scopes: Iterable[Scope]) -> tuple[str, Key]:
     """Return a new secret, which is kept nowhere, and its key."""
-    secret = f"fashion_{secrets.token_urlsafe(_RANDOM_BYTES)}"
+    # 2^256 keys cannot be tried out: a slow hash would protect nothing and cost every request.
+    secret = f"fashion_{secrets.token_urlsafe(32)}"
     return secret, Key(name, frozenset(scopes), _digest(secret))
 
 
@@ -111,27 +100,21 @@ def read_keys(text: str) -> KeyRing:
         if any(other.name == key.name or other.digest == key.digest for other in keys):
             raise StartError(f"line {number} of the API keys repeats a name or a key")
         keys.append(key)
-    return KeyRing(tuple(keys))
+    return KeyRing(keys)
 
 
 def load_keys(lines: str, file: Path | None) -> KeyRing | None:
-    """Return the accepted keys from `lines` (commas may separate them) or from `file`.
-
-    Returns:
-        None if neither is set: no request needs a key.
+    """Return the keys in `lines`, which commas separate, or `file`; None if neither is set.
 
     Raises:
         StartError: The file cannot be read, a line is wrong, or there is no key.
     """
-    if file is not None:
-        try:
-            text = file.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise StartError(f"the API keys cannot be read from {file}: {error}") from error
-    elif lines:
-        text = lines.replace(",", "\n")
-    else:
+    if file is None and not lines:
         return None
+    try:
+        text = lines.replace(",", "\n") if file is None else file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"the API keys cannot be read from {file}: {error}") from error
     ring = read_keys(text)
     if not ring.keys:
         raise StartError("the API keys are set, but there is none among them")

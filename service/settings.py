@@ -4,6 +4,7 @@ import ipaddress
 import json
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -27,8 +28,6 @@ PUBLISHED_ARTIFACTS = Path("artifacts/fashion_mnist")
 
 PACKAGED_ARTIFACTS = Path(__file__).parent / "shipped_model"
 """The shipped model in the wheel; a checkout has it in `PUBLISHED_ARTIFACTS`."""
-
-_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
 
 
 def _read_location(value: object) -> object:
@@ -68,38 +67,32 @@ def _read_origins(value: object) -> object:
 
 
 def _check_origin(origin: str) -> str:
-    if origin != "*" and not _ORIGIN.fullmatch(origin):
+    if origin != "*" and not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]+", origin):
         raise ValueError(f"{origin!r} is neither * nor of the form https://example.org")
     return origin
 
 
-# `NoDecode` leaves the text to the reader, so that a list or a mapping need not be JSON.
 EngineChoice = Literal["auto", "litert", "tensorflow"]
 Location = Annotated[Path | str, BeforeValidator(_read_location)]
+
+# `NoDecode` leaves the text to the reader, so that a list or a mapping need not be JSON.
+_Writer = partial(PlainSerializer, when_used="json")
 VersionPolicy = Annotated[
     Literal["latest", "all"] | tuple[PositiveInt, ...],
-    NoDecode,
-    BeforeValidator(_read_policy),
-    PlainSerializer(_write_policy, when_used="json"),
+    *(NoDecode, BeforeValidator(_read_policy), _Writer(_write_policy)),
 ]
 VersionLabels = Annotated[
-    dict[str, PositiveInt],
-    NoDecode,
-    BeforeValidator(_read_labels),
-    PlainSerializer(json.dumps, when_used="json"),
+    dict[str, PositiveInt], NoDecode, BeforeValidator(_read_labels), _Writer(json.dumps)
 ]
 Origins = Annotated[
     tuple[Annotated[str, AfterValidator(_check_origin)], ...],
-    NoDecode,
-    BeforeValidator(_read_origins),
-    PlainSerializer(",".join, when_used="json"),
+    *(NoDecode, BeforeValidator(_read_origins), _Writer(",".join)),
 ]
 
 
 def _default_artifacts() -> Path:
-    if not PUBLISHED_ARTIFACTS.is_dir() and PACKAGED_ARTIFACTS.is_dir():
-        return PACKAGED_ARTIFACTS
-    return PUBLISHED_ARTIFACTS
+    is_wheel = not PUBLISHED_ARTIFACTS.is_dir() and PACKAGED_ARTIFACTS.is_dir()
+    return PACKAGED_ARTIFACTS if is_wheel else PUBLISHED_ARTIFACTS
 
 
 def _default_cache() -> Path:
@@ -111,118 +104,86 @@ class Settings(BaseSettings):
     """Settings of one service process and its workers."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENVIRONMENT_PREFIX,
-        extra="forbid",
-        frozen=True,
-        use_attribute_docstrings=True,
+        env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True, use_attribute_docstrings=True
     )
 
     host: str = "127.0.0.1"
     """Address to listen on. The default is reachable from this machine only."""
-
     port: int = Field(default=8000, ge=1, le=65535)
     """TCP port to listen on."""
-
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that share the port; each loads the model for itself."""
+    grpc_port: int = Field(default=0, ge=0, le=65535)
+    """TCP port of the Open Inference Protocol over gRPC, with the extra `grpc`; 0 for none."""
 
     engine: EngineChoice = "auto"
     """What runs the network: `litert` is small and starts fast, `tensorflow` is the reference,
     `auto` takes litert if the model directory has a flatbuffer."""
-
     artifacts: Location = Field(default_factory=_default_artifacts)
     """Directory of the model's versions, or a store of them: `s3://bucket/models`, `gs://…`, with
     the extra `s3` or `gcs`. The default is artifacts/fashion_mnist in the working directory if it
     exists, else the model that came with the package."""
-
     cache: Path = Field(default_factory=_default_cache)
-    """Directory for files fetched from a store; fashion-mnist-service in the user's cache by
-    default."""
-
+    """Directory for files from a store; by default fashion-mnist-service in the user's cache."""
     version_policy: VersionPolicy = "latest"
     """Versions to serve: `latest`, `all`, or a list such as `1,3`. A request that names none gets
     the highest."""
-
     version_labels: VersionLabels = {}
     """Names for versions that requests may use, such as `stable=1,canary=2`, or the same as a
     JSON object. A label answers while its version is served."""
-
     model_public_key: Path | None = None
     """PEM file with the publisher's public key (elliptic curve): versions that are not signed with
     it, as OpenSSF's model_signing does, are refused. Needs the extra `signing`."""
-
     poll_seconds: float = Field(default=5, ge=0)
     """Seconds between two checks for new and removed versions; 0 checks only at the start."""
-
-    grpc_port: int = Field(default=0, ge=0, le=65535)
-    """TCP port of the Open Inference Protocol over gRPC; 0 leaves it off. Needs the extra
-    `grpc`."""
 
     api_keys: str = ""
     """Accepted API keys: lines that `python -m service.keys` prints, separated by commas. Without
     any, no request needs a key."""
-
     api_keys_file: Path | None = None
     """File with such lines, instead of `api_keys`."""
-
     cors_origins: Origins = ()
     """Origins whose pages may use the service from a browser, such as `https://example.org`,
     separated by commas; `*` for all."""
-
     tls_certificate: Path | None = None
     """PEM file of the certificate and its chain; HTTP and gRPC are then served over TLS only."""
-
     tls_key: Path | None = None
     """PEM file of the certificate's private key, without a password."""
 
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
     """Maximum bytes of a request body; a longer one is answered 413 before it is read whole."""
-
     max_pixels: int = Field(default=25_000_000, ge=1)
     """Maximum width times height of an image; a larger one is answered 413 before decoding."""
-
     max_images: int = Field(default=256, ge=1)
-    """Maximum images in one request, as instances, files or parts of a form; more are answered
-    413."""
-
+    """Maximum images in one request, as instances, files or parts; more are answered 413."""
     max_chunks: int = Field(default=65536, ge=1)
     """Maximum pieces that a request body arrives in; more are answered 413."""
-
     max_json_depth: int = Field(default=16, ge=1)
     """Maximum nesting of arrays and objects in a JSON body; deeper nesting is answered 400."""
-
     max_json_marks: int = Field(default=1_000_000, ge=1)
     """Maximum brackets, commas and quotes in a JSON body; more are answered 413. 256 images in
     numbers have 400,000."""
-
     receive_seconds: float = Field(default=30, gt=0)
     """Seconds a client has to send a request body; a slower one is answered 408."""
-
     deadline_seconds: float = Field(default=10, gt=0)
     """Seconds the answer may take once the body has arrived; a later one is answered 504. The
     header X-Request-Timeout may ask for fewer."""
 
     max_images_in_flight: int = Field(default=2048, ge=1)
-    """Maximum images in flight in a worker, waiting ones included; excess requests are answered
-    503."""
-
+    """Maximum images in flight in a worker, waiting ones included; more are answered 503."""
     max_bytes_in_flight: int = Field(default=256 * 1024 * 1024, ge=1)
-    """Maximum bytes of request bodies in a worker's memory; excess requests are answered 503."""
-
+    """Maximum bytes of request bodies in a worker's memory; more are answered 503."""
     threads: int = Field(default=0, ge=0, le=256)
     """Threads of a worker for small jobs, and as many for large ones; 0 takes its share of the
     processors."""
-
     drain_seconds: int = Field(default=30, ge=0)
     """Seconds that accepted requests have to finish after the process is told to stop."""
-
     drain_notice_seconds: float = Field(default=1, ge=0)
     """Seconds of these during which the port stays open, with readiness at 503 and new requests
     refused, so that load balancers stop sending first."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is written to the log."""
-
     log_format: Literal["text", "json"] = "text"
     """`text` for people, or `json`: one object a line, with request and trace id."""
 

@@ -62,14 +62,15 @@ class Admission:
             Draining: The process is about to end.
             Overloaded: Too many images or bytes are in flight.
         """
-        self._check_open()
+        self.check(images, byte_count)
         self.reserve(images, byte_count)
         return Permit(record, self.limits, self, images, byte_count)
 
-    def check(self) -> None:
-        """Raise what `admit` would for a request of one image."""
-        self._check_open()
-        self._check_capacity(1, 0)
+    def check(self, images: int = 1, byte_count: int = 0) -> None:
+        """Raise what `admit` would."""
+        if not self.is_open:
+            raise Draining("the service is about to stop; another instance may answer")
+        self._check_capacity(images, byte_count)
 
     def reserve(self, images: int, byte_count: int) -> None:
         """Count more in flight, or raise Overloaded."""
@@ -87,10 +88,6 @@ class Admission:
             self.bytes -= byte_count
         if images:
             self.on_change(-images)
-
-    def _check_open(self) -> None:
-        if not self.is_open:
-            raise Draining("the service is about to stop; another instance may answer")
 
     def _check_capacity(self, images: int, byte_count: int) -> None:
         if self.images + images > self.max_images:

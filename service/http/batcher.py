@@ -31,11 +31,11 @@ from service.http.dependencies import (
     read_json_length,
 )
 from service.http.inference import DEADLINE_HEADER, INLINE_BODY_BYTES
-from service.http.messages import describe, reply
+from service.http.messages import describe, media_type_of, reply
 from service.http.predictions import check_top_k, list_predictions, write_predictions
 from service.http.protocol import Reply, ServiceProtocol
 from service.http.shedding import LoadShedder
-from service.http.uploads import Upload, media_type_of, read_upload
+from service.http.uploads import Upload, read_upload
 from service.images.decode import ImageReader, Prepare
 from service.keys import KeyRing
 from service.model.classifier import Classifier
@@ -97,22 +97,7 @@ _READ = {
 
 
 class FastRequest:
-    """A small inference request, from its head to its answer.
-
-    Attributes:
-        route: Template of the path.
-        names: What the path has in the places of the template.
-        options: The query of `/predict`.
-        headers: Those of `_READ` that were sent.
-        connection: Where it is answered.
-        cycle: uvicorn's, with scope and body.
-        permit: Held from its last byte to its answer.
-        classifier: Of the version that it is for, once it is read, as is all below.
-        pixels: Its images if they are pixels; empty if they are a tensor.
-        tensor: (n, height, width, 1) float32, or None.
-        count: Number of its images.
-        write: Makes the answer of its rows of a batch.
-    """
+    """A small inference request; what is annotated in the constructor is set on its way."""
 
     __slots__ = (
         *("classifier", "connection", "count", "cycle", "headers", "names", "options", "permit"),
@@ -126,16 +111,13 @@ class FastRequest:
         options: Mapping[bytes, str],
         headers: Mapping[str, str],
     ) -> None:
-        self.route = route
-        self.names = names
-        self.options = options
-        self.headers = headers
+        self.route, self.names, self.options, self.headers = route, names, options, headers
         self.connection: ServiceProtocol
-        self.cycle: Any
+        self.cycle: Any  # uvicorn's, with scope and body
         self.permit: Permit
         self.classifier: Classifier
-        self.pixels: Sequence[Pixels] = ()
-        self.tensor: Tensor | None = None
+        self.pixels: Sequence[Pixels] = ()  # Its images if they came as pixels, or
+        self.tensor: Tensor | None = None  # (n, height, width, 1) float32.
         self.count: int
         self.write: Callable[[_Batch, slice], tuple[bytes, int | None]]
 

@@ -11,13 +11,22 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from service.errors import InvalidParameter, NotAcceptable, RequestError
+from service.errors import InvalidParameter, NotAcceptable, RequestError, UnsupportedMediaType
 from service.http.protocol import Reply
 from service.telemetry.record import RequestRecord
 
 JSON = "application/json"
 
 IMAGE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
+
+FORM = "multipart/form-data"
+
+_MEDIA_TYPES = {
+    *("", "application/octet-stream"),  # The bytes tell, as with `curl -T`.
+    *IMAGE_MEDIA_TYPES,
+    "application/json",
+    FORM,
+}
 
 REQUEST_ID_HEADER = "X-Request-ID"
 
@@ -70,6 +79,21 @@ def reply(
         f"x-request-id: {record.request_id}\r\n{_FIXED_FIELDS}"
     )
     return Reply(record.status, fields.encode("latin-1"), body, closes)
+
+
+def media_type_of(content_type: str) -> str:
+    """Return the media type that a Content-Type names, empty if it names none.
+
+    Raises:
+        UnsupportedMediaType: It is none of those that carry images.
+    """
+    media_type = content_type.split(";", maxsplit=1)[0].strip().lower()
+    if media_type not in _MEDIA_TYPES:
+        raise UnsupportedMediaType(
+            f"Content-Type {media_type!r}: send a picture ({', '.join(IMAGE_MEDIA_TYPES)}), "
+            "multipart/form-data with files, or application/json"
+        )
+    return media_type
 
 
 def error_body(path: str, record: RequestRecord, code: str, message: str) -> bytes:

@@ -1,6 +1,7 @@
 """The OpenAPI description of requests and errors, with examples that work."""
 
 import base64
+from pathlib import Path
 from typing import Any
 
 from service.http.inference import DEADLINE_HEADER
@@ -8,15 +9,9 @@ from service.http.messages import IMAGE_MEDIA_TYPES
 from service.http.schemas import ErrorResponse, ProtocolError
 from service.images.decode import read_image
 
-# The first test picture of Fashion-MNIST, an ankle boot, as a PNG.
-EXAMPLE_PNG_BASE64 = (
-    "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAABUElEQVR42t3Su0rDYBgG4Pf78ydpDk0roQcVPAyl"
-    "aJFOoljciu7i4uCiixfgfQkOTl6Bo5Pgoqhoiya2aWqb/AcHQdA70G98H953+oB/fQYBNhoA+xETw/y+JzUwxd5v"
-    "hMJ25xgAqocJwH8OivWVXuMscu7D4PFXkwlvnwpFYtTKY/6NBEYwFE56L06hJ1WaWYH3hQQNpQ2Jg/rLqPzWz7kJ"
-    "5jW+UINxgsRR+yEsO8OiGueksQsOMGhSCpjbc259O8y0CzmVqeqAG1IBGpWl5mw2LAemrRbN91yxDyNpcYnaouc5"
-    "y24+YiVHuOOp9VxyY38mrYcc3TlRMaRI/DrZMfONdDSoArFybMF3jm+eE5YZlFiqSI4y67VViyF1J6M+v9pc60Ak"
-    "UTSwKGy6gW5f33VtDfE0LBIAf6O5VQk80iq6ubyYAOcLr0kipqd/65k+AWKCff9NOm1OAAAAAElFTkSuQmCC"
-)
+_EXAMPLE = (Path(__file__).parent.parent / "web/samples/9.png").read_bytes()
+"""The first test image of Fashion-MNIST, an ankle boot."""
+EXAMPLE_PNG_BASE64 = base64.b64encode(_EXAMPLE).decode()
 
 
 def _errors(model: type[ErrorResponse] | type[ProtocolError]) -> dict[int | str, dict[str, Any]]:
@@ -75,8 +70,7 @@ def _image_request_body() -> dict[str, Any]:
 
 
 def _example_rows() -> list[list[int]]:
-    data = base64.b64decode(EXAMPLE_PNG_BASE64)
-    image = read_image(data, prepare="auto", shape=(28, 28), max_pixels=28 * 28)
+    image = read_image(_EXAMPLE, prepare="auto", shape=(28, 28), max_pixels=28 * 28)
     rows: list[list[int]] = image.pixels.tolist()
     return rows
 

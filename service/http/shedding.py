@@ -13,9 +13,8 @@ from service.capacity.admission import Admission
 from service.capacity.pools import Pools
 from service.errors import Draining, Overloaded, RequestError
 from service.http.inference import LARGE_BODY_BYTES, check_head, deadline_seconds
-from service.http.messages import describe, error_body, reply
+from service.http.messages import describe, error_body, media_type_of, reply
 from service.http.protocol import Reply
-from service.http.uploads import media_type_of
 from service.keys import KeyRing
 from service.settings import Settings
 from service.telemetry.instrumentation import Instrumentation

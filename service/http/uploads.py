@@ -12,20 +12,11 @@ from multipart import (
 )
 
 from service.capacity.admission import Permit
-from service.errors import InvalidMultipart, TooManyImages, UnsupportedMediaType
+from service.errors import InvalidMultipart, TooManyImages
 from service.http.inference import LARGE_BODY_BYTES, check_head, expect_large_job, read_body
-from service.http.messages import IMAGE_MEDIA_TYPES
+from service.http.messages import FORM, media_type_of
 from service.images.decode import ImageReader, PreparedImage
 from service.protocols.instances import read_instances
-
-FORM = "multipart/form-data"
-
-_MEDIA_TYPES = {
-    *("", "application/octet-stream"),  # The bytes tell, as with `curl -T`.
-    *IMAGE_MEDIA_TYPES,
-    "application/json",
-    FORM,
-}
 
 _HEADER_CHARSET = "latin-1"
 """Any bytes are text in it, and of the headers of a part only ASCII counts."""
@@ -37,21 +28,6 @@ class Upload(NamedTuple):
     media_type: str
     content_type: str
     body: bytes
-
-
-def media_type_of(content_type: str) -> str:
-    """Return the media type that a Content-Type names, empty if it names none.
-
-    Raises:
-        UnsupportedMediaType: It is none of those that carry images.
-    """
-    media_type = content_type.split(";", maxsplit=1)[0].strip().lower()
-    if media_type not in _MEDIA_TYPES:
-        raise UnsupportedMediaType(
-            f"Content-Type {media_type!r}: send a picture ({', '.join(IMAGE_MEDIA_TYPES)}), "
-            "multipart/form-data with files, or application/json"
-        )
-    return media_type
 
 
 async def receive_upload(request: Request, permit: Permit) -> Upload:

@@ -126,9 +126,14 @@ class ImageReader:
             if pixels is not None:
                 first: Pixels = pixels[0]
                 return first
+        file = io.BytesIO(data) if len(data) <= _SHORT_FILE_BYTES else _LongFile(data)
         problem = f"not a picture in a format this service reads ({', '.join(_FORMATS)})"
         try:
-            image = _open(data)
+            image = (
+                PngImagePlugin.PngImageFile(file)  # Image.open takes longer to get there.
+                if data.startswith(_PNG_SIGNATURE)
+                else Image.open(file, formats=_FORMATS)
+            )
             _check_size(image, data, self.permit.limits.max_pixels)
             self.permit.charge_pixels(image.width * image.height)
             problem = f"the {image.format} picture cannot be decoded: it is truncated or damaged"
@@ -225,14 +230,6 @@ def _png_header(shape: tuple[int, int]) -> bytes:
     height, width = shape
     header = b"IHDR" + width.to_bytes(4) + height.to_bytes(4) + bytes([8, 0, 0, 0, 0])
     return _PNG_SIGNATURE + (13).to_bytes(4) + header + zlib.crc32(header).to_bytes(4)
-
-
-def _open(data: bytes) -> ImageFile.ImageFile:
-    """Return the image with its header read and nothing decoded."""
-    file = io.BytesIO(data) if len(data) <= _SHORT_FILE_BYTES else _LongFile(data)
-    if data.startswith(_PNG_SIGNATURE):  # Image.open gets there too, after the other formats.
-        return PngImagePlugin.PngImageFile(file)
-    return Image.open(file, formats=_FORMATS)
 
 
 class _LongFile(io.BytesIO):

@@ -69,24 +69,20 @@ def _draw_layer(layer: LayerMaps) -> Image.Image:
     # The font that Pillow ships has no multiplication sign.
     shape = " x ".join(map(str, layer.output_shape))
     block.paste(_text(f"{layer.name}   {layer.type}   {shape}", 15), (_MARGIN, 0))
-    _draw_scale(block, low, high)
+    # The colour scale is at the right end of the title line.
+    smallest, largest = (_text(f"{end:.3g}", 12) for end in (low, high))
+    right = _WIDTH - _MARGIN - largest.width
+    left = right - 6 - _SCALE_WIDTH
+    levels = np.linspace(0, _LEVELS - 1, _SCALE_WIDTH).astype(np.uint8)
+    block.paste(smallest, (left - 6 - smallest.width, 2))
+    block.paste(Image.fromarray(np.tile(levels, (_SCALE_HEIGHT, 1))), (left, 3))
+    block.paste(largest, (right, 2))
     for index, (channel, tile) in enumerate(zip(layer.channels, tiles, strict=True)):
         row, column = divmod(index, _COLUMNS)
         x, y = _MARGIN + column * (_TILE + _GAP), _TITLE_HEIGHT + row * row_height
         block.paste(_text(str(channel), 10), (x, y))
         block.paste(Image.fromarray(tile), (x, y + _LABEL_HEIGHT))
     return block
-
-
-def _draw_scale(block: Image.Image, low: float, high: float) -> None:
-    """Draw the colour scale at the right end of the title line, its ends labelled."""
-    smallest, largest = (_text(f"{end:.3g}", 12) for end in (low, high))
-    right = _WIDTH - _MARGIN - largest.width
-    left = right - 6 - _SCALE_WIDTH
-    values = np.linspace(0, _LEVELS - 1, _SCALE_WIDTH).astype(np.uint8)
-    block.paste(largest, (right, 2))
-    block.paste(Image.fromarray(np.tile(values, (_SCALE_HEIGHT, 1))), (left, 3))
-    block.paste(smallest, (left - 6 - smallest.width, 2))
 
 
 @lru_cache(maxsize=256)

@@ -1,22 +1,18 @@
-"""Finds the garment on a photograph.
+"""Finds the garment on a photograph, before whatever background: wood, a rug, a red blanket.
 
-The data set shows one garment on nothing; a photograph taken at home has a background: wood, a
-sheet, a rug, a red blanket. The method uses what holds for every such photograph:
-
-1. its colours, in CIE Lab, are quantised to a small palette (close ones share their counts);
-2. the frame's edge shows the background, the middle a mixture of background and garment. The share
+1. The colours, in CIE Lab, are quantised to a small palette (close ones share their counts).
+2. The frame's edge shows the background, the middle a mixture of background and garment. The share
    of background in the mixture follows from the colours that most of the edge has; the rest is the
-   garment. That gives each colour its odds;
-3. the area behind an outline, seen from the frame's edge, is likelier the garment whatever its
-   colour (a white shirt on a white wall): the geodesic distance from the edge;
-4. colour, outline and place together, smoothed over neighbours that look alike (a mean field), give
+   garment. That gives each colour its odds.
+3. The area behind an outline, seen from the frame's edge, is likelier the garment whatever its
+   colour (a white shirt on a white wall): the geodesic distance from the edge.
+4. Colour, outline and place together, smoothed over neighbours that look alike (a mean field), give
    each pixel its odds; the colours are counted again from the answer once, as GrabCut does (Rother,
-   Kolmogorov and Blake 2004, https://doi.org/10.1145/1015706.1015720);
-5. the largest piece of it, holes filled, hairs such as a hanger's hook removed.
+   Kolmogorov and Blake 2004, https://doi.org/10.1145/1015706.1015720).
+5. The mask is the largest piece, holes filled, hairs such as a hanger's hook removed.
 
 The constants were chosen on composites of data-set images and generated backgrounds, where the true
-mask is known, not on photographs. NumPy only: `scipy.ndimage` costs 0.17 s of start-up and 20 MB of
-every worker.
+mask is known. NumPy only: `scipy.ndimage` costs 0.17 s of start-up and 20 MB of every worker.
 """
 
 from typing import Any

@@ -185,7 +185,7 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permi
             f"{tensor.name}: shape {list(tensor.shape)}, expected [n, {height}, {width}, 1], "
             f"[n, {height}, {width}] or [n, {height * width}]"
         )
-    reserve_images(tensor.name, tensor.shape, permit)
+    _reserve(tensor.name, tensor.shape, permit)
     if tensor.datatype in _UNIT_DATATYPES:
         with np.errstate(over="ignore"):  # A number too large for float32 becomes infinite.
             images: Tensor = values.astype(np.float32, copy=False)
@@ -210,7 +210,7 @@ def files_to_images(
     files = tensor.values
     if not isinstance(files, list):
         raise InvalidTensor(f"{tensor.name}: {tensor.datatype}, expected {BYTES}")
-    reserve_images(tensor.name, tensor.shape, permit)
+    _reserve(tensor.name, tensor.shape, permit)
     if tensor.shape not in {(len(files),), (len(files), 1)}:
         raise InvalidTensor(f"{tensor.name}: shape {list(tensor.shape)}, expected [n] or [n, 1]")
     if prepare not in get_args(Prepare):
@@ -220,8 +220,7 @@ def files_to_images(
     return classifier.to_images([image.pixels for image in images])
 
 
-def reserve_images(name: str, shape: Sequence[int], permit: Permit) -> None:
-    """Reserve capacity for as many images as the first dimension of a tensor says."""
+def _reserve(name: str, shape: Sequence[int], permit: Permit) -> None:
     limit = permit.limits.max_images
     if not shape or shape[0] < 1:
         raise InvalidTensor(f"{name}: shape {list(shape)} has no picture")

@@ -7,7 +7,6 @@ a third of the time that a Python object for each number would take.
 import base64
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cache
 from math import prod
 from typing import Any
@@ -28,6 +27,7 @@ _ALL_BUT_STRUCTURE = bytes(set(range(256)) - set(b"[]{},"))
 _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STRING = re.compile(rb'"[^"]*"?')
 _SPACE = b" \t\n\r"
+_POINT, _SMALL_E, _LARGE_E, _MINUS, _BACKSLASH = b".eE-\\"  # Found twice as fast as bytes are.
 
 
 def parse_json(text: bytes, limits: Limits) -> Any:
@@ -109,9 +109,7 @@ def parse_with_numbers(
             for step in parents:
                 parent = parent[step]
             if parent[key] == []:
-                # A parser keeps room for the longest text it has parsed; a new one costs little.
-                numbers = _as_array(simdjson.Parser().parse(lists))
-                parent[key] = numbers.reshape(count, *item)  # `[]` looks like `[0]` till here.
+                parent[key] = _as_array(lists).reshape(count, *item)  # Fails if `[]` is for `[0]`.
                 return document
         except (RequestError, LookupError, TypeError, ValueError, RuntimeError):
             pass  # simdjson raises these for what is not JSON, not a number, or too large.
@@ -134,7 +132,7 @@ def _split(text: bytes, key: bytes) -> tuple[bytes, bytes]:
     rest = text[:start] + b"[]" + text[end:]
     # If a key occurs twice the last one counts. With an escape, what looks like the key may be the
     # end of a string, and a string be the key.
-    if rest.find(key, start) >= 0 or b"\\" in rest:
+    if rest.find(key, start) >= 0 or _BACKSLASH in rest:
         return nothing
     return rest, text[start:end]
 
@@ -153,16 +151,17 @@ def _find_item(structure: bytes, shapes: Sequence[Shape]) -> tuple[int, Shape]:
     for shape in shapes:
         item = _structure(shape)
         count = (len(structure) - 1) // len(item)
-        if count and structure == b"[" + (item * count)[:-1] + b"]":
+        if count > 0 and structure == b"[" + (item * count)[:-1] + b"]":
             return count, shape
     return 0, ()
 
 
-def _as_array(lists: Any) -> NDArray[Any]:
+def _as_array(text: bytes) -> NDArray[Any]:
     """Return the numbers of nested lists, all in one row."""
-    try:
-        return np.frombuffer(lists.as_buffer(of_type="u"), np.uint64)
-    except (TypeError, ValueError):
-        with suppress(TypeError, ValueError):
-            return np.frombuffer(lists.as_buffer(of_type="i"), np.int64)
-    return np.frombuffer(lists.as_buffer(of_type="d"), np.float64)
+    # A parser keeps room for the longest text it has parsed; a new one costs little.
+    lists: Any = simdjson.Parser().parse(text)
+    if _POINT in text or _SMALL_E in text or _LARGE_E in text:
+        return np.frombuffer(lists.as_buffer(of_type="d"), np.float64)
+    if _MINUS in text:
+        return np.frombuffer(lists.as_buffer(of_type="i"), np.int64)
+    return np.frombuffer(lists.as_buffer(of_type="u"), np.uint64)

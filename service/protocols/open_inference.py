@@ -27,9 +27,9 @@ from service.protocols.tensors import NamedTensor, from_json, from_raw, to_raw
 REST_EXTENSIONS = ["binary_tensor_data", "classification", "model_repository", "statistics"]
 GRPC_EXTENSIONS = ["classification"]
 
-MAX_ITEMS = 1024
-"""Inputs, outputs or dimensions that are read; no model has as many."""
+MAX_ITEMS = 1024  # Inputs, outputs or dimensions that are read; no model has as many.
 
+_BINARY_OUTPUTS = [output._replace(is_binary=True) for output in DEFAULT_OUTPUTS]
 _KINDS = {str: "string", int: "integer", bool: "boolean", list: "list", dict: "dictionary"}
 _REQUIRED: Any = object()
 
@@ -54,7 +54,7 @@ def read_message(
     if json_length == 0:
         shape = (1, *spec.shape)
         tensor = NamedTensor(spec.name, "FP32", shape, from_raw(body, "FP32", shape))
-        return InferenceRequest([tensor], [o._replace(is_binary=True) for o in DEFAULT_OUTPUTS])
+        return InferenceRequest([tensor], _BINARY_OUTPUTS)
     if json_length is not None and not 0 <= json_length <= len(body):
         raise InvalidInference(
             f"the JSON is said to have {json_length} bytes, the body has {len(body)}"
@@ -78,8 +78,8 @@ def read_message(
         tensors.append(tensor)
     if binary:
         raise InvalidInference(f"{len(binary)} bytes of the body belong to no input")
-    outputs = outputs or [o._replace(is_binary=is_binary) for o in DEFAULT_OUTPUTS]
-    return InferenceRequest(tensors, outputs, prepare, request_id)
+    defaults = _BINARY_OUTPUTS if is_binary else DEFAULT_OUTPUTS
+    return InferenceRequest(tensors, outputs or defaults, prepare, request_id)
 
 
 def _read_output(sent: dict[str, Any], place: str, is_binary: bool) -> RequestedOutput:

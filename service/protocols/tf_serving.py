@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import orjson
@@ -20,13 +20,9 @@ from service.protocols.inference import (
     PreparedRequest,
     files_to_images,
     numbers_to_images,
-    reserve_images,
 )
 from service.protocols.json_arrays import Shape, decode_file, image_shapes, parse_with_numbers
 from service.protocols.tensors import BYTES, NamedTensor, flatten
-
-Signature = Literal["serving_default", "novelty", "feature_maps"]
-"""Gives probabilities, these and the novelty, or the output of every layer."""
 
 
 def read(body: bytes, classifier: Classifier, permit: Permit) -> PreparedRequest[Answer]:
@@ -35,7 +31,7 @@ def read(body: bytes, classifier: Classifier, permit: Permit) -> PreparedRequest
     An image is numbers in the network's own units, or `{"b64": "…"}` of an image file.
     """
     manifest = classifier.manifest
-    field = "inputs" if b'"inputs"' in body else "instances"
+    field = "instances" if b'"instances"' in body else "inputs"
     shapes = image_shapes(manifest.input.shape)
     try:
         document = parse_with_numbers(body, [field], shapes, permit.limits)
@@ -47,7 +43,12 @@ def read(body: bytes, classifier: Classifier, permit: Permit) -> PreparedRequest
     by_row = "instances" in document
     if by_row == ("inputs" in document):
         raise InvalidInference("exactly one of 'instances' and 'inputs' must be given")
-    signature = _signature(document.get("signature_name"), manifest)
+    signature = document.get("signature_name")
+    known = [None, "", "serving_default", "feature_maps", "novelty"]
+    if signature not in known or (signature == "novelty" and manifest.novelty is None):
+        raise InvalidInference(
+            f"serving signature name: {json.dumps(signature)[:80]} not found in signature def"
+        )
     field = "instances" if by_row else "inputs"
     value = _without_name(document[field], manifest.input.name, by_row)
     images = _to_images(field, value, classifier, permit)
@@ -97,7 +98,7 @@ def status(statuses: Sequence[VersionStatus]) -> dict[str, object]:
 def metadata(manifest: Manifest) -> dict[str, object]:
     """Return the signatures of one version, as its SavedModel has them."""
     probabilities: dict[str, Shape] = {PROBABILITIES: (len(manifest.class_names),)}
-    signatures: dict[Signature, dict[str, Shape]] = {"serving_default": probabilities}
+    signatures: dict[str, dict[str, Shape]] = {"serving_default": probabilities}
     if manifest.novelty is not None:
         signatures["novelty"] = {NOVELTY: (), **probabilities}
     signatures["feature_maps"] = {layer.name: layer.output_shape for layer in manifest.layers}
@@ -125,18 +126,6 @@ def _tensor_info(shape: Shape, name: str) -> dict[str, object]:
     return {"dtype": "DT_FLOAT", "tensor_shape": shape_info, "name": name}
 
 
-def _signature(name: object, manifest: Manifest) -> Signature:
-    if name in (None, "", "serving_default"):
-        return "serving_default"
-    if name == "feature_maps":
-        return "feature_maps"
-    if name == "novelty" and manifest.novelty is not None:
-        return "novelty"
-    raise InvalidInference(
-        f"serving signature name: {json.dumps(name)[:80]} not found in signature def"
-    )
-
-
 def _without_name(value: Any, input_name: str, by_row: bool) -> object:
     """Return what was sent for the one input, which each row, or the table, may name."""
     if by_row:
@@ -155,7 +144,6 @@ def _to_images(field: str, value: object, classifier: Classifier, permit: Permit
     except InvalidTensor as error:
         raise error.at(field) from error
     if types == {dict} and len(shape) == 1:
-        reserve_images(field, shape, permit)
         hint = ", or name the input as the metadata does"
         files = [
             decode_file(item, f"{field}[{index}]", InvalidTensor, hint)

@@ -13,7 +13,13 @@ import httpx
 import pytest
 
 from tests.conftest import ROOT
-from tests.service.conftest import samples_of, serve_process, wait_for, wait_until_ready
+from tests.service.conftest import (
+    samples_of,
+    serve_process,
+    unused_port,
+    wait_for,
+    wait_until_ready,
+)
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 REQUESTS = 40
@@ -40,13 +46,13 @@ def test_every_alert_is_tested() -> None:
     assert alerts == {re.findall(r"alertname: (\w+)", before)[-1] for before in fired[:-1]}
 
 
-@pytest.fixture
-def workers(free_port: int) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+@pytest.fixture(scope="module")
+def workers() -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     """A service of two workers, and a client that comes by a new connection each time."""
-    limits = httpx.Limits(max_keepalive_connections=0)
+    limits, port = httpx.Limits(max_keepalive_connections=0), unused_port()
     with (
-        serve_process("--workers=2", "--log-level=warning", port=free_port) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{free_port}", limits=limits) as client,
+        serve_process("--workers=2", "--log-level=warning", port=port) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", limits=limits) as client,
     ):
         wait_until_ready(client)
         wait_for(lambda: scrape(client)["fashion_mnist_workers_ready"] == 2)
@@ -55,6 +61,14 @@ def workers(free_port: int) -> Iterator[tuple[subprocess.Popen[str], httpx.Clien
 
 def scrape(client: httpx.Client) -> dict[str, float]:
     return samples_of(client.get("/metrics").text)
+
+
+def predict(client: httpx.Client, picture: bytes) -> float:
+    """Send pictures to the workers, which others have been sent to; return how many it were."""
+    before = scrape(client).get("fashion_mnist_images_total", 0)
+    for _ in range(REQUESTS):
+        client.put("/predict", content=picture).raise_for_status()
+    return before + REQUESTS
 
 
 def worker_that_answers(client: httpx.Client, probe: str) -> int:
@@ -86,8 +100,7 @@ def test_counters_do_not_fall_when_a_worker_is_killed(
     workers: tuple[subprocess.Popen[str], httpx.Client], boot_png: bytes
 ) -> None:
     process, client = workers
-    for _ in range(REQUESTS):
-        client.put("/predict", content=boot_png).raise_for_status()
+    answered = predict(client, boot_png)
     before = worker_pids(process.pid)
     os.kill(before[0], signal.SIGKILL)
 
@@ -97,13 +110,13 @@ def test_counters_do_not_fall_when_a_worker_is_killed(
             samples = scrape(client)
         except httpx.TransportError:  # The killed worker had taken the connection.
             return False
-        assert samples["fashion_mnist_images_total"] == REQUESTS
+        assert samples["fashion_mnist_images_total"] == answered
         all_new = before[0] not in now and len(now) == len(before)
         return all_new and samples["fashion_mnist_workers_ready"] == len(before)
 
     wait_for(is_replaced)
     client.put("/predict", content=boot_png).raise_for_status()
-    assert scrape(client)["fashion_mnist_images_total"] == REQUESTS + 1
+    assert scrape(client)["fashion_mnist_images_total"] == answered + 1
     # Places are taken over: there are never more than workers.
     assert {name for name in scrape(client) if name.startswith("process_open_fds")} == {
         'process_open_fds{worker="0"}',
@@ -117,11 +130,10 @@ def test_prometheus_reads_the_sum_of_all_workers(
     tmp_path: Path,
 ) -> None:
     _, client = workers
-    for _ in range(REQUESTS):
-        client.put("/predict", content=boot_png).raise_for_status()
+    answered = predict(client, boot_png)
     with prometheus(client.base_url.netloc.decode(), tmp_path) as server:
         total = 'fashion_mnist_requests_total{route="/predict",status="200"}'
-        wait_for(lambda: query(server, total) == [REQUESTS])
+        wait_for(lambda: query(server, total) == [answered])
         assert query(server, 'up{job="fashion_mnist"}') == [1]
         wait_for(
             lambda: {rule["health"] for rule in rules(server)} == {"ok"},

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 from collections import Counter
@@ -23,7 +24,15 @@ from service.http.protocol import Reply
 from service.keys import make_key
 from service.protocols.open_inference import statistics
 from service.settings import Settings
-from tests.service.conftest import ARTIFACTS, DEFAULT_VERSION, Encode, samples_of, serve
+from service.telemetry.logs import access_logger
+from tests.service.conftest import (
+    ARTIFACTS,
+    DEFAULT_VERSION,
+    Encode,
+    samples_of,
+    serve,
+    wait_for,
+)
 from tests.service.http.connections import connect, read_answer, read_answers, statuses, whole
 from tests.service.http.test_predict import PIXELS
 
@@ -265,6 +274,22 @@ def test_phases_are_timed_as_in_the_application(
             counted.post(path, content=body, headers={**headers, **more})
             found.append(phases() - before)
         assert found[0] == found[1], kind
+
+
+def test_the_log_tells_what_that_of_the_application_tells(
+    counted: httpx.Client, requests: dict[str, Request], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, access_logger.name):
+        for kind, (path, body, headers) in requests.items():
+            caplog.clear()
+            for more in ({}, {"Forwarded": "for=192.0.2.1"}):
+                counted.post(path, content=body, headers={"X-Request-ID": "a", **headers, **more})
+            wait_for(lambda: len(caplog.records) == 2)  # Written when the answer is out.
+            fast, usual = (
+                (r.method, r.target, r.route, r.status, r.version, r.images, r.client, r.error_code)
+                for r in (line.__dict__["request"] for line in caplog.records)
+            )
+            assert fast == usual, kind
 
 
 def test_many_clients_get_the_answers_to_their_own_pictures(

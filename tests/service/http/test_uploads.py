@@ -15,11 +15,10 @@ from service.errors import (
     TooManyImages,
     UnsupportedMediaType,
 )
-from service.http.messages import IMAGE_MEDIA_TYPES
+from service.http.messages import IMAGE_MEDIA_TYPES, media_type_of
 from service.http.openapi import EXAMPLE_PNG_BASE64
 from service.http.uploads import (
     Upload,
-    media_type_of,
     read_files,
     read_only_image,
     read_upload,
