@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -72,7 +71,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     state.admission = Admission(
         max_images=settings.max_images_in_flight,
         max_bytes=settings.max_bytes_in_flight,
-        limits=Limits(*(getattr(settings, name) for name in Limits._fields)),
+        limits=Limits(
+            max_images=settings.max_images,
+            max_pixels=settings.max_pixels,
+            max_json_depth=settings.max_json_depth,
+            max_json_marks=settings.max_json_marks,
+        ),
         on_change=metrics.count_in_flight,
     )
     state.pools = Pools(settings.threads or max(1, available_processors() // settings.workers))
@@ -130,7 +134,14 @@ async def _grpc_server(app: FastAPI) -> AsyncIterator[None]:
     from service.protocols.grpc.server import Core, serve
 
     state = app.state
-    core = Core(**{each.name: getattr(state, each.name) for each in fields(Core)})
+    core = Core(
+        settings=state.settings,
+        repository=state.repository,
+        admission=state.admission,
+        pools=state.pools,
+        instrumentation=state.instrumentation,
+        keys=state.keys,
+    )
     try:
         async with serve(core, app.version):
             yield

@@ -62,15 +62,18 @@ class Admission:
             Draining: The process is about to end.
             Overloaded: Too many images or bytes are in flight.
         """
-        self.check(images, byte_count)
+        self._check_open()
         self.reserve(images, byte_count)
         return Permit(record, self.limits, self, images, byte_count)
 
     def check(self, images: int = 1, byte_count: int = 0) -> None:
         """Raise what `admit` would."""
+        self._check_open()
+        self._check_capacity(images, byte_count)
+
+    def _check_open(self) -> None:
         if not self.is_open:
             raise Draining("the service is about to stop; another instance may answer")
-        self._check_capacity(images, byte_count)
 
     def reserve(self, images: int, byte_count: int) -> None:
         """Count more in flight, or raise Overloaded."""
