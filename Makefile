@@ -11,6 +11,8 @@ PIP_AUDIT_VERSION := 2.10.1
 # With the extras named: without them older pips leave a pin for a newer release of what it pins.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
 	--no-strip-extras --python-version 3.11
+# One more than there are processors: a third of the time tests wait for a server or a browser.
+PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # More options for make test: PYTEST=--cov measures coverage, as CI does.
 PYTEST ?=
 AS_TESTED := --constraint requirements/all.txt
@@ -35,7 +37,7 @@ serve: $(VENV)/.service
 	$(BIN)/python -m service
 
 test: check
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile $(PYTEST)
 
 check: $(VENV)/.all node_modules
 	$(BIN)/ruff check

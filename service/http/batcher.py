@@ -51,6 +51,8 @@ MAX_BATCH_IMAGES = 32
 
 _METHODS = ("POST", "PUT")
 
+_LENGTH_DIGITS = len(str(INLINE_BODY_BYTES))
+
 _PROTOCOLS = (
     "/v2/models/{name}/infer",
     "/v2/models/{name}/versions/{version}/infer",
@@ -165,7 +167,7 @@ class Batcher:
         headers = dict(fields)
         length = headers.get(b"content-length", b"0")
         if (
-            len(length) > len(str(INLINE_BODY_BYTES))
+            len(length) > _LENGTH_DIGITS
             or not 0 < int(length) <= INLINE_BODY_BYTES
             or len(headers) < len(fields)  # One was sent twice.
             or not _UNUSUAL.isdisjoint(headers)
@@ -204,10 +206,11 @@ class Batcher:
             try:
                 self._read(request)
             except Exception:  # The application says what is wrong.
+                images += 1  # To find out took as long as an image takes.
                 request.fall_back()
             else:
-                batches.setdefault(request.classifier, []).append(request)
                 images += request.count
+                batches.setdefault(request.classifier, []).append(request)
         for classifier, requests in batches.items():
             self._answer(classifier, requests)
         self._is_flushing = False

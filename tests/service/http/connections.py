@@ -110,3 +110,11 @@ def _receive(connection: socket.socket) -> bytes:
     chunk = connection.recv(65536)
     assert chunk, "the server closed the connection"
     return chunk
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the server has closed the connection; unread data makes that a reset."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True

@@ -29,6 +29,7 @@ from tests.service.conftest import ARTIFACTS, Encode, serve
 from tests.service.http.connections import (
     connect,
     head,
+    is_closed,
     read_answer,
     read_answers,
     read_last_answers,
@@ -100,7 +101,7 @@ class TestPackets:
         with connect(server) as connection:
             connection.sendall(whole(boot_png) + head(len(boot_png)) + boot_png[:100])
             assert statuses(read_answers(connection, 2)) == [200, 408]
-            assert connection.recv(1) == b""
+            assert is_closed(connection)
 
     def test_a_client_that_sends_no_more_still_gets_its_answers(
         self, server: httpx.Client, boot_png: bytes
@@ -122,7 +123,7 @@ class TestPackets:
                     answer = read_answer(connection)
                     assert answer.status == 200
                     assert answer.headers["connection"] == "close"
-                    assert connection.recv(1) == b""
+                    assert is_closed(connection)
 
     def test_a_client_that_hangs_up_harms_nobody(
         self, server: httpx.Client, boot_png: bytes
@@ -333,7 +334,7 @@ class TestGarbage:
                 answer = read_answer(connection)
                 assert answer.status == 400
                 assert answer.body == b"Invalid HTTP request received."
-                assert connection.recv(1) == b""
+                assert is_closed(connection)
 
     @pytest.mark.parametrize("kind", ["fast", "slow", "large", "photo", "bad"])
     def test_a_request_with_garbage_behind_it_is_answered_and_the_connection_closed(
@@ -390,7 +391,7 @@ class TestTimeOfHeads:
             with connect(server) as connection:
                 connection.sendall(sent)
                 assert read_answer(connection).status == 408
-                assert connection.recv(1) == b""
+                assert is_closed(connection)
 
     def test_a_head_that_comes_too_slowly_is_a_408(self, server: httpx.Client) -> None:
         with connect(server) as connection:
@@ -410,7 +411,7 @@ class TestTimeOfHeads:
                     assert read_answer(connection).status == 200
                 connection.sendall(first + b"GET /li")
                 assert statuses(read_answers(connection, 2)) == [200, 408]
-                assert connection.recv(1) == b""
+                assert is_closed(connection)
 
     def test_the_time_of_a_head_ends_where_the_body_begins(
         self, server: httpx.Client, boot_png: bytes
@@ -433,7 +434,7 @@ class TestSizeOfHeads:
                 time.sleep(0.01)
                 connection.sendall(b"X: " + b"a" * 70_000)
                 assert read_answer(connection).status == 431
-                assert connection.recv(1) == b""
+                assert is_closed(connection)
 
     def test_headers_are_counted_for_each_message(self, server: httpx.Client) -> None:
         long = head(None, *[f"X-{n}: {'a' * 1000}" for n in range(20)], method="GET", path="/livez")

@@ -11,7 +11,7 @@ import uvicorn
 
 from tests.conftest import ROOT
 
-FILES = ("test_protocol.py", "test_batcher.py", "test_shedding.py")
+FILES = ("test_protocol.py", "test_shedding.py")
 BOUNDS = re.compile(r"uvicorn>=([0-9.]+),<([0-9.]+)")
 
 
