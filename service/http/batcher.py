@@ -1,13 +1,12 @@
 """The fast path: small inference requests, answered in batches before ASGI is involved.
 
-Once in a pass of the event loop the batcher takes requests of up to 32 images, decodes them, runs
-the network once, and answers each. That is batching and fairness in one: nobody waits for a request
-that has not arrived, under load the weights are fetched from memory once for many, and between two
-batches the loop sees to everything else.
+In each pass of the event loop the batcher takes requests of up to 32 images, decodes them, runs the
+network once, and answers each of them. This gives both batching and fairness: no request waits for
+one that has not arrived, many share a run under load, and the loop handles everything else between
+two batches.
 
-A request is read and answered by the functions that its route uses. A request that is unusual in
-any way, or that fails, goes to the application, which answers it from the beginning: an attempt
-here leaves no trace.
+Requests are read and answered by the functions that their routes use. A request that is unusual or
+fails goes to the application, which answers it from the beginning; the attempt leaves no trace.
 """
 
 import asyncio
@@ -71,7 +70,7 @@ _OPTIONS = {
     b"top_k": re.compile(rb"[1-9][0-9]?"),
     b"version": re.compile(rb"[1-9][0-9]{0,8}"),
 }
-"""What the query of `/predict` may ask for here, each written in the plainest way."""
+"""Query parameters of `/predict` that are read here, in their plainest form."""
 
 _UNUSUAL = {
     b"content-encoding",
@@ -83,7 +82,7 @@ _UNUSUAL = {
     b"x-forwarded-for",
     DEADLINE_HEADER.lower().encode(),
 }
-"""Headers with which a request asks for more than is done here."""
+"""Headers that ask for more than the fast path does."""
 
 
 _READ = {
@@ -95,7 +94,7 @@ _READ = {
     b"x-api-key",
     b"x-request-id",
 }
-"""Headers that mean something here."""
+"""Headers that are read here."""
 
 
 class FastRequest:

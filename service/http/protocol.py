@@ -1,10 +1,9 @@
 """The server's HTTP connections: uvicorn's, with limits on heads and a fast path before ASGI.
 
-Between a parsed request and its route lie a task, messages, the middleware and the router; together
-they take longer than decoding and the network do for a picture of the data set. So requests
-are offered to a fast path first: it answers small inference requests that have arrived whole, and
-rejects large ones if the service is overloaded. Everything else goes to the application, which is
-complete without it.
+For an image of the data set, the task, the middleware and the router that a request passes in an
+ASGI application take longer than decoding and the network. So requests are offered to a fast path
+first: it answers small inference requests that have arrived whole, and rejects large ones if the
+service is overloaded. Everything else goes to the application, which is complete without it.
 """
 
 import asyncio
@@ -19,20 +18,20 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 UVICORN_INTERNALS = ("_start_asgi_task", "_unset_keepalive_if_required")
-"""Every private name that is used here. A test runs against the oldest and the newest uvicorn that
-pyproject.toml allows."""
+"""The private names used here. Tests run with the oldest and the newest uvicorn that pyproject.toml
+allows."""
 
 HEAD_SECONDS = 10.0
 """From the first byte of a request, or from the connection, to the end of its headers."""
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of a request line and headers, beside the packet in which they begin."""
+"""Most bytes of a request line and headers, not counting the packet in which they begin."""
 
 BODY_SECONDS = 0.05
-"""How long the fast path waits for a body that many clients send in a packet of its own."""
+"""How long the fast path waits for the body; many clients send it in a packet of its own."""
 
 FIRST_REQUEST_SECONDS = 1.0
-"""How long a new connection may still send its first request once the server shuts down."""
+"""How long a new connection may still send its first request after the server shuts down."""
 
 
 class Reply(NamedTuple):
@@ -48,16 +47,16 @@ class FastPath(Protocol):
     """What answers requests before ASGI; the lifespan state has it as `fast_path`."""
 
     receive_seconds: float
-    """How long the rest of a body may take that is skipped."""
+    """How long the rest of a skipped body may take to arrive."""
 
     def match(self, scope: Any) -> Any:
-        """Return by its head what `submit` needs of a request, its Reply, or None."""
+        """Return what `submit` needs to answer a request, a Reply that rejects it, or None."""
 
     def submit(self, connection: "ServiceProtocol", cycle: Any, match: Any) -> None:
-        """Have a request that has arrived whole answered soon: `respond` or `fall_back`."""
+        """Answer a request that has arrived whole, soon, by `respond` or `fall_back`."""
 
     def flush(self) -> None:
-        """Answer some of those that wait."""
+        """Answer some of the requests that wait."""
 
 
 class ServiceProtocol(HttpToolsProtocol):
@@ -131,7 +130,7 @@ class ServiceProtocol(HttpToolsProtocol):
         else:
             super().shutdown()
 
-    # What the parser calls.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
         self._is_in_head = self._is_in_message = True
@@ -190,16 +189,16 @@ class ServiceProtocol(HttpToolsProtocol):
         self._match = self._body_timer = None
         self.fall_back(cycle)
 
-    # What answers.
+    # Responses.
 
     def fall_back(self, cycle: RequestResponseCycle) -> None:
-        """Have the application answer a request of which nothing has been answered."""
+        """Leave a request to the application, before anything of the response is sent."""
         self._waiting = None
         if not cycle.disconnected:
             super()._start_asgi_task(cycle, self.app)
 
     def respond(self, cycle: RequestResponseCycle, reply: Reply) -> None:
-        """Send a whole answer."""
+        """Send a whole response."""
         self._waiting = None
         if cycle.disconnected or self.transport.is_closing():
             return
@@ -239,7 +238,7 @@ class ServiceProtocol(HttpToolsProtocol):
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._refuse, 408)
 
     def _refuse(self, status: int) -> None:
-        """Read no further; answer so unless other answers are still under way, which come first."""
+        """Stop reading and send an error, unless earlier responses are still in progress."""
         self._is_refused = True
         is_idle = self.cycle is None or self.cycle.response_complete
         is_own_body = self._is_in_message and not self._is_in_head and not self.pipeline
