@@ -38,7 +38,7 @@ class Pools:
 
     def __init__(self, threads: int) -> None:
         self._small = _Pool(ThreadPoolExecutor(threads, "small"), threads, 0)
-        large = ThreadPoolExecutor(threads, "large", _be_nice)
+        large = ThreadPoolExecutor(threads, "large", _low_priority(threads))
         self._large = _Pool(large, threads, INITIAL_LARGE_SECONDS)
 
     def run_inline(self, job: Callable[[], T], permit: Permit) -> T:
@@ -169,9 +169,23 @@ def available_processors() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def _be_nice() -> None:
-    """Lower the priority of the calling thread; only Linux has one for each thread."""
-    if sys.platform == "linux":
-        # The process's own: a thread inherits that of the thread that started it.
-        niceness = min(19, os.getpriority(os.PRIO_PROCESS, os.getpid()) + LARGE_NICENESS)
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+def _low_priority(threads: int) -> Callable[[], None]:
+    """Return what lowers the priority of the calling thread, which only Linux can do.
+
+    If there is a processor for each of the threads, each stays on its own: the event loop wakes up
+    too often for Linux to move a thread that waits behind another to an idle processor.
+    """
+    if sys.platform != "linux":
+        return lambda: None
+    processors = os.sched_getaffinity(0)
+    own = iter(processors if len(processors) == threads else ())
+    # The process's own: a thread inherits that of the thread that started it.
+    niceness = min(19, os.getpriority(os.PRIO_PROCESS, os.getpid()) + LARGE_NICENESS)
+
+    def settle() -> None:
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, niceness)
+        if (processor := next(own, None)) is not None:
+            os.sched_setaffinity(thread, {processor})
+
+    return settle

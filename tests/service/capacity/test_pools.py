@@ -347,3 +347,34 @@ def test_a_small_job_may_run_in_the_thread_of_its_caller(
         assert pools.run_inline(lambda: job(permit, SMALL_PIXELS), permit) == name
         with pytest.raises(Deferred):
             pools.run_inline(lambda: job(permit, SMALL_PIXELS + 1), permit)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have processors on Linux alone")
+def test_threads_of_large_jobs_stay_apart_if_each_can_have_a_processor(
+    admission: Admission,
+) -> None:
+    processors = os.sched_getaffinity(0)
+
+    def places(threads: int) -> list[set[int]]:
+        pools = Pools(threads)
+        meet = threading.Barrier(threads)
+
+        def job(permit: Permit) -> set[int]:
+            permit.charge_pixels(SMALL_PIXELS + 1)
+            meet.wait(30)
+            return os.sched_getaffinity(threading.get_native_id())
+
+        async def one() -> set[int]:
+            with admission.admit(RequestRecord("")) as permit:
+                return await pools.run(lambda: job(permit), permit)
+
+        async def all_of_them() -> list[set[int]]:
+            return await asyncio.gather(*(one() for _ in range(threads)))
+
+        found = asyncio.run(all_of_them())
+        pools.close()
+        return found
+
+    assert sorted(places(len(processors)), key=min) == [{each} for each in sorted(processors)]
+    more = len(processors) + 1
+    assert places(more) == [processors] * more
