@@ -50,7 +50,7 @@ async def metadata(classifier: Servable) -> dict[str, object]:
 
 
 async def status(request: Request, repository: ModelRepository, name: str) -> dict[str, object]:
-    """Answer where in its life each version is: START, LOADING, AVAILABLE, UNLOADING or END."""
+    """Answer where in its life each version is: LOADING, AVAILABLE, UNLOADING or END."""
     label = request.path_params.get("label")
     if label is not None:
         number: int | None = find_servable(repository, name, label=label).manifest.version
