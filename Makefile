@@ -91,10 +91,12 @@ clean:
 	rm -rf $(VENV) $(RAY_VENV) .venv-peers node_modules .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.service: requirements/service.txt | $(BIN)/python
+	@echo "Installing the service into $(VENV): 60 MB, once, a minute or so"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
 $(VENV)/.all: requirements/all.txt | $(BIN)/python
+	@echo "Installing the service, training and tests into $(VENV): 2 GB, once, some minutes"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 

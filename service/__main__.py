@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import ssl
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from service.cli import PROGRAM, read_settings
+from service.cli import PROGRAM, describe_problem, read_settings, unknown_variables
 from service.http.protocol import ServiceProtocol
 from service.settings import ENVIRONMENT_PREFIX, WORKERS_DIRECTORY, Settings
 from service.telemetry.logs import log_config
@@ -33,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments)
     except ValidationError as error:
         for problem in error.errors():
-            name = ".".join(str(part) for part in problem["loc"])
-            print(f"{PROGRAM}: {name}: {problem['msg']}", file=sys.stderr)
+            print(f"{PROGRAM}: {describe_problem(problem)}", file=sys.stderr)
         return _USAGE_ERROR
     try:
         _check_certificate(settings)
@@ -66,22 +66,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "model",
             settings.host,
         )
+    for warning in unknown_variables(os.environ):
+        logger.warning(warning)
+    try:
+        listener = config.bind_socket()
+    except SystemExit:  # It has logged why.
+        print(
+            f"{PROGRAM}: cannot listen on port {settings.port} of {settings.host}: if another "
+            "program does, stop it, or choose another port with --port",
+            file=sys.stderr,
+        )
+        return STARTUP_FAILURE
     if settings.workers == 1:
-        _serve_alone(config)
+        _serve_alone(config, listener)
     with _workers_directory():
-        supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+        supervisor = Multiprocess(config, sockets=[listener])
         supervisor.run()
     failed = any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes)
     return STARTUP_FAILURE if failed else 0
 
 
-def _serve_alone(config: uvicorn.Config) -> NoReturn:
+def _serve_alone(config: uvicorn.Config, listener: socket.socket) -> NoReturn:
     """Serve from this process, and end it."""
     # The server raises the signal that stopped it again once it has drained.
     signal.signal(signal.SIGTERM, lambda _, __: sys.exit(0))
     status: object = 0
     try:
-        uvicorn.Server(config).run()
+        uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:
         pass
     except SystemExit as end:

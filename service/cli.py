@@ -4,9 +4,10 @@ import argparse
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 import shtab
 from pydantic_settings import CliSettingsSource
@@ -18,6 +19,18 @@ COMMAND = "fashion-mnist-service"
 PROGRAM = COMMAND if Path(sys.argv[0]).stem == COMMAND else "python -m service"
 """What the user called it."""
 
+# Of the training program, and what Kubernetes sets for a Service called fashion-mnist-….
+_FOREIGN_PREFIXES = (ENVIRONMENT_PREFIX + "TRAINING_", ENVIRONMENT_PREFIX + "MNIST_")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Names the nearest option for an unknown one."""
+
+    def error(self, message: str) -> NoReturn:
+        if unknown := re.search(r"unrecognized arguments: --([^\s=]+)", message):
+            message += _suggest(unknown[1].replace("-", "_"), _option)
+        super().error(message)
+
 
 def read_settings(arguments: Sequence[str]) -> Settings:
     """Read the settings: command line (without the program's name) over environment over default.
@@ -26,9 +39,7 @@ def read_settings(arguments: Sequence[str]) -> Settings:
         ValidationError: A value is not valid.
         SystemExit: Something else was asked for and printed, or an option is unknown.
     """
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM, usage="%(prog)s [options]", formatter_class=_formatter
-    )
+    parser = _Parser(prog=PROGRAM, usage="%(prog)s [options]", formatter_class=_formatter)
     parser.add_argument("--version", action="version", version=f"{COMMAND} {__version__}")
     if PROGRAM == COMMAND:  # Shells complete commands, not modules of Python.
         shtab.add_argument_to(parser, help="print a completion script for this shell, and exit")
@@ -47,20 +58,60 @@ def read_settings(arguments: Sequence[str]) -> Settings:
     return Settings(_cli_settings_source=source(args=list(arguments)))
 
 
+def describe_problem(problem: Mapping[str, Any]) -> str:
+    """Return one error of a ValidationError, with the option and its value where it has one."""
+    if not problem["loc"]:
+        return str(problem["msg"])
+    name = str(problem["loc"][0])
+    return f"{_option(name)} (or {_variable(name)}) {problem['input']!r}: {problem['msg']}"
+
+
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """Return a warning for each environment variable that looks like a setting and is none."""
+    names = [
+        variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        for variable in sorted(environment)
+        if variable.startswith(ENVIRONMENT_PREFIX) and not variable.startswith(_FOREIGN_PREFIXES)
+    ]
+    return [
+        f"{_variable(name)} is not a setting of the service{_suggest(name, _variable)}"
+        for name in names
+        if name not in Settings.model_fields
+    ]
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _variable(name: str) -> str:
+    return ENVIRONMENT_PREFIX + name.upper()
+
+
+def _suggest(name: str, write: Callable[[str], str]) -> str:
+    nearest = get_close_matches(name, Settings.model_fields, 1)
+    return f"; did you mean {write(nearest[0])}?" if nearest else ""
+
+
 def _formatter(*, prog: str) -> argparse.HelpFormatter:
     width = min(100, shutil.get_terminal_size().columns)
     return argparse.HelpFormatter(prog, max_help_position=30, width=width)
 
 
 def _add_option(container: Any, *names: str, **properties: Any) -> argparse.Action:
-    """Add an option whose placeholder is the last word of its name: `--drain-seconds SECONDS`."""
+    """Add an option whose placeholder is the last word of its name: `--drain-seconds SECONDS`.
+
+    Defaults that are empty are left out of its help.
+    """
     annotation = Settings.model_fields[properties["dest"]].annotation
     if get_origin(annotation) is Literal:
         properties["choices"] = get_args(annotation)
         del properties["metavar"]
     else:
-        properties["metavar"] = properties["dest"].rpartition("_")[2].upper()
-    properties["help"] = re.sub(r" \(default factory: \w+\)$", "", properties["help"])
+        name = properties["dest"].removesuffix("_in_flight")
+        properties["metavar"] = name.rpartition("_")[2].upper()
+    empty = r" \(default( factory: \w+|: (null|\(\)|\{\})?)\)$"
+    properties["help"] = re.sub(empty, "", properties["help"])
     action: argparse.Action = container.add_argument(*names, **properties)
     if Path in (annotation, *get_args(annotation)):
         action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]  # where shtab looks for it

@@ -201,9 +201,12 @@ class Settings(BaseSettings):
             return self.host == "localhost"
 
     @property
-    def scheme(self) -> Literal["http", "https"]:
-        """Of the service's URL."""
-        return "http" if self.tls_certificate is None else "https"
+    def addresses(self) -> str:
+        """Where the page and the API's documentation are, to click on from this machine."""
+        scheme = "http" if self.tls_certificate is None else "https"
+        host = "localhost" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104
+        url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return f"page {url}/ and API {url}/docs"
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:

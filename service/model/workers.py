@@ -79,8 +79,7 @@ async def serve_versions(
     manifest = repository.classifier().manifest
     await asyncio.to_thread(workers.follow)  # The last command may be to unload the model.
     loaded.set()
-    url = f"{settings.scheme}://{settings.host}:{settings.port}"
-    logger.info("%s version %d is ready on %s (API: /docs)", manifest.name, manifest.version, url)
+    logger.info("%s version %d is ready: %s", manifest.name, manifest.version, settings.addresses)
     await asyncio.gather(
         _repeat(repository.refresh, settings.poll_seconds),
         _repeat(workers.follow, FOLLOW_SECONDS if settings.workers > 1 else 0),

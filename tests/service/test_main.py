@@ -1,13 +1,15 @@
 """`python -m service` as a user starts it."""
 
-import re
 import signal
+import socket
 from pathlib import Path
 
 import httpx
 import pytest
 
+from service.cli import unknown_variables
 from service.model.artifact import FLATBUFFER
+from service.settings import Settings
 from tests.service.conftest import run_service, serve_process, wait_until_ready
 
 
@@ -20,7 +22,10 @@ def test_it_serves_until_told_to_stop(workers: int, free_port: int, boot_png: by
             assert response.json()["predictions"][0]["label"] == "Ankle boot"
         process.send_signal(signal.SIGINT)
         _, log = process.communicate(timeout=30)
-    assert re.search(rf"is ready on http://127.0.0.1:{free_port}", log)
+    address = f"http://127.0.0.1:{free_port}"
+    ready = f"is ready: page {address}/ and API {address}/docs"
+    assert log.count(ready) == workers
+    assert log.index(ready) > log.index("Uvicorn running")
     assert "engine litert (there is a model.tflite)" in log
     assert "Traceback" not in log
 
@@ -53,11 +58,17 @@ def test_a_model_that_fails_its_digests_ends_the_process_with_a_sentence(
 @pytest.mark.parametrize(
     ("arguments", "environment", "reason"),
     [
-        (["--port=70000"], {}, "port: Input should be less than or equal to 65535"),
+        (["--port=70000"], {}, "--port (or FASHION_PORT) '70000': Input should be less"),
         (["--engine=onnx"], {}, "--engine: invalid choice: 'onnx'"),
-        ([], {"FASHION_ENGINE": "onnx"}, "engine: Input should be 'auto', 'litert' or"),
-        (["--colour=red"], {}, "unrecognized arguments: --colour=red"),
-        ([], {"FASHION_WORKERS": "none"}, "workers: Input should be a valid integer"),
+        ([], {"FASHION_ENGINE": "onnx"}, "(or FASHION_ENGINE) 'onnx': Input should be 'auto'"),
+        (["--colour=red"], {}, "unrecognized arguments: --colour=red\n"),
+        (["--prot", "1"], {}, "unrecognized arguments: --prot 1; did you mean --port?"),
+        (
+            [],
+            {"FASHION_WORKERS": "none"},
+            "FASHION_WORKERS) 'none': Input should be",
+        ),
+        (["--tls-key=key.pem"], {}, "tls_certificate and tls_key must be set together"),
     ],
 )
 def test_a_wrong_setting_is_a_sentence_and_status_2(
@@ -69,8 +80,35 @@ def test_a_wrong_setting_is_a_sentence_and_status_2(
     assert "Traceback" not in ended.stderr
 
 
-def test_help_names_every_setting() -> None:
+def test_a_taken_port_is_the_last_line(free_port: int) -> None:
+    for workers in (1, 2):
+        with socket.create_server(("127.0.0.1", free_port)):
+            ended = run_service(f"--port={free_port}", f"--workers={workers}")
+        assert ended.returncode == 3
+        last = ended.stderr.splitlines()[-1]
+        assert f"cannot listen on port {free_port} of 127.0.0.1" in last
+        assert "choose another port with --port" in last
+
+
+def test_an_environment_variable_that_is_no_setting_is_named_with_the_nearest() -> None:
+    assert unknown_variables(
+        [
+            *("FASHION_PROT", "FASHION_PORT", "FASHION_SHOW", "PATH", "FASHION_TRAINING_RUN_DIR"),
+            *("FASHION_MNIST_SERVICE_PORT", "FASHION_MNIST_WORKERS_DIRECTORY"),
+        ]
+    ) == [
+        "FASHION_PROT is not a setting of the service; did you mean FASHION_PORT?",
+        "FASHION_SHOW is not a setting of the service",
+    ]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = run_service(f"--port={taken.getsockname()[1]}", FASHION_PROT="80")
+    assert "FASHION_PROT is not a setting" in ended.stderr
+
+
+def test_help_names_every_setting_and_shows_no_empty_default() -> None:
     ended = run_service("--help")
     assert ended.returncode == 0
-    for option in ("--host", "--port", "--workers", "--engine", "--artifacts", "--max-body-bytes"):
-        assert option in ended.stdout
+    for name in Settings.model_fields:
+        assert f"--{name.replace('_', '-')}" in ended.stdout
+    for oddity in ("null", "()", "{}", "FLIGHT", "default: )"):
+        assert oddity not in ended.stdout
