@@ -13,7 +13,7 @@ from service.settings import Settings
 from tests.service.conftest import ARTIFACTS, serve
 
 HERE = Path(__file__).parent
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "5"))
 SECONDS = 600
 
 

@@ -30,7 +30,7 @@ SHAPE = (28, 28)
 LIMITS = Limits(max_images=10, max_pixels=10_000)
 
 fuzzed = settings(
-    max_examples=40 * int(os.environ.get("FUZZ_EXAMPLES", "10")),
+    max_examples=40 * int(os.environ.get("FUZZ_EXAMPLES", "5")),
     deadline=None,
     derandomize="FUZZ_EXAMPLES" not in os.environ,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
