@@ -1,7 +1,7 @@
 """Every error the service raises on purpose; the message says what is wrong, and where."""
 
-from collections.abc import Mapping
-from typing import ClassVar, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 _MAX_MESSAGE_LENGTH = 1000  # characters; gRPC carries no longer ones
 _COME_BACK = {"Retry-After": "1"}
@@ -54,7 +54,12 @@ class Forbidden(RequestError, status=403, code="forbidden"):
 
 
 class InvalidParameter(RequestError, code="invalid_parameter"):
-    """A query parameter that is unknown to the model or out of its range."""
+    """A query parameter or form field that does not exist or is out of its range."""
+
+    @classmethod
+    def first(cls, errors: Sequence[Any]) -> Self:
+        """Return the first of the errors that pydantic lists."""
+        return cls(f"{errors[0]['loc'][-1]}: {errors[0]['msg']}")
 
 
 class EmptyBody(RequestError, code="empty_body"):

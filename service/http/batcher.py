@@ -30,7 +30,7 @@ from service.http.dependencies import (
     read_json_length,
 )
 from service.http.inference import DEADLINE_HEADER, INLINE_BODY_BYTES
-from service.http.messages import describe, media_type_of, reply
+from service.http.messages import describe, reply
 from service.http.predictions import check_top_k, list_predictions, write_predictions
 from service.http.protocol import Reply, ServiceProtocol
 from service.http.shedding import LoadShedder
@@ -309,7 +309,7 @@ def _read_predict(request: FastRequest, repository: Repository) -> None:
     check_top_k(top_k, classifier)
     permit.record.record_start(classifier.manifest.version)
     content_type = request.headers.get("content-type", "")
-    upload = Upload(media_type_of(content_type), content_type, bytes(request.cycle.body))
+    upload = Upload(content_type, bytes(request.cycle.body))
     prepare = cast(Prepare, options.get(b"prepare", "auto"))
     images = read_upload(upload, ImageReader(prepare, classifier.manifest.input.size, permit))
     request.pixels, request.count = [image.pixels for image in images], len(images)

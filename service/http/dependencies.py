@@ -2,10 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Header, Query, Request
+from fastapi import Depends, Header, Request
 
 from service.errors import InvalidInference, UnknownModel, UnknownVersion
-from service.images.decode import Prepare
 from service.model.classifier import Classifier
 from service.model.repository import Repository
 
@@ -32,25 +31,9 @@ Ready = Annotated[bool, Depends(_is_ready)]
 """Whether a version is served and new requests are accepted."""
 
 
-async def _classifier(
-    repository: ModelRepository,
-    version: Annotated[
-        int | None, Query(description="Version of the model; the highest by default.")
-    ] = None,
-    version_label: Annotated[
-        str | None,
-        Query(min_length=1, description="Label of a version, instead of its number."),
-    ] = None,
-) -> Classifier:
-    return repository.classifier(version, version_label)
-
-
 async def _default_classifier(repository: ModelRepository) -> Classifier:
     return repository.classifier()
 
-
-LoadedClassifier = Annotated[Classifier, Depends(_classifier)]
-"""The version that the query asks for."""
 
 DefaultClassifier = Annotated[Classifier, Depends(_default_classifier)]
 """The version that answers requests that ask for none."""
@@ -122,13 +105,3 @@ Servable = Annotated[Classifier, Depends(_servable)]
 
 AcceptHeader = Annotated[str | None, Header(include_in_schema=False)]
 """What OpenAPI tells by the media types of the answer (3.1.1, Parameter Object)."""
-
-PrepareQuery = Annotated[
-    Prepare,
-    Query(
-        description="How a picture file becomes the network's input. `auto`: one that already has "
-        "its size is taken bit for bit, any other is prepared as a photograph. `photo`: always "
-        "prepared as a photograph. `plain`: only turned grey and resized. JSON numbers are never "
-        "touched."
-    ),
-]

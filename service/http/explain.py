@@ -12,10 +12,11 @@ from fastapi.concurrency import run_in_threadpool
 from service.arrays import Tensor
 from service.capacity.admission import Permit
 from service.errors import InvalidParameter, UnknownLayer
-from service.http.dependencies import AcceptHeader, LoadedClassifier, PrepareQuery
+from service.http.dependencies import AcceptHeader, ModelRepository
 from service.http.inference import admit, run
 from service.http.messages import JSON, preferred
 from service.http.openapi import ERRORS, image_request
+from service.http.options import ImageOptions, ModelOptions, Names
 from service.http.schemas import (
     ErrorResponse,
     FeatureMapsResponse,
@@ -23,12 +24,13 @@ from service.http.schemas import (
     ModelSummary,
     PreparationResponse,
 )
-from service.http.uploads import read_only_image, receive_upload
-from service.images.decode import ImageReader, Prepare, PreparedImage
+from service.http.uploads import Options, open_upload, read_only_image, receive_upload
+from service.images.decode import ImageReader, PreparedImage
 from service.images.render import LayerMaps, render_layers
 from service.images.steps import Step, as_png
 from service.model.artifact import Layer, Manifest
 from service.model.classifier import Classifier
+from service.model.repository import Repository
 
 MAX_NUMBERS = 100_000
 """Of kernels in one answer: about two megabytes of JSON."""
@@ -40,26 +42,34 @@ MapFormat = Literal["json", "png"]
 
 _MEDIA_TYPES: dict[MapFormat, str] = {"json": JSON, "png": "image/png"}
 
-ChannelsQuery = Annotated[
-    list[str],
-    Query(description="Only these channels, counted from 0; repeated, or separated by commas."),
-]
+
+class FeatureMapsOptions(ImageOptions):
+    """What a query may say to `/feature-maps`."""
+
+    layer: Names = ()
+    """Only these layers; repeated, or separated by commas."""
+    channels: Names = ()
+    """Only these channels, counted from 0; repeated, or separated by commas."""
+    format: MapFormat | None = None
+    """Takes precedence over the Accept header."""
+
+
+class LayerOptions(ModelOptions):
+    """What a query may say to `/model/layers`."""
+
+    channels: Names = ()
+    """Only these channels, counted from 0; repeated, or separated by commas."""
+
 
 Answer = Callable[[PreparedImage, Permit], bytes]
+Plan = Callable[[Options, Classifier], tuple[Answer, str]]
+"""Checks the options, and returns what makes an answer and the answer's media type."""
 
 
 async def feature_maps(
     request: Request,
-    classifier: LoadedClassifier,
-    prepare: PrepareQuery = "auto",
-    layer: Annotated[
-        list[str], Query(description="Only these layers; repeated, or separated by commas.")
-    ] = [],  # noqa: B006 (FastAPI copies it)
-    channels: ChannelsQuery = [],  # noqa: B006
-    map_format: Annotated[
-        MapFormat | None,
-        Query(alias="format", description="Takes precedence over the Accept header."),
-    ] = None,
+    repository: ModelRepository,
+    options: Annotated[FeatureMapsOptions, Query()],
     accept: AcceptHeader = None,
 ) -> Response:
     """Answer the maps as numbers, or as one PNG with a labelled grid a layer and its scale.
@@ -69,27 +79,29 @@ async def feature_maps(
 
     The picture comes in any form that `/predict` reads, one a request.
     """
-    if map_format is None:
-        media_type = preferred(accept, list(_MEDIA_TYPES.values()))
-    else:
-        media_type = _MEDIA_TYPES[map_format]
-    selection = _select(classifier.layers_with_maps, _split(layer), _split(channels))
 
-    def answer(image: PreparedImage, permit: Permit) -> bytes:
-        tensor = classifier.to_images([image.pixels])
-        permit.record.record_phase("prepare")
-        outputs = classifier.feature_maps(tensor)
-        permit.record.record_run(1)
-        maps = _maps(outputs, selection)
-        if media_type == JSON:
-            return _maps_as_json(classifier.manifest, image, maps)
-        return render_layers(maps)
+    def plan(options: FeatureMapsOptions, classifier: Classifier) -> tuple[Answer, str]:
+        offers = list(_MEDIA_TYPES.values())
+        media_type = _MEDIA_TYPES[options.format] if options.format else preferred(accept, offers)
+        selection = _select(classifier.layers_with_maps, options.layer, options.channels)
 
-    return await _answer_image(request, classifier, prepare, answer, media_type)
+        def answer(image: PreparedImage, permit: Permit) -> bytes:
+            tensor = classifier.to_images([image.pixels])
+            permit.record.record_phase("prepare")
+            outputs = classifier.feature_maps(tensor)
+            permit.record.record_run(1)
+            maps = _maps(outputs, selection)
+            if media_type == JSON:
+                return _maps_as_json(classifier.manifest, image, maps)
+            return render_layers(maps)
+
+        return answer, media_type
+
+    return await _answer_image(request, repository, options, plan)
 
 
 async def preparation(
-    request: Request, classifier: LoadedClassifier, prepare: PrepareQuery = "auto"
+    request: Request, repository: ModelRepository, options: Annotated[ImageOptions, Query()]
 ) -> Response:
     """Answer the picture after each step of its preparation, as PNG files in base64.
 
@@ -100,38 +112,43 @@ async def preparation(
     """
     steps: list[Step] = []
 
-    def answer(image: PreparedImage, _: Permit) -> bytes:
-        return _dumps(
-            {**_head(classifier.manifest, image), "steps": [_describe(step) for step in steps]}
-        )
+    def plan(_: ImageOptions, classifier: Classifier) -> tuple[Answer, str]:
+        def answer(image: PreparedImage, _: Permit) -> bytes:
+            head = _head(classifier.manifest, image)
+            return _dumps({**head, "steps": [_describe(step) for step in steps]})
 
-    return await _answer_image(request, classifier, prepare, answer, JSON, steps)
+        return answer, JSON
+
+    return await _answer_image(request, repository, options, plan, steps)
 
 
 async def _answer_image(
     request: Request,
-    classifier: Classifier,
-    prepare: Prepare,
-    answer: Answer,
-    media_type: str,
+    repository: Repository,
+    options: Options,
+    plan: Plan[Options],
     steps: list[Step] | None = None,
 ) -> Response:
+    # What is wrong with the query is told first.
+    plan(options, repository.classifier(options.version, options.version_label))
     with admit(request) as permit:
         upload = await receive_upload(request, permit)
-        manifest = classifier.manifest
 
-        def job() -> bytes:
-            permit.record.record_start(manifest.version)
+        def job() -> tuple[bytes, str]:
+            opened, chosen = open_upload(upload, options, permit)
+            classifier = repository.classifier(chosen.version, chosen.version_label)
+            permit.record.record_start(classifier.manifest.version)
+            answer, media_type = plan(chosen, classifier)
             if steps is not None:
                 steps.clear()  # The job may be started twice.
-            reader = ImageReader(prepare, manifest.input.size, permit, steps)
-            image = read_only_image(upload, reader)
+            reader = ImageReader(chosen.prepare, classifier.manifest.input.size, permit, steps)
+            image = read_only_image(opened, reader, chosen.scale)
             permit.check()
             body = answer(image, permit)
             permit.record.record_phase("encode")
-            return body
+            return body, media_type
 
-        body = await run(request, permit, job)
+        body, media_type = await run(request, permit, job)
     return Response(body, media_type=media_type)
 
 
@@ -163,13 +180,18 @@ for _path, _endpoint, _summary, _model in (
         503: {"model": ErrorResponse},
     },
 )
-async def model_summary(classifier: LoadedClassifier, accept: AcceptHeader = None) -> Response:
+async def model_summary(
+    repository: ModelRepository,
+    options: Annotated[ModelOptions, Query()],
+    accept: AcceptHeader = None,
+) -> Response:
     """Answer layers, shapes, parameter counts, scores and engine.
 
     With `Accept: text/plain` it is the table that Keras' `model.summary()` prints.
 
         curl http://127.0.0.1:8000/model/summary -H 'Accept: text/plain'
     """
+    classifier = repository.classifier(options.version, options.version_label)
     manifest = classifier.manifest
     if preferred(accept, [JSON, "text/plain"]) == "text/plain":
         return Response(manifest.summary.rstrip() + "\n", media_type="text/plain; charset=utf-8")
@@ -187,9 +209,9 @@ async def model_summary(classifier: LoadedClassifier, accept: AcceptHeader = Non
     responses={"4XX": {"model": ErrorResponse}, 503: {"model": ErrorResponse}},
 )
 async def layer_weights(
-    classifier: LoadedClassifier,
+    repository: ModelRepository,
     name: Annotated[str, Path(description="As `/model/summary` lists it.")],
-    channels: ChannelsQuery = [],  # noqa: B006 (FastAPI copies it)
+    options: Annotated[LayerOptions, Query()],
 ) -> Response:
     """Answer the float32 weights as they were trained, whichever engine serves.
 
@@ -197,11 +219,12 @@ async def layer_weights(
 
     A layer with more than 100,000 weights is answered for some of its outputs at a time.
     """
+    classifier = repository.classifier(options.version, options.version_label)
     layers = {layer.name: layer for layer in classifier.manifest.layers}
     if name not in layers:
         raise UnknownLayer(f"no layer {name!r}; there are {', '.join(layers)}")
     layer = layers[name]
-    chosen = _select_channels(layer, _split(channels))
+    chosen = _select_channels(layer, options.channels)
     if layer.parameters // layer.output_shape[-1] * len(chosen) > MAX_NUMBERS:
         raise InvalidParameter(
             f"channels: {len(chosen)} of {name} are more than {MAX_NUMBERS:,} numbers, "
@@ -222,11 +245,6 @@ def _select(layers: Sequence[Layer], names: Sequence[str], channels: Sequence[st
             raise InvalidParameter(f"layer: no {name!r}; there are {', '.join(known)}")
     chosen = [layer for layer in layers if not names or layer.name in names]
     return [(layer, _select_channels(layer, channels)) for layer in chosen]
-
-
-def _split(values: Sequence[str]) -> list[str]:
-    """Return what is listed, whether it was repeated or separated by commas."""
-    return [item.strip() for value in values for item in value.split(",")]
 
 
 def _select_channels(layer: Layer, channels: Sequence[str]) -> list[int]:

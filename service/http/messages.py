@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from service.errors import InvalidParameter, NotAcceptable, RequestError, UnsupportedMediaType
+from service.errors import InvalidParameter, NotAcceptable, RequestError
 from service.http.protocol import Reply
 from service.telemetry.record import RequestRecord
 
@@ -20,13 +20,6 @@ JSON = "application/json"
 IMAGE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
 
 FORM = "multipart/form-data"
-
-_MEDIA_TYPES = {
-    *("", "application/octet-stream"),  # The bytes tell, as with `curl -T`.
-    *IMAGE_MEDIA_TYPES,
-    "application/json",
-    FORM,
-}
 
 REQUEST_ID_HEADER = "X-Request-ID"
 
@@ -62,6 +55,16 @@ def describe(record: RequestRecord, scope: Any) -> None:
         record.client = f"{host}:{port}"
 
 
+def headers_of(record: RequestRecord) -> dict[str, str]:
+    """Return the headers that an answer has only if there is something to tell."""
+    headers = {}
+    if record.traceresponse:
+        headers["traceresponse"] = record.traceresponse
+    if record.warning:
+        headers["Warning"] = f'199 - "{record.warning}"'
+    return headers
+
+
 def reply(
     record: RequestRecord,
     body: bytes,
@@ -71,29 +74,13 @@ def reply(
     """Return an answer for the server's connection, with the headers of the middleware."""
     more = dict(headers or {})
     closes = more.pop("Connection", "") == "close"
-    if record.traceresponse:
-        more["traceresponse"] = record.traceresponse
+    more |= headers_of(record)
     fields = "".join(f"{name.lower()}: {value}\r\n" for name, value in more.items())
     fields = (
         f"content-length: {len(body)}\r\ncontent-type: {media_type}\r\n{fields}"
         f"x-request-id: {record.request_id}\r\n{_FIXED_FIELDS}"
     )
     return Reply(record.status, fields.encode("latin-1"), body, closes)
-
-
-def media_type_of(content_type: str) -> str:
-    """Return the media type that a Content-Type names, empty if it names none.
-
-    Raises:
-        UnsupportedMediaType: It is none of those that carry images.
-    """
-    media_type = content_type.split(";", maxsplit=1)[0].strip().lower()
-    if media_type not in _MEDIA_TYPES:
-        raise UnsupportedMediaType(
-            f"Content-Type {media_type!r}: send a picture ({', '.join(IMAGE_MEDIA_TYPES)}), "
-            "multipart/form-data with files, or application/json"
-        )
-    return media_type
 
 
 def error_body(path: str, record: RequestRecord, code: str, message: str) -> bytes:
@@ -131,8 +118,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        return request_error(request, InvalidParameter(f"{first['loc'][-1]}: {first['msg']}"))
+        return request_error(request, InvalidParameter.first(error.errors()))
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:

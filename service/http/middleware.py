@@ -19,6 +19,7 @@ from service.http.messages import (
     SECURITY_HEADERS,
     describe,
     error_response,
+    headers_of,
     request_error,
 )
 from service.keys import KeyRing, Scope
@@ -96,8 +97,7 @@ class RequestMiddleware:
                 for name, value in SECURITY_HEADERS.items():
                     fields.setdefault(name, value)
                 fields[REQUEST_ID_HEADER] = record.request_id
-                if record.traceresponse:
-                    fields["traceresponse"] = record.traceresponse
+                fields.update(headers_of(record))
             await send(message)
 
         try:

@@ -4,29 +4,40 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
 from service.capacity.admission import Permit
-from service.http.dependencies import LoadedClassifier, PrepareQuery
+from service.http.dependencies import ModelRepository
 from service.http.inference import INLINE_BODY_BYTES, admit, run
 from service.http.messages import JSON
 from service.http.openapi import ERRORS, image_request
+from service.http.options import ImageOptions
 from service.http.predictions import check_top_k, list_predictions, write_predictions
 from service.http.schemas import PredictResponse
-from service.http.uploads import Upload, read_upload, receive_upload
-from service.images.decode import ImageReader, Prepare
+from service.http.uploads import Upload, open_upload, read_upload, receive_upload
+from service.images.decode import ImageReader
 from service.model.classifier import Classifier
+from service.model.repository import Repository
 from service.telemetry.record import Predictions
 
 router = APIRouter(tags=["inference"])
 
 
+class PredictOptions(ImageOptions):
+    """What a query may say to `/predict`."""
+
+    top_k: int | None = Field(default=None, ge=1)
+    """Also list this many classes, best first."""
+
+    def classifier(self, repository: Repository) -> Classifier:
+        """Return the version that is asked for; it has enough classes."""
+        classifier = repository.classifier(self.version, self.version_label)
+        check_top_k(self.top_k, classifier)
+        return classifier
+
+
 async def predict(
-    request: Request,
-    classifier: LoadedClassifier,
-    prepare: PrepareQuery = "auto",
-    top_k: Annotated[
-        int | None, Query(ge=1, description="Also list this many classes, best first.")
-    ] = None,
+    request: Request, repository: ModelRepository, options: Annotated[PredictOptions, Query()]
 ) -> Response:
     """Answer label, class id, confidence, probabilities and novelty of each picture, in order.
 
@@ -38,11 +49,12 @@ async def predict(
         curl http://127.0.0.1:8000/predict --json '{"instances": [{"b64": "…"}]}'
 
     JSON instances are `{"b64": …}` of a picture file, or 28×28, 28×28×1 or 784 numbers in 0…255.
+    Parameters may come as text fields of a form, too.
     """
-    check_top_k(top_k, classifier)
+    options.classifier(repository)  # What is wrong with the query is told first.
     with admit(request) as permit:
         upload = await receive_upload(request, permit)
-        job = partial(_classify, upload, classifier, prepare, top_k, permit)
+        job = partial(_classify, upload, options, repository, permit)
         is_inline = len(upload.body) <= INLINE_BODY_BYTES
         body = await run(request, permit, job, is_inline=is_inline)
     return Response(body, media_type=JSON)
@@ -62,17 +74,22 @@ for _method in ("POST", "PUT"):  # PUT because that is what `curl -T picture.png
 
 
 def _classify(
-    upload: Upload, classifier: Classifier, prepare: Prepare, top_k: int | None, permit: Permit
+    upload: Upload, options: PredictOptions, repository: Repository, permit: Permit
 ) -> bytes:
+    upload, options = open_upload(upload, options, permit)
+    classifier = options.classifier(repository)
     record, manifest = permit.record, classifier.manifest
     record.record_start(manifest.version)
-    images = read_upload(upload, ImageReader(prepare, manifest.input.size, permit))
+    reader = ImageReader(options.prepare, manifest.input.size, permit)
+    images = read_upload(upload, reader, options.scale)
     permit.check()
     tensor = classifier.to_images([image.pixels for image in images])
     record.record_phase("prepare")
     assessment = classifier.assess(tensor, permit.workers)
     predictions = Predictions(manifest.version, manifest.class_names, *assessment)
     record.record_run(len(images), predictions)
-    body = write_predictions(list_predictions(assessment, classifier), images, classifier, top_k)
+    body = write_predictions(
+        list_predictions(assessment, classifier), images, classifier, options.top_k
+    )
     record.record_phase("encode")
     return body

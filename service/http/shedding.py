@@ -13,7 +13,7 @@ from service.capacity.admission import Admission
 from service.capacity.pools import Pools
 from service.errors import Draining, Overloaded, RequestError
 from service.http.inference import LARGE_BODY_BYTES, check_head, deadline_seconds
-from service.http.messages import describe, error_body, media_type_of, reply
+from service.http.messages import describe, error_body, reply
 from service.http.protocol import Reply
 from service.keys import KeyRing
 from service.settings import Settings
@@ -58,7 +58,6 @@ class LoadShedder:
 
     def _check(self, headers: Mapping[str, str]) -> str:
         """Raise what is wrong with the request, or return the name of its API key."""
-        media_type_of(headers.get("content-type", ""))
         check_head(headers, self._settings.max_body_bytes)
         if self._keys is None:
             return ""

@@ -1,103 +1,183 @@
 """A request's body, in any of its forms, to prepared images."""
 
+import binascii
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from typing import NamedTuple
+from email.message import Message
+from email.utils import collapse_rfc2231_value
+from typing import NamedTuple, TypeVar
 
 from fastapi import Request
-from multipart import (
-    MultipartError,
-    MultipartSegment,
-    PushMultipartParser,
-    parse_options_header,
-)
+from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 from service.capacity.admission import Permit
-from service.errors import InvalidMultipart, TooManyImages
+from service.errors import InvalidMultipart, TooManyImages, UnsupportedMediaType
 from service.http.inference import LARGE_BODY_BYTES, check_head, expect_large_job, read_body
-from service.http.messages import FORM, media_type_of
+from service.http.messages import FORM, IMAGE_MEDIA_TYPES, JSON
+from service.http.options import ImageOptions
 from service.images.decode import ImageReader, PreparedImage
-from service.protocols.instances import read_instances
+from service.protocols.instances import WHITE, read_instances
+from service.protocols.tensors import decode_base64
+
+MAX_FIELDS = 64  # Of a form, beside its files.
 
 _HEADER_CHARSET = "latin-1"
 """Any bytes are text in it, and of the headers of a part only ASCII counts."""
 
+_BOUNDARY = re.compile(r';\s*boundary\s*=\s*"?([^";]+)', re.IGNORECASE)
+_NESTED_DISPOSITION = re.compile(rb"(\r\ncontent-disposition: *)(?:attachment|file)\b", re.I)
+
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")
+_PNG_AS_TEXT = b"\x89PNG\r\n\x1a\r\n"
+_BEFORE_JSON = b" \t\r\n\xef\xbb\xbf\xff\xfe\0"
+"""White space, byte order marks, and the other half of a character in UTF-16."""
+
+_UNTYPED = ("", "octet-stream", "x-octet-stream", "x-www-form-urlencoded")
+"""Subtypes that clients send with whatever file they are given."""
+
+Options = TypeVar("Options", bound=ImageOptions)
+
+
+class Form(NamedTuple):
+    """What a form holds."""
+
+    files: list[bytes]
+    """In the order sent, whatever their field names."""
+    fields: Mapping[str, str]
+    """Text by field name; that of a repeated field is separated by commas."""
+
 
 class Upload(NamedTuple):
-    """A body within the size limit, and of a media type that is read."""
+    """A body within the size limit."""
 
-    media_type: str
     content_type: str
     body: bytes
+    form: Form | None = None
+
+    @property
+    def media_type(self) -> str:
+        """What the body is: its first bytes count for more than its Content-Type."""
+        media_type = self.content_type.partition(";")[0].strip().lower()
+        if self.body.startswith(_SIGNATURES):
+            return "image/*"
+        if media_type in {FORM, JSON}:
+            return media_type
+        return JSON if self.body[:64].lstrip(_BEFORE_JSON)[:1] in {b"{", b"["} else media_type
 
 
 async def receive_upload(request: Request, permit: Permit) -> Upload:
     """Receive the body of a request that carries images.
 
     Raises:
-        UnsupportedMediaType: Its Content-Type is none of those that are read.
         Overloaded: It is a large job, and there are too many already.
         RequestError: The body is refused by `read_body`.
     """
-    content_type = request.headers.get("Content-Type", "")
-    media_type = media_type_of(content_type)
     # Before "come back later": what is wrong with the request stays wrong.
     check_head(request.headers, request.app.state.settings.max_body_bytes)
     is_large = int(request.headers.get("Content-Length", 0)) > LARGE_BODY_BYTES
     with expect_large_job(request, permit) if is_large else nullcontext():
         body = await read_body(request, permit)
-    return Upload(media_type, content_type, body)
+    return Upload(request.headers.get("Content-Type", ""), body)
 
 
-def read_upload(upload: Upload, reader: ImageReader) -> list[PreparedImage]:
-    """Return the images of an upload in the order sent.
+def open_upload(upload: Upload, options: Options, permit: Permit) -> tuple[Upload, Options]:
+    """Read a form, and return the options with those of its text fields.
+
+    Raises:
+        RequestError: The form is malformed or has unknown fields.
+    """
+    if upload.media_type != FORM:
+        return upload, options
+    permit.record.record_phase("queue")
+    form = read_form(upload.body, upload.content_type, permit.limits.max_images)
+    options = options.updated(form.fields)
+    permit.record.record_phase("decode")
+    return upload._replace(form=form), options
+
+
+def read_upload(upload: Upload, reader: ImageReader, scale: float = WHITE) -> list[PreparedImage]:
+    """Return the images of an upload in the order sent; `scale` is white in JSON numbers.
 
     Raises:
         RequestError: One of them is refused; the message says which and why.
     """
-    if upload.media_type == FORM:
-        permit = reader.permit
-        files = read_files(upload.body, upload.content_type, permit.limits.max_images)
-        permit.reserve_images(len(files))
+    media_type, permit = upload.media_type, reader.permit
+    if media_type == FORM:
+        form = upload.form
+        if form is None:
+            form = read_form(upload.body, upload.content_type, permit.limits.max_images)
+            if form.fields:
+                raise InvalidMultipart("the form has text fields")
+        if not form.files:
+            raise InvalidMultipart("the form has no files")
+        permit.reserve_images(len(form.files))
         permit.record.record_phase("decode")
-        return reader.read_all(files, "files")
-    if upload.media_type == "application/json":
-        return read_instances(upload.body, reader)
+        return reader.read_all(form.files, "files")
+    if media_type == JSON:
+        return read_instances(upload.body, reader, scale)
+    kind, _, subtype = media_type.partition("/")
+    if kind != "image" and subtype not in _UNTYPED:
+        raise UnsupportedMediaType(
+            f"Content-Type {media_type!r}, and the body is no picture: send a picture "
+            f"({', '.join(IMAGE_MEDIA_TYPES)}), multipart/form-data with files, or application/json"
+        )
     return [reader.read(upload.body)]
 
 
-def read_only_image(upload: Upload, reader: ImageReader) -> PreparedImage:
+def read_only_image(upload: Upload, reader: ImageReader, scale: float = WHITE) -> PreparedImage:
     """Return the only image of an upload; raises TooManyImages if there are others."""
-    images = read_upload(upload, reader)
+    images = read_upload(upload, reader, scale)
     if len(images) != 1:
         raise TooManyImages(f"{len(images)} pictures, this is answered for one at a time")
     return images[0]
 
 
-def read_files(body: bytes, content_type: str, max_files: int) -> list[bytes]:
-    """Return the contents of a form's files in the order sent, whatever their field names.
+def read_form(body: bytes, content_type: str, max_files: int) -> Form:
+    """Read a form, also with parts of multipart/mixed, in base64 or quoted-printable.
 
     Raises:
-        InvalidMultipart: The form is malformed, has no files, or has parts that are not files.
+        InvalidMultipart: It is malformed, or a part is encoded in another way.
         TooManyImages: It has more than `max_files` files.
     """
-    _, options = parse_options_header(content_type)
-    boundary = options.get("boundary")
-    if not boundary:
-        raise InvalidMultipart("the Content-Type of the form names no boundary")
     files: list[bytes] = []
+    fields: dict[str, list[str]] = {}
+    for part, content in _read_parts(body, content_type):
+        name, data = _decode_part(part, content)
+        if name is None:
+            files.append(data)
+        else:
+            fields.setdefault(name, []).append(data.decode(errors="replace"))
+        if len(files) > max_files:
+            raise TooManyImages(f"the form has more than {max_files} files, the limit")
+        if sum(map(len, fields.values())) > MAX_FIELDS:
+            raise InvalidMultipart(f"the form has more than {MAX_FIELDS} text fields, the limit")
+    return Form(files, {name: ",".join(values) for name, values in fields.items()})
+
+
+def _read_parts(
+    body: bytes, content_type: str, *, is_nested: bool = False
+) -> Iterator[tuple[MultipartSegment, bytes]]:
+    """Yield the parts of a form, and of forms in it, with their contents as sent."""
+    boundary = _BOUNDARY.search(content_type)
+    if boundary is None:
+        raise InvalidMultipart("the Content-Type of the form names no boundary")
     content = b""
     # Tracebacks are dropped: their frames refer to the error, and the form would wait for the
     # garbage collector.
     try:
-        parser = PushMultipartParser(boundary, header_charset=_HEADER_CHARSET, strict=True)
+        delimiter = boundary[1].rstrip().encode(_HEADER_CHARSET)
+        parser = PushMultipartParser(delimiter, header_charset=_HEADER_CHARSET)
         for event in parser.parse(body):
-            if event is None:
-                files.append(content)
-            elif isinstance(event, MultipartSegment):
-                _check_part(event, len(files), max_files)
-                content = b""
-            else:
+            if isinstance(event, MultipartSegment):
+                part, content = event, b""
+            elif event is not None:
                 content = bytes(event)  # All of it, since all of the form is here.
+            elif not is_nested and (part.content_type or "").startswith("multipart/"):
+                inner = _NESTED_DISPOSITION.sub(rb"\1form-data", content)
+                yield from _read_parts(inner, part.header("Content-Type"), is_nested=True)
+            else:
+                yield part, content
     except MultipartError as error:
         problem = f"the form is malformed: {error}"
         raise InvalidMultipart(problem) from error.with_traceback(None)
@@ -106,16 +186,32 @@ def read_files(body: bytes, content_type: str, max_files: int) -> list[bytes]:
     except MultipartError as error:
         problem = "the form ends before its closing boundary"
         raise InvalidMultipart(problem) from error.with_traceback(None)
-    if not files:
-        raise InvalidMultipart("the form has no files")
-    return files
 
 
-def _check_part(part: MultipartSegment, number: int, max_files: int) -> None:
-    if number == max_files:
-        raise TooManyImages(f"the form has more than {max_files} files, the limit")
-    if part.filename is None:
-        raise InvalidMultipart(
-            f"part {number} of the form is not a file: "
-            "send pictures as files (curl -F files=@picture.png)"
-        )
+def _decode_part(part: MultipartSegment, content: bytes) -> tuple[str | None, bytes]:
+    """Return the name of a text field, None for a file, and its contents."""
+    encoding = part.header("Content-Transfer-Encoding", "binary").strip().lower()
+    if encoding == "base64":
+        try:
+            content = decode_base64(content.decode(_HEADER_CHARSET))
+        except ValueError as error:
+            raise InvalidMultipart(f"a part of the form is not valid base64: {error}") from error
+    elif encoding == "quoted-printable":
+        content = binascii.a2b_qp(content)
+        if content.startswith(_PNG_AS_TEXT):
+            raise InvalidMultipart(
+                "a picture in the form was encoded as quoted-printable text, which changed its "
+                "bytes: send base64 or binary"
+            )
+    elif encoding not in {"binary", "8bit", "7bit"}:
+        raise InvalidMultipart(f"a part of the form has Content-Transfer-Encoding {encoding!r}")
+    if part.filename is not None or content.startswith(_SIGNATURES):
+        return None, content
+    headers = Message()  # It knows `filename*` and `name*`.
+    for header in part.headerlist:
+        headers.add_header(*header)
+    if headers.get_filename() is not None or headers.get_content_maintype() != "text":
+        return None, content
+    name = part.name.encode(_HEADER_CHARSET).decode(errors="replace")
+    encoded_name = headers.get_param("name", "", "Content-Disposition")
+    return name or collapse_rfc2231_value(encoded_name), content

@@ -98,6 +98,8 @@ class InferenceRequest(NamedTuple):
     prepare: str = "auto"
     """Of image files; see `read_image`."""
     request_id: str | None = None
+    warning: str = ""
+    """What the answer tells beside its outputs."""
 
 
 def read_tensors(
@@ -114,7 +116,8 @@ def read_tensors(
 
     def answer(assessment: Assessment | None, layers: Mapping[str, Tensor]) -> T:
         outputs = _write_outputs(request.outputs, assessment, layers, classifier)
-        return write(request, outputs, classifier.manifest)
+        warned = request._replace(warning=permit.record.warning)
+        return write(warned, outputs, classifier.manifest)
 
     return PreparedRequest(
         images, bool(names & _OF_ASSESSMENT), not names <= _OF_ASSESSMENT, answer
@@ -181,14 +184,22 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permi
         raise InvalidTensor(f"{tensor.name}: {tensor.datatype}, expected one of {expected}")
     if tensor.shape[1:] not in image_shapes(spec.shape):
         height, width = spec.size
+        is_one = tensor.shape in image_shapes(spec.shape)
         raise InvalidTensor(
             f"{tensor.name}: shape {list(tensor.shape)}, expected [n, {height}, {width}, 1], "
             f"[n, {height}, {width}] or [n, {height * width}]"
+            + "; put one picture in a list of its own"
+            * is_one
         )
     _reserve(tensor.name, tensor.shape, permit)
     if tensor.datatype in _UNIT_DATATYPES:
         with np.errstate(over="ignore"):  # A number too large for float32 becomes infinite.
             images: Tensor = values.astype(np.float32, copy=False)
+        if images.max() > 1:
+            permit.record.warning = (
+                f"{tensor.name}: the largest number is {images.max():g}, and 1 is white: "
+                f"divide by {spec.scale:g}"
+            )
     else:
         _check_pixels(values, tensor.name, spec.scale)
         images = np.divide(values, np.float32(spec.scale), dtype=np.float32)

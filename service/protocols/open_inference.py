@@ -161,6 +161,8 @@ def write_message(
     answer: dict[str, Any] = {"model_name": manifest.name, "model_version": str(manifest.version)}
     if request.request_id is not None:
         answer["id"] = request.request_id
+    if request.warning:
+        answer["parameters"] = {"warning": request.warning}
     answer["outputs"] = entries
     # In JSON, NaN and infinity become null; a binary output keeps them.
     head = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -34,6 +34,9 @@ MAX_ELEMENTS = 65536  # Of a BYTES tensor; an element takes as long as a thousan
 _LENGTH_BYTES = 4  # Before each element of a binary BYTES tensor.
 
 
+_TO_STANDARD_BASE64 = bytes.maketrans(b"-_", b"+/")
+
+
 class NamedTensor(NamedTuple):
     """One input or output of a request."""
 
@@ -165,6 +168,26 @@ def _elements(view: memoryview, count: int) -> list[bytes]:
 
 def _decode(element: str, index: int) -> bytes:
     try:
-        return base64.b64decode(element, validate=True)
+        return decode_base64(element)
     except ValueError as error:
         raise InvalidTensor(f"element {index} of data is not valid base64: {error}") from error
+
+
+def decode_base64(text: str) -> bytes:
+    """Read base64 with or without line breaks and padding, URL-safe, or in a data URL.
+
+    Raises:
+        ValueError: It is not base64.
+    """
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        pass  # Nearly all of it is in this form.
+    if text.startswith("data:"):
+        header, _, text = text.partition(",")
+        if not header.endswith(";base64"):
+            raise ValueError("a data URL must be data:…;base64,…")
+    elif "://" in text[:8]:
+        raise ValueError("URLs are not fetched, send the bytes of the file in base64")
+    data = text.encode("ascii").translate(_TO_STANDARD_BASE64, b" \t\r\n").rstrip(b"=")
+    return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)

@@ -135,7 +135,7 @@ def _without_name(value: Any, input_name: str, by_row: bool) -> object:
         return [item[input_name] for item in value] if is_named else value
     if isinstance(value, dict) and value.keys() == {input_name}:
         value = value[input_name]
-    return [value] if isinstance(value, dict) else value
+    return [value] if isinstance(value, dict | str) else value
 
 
 def _to_images(field: str, value: object, classifier: Classifier, permit: Permit) -> Tensor:
@@ -143,7 +143,7 @@ def _to_images(field: str, value: object, classifier: Classifier, permit: Permit
         flat, shape, types = flatten(value)
     except InvalidTensor as error:
         raise error.at(field) from error
-    if types == {dict} and len(shape) == 1:
+    if types and types <= {dict, str} and len(shape) == 1:
         hint = ", or name the input as the metadata does"
         files = [
             decode_file(item, f"{field}[{index}]", InvalidTensor, hint)

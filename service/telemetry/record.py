@@ -36,6 +36,7 @@ class RequestRecord:
         traceresponse: The header that tells a client both, or empty.
         method: HTTP's, or `gRPC`.
         route: Template of the path, so that there are only so many; `other` if none matches.
+        warning: What the client should know beside the answer, in ASCII; or empty.
         target: Path and query as sent; only for the log.
         key: Name of the API key it was sent with, or empty.
         status: HTTP's; gRPC has that of the same error.
@@ -48,6 +49,7 @@ class RequestRecord:
     trace_id: str = ""
     span_id: str = ""
     traceresponse: str = ""
+    warning: str = ""
     span: Any = None
     method: str = ""
     route: str = "other"

@@ -79,6 +79,9 @@ def _write_message(
         model_name=manifest.name,
         model_version=str(manifest.version),
         id=request.request_id,
+        parameters={"warning": pb.InferParameter(string_param=request.warning)}
+        if request.warning
+        else {},
         outputs=[
             pb.ModelInferResponse.InferOutputTensor(
                 name=output.name, datatype=output.datatype, shape=output.shape

@@ -121,7 +121,7 @@ def answered(boot_png: bytes, encode: Encode) -> dict[str, Request]:
         "a colour": upload(encode(np.full((28, 28, 3), 9, np.uint8))),
         "a photograph of few pixels": upload(encode(np.eye(40, dtype=np.uint8) * 255)),
         "JSON": as_json("/predict", {"instances": [PIXELS]}),
-        "JSON of two": as_json("/predict", {"instances": [PIXELS, [0.5] * 784]}),
+        "JSON of two": as_json("/predict", {"instances": [PIXELS, [1.5] * 784]}),
         "form": form(boot_png, boot_png),
         "no query": upload(boot_png, query="?"),
         "plain": upload(boot_png, query="?prepare=plain"),

@@ -66,7 +66,7 @@ def requests(boot_png: bytes, encode: Encode) -> Requests:
         ("POST", "/predict", {"files": [("files", ("a.png", boot_png)), ("f", ("b.jpg", photo))]}),
         ("POST", "/predict", {"files": [("files", ("a.png", b"no picture"))]}),
         ("POST", "/predict", {"files": [("files", ("a.png", boot_png))] * 5}),
-        ("POST", "/predict", {"json": {"instances": [encoded, [0.5] * 784]}}),
+        ("POST", "/predict", {"json": {"instances": [encoded, [1.5] * 784]}}),
         ("POST", "/predict", {"json": {"instances": [[0] * 783]}}),
         ("POST", "/predict", {"content": b"{", "headers": {"Content-Type": "application/json"}}),
         ("POST", "/predict", {"content": b"no picture"}),

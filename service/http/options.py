@@ -1,0 +1,77 @@
+"""What a query, or the text fields of a form, may say."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from service.errors import InvalidMultipart, InvalidParameter
+from service.images.decode import Prepare
+
+
+def _split(value: Any) -> list[str]:
+    """Return what is listed, whether it was repeated or separated by commas."""
+    texts = [value] if isinstance(value, str) else value
+    return [item.strip() for text in texts for item in text.split(",")]
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+class ModelOptions(BaseModel):
+    """Which version of the model answers."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    version: int | None = None
+    """Version of the model; the highest by default."""
+    version_label: str | None = Field(default=None, min_length=1)
+    """Label of a version, instead of its number."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, given: dict[str, Any]) -> dict[str, Any]:
+        for name in given.keys() - cls.model_fields.keys():
+            [nearest] = get_close_matches(name.lower(), cls.model_fields, 1, 0)
+            known = ", ".join(cls.model_fields)
+            raise InvalidParameter(
+                f"{name}: no such parameter, the nearest is {nearest}; there is {known}"
+            )
+        return given
+
+
+class ImageOptions(ModelOptions):
+    """How images are read."""
+
+    prepare: Prepare = "auto"
+    """How a picture file becomes the network's input. `auto`: one that already has its size is
+    taken bit for bit, any other is prepared as a photograph. `photo`: always prepared as a
+    photograph. `plain`: only turned grey and resized. JSON numbers are never touched."""
+    scale: float = Field(default=255, ge=1, le=65535)
+    """The number that is white among JSON numbers: 1 if they are in 0…1."""
+
+    def updated(self, fields: Mapping[str, str]) -> Self:
+        """Return the options with those of a form; what the query says takes precedence.
+
+        Raises:
+            InvalidMultipart: A field is not an option.
+            InvalidParameter: A value is not one that the option has.
+        """
+        known = type(self).model_fields
+        for name in fields.keys() - known.keys():
+            raise InvalidMultipart(
+                f"the form's field {name!r} is neither a file (curl -F files=@picture.png) "
+                f"nor one of {', '.join(known)}"
+            )
+        try:
+            return self.model_validate({**fields, **self.model_dump(exclude_unset=True)})
+        except ValidationError as error:
+            raise InvalidParameter.first(error.errors()) from error
