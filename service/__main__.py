@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         timeout_graceful_shutdown=max(0, seconds_to_finish),  # type: ignore[arg-type]  # asyncio takes fractions
         http=ServiceProtocol,
         ws="none",
+        forwarded_allow_ips=settings.forwarded_allow_ips,
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
     )

@@ -21,6 +21,7 @@ from service.capacity.memory import release_memory
 from service.capacity.pools import Pools, available_processors
 from service.errors import ArtifactError, StartError
 from service.http import explain, open_inference, operations, predict, tf_serving
+from service.http.answers import AnswerMiddleware
 from service.http.batcher import Batcher
 from service.http.messages import add_error_handlers
 from service.http.middleware import RequestMiddleware
@@ -48,6 +49,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
         docs_url=None,  # `operations` has a page with a content security policy.
         redoc_url=None,
+        root_path_in_servers=False,
+        servers=[{"url": "."}],  # Where the document comes from, whatever a proxy calls it.
     )
     state = app.state
     state.settings = settings = settings or Settings()
@@ -80,12 +83,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         on_change=metrics.count_in_flight,
     )
     state.pools = Pools(settings.threads or max(1, available_processors() // settings.workers))
+    app.add_middleware(AnswerMiddleware)
     app.add_middleware(
         RequestMiddleware,
         instrumentation=state.instrumentation,
         admission=state.admission,
         keys=state.keys,
         cors_origins=settings.cors_origins,
+        root_path=settings.root_path,
     )
     add_error_handlers(app)
     _add_routes(app)

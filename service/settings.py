@@ -145,6 +145,12 @@ class Settings(BaseSettings):
     cors_origins: Origins = ()
     """Origins whose pages may use the service from a browser, such as `https://example.org`,
     separated by commas; `*` for all."""
+    root_path: str = Field(default="", pattern=r"^(/[^/?#]+)*$")
+    """Prefix of the service's addresses behind a proxy, such as `/ml`; needed only if the proxy
+    does not take it off."""
+    forwarded_allow_ips: str = "127.0.0.1"
+    """Addresses or networks of proxies, separated by commas, whose X-Forwarded-For and
+    X-Forwarded-Proto are believed; `*` for all."""
     tls_certificate: Path | None = None
     """PEM file of the certificate and its chain; HTTP and gRPC are then served over TLS only."""
     tls_key: Path | None = None

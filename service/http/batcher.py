@@ -309,7 +309,9 @@ def _read_predict(request: FastRequest, repository: Repository) -> None:
     check_top_k(top_k, classifier)
     permit.record.record_start(classifier.manifest.version)
     content_type = request.headers.get("content-type", "")
-    upload = Upload(content_type, bytes(request.cycle.body))
+    upload = Upload(content_type, bytes(request.cycle.body), permit.limits.max_images)
+    if upload.form.fields:
+        raise Deferred
     prepare = cast(Prepare, options.get(b"prepare", "auto"))
     images = read_upload(upload, ImageReader(prepare, classifier.manifest.input.size, permit))
     request.pixels, request.count = [image.pixels for image in images], len(images)

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import orjson
@@ -24,7 +24,7 @@ from service.http.schemas import (
     ModelSummary,
     PreparationResponse,
 )
-from service.http.uploads import Options, open_upload, read_only_image, receive_upload
+from service.http.uploads import read_only_image, receive_upload
 from service.images.decode import ImageReader, PreparedImage
 from service.images.render import LayerMaps, render_layers
 from service.images.steps import Step, as_png
@@ -61,6 +61,7 @@ class LayerOptions(ModelOptions):
     """Only these channels, counted from 0; repeated, or separated by commas."""
 
 
+Options = TypeVar("Options", bound=ImageOptions)
 Answer = Callable[[PreparedImage, Permit], bytes]
 Plan = Callable[[Options, Classifier], tuple[Answer, str]]
 """Checks the options, and returns what makes an answer and the answer's media type."""
@@ -135,14 +136,14 @@ async def _answer_image(
         upload = await receive_upload(request, permit)
 
         def job() -> tuple[bytes, str]:
-            opened, chosen = open_upload(upload, options, permit)
+            chosen = options.updated(upload.form.fields)
             classifier = repository.classifier(chosen.version, chosen.version_label)
             permit.record.record_start(classifier.manifest.version)
             answer, media_type = plan(chosen, classifier)
             if steps is not None:
                 steps.clear()  # The job may be started twice.
             reader = ImageReader(chosen.prepare, classifier.manifest.input.size, permit, steps)
-            image = read_only_image(opened, reader, chosen.scale)
+            image = read_only_image(upload, reader, chosen.scale)
             permit.check()
             body = answer(image, permit)
             permit.record.record_phase("encode")
@@ -279,16 +280,7 @@ def _head(manifest: Manifest, image: PreparedImage) -> dict[str, object]:
 
 
 def _maps_as_json(manifest: Manifest, image: PreparedImage, maps: Sequence[LayerMaps]) -> bytes:
-    layers = [
-        {
-            "name": layer.name,
-            "type": layer.type,
-            "shape": layer.output_shape,
-            "channels": layer.channels,
-            "maps": layer.maps,
-        }
-        for layer in maps
-    ]
+    layers = [layer._asdict() for layer in maps]
     return _dumps({**_head(manifest, image), "layers": layers})
 
 

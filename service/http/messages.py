@@ -126,7 +126,9 @@ def add_error_handlers(app: FastAPI) -> None:
         message = f"{request.method} {request.url.path}: {error.detail}"
         headers = error.headers
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers = {"Allow": _allowed_methods(request)}
+            headers = {"Allow": _allowed_methods(request, error.headers)}
+            if request.method == "OPTIONS":
+                return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
         return error_response(request, error.status_code, code, message, headers)
 
     @app.exception_handler(ClientDisconnect)
@@ -136,16 +138,17 @@ def add_error_handlers(app: FastAPI) -> None:
         return error_response(request, 400, "client_disconnected", message)
 
 
-def _allowed_methods(request: Request) -> str:
-    """Return every method of the path; the router names those of the first route it tried."""
-    return ", ".join(
+def _allowed_methods(request: Request, stated: Mapping[str, str] | None) -> str:
+    """Return every method of the path; the router states those of the first route it tried."""
+    allowed = {
         method
         for method in HTTPMethod
-        if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL
-            for route in request.app.routes
-        )
-    )
+        for route in request.app.routes
+        if route.matches({**request.scope, "method": method})[0] is Match.FULL
+    }
+    if not allowed and stated:  # By the files of the page.
+        return f"{stated['Allow']}, OPTIONS"
+    return ", ".join(sorted(allowed | {"OPTIONS"} | ({"HEAD"} if "GET" in allowed else set())))
 
 
 def preferred(accept: str | None, offers: Sequence[str]) -> str:

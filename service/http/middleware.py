@@ -12,6 +12,7 @@ from starlette.types import Scope as Connection
 
 from service.capacity.admission import Admission
 from service.errors import Draining, RequestError
+from service.http.dependencies import JSON_LENGTH_HEADER
 from service.http.inference import DEADLINE_HEADER
 from service.http.messages import (
     INTERNAL_ERROR,
@@ -30,6 +31,13 @@ logger = logging.getLogger(__name__)
 _OPEN = {"/", "/docs", "/openapi.json", "/livez", "/readyz"}
 _OPEN_FOLDERS = ("/web/", "/v2/health/")
 """What needs no key: health, and the page and documentation, which can do nothing without one."""
+
+_SENT = [
+    *("Authorization", "X-API-Key", "Content-Encoding", "traceparent", "tracestate"),
+    *(DEADLINE_HEADER, REQUEST_ID_HEADER, JSON_LENGTH_HEADER),
+]
+_READ = [REQUEST_ID_HEADER, JSON_LENGTH_HEADER, "Retry-After", "Warning", "traceresponse", "ETag"]
+"""Headers that pages of other origins may send, and read, beside those that are always allowed."""
 
 _TRACED = {b"x-request-id", b"traceparent", b"tracestate"}
 _KEYS = {b"authorization", b"x-api-key"}
@@ -60,11 +68,13 @@ class RequestMiddleware:
         admission: Admission,
         keys: KeyRing | None,
         cors_origins: Sequence[str],
+        root_path: str,
     ) -> None:
         self.app = app
         self._instrumentation = instrumentation
         self._admission = admission
         self._keys = keys
+        self._root_path = root_path
         self._inner: ASGIApp = self._check_and_answer
         if cors_origins:
             # Before the key is checked: a browser asks for permission without one, and reads why
@@ -72,15 +82,17 @@ class RequestMiddleware:
             self._inner = CORSMiddleware(
                 self._check_and_answer,
                 allow_origins=cors_origins,
-                allow_methods=["GET", "POST", "PUT"],
-                allow_headers=["Authorization", "X-API-Key", DEADLINE_HEADER, REQUEST_ID_HEADER],
-                expose_headers=[REQUEST_ID_HEADER, "Retry-After"],
+                allow_methods=["GET", "HEAD", "POST", "PUT"],
+                allow_headers=_SENT,
+                expose_headers=_READ,
             )
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if scope["path"].startswith(f"{self._root_path}/"):  # The proxy has left it on.
+            scope["path"] = scope["path"].removeprefix(self._root_path)
         headers = {k.decode(): v.decode("latin-1") for k, v in scope["headers"] if k in _TRACED}
         record = self._instrumentation.begin(headers)
         describe(record, scope)

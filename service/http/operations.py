@@ -7,7 +7,6 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -87,25 +86,22 @@ class _PageFiles(StaticFiles):
         return response
 
 
-_files = _PageFiles(directory=_WEB)
-
-page_files = GZipMiddleware(_files, minimum_size=1000)
+page_files = _PageFiles(directory=_WEB)
 """What the page loads, to be mounted at `/web`."""
 
 
 @pages.get("/")
 async def page(request: Request) -> Response:
     """Answer the page, or 304 if the browser has it."""
-    return await _files.get_response("index.html", request.scope)
+    return await page_files.get_response("index.html", request.scope)
 
 
 @pages.get("/docs")
 async def docs(request: Request) -> Response:
     """Answer Swagger UI, with a content security policy that names all it may load."""
-    application = request.app
     response = get_swagger_ui_html(
-        openapi_url=request.scope.get("root_path", "") + application.openapi_url,
-        title=application.title,
+        openapi_url="openapi.json",
+        title=request.app.title,
         swagger_js_url=SCRIPT,
         swagger_css_url=STYLE,
         swagger_favicon_url="web/samples/9.png",

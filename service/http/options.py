@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from service.errors import InvalidMultipart, InvalidParameter
+from service.errors import InvalidParameter
 from service.images.decode import Prepare
 
 
@@ -62,16 +62,13 @@ class ImageOptions(ModelOptions):
         """Return the options with those of a form; what the query says takes precedence.
 
         Raises:
-            InvalidMultipart: A field is not an option.
-            InvalidParameter: A value is not one that the option has.
+            InvalidParameter: A field is not an option, or has a value that the option cannot have.
         """
-        known = type(self).model_fields
-        for name in fields.keys() - known.keys():
-            raise InvalidMultipart(
-                f"the form's field {name!r} is neither a file (curl -F files=@picture.png) "
-                f"nor one of {', '.join(known)}"
-            )
         try:
             return self.model_validate({**fields, **self.model_dump(exclude_unset=True)})
+        except InvalidParameter as error:
+            raise error.at(
+                "text of the form that is no file (curl -F files=@picture.png)"
+            ) from error
         except ValidationError as error:
             raise InvalidParameter.first(error.errors()) from error

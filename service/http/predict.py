@@ -14,7 +14,7 @@ from service.http.openapi import ERRORS, image_request
 from service.http.options import ImageOptions
 from service.http.predictions import check_top_k, list_predictions, write_predictions
 from service.http.schemas import PredictResponse
-from service.http.uploads import Upload, open_upload, read_upload, receive_upload
+from service.http.uploads import Upload, read_upload, receive_upload
 from service.images.decode import ImageReader
 from service.model.classifier import Classifier
 from service.model.repository import Repository
@@ -76,9 +76,10 @@ for _method in ("POST", "PUT"):  # PUT because that is what `curl -T picture.png
 def _classify(
     upload: Upload, options: PredictOptions, repository: Repository, permit: Permit
 ) -> bytes:
-    upload, options = open_upload(upload, options, permit)
+    record = permit.record
+    options = options.updated(upload.form.fields)
     classifier = options.classifier(repository)
-    record, manifest = permit.record, classifier.manifest
+    manifest = classifier.manifest
     record.record_start(manifest.version)
     reader = ImageReader(options.prepare, manifest.input.size, permit)
     images = read_upload(upload, reader, options.scale)

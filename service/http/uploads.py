@@ -4,9 +4,10 @@ import binascii
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from email.message import Message
-from email.utils import collapse_rfc2231_value
-from typing import NamedTuple, TypeVar
+from functools import cached_property
+from typing import NamedTuple
 
 from fastapi import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
@@ -15,7 +16,6 @@ from service.capacity.admission import Permit
 from service.errors import InvalidMultipart, TooManyImages, UnsupportedMediaType
 from service.http.inference import LARGE_BODY_BYTES, check_head, expect_large_job, read_body
 from service.http.messages import FORM, IMAGE_MEDIA_TYPES, JSON
-from service.http.options import ImageOptions
 from service.images.decode import ImageReader, PreparedImage
 from service.protocols.instances import WHITE, read_instances
 from service.protocols.tensors import decode_base64
@@ -36,8 +36,6 @@ _BEFORE_JSON = b" \t\r\n\xef\xbb\xbf\xff\xfe\0"
 _UNTYPED = ("", "octet-stream", "x-octet-stream", "x-www-form-urlencoded")
 """Subtypes that clients send with whatever file they are given."""
 
-Options = TypeVar("Options", bound=ImageOptions)
-
 
 class Form(NamedTuple):
     """What a form holds."""
@@ -48,12 +46,13 @@ class Form(NamedTuple):
     """Text by field name; that of a repeated field is separated by commas."""
 
 
-class Upload(NamedTuple):
+@dataclass(frozen=True)
+class Upload:
     """A body within the size limit."""
 
     content_type: str
     body: bytes
-    form: Form | None = None
+    max_images: int
 
     @property
     def media_type(self) -> str:
@@ -64,6 +63,12 @@ class Upload(NamedTuple):
         if media_type in {FORM, JSON}:
             return media_type
         return JSON if self.body[:64].lstrip(_BEFORE_JSON)[:1] in {b"{", b"["} else media_type
+
+    @cached_property
+    def form(self) -> Form:
+        """The body as a form; without files or fields if it is none. See `read_form`."""
+        is_form = self.media_type == FORM
+        return read_form(self.body, self.content_type, self.max_images) if is_form else Form([], {})
 
 
 async def receive_upload(request: Request, permit: Permit) -> Upload:
@@ -78,22 +83,8 @@ async def receive_upload(request: Request, permit: Permit) -> Upload:
     is_large = int(request.headers.get("Content-Length", 0)) > LARGE_BODY_BYTES
     with expect_large_job(request, permit) if is_large else nullcontext():
         body = await read_body(request, permit)
-    return Upload(request.headers.get("Content-Type", ""), body)
-
-
-def open_upload(upload: Upload, options: Options, permit: Permit) -> tuple[Upload, Options]:
-    """Read a form, and return the options with those of its text fields.
-
-    Raises:
-        RequestError: The form is malformed or has unknown fields.
-    """
-    if upload.media_type != FORM:
-        return upload, options
-    permit.record.record_phase("queue")
-    form = read_form(upload.body, upload.content_type, permit.limits.max_images)
-    options = options.updated(form.fields)
-    permit.record.record_phase("decode")
-    return upload._replace(form=form), options
+    content_type = request.headers.get("Content-Type", "")
+    return Upload(content_type, body, permit.limits.max_images)
 
 
 def read_upload(upload: Upload, reader: ImageReader, scale: float = WHITE) -> list[PreparedImage]:
@@ -105,10 +96,6 @@ def read_upload(upload: Upload, reader: ImageReader, scale: float = WHITE) -> li
     media_type, permit = upload.media_type, reader.permit
     if media_type == FORM:
         form = upload.form
-        if form is None:
-            form = read_form(upload.body, upload.content_type, permit.limits.max_images)
-            if form.fields:
-                raise InvalidMultipart("the form has text fields")
         if not form.files:
             raise InvalidMultipart("the form has no files")
         permit.reserve_images(len(form.files))
@@ -162,29 +149,24 @@ def _read_parts(
     boundary = _BOUNDARY.search(content_type)
     if boundary is None:
         raise InvalidMultipart("the Content-Type of the form names no boundary")
+    delimiter = boundary[1].rstrip().encode(_HEADER_CHARSET)
     content = b""
-    # Tracebacks are dropped: their frames refer to the error, and the form would wait for the
-    # garbage collector.
     try:
-        delimiter = boundary[1].rstrip().encode(_HEADER_CHARSET)
-        parser = PushMultipartParser(delimiter, header_charset=_HEADER_CHARSET)
-        for event in parser.parse(body):
-            if isinstance(event, MultipartSegment):
-                part, content = event, b""
-            elif event is not None:
-                content = bytes(event)  # All of it, since all of the form is here.
-            elif not is_nested and (part.content_type or "").startswith("multipart/"):
-                inner = _NESTED_DISPOSITION.sub(rb"\1form-data", content)
-                yield from _read_parts(inner, part.header("Content-Type"), is_nested=True)
-            else:
-                yield part, content
+        with PushMultipartParser(delimiter, header_charset=_HEADER_CHARSET) as parser:
+            for event in parser.parse(body):
+                if isinstance(event, MultipartSegment):
+                    part, content = event, b""
+                elif event is not None:
+                    content = bytes(event)  # All of it, since all of the form is here.
+                elif not is_nested and (part.content_type or "").startswith("multipart/"):
+                    inner = _NESTED_DISPOSITION.sub(rb"\1form-data", content)
+                    yield from _read_parts(inner, part.header("Content-Type"), is_nested=True)
+                else:
+                    yield part, content
     except MultipartError as error:
-        problem = f"the form is malformed: {error}"
-        raise InvalidMultipart(problem) from error.with_traceback(None)
-    try:
-        parser.close()
-    except MultipartError as error:
-        problem = "the form ends before its closing boundary"
+        problem = f"the form is malformed, or ends before its closing boundary: {error}"
+        # Without traceback: its frames refer to the error, and the form would wait for the garbage
+        # collector.
         raise InvalidMultipart(problem) from error.with_traceback(None)
 
 
@@ -199,10 +181,7 @@ def _decode_part(part: MultipartSegment, content: bytes) -> tuple[str | None, by
     elif encoding == "quoted-printable":
         content = binascii.a2b_qp(content)
         if content.startswith(_PNG_AS_TEXT):
-            raise InvalidMultipart(
-                "a picture in the form was encoded as quoted-printable text, which changed its "
-                "bytes: send base64 or binary"
-            )
+            raise InvalidMultipart("quoted-printable text changed a picture's bytes: send base64")
     elif encoding not in {"binary", "8bit", "7bit"}:
         raise InvalidMultipart(f"a part of the form has Content-Transfer-Encoding {encoding!r}")
     if part.filename is not None or content.startswith(_SIGNATURES):
@@ -212,6 +191,4 @@ def _decode_part(part: MultipartSegment, content: bytes) -> tuple[str | None, by
         headers.add_header(*header)
     if headers.get_filename() is not None or headers.get_content_maintype() != "text":
         return None, content
-    name = part.name.encode(_HEADER_CHARSET).decode(errors="replace")
-    encoded_name = headers.get_param("name", "", "Content-Disposition")
-    return name or collapse_rfc2231_value(encoded_name), content
+    return part.name.encode(_HEADER_CHARSET).decode(errors="replace"), content

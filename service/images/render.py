@@ -33,7 +33,7 @@ class LayerMaps(NamedTuple):
 
     name: str
     type: str
-    output_shape: tuple[int, ...]
+    shape: tuple[int, ...]
     """(height, width, channels) of the whole layer."""
     channels: Sequence[int]
     """Which of its channels the maps are."""
@@ -67,7 +67,7 @@ def _draw_layer(layer: LayerMaps) -> Image.Image:
     height = _TITLE_HEIGHT + -(-len(tiles) // _COLUMNS) * row_height
     block = Image.new("L", (_WIDTH, height), _WHITE)
     # The font that Pillow ships has no multiplication sign.
-    shape = " x ".join(map(str, layer.output_shape))
+    shape = " x ".join(map(str, layer.shape))
     block.paste(_text(f"{layer.name}   {layer.type}   {shape}", 15), (_MARGIN, 0))
     # The colour scale is at the right end of the title line.
     smallest, largest = (_text(f"{end:.3g}", 12) for end in (low, high))

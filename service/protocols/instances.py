@@ -1,13 +1,12 @@
 """JSON `instances` to pixels."""
 
-import math
-from types import NoneType
-from typing import Any
+import json
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import InvalidInstances, TooManyImages
+from service.errors import InvalidInstances, InvalidTensor, TooManyImages
 from service.images.decode import ImageReader, PreparedImage
 from service.protocols.json_arrays import (
     decode_file,
@@ -16,9 +15,9 @@ from service.protocols.json_arrays import (
     parse_json,
     parse_with_numbers,
 )
+from service.protocols.tensors import flatten
 
 WHITE = 255
-_KINDS = {NoneType: "null", bool: "a boolean", str: "a string", dict: "an object", list: "a list"}
 
 
 def read_instances(body: bytes, reader: ImageReader, scale: float = WHITE) -> list[PreparedImage]:
@@ -47,10 +46,12 @@ def read_instances(body: bytes, reader: ImageReader, scale: float = WHITE) -> li
     is_array = isinstance(instances, np.ndarray)
     if not is_array and (not isinstance(instances, list) or not instances):
         raise InvalidInstances("instances must be a list of at least one picture")
-    if not is_array and _is_one_image(instances, reader.shape):
-        raise InvalidInstances(
-            'instances is one picture, not a list: write {"instances": [<picture>]}'
-        )
+    with suppress(InvalidTensor):
+        _, shape, types = flatten(instances)
+        if shape in shapes and types <= {int, float}:
+            raise InvalidInstances(
+                'instances is one picture, not a list: write {"instances": [<picture>]}'
+            )
     if len(instances) > limits.max_images:
         raise TooManyImages(
             f"instances has {len(instances)} pictures, the limit is {limits.max_images}"
@@ -82,14 +83,25 @@ def read_instances(body: bytes, reader: ImageReader, scale: float = WHITE) -> li
     ]
 
 
-def _is_one_image(instances: list[Any], shape: tuple[int, int]) -> bool:
-    """Whether a list looks like one image rather than a list of them."""
-    match instances[0]:
-        case list() as row:
-            return (len(instances), len(row)) == shape
-        case int() | float():
-            return len(instances) == math.prod(shape)
-    return False
+def _from_numbers(
+    instance: object, place: str, shape: tuple[int, int], scale: float
+) -> PreparedImage:
+    try:
+        numbers, nesting, _ = flatten(instance)
+    except InvalidTensor as error:
+        raise InvalidInstances(f"{place}: {error}") from error
+    height, width = shape
+    if nesting not in image_shapes((*shape, 1)):
+        raise InvalidInstances(
+            f"{place}: shape {list(nesting)}, expected [{height}, {width}], "
+            f"[{height}, {width}, 1] or [{height * width}]"
+        )
+    for index, number in enumerate(numbers):
+        if type(number) not in (int, float) or not 0 <= number <= scale:
+            where = "".join(f"[{i}]" for i in np.unravel_index(index, nesting))
+            sent = json.dumps(number)[:20]
+            raise InvalidInstances(f"{place}{where}: {sent} is not a number in 0…{scale:g}")
+    return _from_floats(np.array(numbers, np.float32).reshape(shape), place, scale)
 
 
 def _from_floats(image: NDArray[np.float32], place: str, scale: float) -> PreparedImage:
@@ -100,55 +112,3 @@ def _from_floats(image: NDArray[np.float32], place: str, scale: float) -> Prepar
             "or send ?scale=1 to have 1 taken for white"
         )
     return PreparedImage(image if scale == WHITE else image * np.float32(WHITE / scale), "none")
-
-
-def _from_numbers(
-    instance: object, place: str, shape: tuple[int, int], scale: float
-) -> PreparedImage:
-    height, width = shape
-    count = height * width
-    expected = 'a list of numbers or "b64"'
-    # Of each level of lists: its length, what it is, and what to say of another length.
-    levels = [(count, expected, f"numbers, expected {count} or {height} rows of {width}")]
-    if isinstance(instance, list) and any(isinstance(row, list) for row in instance):
-        levels = [
-            (height, expected, f"rows, expected {height}"),
-            (width, f"a row of {width} numbers", f"columns, expected {width}"),
-        ]
-        match instance:
-            case [[[*_], *_], *_]:
-                levels.append((1, "a list of one number", "channels, expected 1"))
-    _check(instance, place, levels, scale)
-    return _from_floats(np.array(instance, np.float32).reshape(shape), place, scale)
-
-
-def _check(value: object, place: str, levels: list[tuple[int, str, str]], scale: float) -> None:
-    """Raise InvalidInstances for the first thing wrong with nested lists of pixels."""
-    if not levels:
-        _check_pixel(value, place, scale)
-        return
-    (length, expected, expected_length), *inner = levels
-    if not isinstance(value, list):
-        raise InvalidInstances(f"{place}: {_kind(value)}, expected {expected}")
-    if len(value) != length:
-        raise InvalidInstances(f"{place}: {len(value)} {expected_length}")
-    for index, item in enumerate(value):
-        # To format the place of every correct number would take longer than all else.
-        if inner or type(item) not in (int, float) or not 0 <= item <= scale:
-            _check(item, f"{place}[{index}]", inner, scale)
-
-
-def _check_pixel(value: object, place: str, scale: float) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise InvalidInstances(f"{place}: {_kind(value)}, expected a number")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidInstances(f"{place}: {value}, expected a finite number")
-    if not 0 <= value <= scale:
-        text = str(value)
-        shortened = text if len(text) <= 20 else f"{text[:20]}…"
-        raise InvalidInstances(f"{place}: {shortened} is outside 0…{scale:g}")
-
-
-def _kind(value: object) -> str:
-    """Return what JSON calls the value."""
-    return _KINDS.get(type(value), "a number")

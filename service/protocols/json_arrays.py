@@ -81,8 +81,6 @@ def decode_file(item: Any, place: str, error: type[RequestError], hint: str = ""
     if not isinstance(text, str):
         if isinstance(item, dict) and item.keys() != {"b64"}:
             hint = f", not one with {names_of(item)}{hint}"
-            if any(isinstance(value, str) and "://" in value[:8] for value in item.values()):
-                hint += "; URLs are not fetched"
         raise error(f'{place}: an object must be {{"b64": "<picture file in base64>"}}{hint}')
     try:
         return decode_base64(text)

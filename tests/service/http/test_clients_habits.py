@@ -235,8 +235,8 @@ def test_the_text_fields_of_a_form_are_parameters(client: httpx.Client, picture:
 @pytest.mark.parametrize(
     ("data", "code", "reason"),
     [
-        ({"note": "hello"}, "invalid_multipart", "'note'"),
-        ({"files": "picture.png"}, "invalid_multipart", "curl -F files=@picture.png"),
+        ({"note": "hello"}, "invalid_parameter", "note: no such parameter"),
+        ({"files": "picture.png"}, "invalid_parameter", "curl -F files=@picture.png"),
         ({"top_k": "11"}, "invalid_parameter", "top_k: 11, the model has 10 classes"),
         ({"top_k": "many"}, "invalid_parameter", "top_k: "),
         ({"prepare": "magic"}, "invalid_parameter", "prepare: "),
@@ -318,7 +318,7 @@ def test_pixels_that_were_divided_already_are_told_how_to_be_sent(
         response = client.post(f"/predict?scale={scale}", json=black_and_white)
         assert response.status_code == 200
     _, message = error_of(client.post("/predict?scale=1", json={"instances": [whole]}), 400)
-    assert message.endswith("is outside 0…1")
+    assert message.endswith("is not a number in 0…1")
 
 
 def as_row(image: Pixels) -> list[float]:

@@ -229,6 +229,7 @@ class TestPictureKinds:
         assert error_of(response, 400)[0] == "invalid_parameter"
 
 
+EXPECTED = "expected [28, 28], [28, 28, 1] or [784]"
 PIXELS = [[0] * 28 for _ in range(28)]
 
 
@@ -247,25 +248,24 @@ def with_row(row: object) -> list[Any]:
 @pytest.mark.parametrize(
     ("instance", "message"),
     [
-        (PIXELS[:27], "instances[1]: 27 rows, expected 28"),
-        (with_row([0] * 27), "instances[1][5]: 27 columns, expected 28"),
-        (with_row(3), "instances[1][5]: a number, expected a row of 28 numbers"),
-        ([0] * 783, "instances[1]: 783 numbers, expected 784 or 28 rows of 28"),
-        ([], "instances[1]: 0 numbers, expected 784 or 28 rows of 28"),
-        (with_value("7"), "instances[1][5][7]: a string, expected a number"),
-        (with_value(None), "instances[1][5][7]: null, expected a number"),
-        (with_value(True), "instances[1][5][7]: a boolean, expected a number"),
-        (with_value([1]), "instances[1][5][7]: a list, expected a number"),
-        (with_value({}), "instances[1][5][7]: an object, expected a number"),
-        (with_value(float("nan")), "instances[1][5][7]: nan, expected a finite number"),
-        (with_value(float("inf")), "instances[1][5][7]: inf, expected a finite number"),
-        (with_value(256), "instances[1][5][7]: 256 is outside 0…255"),
-        (with_value(-0.5), "instances[1][5][7]: -0.5 is outside 0…255"),
-        (with_value(10**40), "instances[1][5][7]: 1e+40 is outside 0…255"),
-        ([[[0, 0, 0]] * 28] * 28, "instances[1][0][0]: 3 channels, expected 1"),
-        ([[[0]] * 27 + [0]] * 28, "instances[1][0][27]: a number, expected a list of one number"),
-        (["0"] * 784, "instances[1][0]: a string, expected a number"),
-        (7, 'instances[1]: a number, expected a list of numbers or "b64"'),
+        (PIXELS[:27], f"instances[1]: shape [27, 28], {EXPECTED}"),
+        (with_row([0] * 27), "instances[1]: data is ragged: lists of 27 and 28"),
+        (with_row(3), "instances[1]: data mixes lists and values"),
+        ([0] * 783, f"instances[1]: shape [783], {EXPECTED}"),
+        ([], f"instances[1]: shape [0], {EXPECTED}"),
+        (with_value("7"), 'instances[1][5][7]: "7" is not a number in 0…255'),
+        (with_value(None), "instances[1][5][7]: null is not a number in 0…255"),
+        (with_value(True), "instances[1][5][7]: true is not a number in 0…255"),
+        (with_value([1]), "instances[1]: data mixes lists and values"),
+        (with_value({}), "instances[1][5][7]: {} is not a number in 0…255"),
+        (with_value(float("nan")), "instances[1][5][7]: NaN is not a number in 0…255"),
+        (with_value(float("inf")), "instances[1][5][7]: Infinity is not a number in 0…255"),
+        (with_value(256), "instances[1][5][7]: 256 is not a number in 0…255"),
+        (with_value(-0.5), "instances[1][5][7]: -0.5 is not a number in 0…255"),
+        (with_value(10**40), "instances[1][5][7]: 1e+40 is not a number in 0…255"),
+        ([[[0, 0, 0]] * 28] * 28, f"instances[1]: shape [28, 28, 3], {EXPECTED}"),
+        (["0"] * 784, 'instances[1][0]: "0" is not a number in 0…255'),
+        (7, "instances[1]: data must be a list"),
         ({"b64": 7}, 'instances[1]: an object must be {"b64": "<picture file in base64>"}'),
         (
             {"pixels": []},
@@ -275,7 +275,7 @@ def with_row(row: object) -> list[Any]:
         (
             {"url": "http://x"},
             'instances[1]: an object must be {"b64": "<picture file in base64>"}, '
-            "not one with 'url'; URLs are not fetched",
+            "not one with 'url'",
         ),
     ],
 )

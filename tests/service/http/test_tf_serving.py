@@ -208,7 +208,9 @@ def test_a_wrong_path_verb_or_model_is_the_protocols_error(
     response = client.request(method, path)
     assert protocol_error(response, status)
     if status == 405:
-        assert response.headers["Allow"] == ("POST" if path == PREDICT else "GET")
+        assert response.headers["Allow"] == (
+            "OPTIONS, POST" if path == PREDICT else "GET, HEAD, OPTIONS"
+        )
 
 
 def test_limits_count_pictures_and_bytes(strict_client: httpx.Client, boot_png: bytes) -> None:

@@ -52,7 +52,7 @@ def test_the_first_wrong_instance_is_named(permit: Permit, encode: Encode) -> No
     damaged = {"b64": base64.b64encode(encode(np.array(ROWS, np.uint8))[:30]).decode()}
     with pytest.raises(InvalidImage, match=r"^instances\[1\]: "):
         read(permit, ROWS, damaged, 7)
-    with pytest.raises(InvalidInstances, match=r"^instances\[1\]: a number, "):
+    with pytest.raises(InvalidInstances, match=r"^instances\[1\]: data must be a list"):
         read(permit, ROWS, 7, damaged)
 
 

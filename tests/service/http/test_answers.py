@@ -1,0 +1,162 @@
+"""Answers to HEAD, in gzip, with ETags, and behind proxies."""
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urljoin
+
+import httpx
+import pytest
+
+from service.settings import Settings
+from tests.service.conftest import ARTIFACTS, serve
+
+PAGES = ("/", "/docs", "/openapi.json", "/web/main.js")
+ROUTES = (
+    *PAGES,
+    *("/livez", "/readyz", "/metrics", "/model/summary", "/model/layers/dense_2"),
+    *("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models", "/v2/models/fashion_mnist"),
+    *("/v1/models/fashion_mnist", "/v1/models/fashion_mnist/metadata"),
+)
+
+
+def fetch(client: httpx.Client, path: str, encoding: str, **headers: str) -> httpx.Response:
+    return client.get(path, headers={"Accept-Encoding": encoding, **headers})
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_head_is_answered_like_get(client: httpx.Client, encoding: str) -> None:
+    for path in (*ROUTES, "/nowhere", "/model/layers/nowhere"):
+        answer = fetch(client, path, encoding)
+        head = client.head(path, headers={"Accept-Encoding": encoding})
+        assert head.status_code == answer.status_code, path
+        assert head.content == b""
+        for name in ("Content-Type", "ETag", "Content-Encoding"):
+            assert head.headers.get(name) == answer.headers.get(name), path
+        if path not in {"/metrics", "/model/summary"}:  # They differ in their length.
+            assert head.headers["Content-Length"] == answer.headers["Content-Length"], path
+
+
+def test_head_of_readiness_tells_a_balancer() -> None:
+    with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
+        assert client.head("/readyz").status_code == 200
+        client.post("/v2/repository/models/fashion_mnist/unload")
+        for path in ("/readyz", "/v2/health/ready"):
+            assert client.head(path).status_code == 503
+        lines = client.get("/metrics").text.splitlines()
+        series = 'fashion_mnist_requests_total{route="/readyz",method="HEAD",status="503"} 1'
+        assert any(line.startswith(series) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "is_compressed"),
+    [
+        ("gzip", True),
+        ("deflate, GZIP;q=0.5, br", True),
+        ("br;q=1, gzip ; q=0.001", True),
+        ("gzip;q=0", False),
+        ("gzip;q=0.000, br", False),
+        ("identity", False),
+        ("xgzip", False),
+        ("", False),
+    ],
+)
+def test_long_answers_are_compressed_for_clients_that_take_it(
+    client: httpx.Client, boot_png: bytes, accepted: str, is_compressed: bool
+) -> None:
+    headers = {"Accept-Encoding": accepted}
+    for path, content in (("/feature-maps", boot_png), ("/web/main.js", None), ("/docs", None)):
+        method = "GET" if content is None else "POST"
+        with client.stream(method, path, content=content, headers=headers) as answer:
+            body = b"".join(answer.iter_raw())
+        is_long = path != "/docs"
+        expected = "gzip" if is_compressed and is_long else None
+        assert answer.headers.get("Content-Encoding") == expected, path
+        assert int(answer.headers["Content-Length"]) == len(body)
+        if is_long:
+            assert answer.headers["Vary"] == "Accept-Encoding"
+        if expected:
+            assert len(gzip.decompress(body)) > 2 * len(body)
+
+
+def test_what_is_short_packed_already_or_binary_is_sent_as_it_is(
+    client: httpx.Client, boot_png: bytes
+) -> None:
+    drawn = client.post("/feature-maps?format=png", content=boot_png)
+    short = client.post("/predict?prepare=photo", content=boot_png)
+    for answer in (drawn, short, client.get("/livez")):
+        assert "Content-Encoding" not in answer.headers
+
+
+def test_each_encoding_has_an_etag_of_its_own(client: httpx.Client) -> None:
+    plain, packed = (fetch(client, "/web/main.js", name) for name in ("identity", "gzip"))
+    assert plain.content == packed.content
+    assert plain.headers["ETag"] != packed.headers["ETag"]
+    for answer, encoding in ((plain, "identity"), (packed, "gzip")):
+        tag = answer.headers["ETag"]
+        for tags in (tag, f'"other", {tag}', f"W/{tag}"):
+            known = fetch(client, "/web/main.js", encoding, **{"If-None-Match": tags})
+            assert (known.status_code, known.headers["ETag"]) == (304, tag)
+    tag = packed.headers["ETag"]
+    other = fetch(client, "/web/main.js", "identity", **{"If-None-Match": tag})
+    assert (other.status_code, other.headers["ETag"]) == (200, plain.headers["ETag"])
+
+
+def test_a_range_is_of_bytes_or_ignored(client: httpx.Client) -> None:
+    whole = fetch(client, "/web/main.js", "identity")
+    for unit in ("lines=1-2", "bytes", ""):
+        answer = fetch(client, "/web/main.js", "identity", Range=unit)
+        assert (answer.status_code, answer.content) == (200, whole.content)
+    for encoding in ("identity", "gzip"):
+        answer = fetch(client, "/web/main.js", encoding, Range="bytes=2-5")
+        assert (answer.status_code, answer.content) == (206, whole.content[2:6])
+
+
+@pytest.fixture(scope="module")
+def prefixed() -> Iterator[httpx.Client]:
+    """A client of a service behind a prefix that its proxy does not take off."""
+    with serve(Settings(artifacts=ARTIFACTS, engine="litert", root_path="/ml")) as client:
+        yield client
+
+
+def test_addresses_are_relative_whatever_a_client_says_of_a_proxy(client: httpx.Client) -> None:
+    forwarded = {
+        "X-Forwarded-Prefix": "/ml",
+        "X-Forwarded-Host": "shop.example",
+        "X-Forwarded-Proto": "https",
+    }
+    for headers in ({}, forwarded):
+        page = client.get("/docs", headers=headers).text
+        assert "url: 'openapi.json'" in page
+        assert 'href="/' not in page
+        for path, target in (
+            ("/livez/", "../livez"),
+            ("/livez//", "../../livez"),
+            ("/v2/models/fashion_mnist/?a=b&c", "../fashion_mnist?a=b&c"),
+        ):
+            answer = client.get(path, headers=headers)
+            assert (answer.status_code, answer.headers["Location"]) == (307, target)
+            assert client.get(urljoin(path, target)).status_code == 200
+    assert client.get("/openapi.json").json()["servers"] == [{"url": "."}]
+
+
+def test_a_prefix_may_be_taken_off_or_left_on(prefixed: httpx.Client, boot_png: bytes) -> None:
+    for path in ROUTES:
+        for target in (path, f"/ml{path}"):
+            assert prefixed.get(target).status_code == 200, target
+            assert prefixed.head(target).status_code == 200, target
+    for prefix in ("", "/ml"):
+        for path in ("/predict", "/feature-maps"):
+            assert prefixed.post(prefix + path, content=boot_png).status_code == 200
+        error = prefixed.get(f"{prefix}/v2/models/other").json()["error"]
+        assert isinstance(error, str)
+        assert prefixed.get(f"{prefix}/livez/").headers["Location"] == "../livez"
+    assert prefixed.get("/mlivez").status_code == 404
+
+
+def test_the_page_names_no_address_from_the_root() -> None:
+    web = Path(__file__).parents[3] / "service" / "web"
+    for file in (*web.rglob("*.html"), *web.rglob("*.css"), *web.rglob("*.js")):
+        text = file.read_text()
+        for start in ('href="/', 'src="/', 'url("/', "url(/", 'fetch("/', "fetch(`/", 'from "/'):
+            assert start not in text, file
