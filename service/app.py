@@ -25,6 +25,7 @@ from service.http.answers import AnswerMiddleware
 from service.http.batcher import Batcher
 from service.http.messages import add_error_handlers
 from service.http.middleware import RequestMiddleware
+from service.http.openapi import complete, operation_id
 from service.keys import load_keys
 from service.model.repository import Repository
 from service.model.store import open_source
@@ -50,6 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,  # `operations` has a page with a content security policy.
         redoc_url=None,
         root_path_in_servers=False,
+        generate_unique_id_function=operation_id,
         servers=[{"url": "."}],  # Where the document comes from, whatever a proxy calls it.
     )
     state = app.state
@@ -93,6 +95,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         root_path=settings.root_path,
     )
     add_error_handlers(app)
+    describe = app.openapi
+    app.openapi = lambda: app.openapi_schema or complete(describe())  # type: ignore[method-assign]  # as FastAPI documents
     _add_routes(app)
     return app
 

@@ -163,7 +163,6 @@ for _path, _endpoint, _summary, _model in (
             _path,
             _endpoint,
             methods=[_method],
-            operation_id=f"{_endpoint.__name__}_{_method.lower()}",
             summary=_summary,
             response_model=_model,
             responses={**({200: _png} if _endpoint is feature_maps else {}), **ERRORS},

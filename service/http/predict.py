@@ -65,7 +65,6 @@ for _method in ("POST", "PUT"):  # PUT because that is what `curl -T picture.png
         "/predict",
         predict,
         methods=[_method],
-        operation_id=f"predict_{_method.lower()}",
         summary="Classify pictures",
         response_model=PredictResponse,
         responses=ERRORS,

@@ -85,7 +85,7 @@ class LayerMaps(_Schema):
 
     name: str
     type: str
-    shape: tuple[int, int, int]
+    shape: list[int] = Field(min_length=3, max_length=3)
     """(height, width, channels) of the layer's whole output."""
     channels: list[int]
     """Which channels `maps` holds, in its order."""

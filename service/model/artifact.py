@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    PositiveInt,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from service.errors import ArtifactError
 
@@ -23,7 +30,10 @@ class InputSpec(BaseModel, frozen=True):
     """The one input tensor: pixels in [0, `scale`] divided by `scale`."""
 
     name: str
-    shape: tuple[PositiveInt, PositiveInt, Literal[1]]
+    shape: Annotated[
+        tuple[PositiveInt, PositiveInt, Literal[1]],
+        WithJsonSchema({"type": "array", "items": {"type": "integer"}}),
+    ]
     dtype: Literal["float32"]
     scale: float = Field(gt=0)
 
