@@ -15,7 +15,7 @@ from service.errors import InvalidParameter, UnknownLayer
 from service.http.dependencies import AcceptHeader, ModelRepository
 from service.http.inference import admit, run
 from service.http.messages import JSON, preferred
-from service.http.openapi import ERRORS, image_request
+from service.http.openapi import ERRORS, request
 from service.http.options import ImageOptions, ModelOptions, Names
 from service.http.schemas import (
     ErrorResponse,
@@ -166,7 +166,7 @@ for _path, _endpoint, _summary, _model in (
             summary=_summary,
             response_model=_model,
             responses={**({200: _png} if _endpoint is feature_maps else {}), **ERRORS},
-            openapi_extra=image_request(),
+            openapi_extra=request("Images"),
         )
 
 

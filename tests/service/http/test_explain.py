@@ -41,7 +41,7 @@ def test_every_convolution_and_pooling_layer_gives_all_its_maps(
     client: httpx.Client, boot_png: bytes
 ) -> None:
     answer = maps_of(client, boot_png)
-    assert {layer.name: layer.shape for layer in answer.layers} == LAYERS
+    assert {layer.name: tuple(layer.shape) for layer in answer.layers} == LAYERS
     for layer in answer.layers:
         height, width, channels = layer.shape
         assert np.shape(layer.maps) == (channels, height, width)

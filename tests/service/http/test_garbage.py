@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.http.openapi import EXAMPLE_PNG_BASE64
+from tests.conftest import DATA
 from tests.service.conftest import Encode
 
 REQUESTS = 10
 SIDE = 90  # More pixels than a short job has, fewer than the server allows.
-EXAMPLE = base64.b64decode(EXAMPLE_PNG_BASE64)
+EXAMPLE = (DATA / "png" / "0000-ankle-boot.png").read_bytes()
 PART = b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n'
 
 Ask = Callable[[httpx.Client, bytes], httpx.Response]
