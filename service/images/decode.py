@@ -1,7 +1,7 @@
 """Image files to the pixels the network was made for."""
 
 import io
-import re
+import operator
 import threading
 import zlib
 from collections.abc import Sequence
@@ -11,12 +11,16 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, ImageOps, PngImagePlugin
+from PIL import Image, ImageChops, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from service.arrays import Pixels
-from service.capacity.admission import Admission, Deferred, Limits, Permit
+from service.capacity.admission import MAX_DECODED_BYTES, Admission, Deferred, Limits, Permit
 from service.capacity.parallel import parallel_map
+from service.capacity.pools import SMALL_PIXELS
 from service.errors import EmptyBody, ImageTooLarge, InvalidImage, RequestError
+from service.images.formats import MAX_PIECES, format_of, orientation_of, without_metadata
 from service.images.photo import prepare_photo
 from service.images.steps import LONGEST_SIDE, Step
 from service.telemetry.record import RequestRecord
@@ -24,17 +28,24 @@ from service.telemetry.record import RequestRecord
 Prepare = Literal["auto", "photo", "plain"]
 Preparation = Literal["none", "photo", "plain"]
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+# What a picture takes while it is decoded, in bytes a pixel, by measurement.
+_PIXEL_BYTES = {"PNG": 4, "JPEG": 8, "GIF": 4, "BMP": 5, "WEBP": 16, "AVIF": 20}
+_SAMPLE_BYTES = 2  # of a JPEG in several scans, besides: all coefficients at full size
+_JPEG_SHARE = 4  # A JPEG may have more pixels than other pictures, since few are decoded.
+_MAX_SIDE = 32768
+_RLE, _MAX_RLE_PIXELS = (1, 2), 2**16  # Pillow decodes run-length encoded BMPs in Python.
+_SHORT_FILE_BYTES = 65536  # A file that is no longer is never in too many pieces.
 
-# Formats let a file be made of pieces of a few bytes, which Pillow walks through in Python. A file
-# of 16 MiB from a usual encoder takes less than a tenth of these reads, and a short one never more.
-_MAX_READS = 100_000
-_SHORT_FILE_BYTES = 65536
+# Longer sides are reduced while colours are converted, in strips: no copy is at full size, and no
+# call keeps the interpreter's lock for long.
+_READ_SIDE, _STRIP_PIXELS = 1024, 2**17
 
-# A progressive JPEG has about ten scans. Each costs the time of all pixels, however short it is.
-_MAX_SCANS = 100
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
-_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
+# Stands in for what may be missing at the end of a JPEG.
+_JPEG_END, _NOISE = b"\xff\xd9", bytes(range(1, 255))
+_NOISE += b"".join(bytes([0xFF, 0xD0 + restart]) + _NOISE for restart in range(8))
+
+# How to turn an image upright, by its EXIF orientation.
+_TURNS = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), 2))
 
 # A plain PNG: signature and header, the length of its only chunk of pixels, the chunk's type,
 # compressed pixels and checksum, and its end.
@@ -73,7 +84,7 @@ class ImageReader:
     """Collects the steps of the preparation."""
 
     def read(self, data: bytes, place: str | None = None) -> PreparedImage:
-        """Return the image of a PNG, JPEG, WebP, GIF or BMP file; of an animation the first frame.
+        """Return the image of a PNG, JPEG, WebP, GIF, BMP or AVIF file, or of its first frame.
 
         Raises:
             RequestError: The file is empty, no image, damaged or too large. The message begins
@@ -118,7 +129,7 @@ class ImageReader:
         return prepared
 
     def _decode(self, data: bytes) -> Image.Image | Pixels:
-        """Return the first frame, upright, in the file's own mode; an array for a plain PNG."""
+        """Return the first frame, upright; an array for a plain PNG."""
         if not data:
             raise EmptyBody("the picture is empty: 0 bytes")
         if self.prepare == "auto":
@@ -126,28 +137,62 @@ class ImageReader:
             if pixels is not None:
                 first: Pixels = pixels[0]
                 return first
-        file = io.BytesIO(data) if len(data) <= _SHORT_FILE_BYTES else _LongFile(data)
-        problem = f"not a picture in a format this service reads ({', '.join(_FORMATS)})"
+        name = format_of(data)
         try:
-            image = (
-                PngImagePlugin.PngImageFile(file)  # Image.open takes longer to get there.
-                if data.startswith(_PNG_SIGNATURE)
-                else Image.open(file, formats=_FORMATS)
-            )
-            _check_size(image, data, self.permit.limits.max_pixels)
-            self.permit.charge_pixels(image.width * image.height)
-            problem = f"the {image.format} picture cannot be decoded: it is truncated or damaged"
-            if image.format == "PNG":
-                data.index(b"IEND")  # Raises without it, where Pillow is content with all pixels.
-            if self.prepare != "plain" and image.format == "JPEG":
-                # A JPEG decoder halves an image many times cheaper than resizing it would.
-                image.draft(None, (LONGEST_SIDE, LONGEST_SIDE))
-            image.load()
+            return self._decode_file(data, name)
         except (RequestError, Deferred):
             raise
         except Exception as error:  # Pillow raises almost anything on hostile files.
+            problem = f"the {name} picture cannot be decoded: it is truncated or damaged"
             raise InvalidImage(problem) from error
-        return _upright(image)
+
+    def _decode_file(self, data: bytes, name: str) -> Image.Image:
+        """Return an image in the file's own mode, or a large one reduced and in 8 bits a channel.
+
+        Raises:
+            ImageTooLarge: Its pixels or a side are too many, or it takes too much memory.
+        """
+        permit, is_plain = self.permit, self.prepare == "plain"
+        if name not in {"PNG", "JPEG"}:
+            permit.charge_pixels(SMALL_PIXELS + 1)  # Merely to open it may take long.
+        file = without_metadata(data, name)
+        image = _open(name, file.data + (b"" if file.has_end else _JPEG_END))
+        width, height = image.size
+        # A decoder of JPEG halves an image many times cheaper than resizing it would.
+        side = _READ_SIDE if is_plain else LONGEST_SIDE
+        image.draft(None, (side, side))
+        size = _PIXEL_BYTES[name] * image.width * image.height
+        if isinstance(image, JpegImageFile) and (file.scans > 1 or "progressive" in image.info):
+            across, down = ([layer[axis] for layer in image.layer] for axis in (1, 2))
+            samples = sum(map(operator.mul, across, down)) / (max(across) * max(down))
+            size += round(_SAMPLE_BYTES * samples * width * height)
+        most = permit.limits.max_pixels * (_JPEG_SHARE if name == "JPEG" else 1)
+        most = min(most, MAX_DECODED_BYTES * width * height // size)
+        if name == "BMP" and image.info["compression"] in _RLE:
+            most = min(most, _MAX_RLE_PIXELS)
+        if width * height > most or max(width, height) > _MAX_SIDE:
+            raise ImageTooLarge(
+                f"the {name} picture has {width} × {height} = {width * height} pixels, the limit "
+                f"is {most}, and {_MAX_SIDE} for a side"
+            )
+        permit.charge_pixels(width * height)
+        with permit.decoding(size):
+            image.load()
+            if not file.has_end and name == "PNG":
+                raise ValueError("no IEND")  # Pillow is content with all pixels.
+            if not file.has_end:
+                other = _open(name, file.data + _NOISE + _JPEG_END)
+                other.draft(None, (side, side))
+                if ImageChops.difference(image, other).getbbox():
+                    raise ValueError("not all pixels")
+            if name == "BMP" and image.mode == "RGBA" and not image.getchannel("A").getbbox():
+                image.putalpha(255)  # Nobody set it.
+            turn = _TURNS.get(orientation_of(file.exif or image.info.get("exif", b"")))
+            if max(image.size) > _READ_SIDE:
+                read: Image.Image = _convert(image, "L" if is_plain else "RGB")
+            else:
+                read = image
+            return read if turn is None else read.transpose(turn)
 
     def _prepare(self, decoded: Image.Image | Pixels) -> PreparedImage:
         if not isinstance(decoded, Image.Image):
@@ -239,58 +284,42 @@ class _LongFile(io.BytesIO):
 
     def read(self, size: int | None = -1) -> bytes:
         self._reads += 1
-        if self._reads > _MAX_READS:
-            raise InvalidImage(f"the picture file is in more than {_MAX_READS} pieces")
+        if self._reads > MAX_PIECES:
+            raise InvalidImage(f"the picture file is in more than {MAX_PIECES} pieces")
         return super().read(size)
 
 
-def _check_size(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:
-    """Raise ImageTooLarge for too many pixels, InvalidImage for a JPEG of too many scans."""
-    width, height = image.size
-    if width * height > max_pixels:
-        raise ImageTooLarge(
-            f"the picture has {width} × {height} = {width * height} pixels, "
-            f"the limit is {max_pixels}"
-        )
-    if image.format not in {"JPEG", "MPO"}:
-        return
-    # Every marker of a scan is the bytes FF DA, but not every FF DA is a marker. `data.count`
-    # would keep the interpreter's lock for milliseconds.
-    words = [np.frombuffer(data, "<u2", (len(data) - start) // 2, start) for start in (0, 1)]
-    if sum(np.count_nonzero(each == 0xDAFF) for each in words) <= _MAX_SCANS:
-        return
-    scans = position = 0
-    while marker := _JPEG_MARKER.search(data, position):
-        kind, position = marker[0][1], marker.end()
-        scans += kind == _START_OF_SCAN
-        if scans > _MAX_SCANS:
-            raise InvalidImage(f"the JPEG picture is in more than {_MAX_SCANS} scans")
-        if kind == _END_OF_IMAGE:
-            return
-        if kind != _START_OF_IMAGE:
-            position += int.from_bytes(data[position : position + 2])
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn an image as its EXIF orientation says; damaged EXIF data is ignored."""
-    if not image.info:  # The file holds only pixels.
-        return image
-    try:
-        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
-            return image
-        return ImageOps.exif_transpose(image)
-    except Exception:  # As above: the pixels were fine, the metadata need not be.
-        return image
+def _open(name: str, data: bytes) -> ImageFile.ImageFile:
+    file = io.BytesIO(data) if len(data) <= _SHORT_FILE_BYTES else _LongFile(data)
+    if name == "PNG":
+        return PngImageFile(file)  # `Image.open` takes longer to get there,
+    if name == "JPEG":
+        return JpegImageFile(file)  # and opens a picture with others behind it as another format.
+    return Image.open(file, formats=[name])
 
 
 def _convert(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
-    """Return the image in 8 bits a channel, transparency over white."""
-    if image.mode == mode:
+    """Return the image in 8 bits a channel, transparency over white, no side above `_READ_SIDE`."""
+    x_factor, y_factor = (-(-side // _READ_SIDE) for side in image.size)
+    if image.mode == mode and not image.has_transparency_data and x_factor == y_factor == 1:
         return image
+    width, height = image.size
+    converted = Image.new(mode, (-(-width // x_factor), -(-height // y_factor)))
+    rows = max(1, _STRIP_PIXELS // (width * y_factor)) * y_factor
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(height, top + rows)))
+        strip = _convert_strip(strip, mode).reduce((x_factor, y_factor))
+        converted.paste(strip, (0, top // y_factor))
+    return converted
+
+
+def _convert_strip(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
     if image.mode.startswith("I"):
         # 16-bit grey: Pillow's own conversion would clip at 255 instead of scaling.
-        sixteen_bit = np.asarray(image).astype(np.float32).clip(0, 65535)
-        image = Image.fromarray(np.rint(sixteen_bit / 257).astype(np.uint8))
+        values = np.asarray(image).clip(0, 65535)
+        grey = np.rint(values / np.float32(257)).astype(np.uint8)
+        grey[values == image.info.get("transparency", -1)] = 255
+        image = Image.fromarray(grey)
     elif image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
