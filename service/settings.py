@@ -177,7 +177,7 @@ class Settings(BaseSettings):
 
     max_images_in_flight: int = Field(default=2048, ge=1)
     """Maximum images in flight in a worker, waiting ones included; more are answered 503."""
-    max_bytes_in_flight: int = Field(default=256 * 1024 * 1024, ge=1)
+    max_bytes_in_flight: int = Field(default=64 * 1024 * 1024, ge=1)
     """Maximum bytes of request bodies in a worker's memory; more are answered 503."""
     threads: int = Field(default=0, ge=0, le=256)
     """Threads of a worker for small jobs, and as many for large ones; 0 takes its share of the

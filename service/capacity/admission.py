@@ -5,8 +5,7 @@ Excess load is rejected at once: an answer that comes too late costs the same wo
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
@@ -22,12 +21,6 @@ class Limits(NamedTuple):
     max_pixels: int = 25_000_000
     max_json_depth: int = 16
     max_json_marks: int = 1_000_000
-
-
-MAX_DECODED_BYTES = 192 * 1024 * 1024
-"""Of images in a worker's memory before they are reduced."""
-
-_SMALL_IMAGE_BYTES = 1024 * 1024  # not worth to wait for
 
 
 class Deferred(Exception):
@@ -47,8 +40,6 @@ class Admission:
     bytes: int = field(default=0, init=False)
     _closed_at: float | None = field(default=None, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
-    _decoded: int = field(default=0, init=False)
-    _decoded_less: threading.Condition = field(default_factory=threading.Condition, init=False)
 
     @property
     def is_open(self) -> bool:
@@ -100,30 +91,6 @@ class Admission:
             self.bytes -= byte_count
         if images:
             self.on_change(-images)
-
-    @contextmanager
-    def decode(self, byte_count: int, deadline: float) -> Iterator[None]:
-        """Wait until an image of so many bytes may be decoded, which this block does.
-
-        Raises:
-            DeadlineExceeded: Others took the memory until the deadline.
-        """
-        if byte_count < _SMALL_IMAGE_BYTES:
-            yield
-            return
-        seconds = min(deadline - time.monotonic(), threading.TIMEOUT_MAX)
-        with self._decoded_less:
-            if not self._decoded_less.wait_for(
-                lambda: self._decoded + byte_count <= MAX_DECODED_BYTES, seconds
-            ):
-                raise DeadlineExceeded("other images took the memory for too long")
-            self._decoded += byte_count
-        try:
-            yield
-        finally:
-            with self._decoded_less:
-                self._decoded -= byte_count
-                self._decoded_less.notify_all()
 
     def _check_capacity(self, images: int, byte_count: int) -> None:
         if self.images + images > self.max_images:
@@ -181,10 +148,6 @@ class Permit:
         """Reserve capacity for `count` more bytes, or raise Overloaded."""
         self._admission.reserve(0, count)
         self._bytes += count
-
-    def decoding(self, byte_count: int) -> AbstractContextManager[None]:
-        """Hold memory for an image of so many bytes; see `Admission.decode`."""
-        return self._admission.decode(byte_count, self.deadline)
 
     def start_deadline(self, seconds: float) -> None:
         """Have the answer due in so many seconds."""

@@ -16,11 +16,18 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from service.arrays import Pixels
-from service.capacity.admission import MAX_DECODED_BYTES, Admission, Deferred, Limits, Permit
+from service.capacity.admission import Admission, Deferred, Limits, Permit
+from service.capacity.memory import MAX_IMAGE_BYTES, image_memory
 from service.capacity.parallel import parallel_map
 from service.capacity.pools import SMALL_PIXELS
 from service.errors import EmptyBody, ImageTooLarge, InvalidImage, RequestError
-from service.images.formats import MAX_PIECES, format_of, orientation_of, without_metadata
+from service.images.formats import (
+    MAX_PIECES,
+    PictureFile,
+    format_of,
+    orientation_of,
+    without_metadata,
+)
 from service.images.photo import prepare_photo
 from service.images.steps import LONGEST_SIDE, Step
 from service.telemetry.record import RequestRecord
@@ -152,14 +159,14 @@ class ImageReader:
         Raises:
             ImageTooLarge: Its pixels or a side are too many, or it takes too much memory.
         """
-        permit, is_plain = self.permit, self.prepare == "plain"
+        permit = self.permit
         if name not in {"PNG", "JPEG"}:
             permit.charge_pixels(SMALL_PIXELS + 1)  # Merely to open it may take long.
         file = without_metadata(data, name)
         image = _open(name, file.data + (b"" if file.has_end else _JPEG_END))
         width, height = image.size
         # A decoder of JPEG halves an image many times cheaper than resizing it would.
-        side = _READ_SIDE if is_plain else LONGEST_SIDE
+        side = _READ_SIDE if self.prepare == "plain" else LONGEST_SIDE
         image.draft(None, (side, side))
         size = _PIXEL_BYTES[name] * image.width * image.height
         if isinstance(image, JpegImageFile) and (file.scans > 1 or "progressive" in image.info):
@@ -167,7 +174,7 @@ class ImageReader:
             samples = sum(map(operator.mul, across, down)) / (max(across) * max(down))
             size += round(_SAMPLE_BYTES * samples * width * height)
         most = permit.limits.max_pixels * (_JPEG_SHARE if name == "JPEG" else 1)
-        most = min(most, MAX_DECODED_BYTES * width * height // size)
+        most = min(most, MAX_IMAGE_BYTES * width * height // size)
         if name == "BMP" and image.info["compression"] in _RLE:
             most = min(most, _MAX_RLE_PIXELS)
         if width * height > most or max(width, height) > _MAX_SIDE:
@@ -176,23 +183,30 @@ class ImageReader:
                 f"is {most}, and {_MAX_SIDE} for a side"
             )
         permit.charge_pixels(width * height)
-        with permit.decoding(size):
-            image.load()
-            if not file.has_end and name == "PNG":
-                raise ValueError("no IEND")  # Pillow is content with all pixels.
-            if not file.has_end:
-                other = _open(name, file.data + _NOISE + _JPEG_END)
-                other.draft(None, (side, side))
-                if ImageChops.difference(image, other).getbbox():
-                    raise ValueError("not all pixels")
-            if name == "BMP" and image.mode == "RGBA" and not image.getchannel("A").getbbox():
-                image.putalpha(255)  # Nobody set it.
-            turn = _TURNS.get(orientation_of(file.exif or image.info.get("exif", b"")))
-            if max(image.size) > _READ_SIDE:
-                read: Image.Image = _convert(image, "L" if is_plain else "RGB")
-            else:
-                read = image
-            return read if turn is None else read.transpose(turn)
+        with image_memory(size, permit.deadline):
+            try:
+                return self._load(image, name, file, side)
+            finally:
+                del image  # Its memory is for others now.
+
+    def _load(
+        self, opened: ImageFile.ImageFile, name: str, file: PictureFile, side: int
+    ) -> Image.Image:
+        opened.load()
+        if not file.has_end and name == "PNG":
+            raise ValueError("no IEND")  # Pillow is content with all pixels.
+        if not file.has_end:
+            other = _open(name, file.data + _NOISE + _JPEG_END)
+            other.draft(None, (side, side))
+            if ImageChops.difference(opened, other).getbbox():
+                raise ValueError("not all pixels")
+        if name == "BMP" and opened.mode == "RGBA" and not opened.getchannel("A").getbbox():
+            opened.putalpha(255)  # Nobody set it.
+        turn = _TURNS.get(orientation_of(file.exif or opened.info.get("exif", b"")))
+        image: Image.Image = opened
+        if max(image.size) > _READ_SIDE:
+            image = _convert(image, "L" if self.prepare == "plain" else "RGB")
+        return image if turn is None else image.transpose(turn)
 
     def _prepare(self, decoded: Image.Image | Pixels) -> PreparedImage:
         if not isinstance(decoded, Image.Image):

@@ -25,9 +25,8 @@ _PATTERNS = {
 }
 _READ = ("PNG", "JPEG", "WEBP", "GIF", "BMP") + ("AVIF",) * features.check("avif")
 
-# A file may be made of pieces of a few bytes. One of 16 MiB from a usual encoder has less than a
-# tenth of these.
-MAX_PIECES = 100_000
+# A file may be made of pieces of a few bytes. One of 16 MiB from a usual encoder has a tenth of it.
+MAX_PIECES = 25_000
 
 # A progressive JPEG has about ten scans. Each costs the time of all pixels, however short it is.
 _MAX_SCANS = 100
