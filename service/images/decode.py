@@ -13,13 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 
 from service.arrays import Pixels
 from service.capacity.admission import Admission, Deferred, Limits, Permit
 from service.capacity.memory import MAX_IMAGE_BYTES, image_memory
 from service.capacity.parallel import parallel_map
-from service.capacity.pools import SMALL_PIXELS
 from service.errors import EmptyBody, ImageTooLarge, InvalidImage, RequestError
 from service.images.formats import (
     MAX_PIECES,
@@ -35,19 +33,21 @@ from service.telemetry.record import RequestRecord
 Prepare = Literal["auto", "photo", "plain"]
 Preparation = Literal["none", "photo", "plain"]
 
-# What a picture takes while it is decoded, in bytes a pixel, by measurement.
+# What a picture takes while it is decoded, in bytes a pixel, by measurement; of a JPEG in several
+# scans all samples at full size are kept besides.
 _PIXEL_BYTES = {"PNG": 4, "JPEG": 8, "GIF": 4, "BMP": 5, "WEBP": 16, "AVIF": 20}
-_SAMPLE_BYTES = 2  # of a JPEG in several scans, besides: all coefficients at full size
-_JPEG_SHARE = 4  # A JPEG may have more pixels than other pictures, since few are decoded.
+_SAMPLE_BYTES = 2
+_JPEG_SHARE = (
+    4  # A JPEG may have more pixels than other pictures, as it is decoded at a smaller size.
+)
 _MAX_SIDE = 32768
-_RLE, _MAX_RLE_PIXELS = (1, 2), 2**16  # Pillow decodes run-length encoded BMPs in Python.
-_SHORT_FILE_BYTES = 65536  # A file that is no longer is never in too many pieces.
+_RLE, _MAX_RLE_PIXELS = {1, 2}, 65536  # Pillow decodes run-length encoded BMPs in Python.
 
 # Longer sides are reduced while colours are converted, in strips: no copy is at full size, and no
 # call keeps the interpreter's lock for long.
 _READ_SIDE, _STRIP_PIXELS = 1024, 2**17
 
-# Stands in for what may be missing at the end of a JPEG.
+# A JPEG that lacks its end is read if different data in that place make the same picture.
 _JPEG_END, _NOISE = b"\xff\xd9", bytes(range(1, 255))
 _NOISE += b"".join(bytes([0xFF, 0xD0 + restart]) + _NOISE for restart in range(8))
 
@@ -154,23 +154,19 @@ class ImageReader:
             raise InvalidImage(problem) from error
 
     def _decode_file(self, data: bytes, name: str) -> Image.Image:
-        """Return an image in the file's own mode, or a large one reduced and in 8 bits a channel.
-
-        Raises:
-            ImageTooLarge: Its pixels or a side are too many, or it takes too much memory.
-        """
+        """Return an image in the file's own mode, or a large one reduced and converted."""
         permit = self.permit
-        if name not in {"PNG", "JPEG"}:
-            permit.charge_pixels(SMALL_PIXELS + 1)  # Merely to open it may take long.
+        if name not in {"PNG", "JPEG"}:  # Merely to open it may take long.
+            permit.charge_pixels(permit.limits.max_pixels)
         file = without_metadata(data, name)
-        image = _open(name, file.data + (b"" if file.has_end else _JPEG_END))
+        image = _open(name, file.data if file.has_end else file.data + _JPEG_END)
         width, height = image.size
         # A decoder of JPEG halves an image many times cheaper than resizing it would.
         side = _READ_SIDE if self.prepare == "plain" else LONGEST_SIDE
         image.draft(None, (side, side))
         size = _PIXEL_BYTES[name] * image.width * image.height
         if isinstance(image, JpegImageFile) and (file.scans > 1 or "progressive" in image.info):
-            across, down = ([layer[axis] for layer in image.layer] for axis in (1, 2))
+            _, across, down, _ = zip(*image.layer, strict=True)
             samples = sum(map(operator.mul, across, down)) / (max(across) * max(down))
             size += round(_SAMPLE_BYTES * samples * width * height)
         most = permit.limits.max_pixels * (_JPEG_SHARE if name == "JPEG" else 1)
@@ -190,22 +186,22 @@ class ImageReader:
                 del image  # Its memory is for others now.
 
     def _load(
-        self, opened: ImageFile.ImageFile, name: str, file: PictureFile, side: int
+        self, file: ImageFile.ImageFile, name: str, source: PictureFile, side: int
     ) -> Image.Image:
-        opened.load()
-        if not file.has_end and name == "PNG":
-            raise ValueError("no IEND")  # Pillow is content with all pixels.
-        if not file.has_end:
-            other = _open(name, file.data + _NOISE + _JPEG_END)
+        file.load()
+        if not source.has_end:
+            if name == "PNG":
+                raise ValueError("no IEND")  # Pillow is content with all pixels.
+            other = _open(name, source.data + _NOISE + _JPEG_END)
             other.draft(None, (side, side))
-            if ImageChops.difference(opened, other).getbbox():
+            if ImageChops.difference(file, other).getbbox():
                 raise ValueError("not all pixels")
-        if name == "BMP" and opened.mode == "RGBA" and not opened.getchannel("A").getbbox():
-            opened.putalpha(255)  # Nobody set it.
-        turn = _TURNS.get(orientation_of(file.exif or opened.info.get("exif", b"")))
-        image: Image.Image = opened
+        if name == "BMP" and file.mode == "RGBA" and not file.getchannel("A").getbbox():
+            file.putalpha(255)  # Nobody set it.
+        image: Image.Image = file
         if max(image.size) > _READ_SIDE:
             image = _convert(image, "L" if self.prepare == "plain" else "RGB")
+        turn = _TURNS.get(orientation_of(source.exif or file.info.get("exif", b"")))
         return image if turn is None else image.transpose(turn)
 
     def _prepare(self, decoded: Image.Image | Pixels) -> PreparedImage:
@@ -298,18 +294,13 @@ class _LongFile(io.BytesIO):
 
     def read(self, size: int | None = -1) -> bytes:
         self._reads += 1
-        if self._reads > MAX_PIECES:
+        if self._reads > 4 * MAX_PIECES:
             raise InvalidImage(f"the picture file is in more than {MAX_PIECES} pieces")
         return super().read(size)
 
 
 def _open(name: str, data: bytes) -> ImageFile.ImageFile:
-    file = io.BytesIO(data) if len(data) <= _SHORT_FILE_BYTES else _LongFile(data)
-    if name == "PNG":
-        return PngImageFile(file)  # `Image.open` takes longer to get there,
-    if name == "JPEG":
-        return JpegImageFile(file)  # and opens a picture with others behind it as another format.
-    return Image.open(file, formats=[name])
+    return Image.open(_LongFile(data), formats=[name])
 
 
 def _convert(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:

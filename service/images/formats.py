@@ -1,4 +1,4 @@
-"""Which format a picture file has, and the parts of a PNG or JPEG that its pixels need."""
+"""Which format a picture file has, and the parts of it that its pixels need."""
 
 import re
 import zlib
@@ -10,7 +10,7 @@ from PIL import features
 
 from service.errors import InvalidImage
 
-_PATTERNS = {
+_FORMATS = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "JPEG": rb"\xff\xd8",
     "WEBP": rb"RIFF.{4}WEBP",
@@ -21,7 +21,6 @@ _PATTERNS = {
     "TIFF": rb"II[*+]\0|MM\0[*+]",
     "SVG": rb"(\xef\xbb\xbf)?\s*<([?!].{,2000}<)?svg",
     "PDF": rb"%PDF",
-    "JPEG XL": rb"\xff\x0a|.{4}JXL ",
 }
 _READ = ("PNG", "JPEG", "WEBP", "GIF", "BMP") + ("AVIF",) * features.check("avif")
 
@@ -34,33 +33,27 @@ _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _MAX_GAP = 65536  # bytes to the next marker, where there should be none
 _START_OF_SCAN, _END_OF_IMAGE, _APP1 = b"\xff\xda", b"\xff\xd9", b"\xff\xe1"
 
-_ENDS = {b"IEND", _END_OF_IMAGE}
-_NEEDED = {b"IHDR", b"PLTE", b"IDAT", _START_OF_SCAN, *_ENDS} | {
-    # Frames, tables, and what JFIF and Adobe say of the colours.
-    bytes([0xFF, each])
-    for each in (*range(0xC0, 0xD0), 0xDB, 0xDD, 0xE0, 0xEE)
+_NEEDED = {b"IHDR", b"PLTE", b"IDAT", b"IEND"} | {
+    bytes([0xFF, each])  # frames, scans, tables, the end, and what JFIF and Adobe say of colours
+    for each in (*range(0xC0, 0xD0), *range(0xD9, 0xDE), 0xE0, 0xEE)
 }
 _COLOUR_KEY_BYTES = {0: [2], 2: [6], 3: range(257)}  # of tRNS, by the colour type
 _ORIENTATION_TAG, _MAX_TAGS = 0x0112, 1000
 
-_Piece = tuple[bytes, int, int]  # kind, start and end
-
 
 class PictureFile(NamedTuple):
-    """A picture file without metadata."""
+    """A picture file without metadata; `has_end` and `scans` are of a PNG or JPEG."""
 
     data: bytes
     exif: bytes = b""
     has_end: bool = True
-    """False if a PNG or JPEG lacks the chunk or marker of its end."""
     scans: int = 0
-    """Of a JPEG."""
 
 
 def format_of(data: bytes) -> str:
     """Return the format that the first bytes name; raises InvalidImage if it is not read."""
-    matches = (name for name, each in _PATTERNS.items() if re.match(each, data, re.DOTALL))
-    name = next(matches, None)
+    names = (name for name, start in _FORMATS.items() if re.match(start, data, re.DOTALL))
+    name = next(names, None)
     if name in _READ:
         return name
     problem = "not a picture in" if name is None else f"{name} is not read: convert it to"
@@ -77,56 +70,53 @@ def without_metadata(data: bytes, name: str) -> PictureFile:
         return PictureFile(re.sub(rb"(?s)(infe.{8,10}?)Exif", rb"\1none", data))
     if name not in {"PNG", "JPEG"}:
         return PictureFile(data)
-    is_png = name == "PNG"
-    view, exif, has_end, scans = memoryview(data), b"", False, 0
-    kept: list[bytes | memoryview] = [view[: 8 if is_png else 2]]
-    for number, (kind, start, end) in enumerate(_chunks(data) if is_png else _segments(data)):
+    view, exif, kind, scans = memoryview(data), b"", b"", 0
+    kept: list[bytes | memoryview] = [view[: 8 if name == "PNG" else 2]]
+    for number, piece in enumerate(_chunks(data) if name == "PNG" else _segments(data)):
         if number == MAX_PIECES:
             raise InvalidImage(f"the picture file is in more than {MAX_PIECES} pieces")
+        kind, start, end = piece
         if kind in _NEEDED:
             kept.append(view[start:end])
         elif kind == b"tRNS":
             kept.append(_colour_key(data[start:end], *data[24:26]))
-        elif kind == b"eXIf" or (kind == _APP1 and data[start + 4 : start + 8] == b"Exif"):
-            exif = exif or data[start + (8 if is_png else 4) : end]
+        elif not exif and (
+            kind == b"eXIf" or (kind == _APP1 and data.startswith(b"Exif", start + 4))
+        ):
+            exif = data[start + (8 if name == "PNG" else 4) : end]
         scans += kind == _START_OF_SCAN
-        if has_end := kind in _ENDS:
-            break
     if scans > _MAX_SCANS:
         raise InvalidImage(f"the JPEG picture is in more than {_MAX_SCANS} scans")
-    return PictureFile(b"".join(kept), exif, has_end, scans)
+    return PictureFile(b"".join(kept), exif, kind in {b"IEND", _END_OF_IMAGE}, scans)
 
 
-def _chunks(data: bytes) -> Iterator[_Piece]:
-    """Yield the chunks of a PNG."""
-    position = 8
-    while position < len(data):
-        end = position + 12 + int.from_bytes(data[position : position + 4])
-        yield data[position + 4 : position + 8], position, end
-        position = end
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, start and end of the chunks of a PNG."""
+    kind, end = b"", 8
+    while end < len(data) and kind != b"IEND":
+        kind, start = data[end + 4 : end + 8], end
+        end += 12 + int.from_bytes(data[start : start + 4])
+        yield kind, start, end
 
 
-def _segments(data: bytes) -> Iterator[_Piece]:
-    """Yield the segments of a JPEG, all scans as one."""
-    end = 2
-    while marker := _MARKER.search(data, end, end + _MAX_GAP):
-        start = marker.end() - 2
-        if marker[0] == _START_OF_SCAN:
-            break
+def _segments(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, start and end of the segments of a JPEG; the last scan stands for all."""
+    kind, end = b"", 2
+    while kind != _START_OF_SCAN:
+        marker = _MARKER.search(data, end, end + _MAX_GAP)
+        if marker is None:
+            return
+        kind, start = marker[0], marker.end() - 2
         end = start + 2 + int.from_bytes(data[start + 2 : start + 4])
-        yield marker[0], start, end
-    else:
-        return
+        if kind != _START_OF_SCAN:
+            yield kind, start, end
     # `find` and `count` of bytes would keep the interpreter's lock for milliseconds.
     words = [np.frombuffer(data, ">u2", (len(data) - at) // 2, at) for at in (start, start + 1)]
-    ends = [
-        start + at + 2 * int(found.argmax())
-        for at, each in enumerate(words)
-        if (found := each == int.from_bytes(_END_OF_IMAGE)).any()
-    ]
+    hits = (each == int.from_bytes(_END_OF_IMAGE) for each in words)
+    ends = [start + at + 2 * int(hit.argmax()) for at, hit in enumerate(hits) if hit.any()]
     end = min(ends, default=len(data))
-    scans = [each[: (end - start) // 2] == int.from_bytes(_START_OF_SCAN) for each in words]
-    for _ in range(min(_MAX_SCANS, sum(map(np.count_nonzero, scans)) - 1)):
+    counts = (np.count_nonzero(each[: (end - start) // 2] == 0xFFDA) for each in words)
+    for _ in range(min(_MAX_SCANS, sum(counts) - 1)):
         yield _START_OF_SCAN, start, start
     yield _START_OF_SCAN, start, end
     if ends:
