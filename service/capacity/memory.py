@@ -23,8 +23,6 @@ MAX_IMAGE_BYTES = 160 * 1024 * 1024
 
 _SMALL_BYTES, _LARGE_BYTES = 2**20, 2**24  # No wait for an image; memory is returned after it.
 
-_library = ctypes.CDLL(None) if sys.platform == "linux" else None
-_trim = getattr(_library, "malloc_trim", None)  # Releases the interpreter's lock.
 _images: list[int] = []  # Bytes of each.
 _change = threading.Condition()
 
@@ -50,23 +48,30 @@ def image_memory(byte_count: int, deadline: float) -> Iterator[None]:
         traceback.clear_frames(error.__traceback__)  # They refer to the image.
         raise
     finally:
-        if _trim is not None and byte_count > _LARGE_BYTES:
-            _trim(0)
+        library = _library() if byte_count > _LARGE_BYTES else None
+        if library is not None:
+            library.malloc_trim(0)  # Releases the interpreter's lock.
         with _change:
             _images.remove(byte_count)
             _change.notify_all()
 
 
+def _library() -> ctypes.CDLL | None:
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return library if hasattr(library, "malloc_trim") else None
+
+
 async def release_memory(jobs_done: Callable[[], int]) -> None:
     """Return free memory whenever `jobs_done` has risen; ends at once where glibc is missing."""
-    if _library is None or _trim is None:
+    library = _library()
+    if library is None:
         return
-    _library.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD: blocks up to this size are kept
-    _library.mallopt(-1, 64 << 20)  # M_TRIM_THRESHOLD: as many bytes at the end of the heap
-    _library.mallopt(-2, 1 << 20)  # M_TOP_PAD: and so many more are asked for at once
+    library.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD: blocks up to this size are kept
+    library.mallopt(-1, 64 << 20)  # M_TRIM_THRESHOLD: as many bytes at the end of the heap
+    library.mallopt(-2, 1 << 20)  # M_TOP_PAD: and so many more are asked for at once
     before = jobs_done()
     while True:
         await asyncio.sleep(PAUSE_SECONDS)
         if (done := jobs_done()) != before:
             before = done
-            await asyncio.to_thread(_trim, 0)
+            await asyncio.to_thread(library.malloc_trim, 0)

@@ -1,12 +1,18 @@
 import asyncio
 import ctypes
 import sys
+import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 
 from service.capacity import memory
+from service.capacity.memory import MAX_IMAGE_BYTES, image_memory
+from service.errors import DeadlineExceeded
 
 MIB = 2**20
 
@@ -77,3 +83,52 @@ def test_a_large_block_that_was_freed_stays_until_the_next_release() -> None:
 def test_it_ends_at_once_with_another_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     asyncio.run(memory.release_memory(lambda: 0))
+
+
+def test_an_image_waits_for_the_memory_that_others_have() -> None:
+    first_is_in, first_may_go = threading.Event(), threading.Event()
+    order = []
+
+    def decode_first() -> None:
+        with image_memory(MAX_IMAGE_BYTES // 2 + 1, float("inf")):
+            first_is_in.set()
+            assert first_may_go.wait(20)
+            order.append("first")
+
+    def decode_second() -> None:
+        with image_memory(MAX_IMAGE_BYTES // 2, float("inf")):
+            order.append("second")
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(decode_first)
+        assert first_is_in.wait(20)
+        with image_memory(MAX_IMAGE_BYTES // 2 - 1, float("inf")), image_memory(MIB - 1, 0):
+            pass  # There is room for both.
+        with (
+            pytest.raises(DeadlineExceeded, match="memory"),
+            image_memory(MAX_IMAGE_BYTES // 2, time.monotonic() + 0.05),
+        ):
+            pytest.fail("it got in")
+        second = pool.submit(decode_second)
+        first_may_go.set()
+        first.result(20)
+        second.result(20)
+    assert order == ["first", "second"]
+
+
+def test_a_failed_image_is_forgotten_before_the_next_may_come() -> None:
+    class Pixels(list[int]):
+        """What can be watched."""
+
+    watched = []
+
+    def fail() -> None:
+        pixels = Pixels()
+        watched.append(weakref.ref(pixels))
+        raise ValueError("damaged")
+
+    with pytest.raises(ValueError, match="damaged"), image_memory(MAX_IMAGE_BYTES, float("inf")):
+        fail()
+    assert watched[0]() is None
+    with image_memory(MAX_IMAGE_BYTES, time.monotonic() + 1):
+        pass

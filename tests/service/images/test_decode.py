@@ -72,6 +72,79 @@ def test_a_transparent_palette_colour_lies_over_white(encode: Encode) -> None:
     assert pixels[5, 5] == 255
 
 
+def keyed_png(depth: int, colour: int, samples: NDArray[np.unsignedinteger[Any]]) -> bytes:
+    """Return a PNG whose first sample is the colour that is transparent."""
+    rows = samples.astype(">u2" if depth == 16 else np.uint8)
+    packed = rows.reshape(len(rows), -1).view(np.uint8)
+    if depth < 8:
+        bits = (samples[..., None] >> np.arange(depth - 1, -1, -1)) & 1
+        packed = np.packbits(bits.reshape(len(rows), -1), axis=1)
+    key = b"".join(int(value).to_bytes(2) for value in np.atleast_1d(samples[0, 0]))
+    header = b"".join(side.to_bytes(4) for side in samples.shape[1::-1])
+    content = b"".join(b"\0" + row.tobytes() for row in packed)
+    chunks = [
+        (b"IHDR", header + bytes([depth, colour, 0, 0, 0])),
+        (b"tRNS", key),
+        (b"IDAT", zlib.compress(content)),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        len(part).to_bytes(4) + kind + part + zlib.crc32(kind + part).to_bytes(4)
+        for kind, part in chunks
+    )
+
+
+@pytest.mark.parametrize("prepare", ["auto", "plain"])
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("key", [0, 1])
+def test_a_grey_that_stands_for_transparency_lies_over_white(
+    depth: int, key: int, prepare: Prepare
+) -> None:
+    samples = np.full(SHAPE, key * (2**depth - 1), np.uint16)
+    samples[4, 3] = (1 - key) * (2**depth - 1)
+    pixels = read(keyed_png(depth, 0, samples), prepare).pixels
+    assert pixels[4, 3] == 255 * (1 - key)
+    assert (np.delete(pixels, 4 * 28 + 3) == 255).all()
+
+
+@pytest.mark.parametrize("side", [28, 60])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_colour_that_stands_for_transparency_is_like_an_alpha_channel(
+    depth: int, side: int, encode: Encode
+) -> None:
+    colours = np.random.default_rng(0).integers(1, 200, (side, side, 3), np.uint16)
+    colours[:10] = colours[:, :9] = 0
+    alpha = np.where(colours.any(axis=2), 255, 0).astype(np.uint8)
+    with_alpha = encode(np.dstack([colours.astype(np.uint8), alpha]))
+    keyed = keyed_png(depth, 2, colours * (257 if depth == 16 else 1))
+    np.testing.assert_array_equal(read(keyed).pixels, read(with_alpha).pixels)
+
+
+def test_the_transparent_grey_of_a_gif_lies_over_white(encode: Encode) -> None:
+    pixels = np.full(SHAPE, 7, np.uint8)
+    pixels[4, 3] = 9
+    given = read(encode(pixels, "GIF", transparency=7)).pixels
+    assert given[4, 3] == 9
+    assert (np.delete(given, 4 * 28 + 3) == 255).all()
+
+
+@pytest.mark.parametrize("header", [56, 108, 124])
+def test_a_bmp_without_any_alpha_is_opaque(header: int) -> None:
+    info = header.to_bytes(4, "little") + b"".join(
+        number.to_bytes(size, "little")
+        for number, size in [(28, 4), (28, 4), (1, 2), (32, 2), (3, 4), *[(0, 4)] * 5]
+    )
+    info += bytes.fromhex("0000ff00 00ff0000 ff000000 000000ff")
+    info += bytes(header - len(info))
+    start = b"BM" + bytes(8) + (14 + header).to_bytes(4, "little")
+    for alpha in (0, 255):
+        rows = np.dstack([GREY[::-1]] * 3 + [np.full_like(GREY, alpha)])
+        np.testing.assert_array_equal(read(start + info + rows.tobytes()).pixels, GREY)
+    rows[1:, :, 3] = 0  # The last but one has alpha after all.
+    pixels = read(start + info + rows.tobytes()).pixels
+    np.testing.assert_array_equal(pixels, np.vstack([np.full((27, 28), 255), GREY[-1:]]))
+
+
 def test_cmyk_is_read(encode: Encode) -> None:
     image = Image.new("CMYK", SHAPE, (0, 0, 0, 0))
     assert (read(encode(image, "JPEG")).pixels > 250).all()
@@ -143,6 +216,76 @@ def test_the_size_is_rejected_before_the_pixels_are_decoded(encode: Encode) -> N
     header_only = data[: data.index(b"IDAT") + 4]
     with pytest.raises(ImageTooLarge, match=r"200 × 200 = 40000 pixels, the limit is 10000"):
         read(header_only)
+
+
+def test_the_longest_side_is_limited(encode: Encode) -> None:
+    for size in ((32_769, 1), (1, 32_769)):
+        with pytest.raises(ImageTooLarge, match="32768 for a side"):
+            read(encode(Image.new("L", size)), max_pixels=100_000)
+    for prepare in ("auto", "plain"):
+        for size in ((32_768, 3), (3, 32_768)):
+            image = read(encode(Image.new("L", size, 77)), prepare, max_pixels=100_000)
+            assert image.pixels.shape == SHAPE
+
+
+def test_a_decoder_in_python_gets_small_pictures_only() -> None:
+    def run_length_encoded(side: int) -> bytes:
+        numbers = [(40, 4), (side, 4), (side, 4), (1, 2), (8, 2), (1, 4), *[(0, 4)] * 3, (256, 4)]
+        info = b"".join(number.to_bytes(size, "little") for number, size in numbers) + bytes(4)
+        row = bytes([side, 200, 0, 0]) if side < 256 else bytes([0, 0])
+        start = b"BM" + bytes(8) + (54 + 1024).to_bytes(4, "little")
+        return start + info + bytes(v for n in range(256) for v in (n, n, n, 0)) + row * side
+
+    assert (read(run_length_encoded(28)).pixels == 200).all()
+    with pytest.raises(ImageTooLarge, match="the limit is 65536"):
+        read(run_length_encoded(5000), max_pixels=25_000_000)
+
+
+@pytest.mark.parametrize("prepare", ["auto", "plain"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_may_have_four_times_as_many_pixels(
+    progressive: bool, prepare: Prepare, encode: Encode
+) -> None:
+    image = Image.new("RGB", (2400, 2400), "white")
+    image.paste((90, 60, 30), (600, 300, 1800, 2100))
+    data = encode(image, "JPEG", progressive=progressive)
+    large = read(data, prepare, max_pixels=1_440_000).pixels
+    small = read(encode(image.resize((300, 300))), prepare, max_pixels=90_000).pixels
+    assert np.abs(large.astype(int) - small).max() <= 8
+    with pytest.raises(ImageTooLarge, match="the limit is 5600000"):
+        read(data, prepare, max_pixels=1_400_000)
+
+
+def test_what_takes_more_memory_may_have_fewer_pixels(encode: Encode) -> None:
+    webp = bytearray(encode(Image.new("RGBA", (1, 1)), "WEBP", lossless=True))
+    webp[21:25] = (4999 | 4999 << 14 | 1 << 28).to_bytes(4, "little")
+    jpeg = bytearray(encode(Image.new("RGB", (8, 8)), "JPEG", progressive=True, subsampling=0))
+    frame = jpeg.index(b"\xff\xc2")
+    jpeg[frame + 5 : frame + 9] = (6000).to_bytes(2) * 2
+    for data, limit in ((webp, 10_485_760), (jpeg, 27_391_373)):
+        with pytest.raises(ImageTooLarge, match=f"the limit is {limit},"):
+            read(bytes(data), max_pixels=25_000_000)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16", "RGB", "L", "1"])
+def test_a_large_picture_is_reduced_over_white(mode: str, encode: Encode) -> None:
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (40, 50, 4), np.uint8)
+    image = Image.fromarray(small).resize((2500, 2000), Image.Resampling.NEAREST)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    else:
+        image = image.convert(mode)
+    data = encode(image, transparency=3) if mode == "P" else encode(image)
+    expected = Image.open(io.BytesIO(data))
+    if mode == "I;16":
+        expected = Image.fromarray((np.asarray(expected) // 257).astype(np.uint8))
+    if expected.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        expected = Image.alpha_composite(white, expected.convert("RGBA"))
+    plain = expected.convert("L").resize(SHAPE, Image.Resampling.LANCZOS)
+    pixels = read(data, "plain", max_pixels=5_000_000).pixels
+    assert np.abs(pixels.astype(int) - np.asarray(plain)).max() <= 4
 
 
 def test_a_file_in_a_million_pieces_is_rejected_early(encode: Encode) -> None:

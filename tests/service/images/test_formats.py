@@ -1,0 +1,198 @@
+"""Formats are named by their first bytes, and metadata costs nothing and spoils nothing."""
+
+import io
+import time
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from service.errors import InvalidImage
+from service.images.decode import read_image
+from service.images.formats import orientation_of, without_metadata
+from tests.service.conftest import Encode
+
+SHAPE = (28, 28)
+GREY = np.arange(784, dtype=np.uint16).reshape(28, 28).astype(np.uint8)
+READ = ["PNG", "JPEG", "WEBP", "GIF", "BMP"] + ["AVIF"] * features.check("avif")
+
+
+def read(data: bytes) -> np.ndarray:
+    return read_image(data, prepare="auto", shape=SHAPE, max_pixels=10_000).pixels
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    checked = kind + content
+    return len(content).to_bytes(4) + checked + zlib.crc32(checked).to_bytes(4)
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    return bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2) + content
+
+
+def ifd(*entries: tuple[int, int, int, int], order: str = "II") -> bytes:
+    """Return TIFF data with entries of tag, type, count and value or offset."""
+    endian = "little" if order == "II" else "big"
+    start = order.encode() + (42).to_bytes(2, endian) + (8).to_bytes(4, endian)  # type: ignore[arg-type]  # a literal either way
+    body = len(entries).to_bytes(2, endian)  # type: ignore[arg-type]  # as above
+    for tag, kind, count, value in entries:
+        for number, size in ((tag, 2), (kind, 2), (count, 4)):
+            body += number.to_bytes(size, endian)  # type: ignore[arg-type]  # as above
+        body += value.to_bytes(2, endian) + bytes(2) if kind == 3 else value.to_bytes(4, endian)  # type: ignore[arg-type]  # as above
+    return start + body
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_file_that_stops_short_is_named_by_its_first_bytes(name: str, encode: Encode) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    data = encode(noise, name)
+    for length in (16, 30, len(data) // 2):
+        with pytest.raises(InvalidImage, match=rf"the {name} picture .* truncated or damaged"):
+            read(data[:length])
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"),
+        ("HEIC", b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic"),
+        ("TIFF", b"II*\0\x08\0\0\0"),
+        ("TIFF", b"MM\0*\0\0\0\x08"),
+        ("SVG", b'<svg xmlns="http://www.w3.org/2000/svg">'),
+        ("SVG", b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- a -->\n<svg>"),
+        ("PDF", b"%PDF-1.7\n"),
+    ],
+)
+def test_other_formats_are_named_with_what_to_do(name: str, start: bytes) -> None:
+    with pytest.raises(InvalidImage, match=rf"^{name} is not read: convert it to .*PNG, JPEG"):
+        read(start + bytes(100))
+
+
+def test_something_else_is_no_picture() -> None:
+    for data in (b"no picture", b"<html><body>svg", b"\0\0\0\x18ftypmp42", b"RIFF\0\0\0\0WAVE"):
+        with pytest.raises(InvalidImage, match=r"^not a picture in a format this service reads"):
+            read(data)
+
+
+@pytest.mark.skipif("AVIF" not in READ, reason="Pillow was built without AVIF")
+def test_avif_is_read_and_turned_by_its_own_properties(encode: Encode) -> None:
+    image = Image.fromarray(np.repeat(GREY[:, :, None], 3, axis=2))
+    plain = read(encode(image, "AVIF", quality=100, subsampling="4:4:4"))
+    assert np.abs(plain.astype(int) - GREY).max() <= 3
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = read(encode(image, "AVIF", quality=100, subsampling="4:4:4", exif=exif))
+    assert np.abs(turned.astype(int) - np.rot90(GREY, -1)).max() <= 3
+
+
+BIG = zlib.compress(bytes(2**21))
+ANCILLARY = {
+    "zTXt": chunk(b"zTXt", b"k\0\0" + BIG),
+    "zTXt of another method": chunk(b"zTXt", b"k\0\1x"),
+    "iTXt": chunk(b"iTXt", b"k\0\1\0\0\0" + BIG),
+    "iCCP": chunk(b"iCCP", b"k\0\0" + BIG),
+    "many": chunk(b"zTXt", b"k\0\0" + BIG) * 70,
+    "tEXt": chunk(b"tEXt", b"k\0" + b"a" * 1_200_000),
+    "wrong checksum": chunk(b"tEXt", b"a\0b")[:-1] + b"\0",
+    "short gAMA": chunk(b"gAMA", b"\0\0"),
+    "short cHRM": chunk(b"cHRM", b"\0\0"),
+    "short pHYs": chunk(b"pHYs", b"\0\0"),
+    "short acTL": chunk(b"acTL", b"\0\0"),
+    "damaged eXIf": chunk(b"eXIf", b"II*\0\xff\xff\xff\xff"),
+    "short tRNS": chunk(b"tRNS", b"\0"),
+    "damaged tRNS": chunk(b"tRNS", b"\0\0")[:-1] + b"\0",
+    "unknown": chunk(b"abCd", b"abc"),
+}
+
+
+@pytest.mark.parametrize("extra", ANCILLARY.values(), ids=ANCILLARY)
+@pytest.mark.parametrize("colour", ["L", "RGB"])
+def test_chunks_that_no_pixel_needs_are_passed_over(
+    extra: bytes, colour: str, encode: Encode
+) -> None:
+    png = encode(Image.fromarray(GREY).convert(colour))
+    for data in (png[:33] + extra + png[33:], png[:-12] + extra + png[-12:]):
+        assert without_metadata(data, "PNG").data == png
+        np.testing.assert_array_equal(read(data), GREY)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_segments_that_no_pixel_needs_are_passed_over(progressive: bool, encode: Encode) -> None:
+    jpeg = encode(GREY, "JPEG", progressive=progressive)
+    start = jpeg.index(b"\xff\xdb")
+    many = ifd(*[(0x8000 + n, 7, 65_000, 0) for n in range(5_000)])
+    for extra in (
+        segment(0xE1, b"Exif\0\0" + many[:65_000]) * 100,  # would be 65,000 copies of megabytes
+        segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(60_000)),
+        segment(0xE2, b"MPF\0" + ifd((0xB001, 4, 1, 5))),
+        segment(0xED, b"Photoshop 3.0\0" + b"8BIM\x04\x04"),
+        segment(0xFE, b"a comment with \xff\xda and \xff\xd9"),
+        b"junk",
+    ):
+        data = jpeg[:start] + extra + jpeg[start:]
+        assert without_metadata(data, "JPEG").data == jpeg
+        begin = time.process_time()
+        np.testing.assert_array_equal(read(data), read(jpeg))
+        assert time.process_time() - begin < 1
+
+
+def test_what_follows_a_jpeg_is_passed_over(encode: Encode) -> None:
+    first, second = encode(GREY, "JPEG"), encode(255 - GREY, "JPEG")
+    assert without_metadata(first + second, "JPEG").data == first
+
+
+@pytest.mark.parametrize("order", ["II", "MM"])
+@pytest.mark.parametrize("container", [without_metadata, None], ids=["PNG", "bare"])
+def test_the_orientation_is_found(
+    order: str, container: Callable[..., object] | None, encode: Encode
+) -> None:
+    exif = ifd((0x010F, 2, 4, 0), (0x0112, 3, 1, 6), order=order)
+    assert orientation_of(exif) == orientation_of(b"Exif\0\0" + exif) == 6
+    if container is not None:
+        png = encode(GREY)
+        for data in (
+            png[:33] + chunk(b"eXIf", exif) + png[33:],
+            png[:-12] + chunk(b"eXIf", exif) + png[-12:],
+        ):
+            np.testing.assert_array_equal(read(data), np.rot90(GREY, -1))
+
+
+def test_damaged_exif_data_is_upright() -> None:
+    whole = ifd((0x0112, 3, 1, 6))
+    for data in (b"", b"Exif\0\0", b"II*\0", whole[:9], whole[:14], b"MM\0*\xff\xff\xff\xff"):
+        assert orientation_of(data) in {0, 1}
+
+
+JPEGS: dict[str, dict[str, object]] = {
+    "baseline": {},
+    "progressive": {"progressive": True},
+    "restarts": {"restart_marker_blocks": 3},
+}
+
+
+@pytest.mark.parametrize("options", JPEGS.values(), ids=JPEGS)
+@pytest.mark.parametrize("kind", ["noise", "smooth", "grey"])
+def test_a_jpeg_without_its_last_marker_is_read_if_no_pixel_is_missing(
+    options: dict[str, object], kind: str, encode: Encode
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    pictures = {
+        "noise": noise,
+        "smooth": noise[:4, :4].repeat(16, 0).repeat(16, 1),
+        "grey": noise[:, :, 0],
+    }
+    data = encode(pictures[kind], "JPEG", **options)
+    whole = read(data)
+    for tail in (b"", b"\xff", bytes(64)):
+        np.testing.assert_array_equal(read(data[:-2] + tail), whole)
+    for missing in (len(data) // 8, len(data) // 4, len(data) // 2):
+        with pytest.raises(InvalidImage, match=r"the JPEG picture .* truncated or damaged"):
+            read(data[: -2 - missing])
+
+
+def test_the_same_holds_for_pillow(encode: Encode) -> None:
+    """Pillow itself rejects such a file; if it no longer does, the detour can go."""
+    with pytest.raises(OSError, match="truncated"):
+        Image.open(io.BytesIO(encode(GREY, "JPEG")[:-2])).load()
