@@ -30,6 +30,7 @@ _SAME_COLOUR = 5.0  # Lab distance at which a count for one colour still counts 
 _LIGHTNESS = 0.7  # weight in colour distance: folds and shadows change it more than hue
 _BORDER_SHARE = 0.06  # of the longest side: the frame's edge, mostly background
 _BORDER_ODDS, _PLACE_WEIGHT = 1.5, 0.15  # against the garment on the edge; for it in the middle
+_OUTLINE_WEIGHT, _NOISE = 1.0, 1.0  # of the outlines' odds; the Lab step that is no outline
 _PULL, _PULL_ROUNDS = 1.2, 12  # of neighbours; the rounds it takes to settle
 _MIN_SIDE = 8  # pixels of the shorter side below which edge and middle are the same
 _MIN_AREA, _MAX_AREA = 0.02, 0.93  # share of the image outside which a mask is not believed
@@ -54,11 +55,12 @@ def garment_mask(image: Image.Image) -> Mask:
         return np.ones(image.size[::-1], np.bool_)
     pixels = np.asarray(image)
     calm = median(pixels)
-    lab = _to_lab(pixels)
-    palette = _quantise(calm, _to_lab(calm))
+    lab, calm_lab = _to_lab(pixels), _to_lab(calm)
+    palette = _quantise(calm, calm_lab)
     affinity = _affinity(_mean_colours(lab, palette))
     weights = _neighbour_weights(lab)
-    prior, border = _place_odds(*palette.shape)
+    place, border = _place_odds(*palette.shape)
+    prior = place + _outline_odds(calm_lab)
 
     odds = _mean_field(_first_colour_odds(palette, affinity, border)[palette] + prior, weights)
     inside = (1 / (1 + np.exp(-odds))) * np.where(border, 0.5, 1)
@@ -154,6 +156,43 @@ def _positions(shape: tuple[int, ...]) -> list[Floats]:
     """Return rows and columns from -1 to 1: (height, 1) and (1, width)."""
     axes = [np.linspace(-1, 1, length, dtype=np.float32) for length in shape]
     return list(np.ix_(*axes))
+
+
+def _outline_odds(lab: Floats) -> Floats:
+    """Return the odds of each pixel from its geodesic distance to the frame's edge."""
+    distance = _distance_from_edge(lab)
+    # Otsu's threshold: the two groups of distances whose means differ most.
+    ordered = np.sort(np.minimum(distance, np.percentile(distance, 98)).ravel())
+    total = np.cumsum(ordered, dtype=np.float64)
+    count = np.arange(1, ordered.size)
+    low = total[:-1] / count
+    high = (total[-1] - total[:-1]) / (ordered.size - count)
+    best = int((count * (ordered.size - count) * (high - low) ** 2).argmax())
+    near, far = float(low[best]), float(high[best])
+    threshold, step = (near + far) / 2, far - near + 1e-6
+    return np.asarray(_OUTLINE_WEIGHT * np.tanh(2 * (distance - threshold) / step), np.float32)
+
+
+def _distance_from_edge(lab: Floats) -> Floats:
+    """Return the smallest sum of colour steps on any path from the frame's edge to each pixel."""
+    down = np.maximum(np.abs(np.diff(lab, axis=1)).max(axis=0) - _NOISE, 0) + 0.05
+    right = np.maximum(np.abs(np.diff(lab, axis=2)).max(axis=0) - _NOISE, 0).T + 0.05
+    distance = np.full(lab.shape[1:], np.inf, np.float32)
+    distance[[0, -1]] = 0
+    distance[:, [0, -1]] = 0
+    for _ in range(2):
+        distance = _spread(_spread(distance, down).T, right).T
+    return distance
+
+
+def _spread(distance: Floats, step: Floats) -> Floats:
+    """Spread distances over the rows, first to last and back."""
+    # The path between two rows is the difference of their cumulative sums.
+    path = np.zeros(distance.shape)
+    np.cumsum(step, axis=0, out=path[1:])
+    down = path + np.minimum.accumulate(distance - path)
+    up = np.minimum.accumulate((down + path)[::-1])[::-1] - path
+    return up.astype(np.float32)
 
 
 def _neighbour_weights(lab: Floats) -> Floats:
