@@ -119,7 +119,7 @@ class BodyTooLarge(RequestError, status=413, code="body_too_large"):
 
 
 class ImageTooLarge(RequestError, status=413, code="image_too_large"):
-    """An image of more pixels than `max_pixels`."""
+    """An image of more pixels than `max_pixels` or than memory allows, or with too long a side."""
 
 
 class TooManyImages(RequestError, status=413, code="too_many_images"):

@@ -15,8 +15,6 @@ The constants were chosen on composites of data-set images and generated backgro
 mask is known. NumPy only: `scipy.ndimage` costs 0.17 s of start-up and 20 MB of every worker.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -54,13 +52,12 @@ def garment_mask(image: Image.Image) -> Mask:
     if min(image.size) < _MIN_SIDE:
         return np.ones(image.size[::-1], np.bool_)
     pixels = np.asarray(image)
-    calm = median(pixels)
-    lab, calm_lab = _to_lab(pixels), _to_lab(calm)
-    palette = _quantise(calm, calm_lab)
+    lab = _to_lab(pixels)
+    palette = _quantise(pixels, lab)
     affinity = _affinity(_mean_colours(lab, palette))
     weights = _neighbour_weights(lab)
     place, border = _place_odds(*palette.shape)
-    prior = place + _outline_odds(calm_lab)
+    prior = place + _outline_odds(lab)
 
     odds = _mean_field(_first_colour_odds(palette, affinity, border)[palette] + prior, weights)
     inside = (1 / (1 + np.exp(-odds))) * np.where(border, 0.5, 1)
@@ -227,21 +224,7 @@ def _mean_field(unary: Floats, weights: Floats) -> Floats:
     return half * np.float32(2)
 
 
-# Neighbourhoods of 3×3. Pillow's filters are slower and keep the interpreter's lock.
-
-
-def median(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return the median of each neighbourhood: (height, width, ...), the edge repeated.
-
-    The median of nine is the median of the largest minimum, the median median and the smallest
-    maximum of their columns (Paeth 1990, Median Finding on a 3×3 Grid, Graphics Gems I).
-    """
-    low, middle, high = _sorted(*_shifted(pixels, 0))
-    return _sorted(
-        np.maximum.reduce(_shifted(low, 1)),
-        _sorted(*_shifted(middle, 1))[1],
-        np.minimum.reduce(_shifted(high, 1)),
-    )[1]
+# Morphology. Pillow's filters are slower and keep the interpreter's lock.
 
 
 def opened(mask: Mask) -> Mask:
@@ -252,17 +235,11 @@ def opened(mask: Mask) -> Mask:
     return mask
 
 
-def _shifted(pixels: NDArray[Any], axis: int) -> list[NDArray[Any]]:
+def _shifted(pixels: Mask, axis: int) -> list[Mask]:
     """Return each pixel's predecessor along the axis, the pixel, and its successor."""
     lead = (slice(None),) * axis
     padded = np.concatenate((pixels[*lead, :1], pixels, pixels[*lead, -1:]), axis)
     return [padded[*lead, start : start + pixels.shape[axis]] for start in range(3)]
-
-
-def _sorted(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-    low, high = np.minimum(a, b), np.maximum(a, b)
-    rest = np.maximum(low, c)
-    return np.minimum(low, c), np.minimum(high, rest), np.maximum(high, rest)
 
 
 def largest_piece(mask: Mask) -> Mask:

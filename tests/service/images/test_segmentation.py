@@ -7,17 +7,9 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from service.images import segmentation
-from service.images.segmentation import fill_holes, garment_mask, largest_piece, median, opened
+from service.images.segmentation import fill_holes, garment_mask, largest_piece, opened
 
 SHAPES = [(1, 1), (1, 7), (5, 1), (2, 2), (9, 13)]
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("levels", [2, 256], ids=["ties", "all levels"])
-def test_the_median_is_that_of_pillow(shape: tuple[int, int], levels: int) -> None:
-    pixels = np.random.default_rng(7).integers(levels, size=(*shape, 3)).astype(np.uint8)
-    expected = np.asarray(Image.fromarray(pixels).filter(ImageFilter.MedianFilter(3)))
-    np.testing.assert_array_equal(median(pixels), expected)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
