@@ -37,9 +37,7 @@ Preparation = Literal["none", "photo", "plain"]
 # scans all samples at full size are kept besides.
 _PIXEL_BYTES = {"PNG": 4, "JPEG": 8, "GIF": 4, "BMP": 5, "WEBP": 16, "AVIF": 20}
 _SAMPLE_BYTES = 2
-_JPEG_SHARE = (
-    4  # A JPEG may have more pixels than other pictures, as it is decoded at a smaller size.
-)
+_JPEG_SHARE = 4  # A JPEG may have so many times the pixels of others: few of them are decoded.
 _MAX_SIDE = 32768
 _RLE, _MAX_RLE_PIXELS = {1, 2}, 65536  # Pillow decodes run-length encoded BMPs in Python.
 
@@ -269,10 +267,11 @@ def _canvas(shape: tuple[int, int], _thread: int) -> tuple[NDArray[np.uint8], Im
 
 def is_plain_png(data: bytes, shape: tuple[int, int]) -> bool:
     """Whether a file is an 8-bit grey PNG of `shape` with its pixels in one undamaged chunk."""
+    if not data.startswith(_png_header(shape)):
+        return False  # Before anything is copied.
     chunk = data[_CHUNK]
     return (
-        data.startswith(_png_header(shape))
-        and chunk.startswith(b"IDAT")
+        chunk.startswith(b"IDAT")
         and data[_LENGTH] == (len(chunk) - 4).to_bytes(4)
         and data[_CHECKSUM] == zlib.crc32(chunk).to_bytes(4)
         and data.endswith(_PNG_END)

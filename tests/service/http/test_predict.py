@@ -321,8 +321,8 @@ def test_json_that_is_no_request_is_a_400(client: httpx.Client, body: bytes, cod
         (lambda png: png[: len(png) // 2], "truncated or damaged"),
         (lambda png: png[:-20], "truncated or damaged"),
         (lambda _: b"not a picture", "not a picture"),
-        (lambda _: b"GIF89a", "not a picture"),
-        (lambda _: b"\x89PNG\r\n\x1a\n", "not a picture"),
+        (lambda _: b"GIF89a", "the GIF picture cannot be decoded: it is truncated or damaged"),
+        (lambda _: b"\x89PNG\r\n\x1a\n", "the PNG picture cannot be decoded: it is truncated"),
     ],
 )
 def test_a_truncated_or_foreign_file_is_a_400_and_names_the_reason(
@@ -390,7 +390,8 @@ class TestLimits:
         data = encode(np.zeros((101, 100), np.uint8))
         assert error_of(strict_client.post("/predict", content=data), 413) == (
             "image_too_large",
-            "the picture has 100 × 101 = 10100 pixels, the limit is 10000",
+            "the PNG picture has 100 × 101 = 10100 pixels, the limit is 10000, "
+            "and 32768 for a side",
         )
         answer_of(strict_client.post("/predict", content=encode(np.eye(100, dtype=np.uint8) * 255)))
 
