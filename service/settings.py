@@ -159,7 +159,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
     """Maximum bytes of a request body; a longer one is answered 413 before it is read whole."""
     max_pixels: int = Field(default=25_000_000, ge=1)
-    """Maximum width times height of an image, four times as many for JPEG, and fewer for formats that
+    """Maximum width times height of an image, four times as much for JPEG and less for formats that
     take more memory; a larger one is answered 413 before decoding."""
     max_images: int = Field(default=256, ge=1)
     """Maximum images in one request, as instances, files or parts; more are answered 413."""

@@ -22,7 +22,7 @@ _FORMATS = {
     "SVG": rb"(\xef\xbb\xbf)?\s*<([?!].{,2000}<)?svg",
     "PDF": rb"%PDF",
 }
-_READ = ("PNG", "JPEG", "WEBP", "GIF", "BMP") + ("AVIF",) * features.check("avif")
+_READ = ["PNG", "JPEG", "WEBP", "GIF", "BMP"] + ["AVIF"] * bool(features.check("avif"))
 
 # A file may be made of pieces of a few bytes. One of 16 MiB from a usual encoder has a tenth of it.
 MAX_PIECES = 25_000

@@ -137,7 +137,7 @@ def _place_odds(height: int, width: int) -> tuple[Floats, Mask]:
     """Return the odds of each place, higher in the middle, and the frame's edge."""
     y, x = (np.abs(each) for each in _positions((height, width)))
     middle = (2.2 * (0.72 - np.cbrt(x**3 + y**3)) / 0.5).clip(-2.5, 1.5)
-    edge = max(1, round(_BORDER_SHARE * max(height, width)))
+    edge = max(1, min(round(_BORDER_SHARE * max(height, width)), height // 4, width // 4))
     border = np.ones((height, width), np.bool_)
     border[edge : height - edge, edge : width - edge] = False
     return np.asarray(_PLACE_WEIGHT * middle - _BORDER_ODDS * border, np.float32), border

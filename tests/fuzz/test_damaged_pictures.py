@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from service.settings import Settings
 from tests.conftest import DATA
 from tests.service.conftest import ARTIFACTS, serve
 
-FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP"]
+FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP"] + ["AVIF"] * bool(features.check("avif"))
 DAMAGED_OF_A_FORMAT = int(os.environ.get("FUZZ_PICTURES", "800"))
 """A longer run: `make fuzz`."""
 CONNECTIONS = 8

@@ -277,7 +277,7 @@ def test_a_large_picture_is_reduced_over_white(mode: str, encode: Encode) -> Non
     else:
         image = image.convert(mode)
     data = encode(image, transparency=3) if mode == "P" else encode(image)
-    expected = Image.open(io.BytesIO(data))
+    expected: Image.Image = Image.open(io.BytesIO(data))
     if mode == "I;16":
         expected = Image.fromarray((np.asarray(expected) // 257).astype(np.uint8))
     if expected.has_transparency_data:

@@ -16,7 +16,7 @@ from tests.service.conftest import Encode
 
 SHAPE = (28, 28)
 GREY = np.arange(784, dtype=np.uint16).reshape(28, 28).astype(np.uint8)
-READ = ["PNG", "JPEG", "WEBP", "GIF", "BMP"] + ["AVIF"] * features.check("avif")
+READ = ["PNG", "JPEG", "WEBP", "GIF", "BMP"] + ["AVIF"] * bool(features.check("avif"))
 
 
 def read(data: bytes) -> np.ndarray:
