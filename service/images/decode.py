@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from service.arrays import Pixels
 from service.capacity.admission import Admission, Deferred, Limits, Permit
@@ -293,21 +294,25 @@ class _LongFile(io.BytesIO):
 
     def read(self, size: int | None = -1) -> bytes:
         self._reads += 1
-        if self._reads > 4 * MAX_PIECES:
+        if self._reads > MAX_PIECES:
             raise InvalidImage(f"the picture file is in more than {MAX_PIECES} pieces")
         return super().read(size)
 
 
 def _open(name: str, data: bytes) -> ImageFile.ImageFile:
+    if name == "PNG":  # `Image.open` takes longer to get there.
+        return PngImageFile(io.BytesIO(data))
+    if name == "JPEG":
+        return JpegImageFile(io.BytesIO(data))
     return Image.open(_LongFile(data), formats=[name])
 
 
 def _convert(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
     """Return the image in 8 bits a channel, transparency over white, no side above `_READ_SIDE`."""
     x_factor, y_factor = (-(-side // _READ_SIDE) for side in image.size)
-    if image.mode == mode and not image.has_transparency_data and x_factor == y_factor == 1:
-        return image
     width, height = image.size
+    if x_factor == y_factor == 1 and width * height <= _STRIP_PIXELS:
+        return _convert_strip(image, mode)
     converted = Image.new(mode, (-(-width // x_factor), -(-height // y_factor)))
     rows = max(1, _STRIP_PIXELS // (width * y_factor)) * y_factor
     for top in range(0, height, rows):
@@ -327,4 +332,4 @@ def _convert_strip(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image
     elif image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)
