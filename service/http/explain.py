@@ -15,7 +15,7 @@ from service.errors import InvalidParameter, UnknownLayer
 from service.http.dependencies import AcceptHeader, ModelRepository
 from service.http.inference import admit, run
 from service.http.messages import JSON, preferred
-from service.http.openapi import ERRORS, request
+from service.http.openapi import ERRORS, request_spec
 from service.http.options import ImageOptions, ModelOptions, Names
 from service.http.schemas import (
     ErrorResponse,
@@ -43,22 +43,20 @@ MapFormat = Literal["json", "png"]
 _MEDIA_TYPES: dict[MapFormat, str] = {"json": JSON, "png": "image/png"}
 
 
-class FeatureMapsOptions(ImageOptions):
-    """What a query may say to `/feature-maps`."""
-
-    layer: Names = ()
-    """Only these layers; repeated, or separated by commas."""
-    channels: Names = ()
-    """Only these channels, counted from 0; repeated, or separated by commas."""
-    format: MapFormat | None = None
-    """Takes precedence over the Accept header."""
-
-
 class LayerOptions(ModelOptions):
     """What a query may say to `/model/layers`."""
 
     channels: Names = ()
     """Only these channels, counted from 0; repeated, or separated by commas."""
+
+
+class FeatureMapsOptions(LayerOptions, ImageOptions):
+    """What a query may say to `/feature-maps`."""
+
+    layer: Names = ()
+    """Only these layers; repeated, or separated by commas."""
+    format: MapFormat | None = None
+    """Takes precedence over the Accept header."""
 
 
 Options = TypeVar("Options", bound=ImageOptions)
@@ -166,7 +164,7 @@ for _path, _endpoint, _summary, _model in (
             summary=_summary,
             response_model=_model,
             responses={**({200: _png} if _endpoint is feature_maps else {}), **ERRORS},
-            openapi_extra=request("Images"),
+            openapi_extra=request_spec("Images"),
         )
 
 

@@ -16,7 +16,7 @@ from service.http.dependencies import (
 )
 from service.http.inference import admit, read_body, run
 from service.http.messages import JSON
-from service.http.openapi import PROTOCOL_ERRORS, path_parameters, request
+from service.http.openapi import PROTOCOL_ERRORS, path_parameters, request_spec
 from service.http.schemas import ServerReady
 from service.model.workers import Workers
 from service.protocols.inference import infer
@@ -140,7 +140,7 @@ for _path in ("/models/{name}", "/models/{name}/versions/{version}"):
         methods=["POST"],
         summary="Run the model",
         response_model=None,
-        openapi_extra=request("Inference", _path),
+        openapi_extra=request_spec("Inference", _path),
     )
 
 

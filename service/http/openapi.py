@@ -26,7 +26,7 @@ ERRORS = _errors(ErrorResponse)
 PROTOCOL_ERRORS = _errors(ProtocolError)
 
 
-def request(body: str, path: str = "") -> dict[str, Any]:
+def request_spec(body: str, path: str = "") -> dict[str, Any]:
     """Return what a route takes beside its query; `body` is one of `COMPONENTS`."""
     deadline = {"$ref": f"#/components/parameters/{DEADLINE_HEADER}"}
     return {

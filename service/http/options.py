@@ -39,12 +39,13 @@ class ModelOptions(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_names(cls, given: dict[str, Any]) -> dict[str, Any]:
-        for name in given.keys() - cls.model_fields.keys():
-            [nearest] = get_close_matches(name.lower(), cls.model_fields, 1, 0)
-            known = ", ".join(cls.model_fields)
-            raise InvalidParameter(
-                f"{name}: no such parameter, the nearest is {nearest}; there is {known}"
-            )
+        for name in given:
+            if name not in cls.model_fields:
+                [nearest] = get_close_matches(name.lower(), cls.model_fields, 1, 0)
+                raise InvalidParameter(
+                    f"{name}: no such parameter, the nearest is {nearest}; "
+                    f"they are {', '.join(cls.model_fields)}"
+                )
         return given
 
 
@@ -67,8 +68,6 @@ class ImageOptions(ModelOptions):
         try:
             return self.model_validate({**fields, **self.model_dump(exclude_unset=True)})
         except InvalidParameter as error:
-            raise error.at(
-                "text of the form that is no file (curl -F files=@picture.png)"
-            ) from error
+            raise error.at("a field of the form, and no file (curl -F a=@a.png)") from error
         except ValidationError as error:
             raise InvalidParameter.first(error.errors()) from error

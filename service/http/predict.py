@@ -10,7 +10,7 @@ from service.capacity.admission import Permit
 from service.http.dependencies import ModelRepository
 from service.http.inference import INLINE_BODY_BYTES, admit, run
 from service.http.messages import JSON
-from service.http.openapi import ERRORS, request
+from service.http.openapi import ERRORS, request_spec
 from service.http.options import ImageOptions
 from service.http.predictions import check_top_k, list_predictions, write_predictions
 from service.http.schemas import PredictResponse
@@ -68,7 +68,7 @@ for _method in ("POST", "PUT"):  # PUT because that is what `curl -T picture.png
         summary="Classify pictures",
         response_model=PredictResponse,
         responses=ERRORS,
-        openapi_extra=request("Images"),
+        openapi_extra=request_spec("Images"),
     )
 
 

@@ -10,7 +10,7 @@ from service.errors import InvalidInference, UnknownModel
 from service.http.dependencies import ModelRepository, Servable, find_servable, version_number
 from service.http.inference import admit, read_body, run
 from service.http.messages import JSON
-from service.http.openapi import PROTOCOL_ERRORS, path_parameters, request
+from service.http.openapi import PROTOCOL_ERRORS, path_parameters, request_spec
 from service.protocols import tf_serving
 from service.protocols.inference import infer
 
@@ -76,7 +76,7 @@ for _path in (
         methods=["POST"],
         summary="Run a signature",
         response_model=None,
-        openapi_extra=request("Predict", _path),
+        openapi_extra=request_spec("Predict", _path),
     )
     router.add_api_route(
         f"{_path}:{{method}}", other_method, methods=["POST"], include_in_schema=False

@@ -11,7 +11,6 @@ from service.images.decode import ImageReader, PreparedImage
 from service.protocols.json_arrays import (
     decode_file,
     image_shapes,
-    names_of,
     parse_json,
     parse_with_numbers,
 )
@@ -38,7 +37,7 @@ def read_instances(body: bytes, reader: ImageReader, scale: float = WHITE) -> li
     document = parse_with_numbers(body, ["instances"], shapes, limits)
     permit.record.record_phase("decode")
     if not isinstance(document, dict) or document.keys() != {"instances"}:
-        sent = f", not {names_of(document)}" if isinstance(document, dict) else ""
+        sent = f", not {list(document)}" if isinstance(document, dict) else ""
         raise InvalidInstances(
             f'the body must be an object with one key, {{"instances": [...]}}{sent}'
         )

@@ -5,7 +5,7 @@ a third of the time that a Python object for each number would take.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from math import prod
 from typing import Any
@@ -80,17 +80,12 @@ def decode_file(item: Any, place: str, error: type[RequestError], hint: str = ""
     text = item.get("b64") if isinstance(item, dict) and len(item) == 1 else item
     if not isinstance(text, str):
         if isinstance(item, dict) and item.keys() != {"b64"}:
-            hint = f", not one with {names_of(item)}{hint}"
+            hint = f", not one with {list(item)}{hint}"
         raise error(f'{place}: an object must be {{"b64": "<picture file in base64>"}}{hint}')
     try:
         return decode_base64(text)
     except ValueError as cause:
         raise error(f"{place}: b64 is not valid base64: {cause}") from cause
-
-
-def names_of(item: Mapping[str, Any]) -> str:
-    """Return the keys of an object for a message about it."""
-    return ", ".join(map(repr, item)) or "no keys"
 
 
 @cache

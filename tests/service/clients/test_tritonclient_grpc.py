@@ -122,6 +122,13 @@ def test_infer_with_raw_contents(server: Any, test_slice: Slice, dtype: str) -> 
     assert answer.as_numpy("class_id").tolist() == [9, 2, 1, 1, 6, 1]
     assert answer.as_numpy("probabilities").argmax(axis=1).tolist() == [9, 2, 1, 1, 6, 1]
     assert answer.as_numpy("label").tolist()[:2] == [b"Ankle boot", b"Pullover"]
+    assert "warning" not in answer.get_response().parameters
+
+
+def test_floats_above_1_are_answered_with_a_warning(server: Any, test_slice: Slice) -> None:
+    pictures = test_slice[0][:2].astype(np.float32)
+    answer = server.infer(MODEL, [tensor("images", pictures, "FP32")]).get_response()
+    assert "divide by 255" in answer.parameters["warning"].string_param
 
 
 def test_layers_and_classification(server: Any, test_slice: Slice) -> None:

@@ -329,7 +329,7 @@ def test_the_requests_of_many_connections_are_each_answered_in_order(
     counted: httpx.Client, boot_png: bytes
 ) -> None:
     good, bad = whole(boot_png), whole(b"bad")
-    slow = whole(b"bad", method="PUT", path="/predict?unknown")
+    slow = whole(b"bad", method="PUT", path="/predict?scale=255")
     connections = [connect(counted) for _ in range(60)]
     for _ in range(3):
         for connection in connections:

@@ -236,7 +236,7 @@ def test_the_text_fields_of_a_form_are_parameters(client: httpx.Client, picture:
     ("data", "code", "reason"),
     [
         ({"note": "hello"}, "invalid_parameter", "note: no such parameter"),
-        ({"files": "picture.png"}, "invalid_parameter", "curl -F files=@picture.png"),
+        ({"files": "picture.png"}, "invalid_parameter", "curl -F a=@a.png"),
         ({"top_k": "11"}, "invalid_parameter", "top_k: 11, the model has 10 classes"),
         ({"top_k": "many"}, "invalid_parameter", "top_k: "),
         ({"prepare": "magic"}, "invalid_parameter", "prepare: "),

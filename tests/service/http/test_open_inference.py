@@ -546,7 +546,9 @@ def test_a_wrong_path_verb_or_model_is_the_protocols_error(
     response = client.request(method, path)
     assert protocol_error(response, status)
     if status == 405:
-        assert response.headers["Allow"] == ("GET" if path == "/v2" else "POST")
+        assert response.headers["Allow"] == (
+            "GET, HEAD, OPTIONS" if path == "/v2" else "OPTIONS, POST"
+        )
 
 
 def test_limits_count_pictures_and_bytes(strict_client: httpx.Client, boot_png: bytes) -> None:

@@ -270,12 +270,12 @@ def with_row(row: object) -> list[Any]:
         (
             {"pixels": []},
             'instances[1]: an object must be {"b64": "<picture file in base64>"}, '
-            "not one with 'pixels'",
+            "not one with ['pixels']",
         ),
         (
             {"url": "http://x"},
             'instances[1]: an object must be {"b64": "<picture file in base64>"}, '
-            "not one with 'url'",
+            "not one with ['url']",
         ),
     ],
 )

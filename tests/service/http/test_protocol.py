@@ -38,7 +38,7 @@ from tests.service.http.connections import (
     whole,
 )
 
-FAST, SLOW = "/predict", "/predict?unknown"
+FAST, SLOW = "/predict", "/predict?scale=255"
 """The same route: by the batcher, and by the application."""
 
 V2 = "/v2/models/fashion_mnist/infer"

@@ -246,7 +246,7 @@ def test_a_file_in_base64_is_decoded() -> None:
         (
             {"b64": "", "a": 1},
             'x: an object must be {"b64": "<picture file in base64>"}, '
-            "not one with 'b64', 'a'!",
+            "not one with ['b64', 'a']!",
         ),
         ({"b64": "a"}, "x: b64 is not valid base64: "),
         ({"b64": "aGk=ü"}, "x: b64 is not valid base64: "),
