@@ -56,7 +56,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """Add the components that routes refer to; make some of parameters and errors that recur."""
+    """Add the components that routes refer to; make more of parameters, answers and errors."""
     own = json.loads(COMPONENTS.read_text())
     parameters, errors = own["parameters"], own.setdefault("responses", {})
     for methods in document["paths"].values():
@@ -65,6 +65,11 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
                 name = sent.get("name", "")  # A reference has none.
                 if name and parameters.setdefault(name, sent) == sent:
                     operation["parameters"][number] = {"$ref": f"#/components/parameters/{name}"}
+            content = operation["responses"]["200"]["content"].get(JSON, {})
+            if title := content.get("schema", {}).pop("title", ""):
+                name = title.removeprefix("Response ").replace(" ", "")
+                own["schemas"][name] = content["schema"]
+                content["schema"] = {"$ref": f"#/components/schemas/{name}"}
             for status in operation["responses"].keys() - {"200"}:
                 answer = operation["responses"][status]
                 name = answer["content"][JSON]["schema"]["$ref"].rpartition("/")[2] + status

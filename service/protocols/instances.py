@@ -1,7 +1,7 @@
 """JSON `instances` to pixels."""
 
 import json
-from contextlib import suppress
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from service.errors import InvalidInstances, InvalidTensor, TooManyImages
 from service.images.decode import ImageReader, PreparedImage
 from service.protocols.json_arrays import (
+    Shape,
     decode_file,
     image_shapes,
     parse_json,
@@ -45,18 +46,15 @@ def read_instances(body: bytes, reader: ImageReader, scale: float = WHITE) -> li
     is_array = isinstance(instances, np.ndarray)
     if not is_array and (not isinstance(instances, list) or not instances):
         raise InvalidInstances("instances must be a list of at least one picture")
-    with suppress(InvalidTensor):
-        _, shape, types = flatten(instances)
-        if shape in shapes and types <= {int, float}:
-            raise InvalidInstances(
-                'instances is one picture, not a list: write {"instances": [<picture>]}'
-            )
+    if not is_array and _is_one_image(instances, shapes):
+        raise InvalidInstances(
+            'instances is one picture, not a list: write {"instances": [<picture>]}'
+        )
     if len(instances) > limits.max_images:
         raise TooManyImages(
             f"instances has {len(instances)} pictures, the limit is {limits.max_images}"
         )
     permit.reserve_images(len(instances))
-    places = [f"instances[{index}]" for index in range(len(instances))]
     if is_array:
         is_unsigned = instances.dtype.kind == "u"
         if instances.max() <= scale and (is_unsigned or instances.min() >= 0):
@@ -64,10 +62,11 @@ def read_instances(body: bytes, reader: ImageReader, scale: float = WHITE) -> li
             if is_unsigned and scale == WHITE:
                 return [PreparedImage(image, "none") for image in images.astype(np.uint8)]
             return [
-                _from_floats(image, place, scale)
-                for image, place in zip(images.astype(np.float32), places, strict=True)
+                _from_floats(image, f"instances[{index}]", scale)
+                for index, image in enumerate(images.astype(np.float32))
             ]
         instances = parse_json(body, limits)["instances"]  # The message quotes a number as sent.
+    places = [f"instances[{index}]" for index in range(len(instances))]
     if all(isinstance(instance, dict | str) for instance in instances):
         files = [
             decode_file(instance, place, InvalidInstances)
@@ -80,6 +79,14 @@ def read_instances(body: bytes, reader: ImageReader, scale: float = WHITE) -> li
         else _from_numbers(instance, place, reader.shape, scale)
         for instance, place in zip(instances, places, strict=True)
     ]
+
+
+def _is_one_image(instances: list[object], shapes: Sequence[Shape]) -> bool:
+    try:
+        _, shape, types = flatten(instances)
+    except InvalidTensor:
+        return False
+    return shape in shapes and types <= {int, float}
 
 
 def _from_numbers(

@@ -189,5 +189,5 @@ def decode_base64(text: str) -> bytes:
             raise ValueError("a data URL must be data:…;base64,…")
     elif "://" in text[:8]:
         raise ValueError("URLs are not fetched, send the bytes of the file in base64")
-    data = text.encode("ascii").translate(_TO_STANDARD_BASE64, b" \t\r\n").rstrip(b"=")
+    data = text.encode("ascii").translate(_TO_STANDARD_BASE64, b" \t\r\n\v\f").rstrip(b"=")
     return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
