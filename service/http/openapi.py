@@ -29,10 +29,14 @@ PROTOCOL_ERRORS = _errors(ProtocolError)
 def request_spec(body: str, path: str = "") -> dict[str, Any]:
     """Return what a route takes beside its query; `body` is one of `COMPONENTS`."""
     deadline = {"$ref": f"#/components/parameters/{DEADLINE_HEADER}"}
-    return {
+    spec = {
         "parameters": [*path_parameters(path), deadline],
         "requestBody": {"$ref": f"#/components/requestBodies/{body}"},
     }
+    if path:  # The answer is that of a protocol.
+        answer = {"schema": {"$ref": f"#/components/schemas/{body}Response"}}
+        spec["responses"] = {"200": {"content": {JSON: answer}}}
+    return spec
 
 
 def path_parameters(path: str) -> list[dict[str, Any]]:

@@ -76,7 +76,7 @@ for _path in (
         methods=["POST"],
         summary="Run a signature",
         response_model=None,
-        openapi_extra=request_spec("Predict", _path),
+        openapi_extra=request_spec("Signature", _path),
     )
     router.add_api_route(
         f"{_path}:{{method}}", other_method, methods=["POST"], include_in_schema=False

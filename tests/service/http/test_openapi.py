@@ -108,8 +108,8 @@ def json_examples(client: httpx.Client, name: str) -> Any:
         ("/feature-maps", "Images", "b64"),
         ("/v2/models/fashion_mnist/infer", "Inference", "picture"),
         ("/v2/models/fashion_mnist/infer", "Inference", "pixels"),
-        ("/v1/models/fashion_mnist:predict", "Predict", "rows"),
-        ("/v1/models/fashion_mnist:predict", "Predict", "columns"),
+        ("/v1/models/fashion_mnist:predict", "Signature", "rows"),
+        ("/v1/models/fashion_mnist:predict", "Signature", "columns"),
     ],
 )
 def test_the_examples_work_as_pasted(client: httpx.Client, path: str, body: str, name: str) -> None:
