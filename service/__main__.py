@@ -8,6 +8,7 @@ import socket
 import ssl
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -23,6 +24,7 @@ from service.settings import ENVIRONMENT_PREFIX, WORKERS_DIRECTORY, Settings
 from service.telemetry.logs import log_config
 
 _USAGE_ERROR = 2
+_CLOSE_SECONDS = 0.2  # in which the workers notice that they are to close the port
 _END_SECONDS = 0.5  # in which the server notices that it is to stop, and the application ends
 
 logger = logging.getLogger("service")
@@ -54,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log_config=log_config(settings.log_format, settings.log_level),
         access_log=False,  # The service's own says more.
         server_header=False,
+        timeout_keep_alive=settings.keep_alive_seconds,
+        headers=[("Keep-Alive", f"timeout={settings.keep_alive_seconds}")],
         timeout_graceful_shutdown=max(0, seconds_to_finish),  # type: ignore[arg-type]  # asyncio takes fractions
         http=ServiceProtocol,
         ws="none",
@@ -81,10 +85,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if settings.workers == 1:
         _serve_alone(config, listener)
     with _workers_directory():
-        supervisor = Multiprocess(config, sockets=[listener])
+        supervisor = _Supervisor(config, sockets=[listener])
+        supervisor.notice_seconds = settings.notice_seconds
         supervisor.run()
     failed = any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes)
     return STARTUP_FAILURE if failed else 0
+
+
+class _Supervisor(Multiprocess):
+    """Closes the port when the workers do."""
+
+    notice_seconds = 0.0
+
+    def terminate_all(self) -> None:
+        super().terminate_all()
+        # What the workers no longer accept would wait for the last of them to end, and be reset.
+        time.sleep(self.notice_seconds + _CLOSE_SECONDS)
+        for listener in self.sockets:
+            listener.shutdown(socket.SHUT_RDWR)
 
 
 def _serve_alone(config: uvicorn.Config, listener: socket.socket) -> NoReturn:

@@ -6,10 +6,13 @@
 import argparse
 import hashlib
 import hmac
+import logging
 import re
 import secrets
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -19,7 +22,12 @@ Scope = Literal["predict", "administer", "observe"]
 """What a key allows: predictions; loading and unloading the model; reading metrics. No scope
 implies another."""
 
+LOOK_SECONDS = 1.0
+"""Between two looks whether the file of keys has changed."""
+
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+logger = logging.getLogger(__name__)
 
 _LINE = re.compile(r"([A-Za-z0-9._-]{1,64}):([a-z+]+):sha256:([0-9a-f]{64})")
 
@@ -44,17 +52,39 @@ class Key(NamedTuple):
         return f"{self.name}:{scopes}:sha256:{self.digest.hex()}"
 
 
-class KeyRing(NamedTuple):
-    """The keys that are accepted."""
+@dataclass
+class KeyRing:
+    """The keys that are accepted, read again from their file when it has changed."""
 
     keys: Sequence[Key]
+    file: Path | None = None
+    _state: object = None
+    _next_look: float = field(default=float("-inf"), init=False)
 
     def find(self, secret: str) -> Key | None:
         """Return the key with this secret, or None."""
+        if self.file is not None and time.monotonic() > self._next_look:
+            self._look(self.file)
         digest = _digest(secret)
         # All are compared, so that the time it takes tells nothing.
         found = [key for key in self.keys if hmac.compare_digest(key.digest, digest)]
         return found[0] if found else None
+
+    def _look(self, file: Path) -> None:
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        before = self._state
+        try:
+            # A mounted secret is replaced by renaming, an editor may write in place.
+            stat = file.stat()
+            self._state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            if self._state != before:
+                self.keys = _read_file(file).keys
+                if before:
+                    logger.info("the API keys have changed: %d are accepted", len(self.keys))
+        except (OSError, StartError) as error:
+            self._state = str(error)  # Once is enough.
+            if self._state != before:
+                logger.log(logging.ERROR, "the API keys before stay accepted: %s", error)
 
     def identify(self, headers: Mapping[str, str]) -> Key:
         """Return the key in `authorization` or else `x-api-key`, or raise Unauthenticated."""
@@ -111,11 +141,18 @@ def load_keys(lines: str, file: Path | None) -> KeyRing | None:
     """
     if file is None and not lines:
         return None
+    return _check(read_keys(lines.replace(",", "\n"))) if file is None else _read_file(file)
+
+
+def _read_file(file: Path) -> KeyRing:
     try:
-        text = lines.replace(",", "\n") if file is None else file.read_text("utf-8")
+        ring = read_keys(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"the API keys cannot be read from {file}: {error}") from error
-    ring = read_keys(text)
+    return _check(KeyRing(ring.keys, file))
+
+
+def _check(ring: KeyRing) -> KeyRing:
     if not ring.keys:
         raise StartError("the API keys are set, but there is none among them")
     return ring

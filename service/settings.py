@@ -172,6 +172,11 @@ class Settings(BaseSettings):
     numbers have 400,000."""
     receive_seconds: float = Field(default=30, gt=0)
     """Seconds a client has to send a request body; a slower one is answered 408."""
+    send_seconds: float = Field(default=30, gt=0)
+    """Seconds a client has to receive an answer; the connection of a slower one is closed."""
+    keep_alive_seconds: int = Field(default=75, ge=1)
+    """Seconds a connection may be idle between two requests. Proxies that keep connections must
+    give them up earlier; their defaults are up to 60."""
     deadline_seconds: float = Field(default=10, gt=0)
     """Seconds the answer may take once the body has arrived; a later one is answered 504. The
     header X-Request-Timeout may ask for fewer."""

@@ -5,13 +5,19 @@ Excess load is rejected at once: an answer that comes too late costs the same wo
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 from service.capacity.parallel import WorkerThreads
 from service.errors import DeadlineExceeded, Draining, Overloaded
 from service.telemetry.record import RequestRecord
+
+SMALL_BYTES = 65536
+SMALL_SHARE = 1.25
+"""Of the most bytes in flight: requests of up to `SMALL_BYTES` go on where large ones, which a few
+slow clients can send, have taken all of it."""
 
 
 class Limits(NamedTuple):
@@ -66,23 +72,32 @@ class Admission:
         self.reserve(images, byte_count)
         return Permit(record, self.limits, self, images, byte_count)
 
-    def check(self, images: int = 1, byte_count: int = 0) -> None:
+    def check(self, images: int = 1) -> None:
         """Raise what `admit` would."""
         self._check_open()
-        self._check_capacity(images, byte_count)
+        self._check_capacity(images, 0, 0)
 
     def _check_open(self) -> None:
         if not self.is_open:
             raise Draining("the service is about to stop; another instance may answer")
 
-    def reserve(self, images: int, byte_count: int) -> None:
-        """Count more in flight, or raise Overloaded."""
+    def reserve(self, images: int, byte_count: int, held: int = 0) -> None:
+        """Count more in flight, for a request that holds so many bytes; or raise Overloaded."""
         with self._lock:
-            self._check_capacity(images, byte_count)
+            self._check_capacity(images, byte_count, held)
             self.images += images
             self.bytes += byte_count
         if images:
             self.on_change(images)
+
+    @contextmanager
+    def hold(self, byte_count: int) -> Iterator[None]:
+        """Count so many bytes more in flight during the block, or raise Overloaded."""
+        self.reserve(0, byte_count)
+        try:
+            yield
+        finally:
+            self.release(0, byte_count)
 
     def release(self, images: int, byte_count: int) -> None:
         """Count less in flight."""
@@ -92,11 +107,13 @@ class Admission:
         if images:
             self.on_change(-images)
 
-    def _check_capacity(self, images: int, byte_count: int) -> None:
+    def _check_capacity(self, images: int, byte_count: int, held: int) -> None:
+        is_small = held + byte_count <= SMALL_BYTES
+        max_bytes = int(self.max_bytes * (SMALL_SHARE if is_small else 1))
         if self.images + images > self.max_images:
             count, unit, limit = self.images, "images", self.max_images
-        elif self.bytes + byte_count > self.max_bytes:
-            count, unit, limit = self.bytes, "bytes", self.max_bytes
+        elif self.bytes + byte_count > max_bytes:
+            count, unit, limit = self.bytes, "bytes", max_bytes
         else:
             return
         raise Overloaded(f"{count} {unit} are in flight, the most there may be is {limit}")
@@ -121,8 +138,8 @@ class Permit:
     """Pixels that may be decoded before the request is deferred."""
     workers: WorkerThreads | None = None
     """Threads that may share its work."""
-    is_expected: bool = False
-    """Whether the queue of large jobs already counts it."""
+    is_large: bool = False
+    """Whether it is known to be a large job; see `Pools`."""
     _users: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -146,7 +163,7 @@ class Permit:
 
     def reserve_bytes(self, count: int) -> None:
         """Reserve capacity for `count` more bytes, or raise Overloaded."""
-        self._admission.reserve(0, count)
+        self._admission.reserve(0, count, self._bytes)
         self._bytes += count
 
     def start_deadline(self, seconds: float) -> None:

@@ -9,9 +9,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar
 
 from service.capacity.admission import Deferred, Permit
@@ -24,6 +23,9 @@ LARGE_NICENESS = 10  # Added to the process's own, as in nice(1).
 WAITING_SHARE = 0.1
 """Of the time to its deadline that a job may have to wait. The estimate is rough, the work itself
 takes time, and what waits is in memory."""
+RECEIVED_PATIENCE = 2
+"""So many times longer a large job may have to wait whose body has been received: others may have
+arrived meanwhile, and to reject it now is to have received it for nothing."""
 _AVERAGE_WEIGHT = 0.05  # Of a job in the moving average of what jobs take.
 
 T = TypeVar("T")
@@ -54,7 +56,7 @@ class Pools:
             DeadlineExceeded: It is not done by the permit's deadline. If it has not started it
                 never will; if it has, it stops at its next `Permit.check`.
         """
-        if not permit.is_expected:
+        if not permit.is_large:
             try:
                 permit.pixel_budget = SMALL_PIXELS
                 return await self._small.run(job, permit)
@@ -74,26 +76,12 @@ class Pools:
         """How many jobs have ended, well or not."""
         return self._small.jobs_done + self._large.jobs_done
 
-    def announce_large_job(self, seconds: float) -> None:
+    def check_large_job(self, seconds: float) -> None:
         """Raise Overloaded if a large job that may take so many seconds would start too late.
 
-        Otherwise count it until the next pass of the event loop; by then it has started.
+        It is not counted before its body has arrived: a client may announce one and never send it.
         """
-        self._large.expect(seconds)
-        asyncio.get_running_loop().call_soon(self._large.forget)
-
-    @contextmanager
-    def expect_large_job(self, seconds: float, permit: Permit) -> Iterator[None]:
-        """Count a large job while its body is received, or raise Overloaded as above.
-
-        Jobs that arrive meanwhile come after it, so it is not rejected once its body is there.
-        """
-        self._large.expect(seconds)
-        permit.is_expected = True
-        try:
-            yield
-        finally:
-            self._large.forget()
+        self._large.check_queue(seconds)
 
     def close(self) -> None:
         """Drop what has not started."""
@@ -108,26 +96,17 @@ class _Pool:
         self.workers = WorkerThreads(executor, threads - 1)
         self.jobs = self.jobs_done = 0
         self._threads = threads
-        self._expected = 0
         self._seconds_per_job = seconds_per_job
         self._lock = threading.Lock()
 
-    def _check_queue(self, seconds: float) -> None:
-        jobs = self.jobs + self._expected
-        wait = jobs * self._seconds_per_job / self._threads
+    def check_queue(self, seconds: float) -> None:
+        wait = self.jobs * self._seconds_per_job / self._threads
         if wait > WAITING_SHARE * max(0, seconds):
-            raise Overloaded(f"{jobs} jobs come before it and take about {wait:.1f} seconds")
-
-    def expect(self, seconds: float) -> None:
-        self._check_queue(seconds)
-        self._expected += 1  # Only the event loop changes it.
-
-    def forget(self) -> None:
-        self._expected -= 1
+            raise Overloaded(f"{self.jobs} jobs come before it and take about {wait:.1f} seconds")
 
     async def run(self, job: Callable[[], T], permit: Permit) -> T:
-        if not permit.is_expected:
-            self._check_queue(permit.deadline - time.monotonic())
+        patience = RECEIVED_PATIENCE if permit.is_large else 1
+        self.check_queue(patience * (permit.deadline - time.monotonic()))
         permit.__enter__()
         with self._lock:
             self.jobs += 1

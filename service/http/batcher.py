@@ -17,11 +17,13 @@ from functools import partial
 from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
+from pydantic import BaseModel
 from starlette.datastructures import State
 
 from service.arrays import Assessment, Pixels, Tensor
 from service.capacity.admission import Admission, Deferred, Permit
 from service.capacity.pools import Pools
+from service.capacity.turns import Turns
 from service.errors import RequestError
 from service.http.dependencies import (
     JSON_LENGTH_HEADER,
@@ -29,10 +31,11 @@ from service.http.dependencies import (
     find_version,
     read_json_length,
 )
-from service.http.inference import DEADLINE_HEADER, INLINE_BODY_BYTES
+from service.http.inference import DEADLINE_HEADER, INLINE_BODY_BYTES, plain_headers
 from service.http.messages import describe, reply
 from service.http.predictions import check_top_k, list_predictions, write_predictions
 from service.http.protocol import Reply, ServiceProtocol
+from service.http.schemas import Liveness, ModelVersion, Readiness
 from service.http.shedding import LoadShedder
 from service.http.uploads import Upload, read_upload
 from service.images.decode import ImageReader, Prepare
@@ -153,29 +156,51 @@ class Batcher:
         self._keys: KeyRing | None = state.keys
         self._shedder = LoadShedder(state)
         self.receive_seconds = self._settings.receive_seconds
+        self.send_seconds = self._settings.send_seconds
+        self.turns = Turns()
         self._queue: deque[FastRequest] = deque()
         self._is_flushing = False
 
     def match(self, scope: Any) -> FastRequest | Reply | None:
         if rejection := self._shedder.reject(scope):
             return rejection
+        headers = plain_headers(scope)
+        if headers is None or scope["root_path"]:
+            return None
+        if scope["method"] == "GET":
+            return self._health(scope) if b"origin" not in headers else None
         found = _find_route(scope)
         if found is None:
             return None
-        fields = scope["headers"]
-        headers = dict(fields)
         length = headers.get(b"content-length", b"0")
         if (
             len(length) > _LENGTH_DIGITS
             or not 0 < int(length) <= INLINE_BODY_BYTES
-            or len(headers) < len(fields)  # One was sent twice.
             or not _UNUSUAL.isdisjoint(headers)
             or scope["http_version"] != "1.1"
-            or scope["root_path"]
         ):
             return None
-        read = {k.decode(): v.decode("latin-1") for k, v in fields if k in _READ}
+        read = {k.decode(): v.decode("latin-1") for k, v in headers.items() if k in _READ}
         return FastRequest(*found, read)
+
+    def _health(self, scope: Any) -> Reply | None:
+        """Answer for the process and the model, before all that waits for the application."""
+        path, worker = scope["path"], self._instrumentation.metrics.worker
+        if path == "/livez":
+            body: BaseModel = Liveness(status="live", worker=worker)
+        elif path == "/readyz" and self._repository.is_ready and self._admission.is_open:
+            classifier = self._repository.classifier()
+            name, version = classifier.manifest.name, classifier.manifest.version
+            model, engine = ModelVersion(name=name, version=version), classifier.engine_name
+            body = Readiness(status="ready", worker=worker, model=model, engine=engine)
+        else:
+            return None
+        headers = {k.decode(): v.decode("latin-1") for k, v in scope["headers"] if k in _READ}
+        record = self._instrumentation.begin(headers)
+        describe(record, scope)
+        record.route, record.status = path, 200
+        self._instrumentation.end(record)
+        return reply(record, body.model_dump_json().encode())
 
     def submit(self, connection: ServiceProtocol, cycle: Any, request: FastRequest) -> None:
         record = self._instrumentation.begin(request.headers)

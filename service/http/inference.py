@@ -2,11 +2,12 @@
 
 import asyncio
 import math
+import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -18,6 +19,7 @@ from service.errors import (
     EmptyBody,
     InvalidEncoding,
     InvalidParameter,
+    RequestError,
     RequestTimeout,
     UnsupportedMediaType,
 )
@@ -36,21 +38,54 @@ PATIENCE_SECONDS = 0.02
 """Most answers are ready by then; only a longer job is watched for a client that hangs up."""
 
 # The sum says which of its formats zlib is to expect.
+_PACKED_PIECE_BYTES = 65536
+_MAX_MEMBERS = 1000
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+_HOST = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
+
+_SINGLE = {
+    *(b"host", b"content-length", b"content-type", b"content-encoding", b"authorization"),
+    *(b"x-api-key", DEADLINE_HEADER.lower().encode(), b"inference-header-content-length"),
+}
+"""Headers that mean two things when they are sent twice."""
 
 T = TypeVar("T")
 
 
+def plain_headers(scope: Any) -> dict[bytes, bytes] | None:
+    """Return the headers of an ASGI scope by name, or None if they need `check_headers`."""
+    fields = scope["headers"]
+    headers = dict(fields)
+    is_plain = len(headers) == len(fields) and _HOST.fullmatch(headers.get(b"host", b""))
+    return headers if is_plain else None
+
+
+def check_headers(scope: Any) -> None:
+    """Raise RequestError if there is more than one way to read the headers (RFC 9112, 3.2)."""
+    names = Counter(name for name, _ in scope["headers"])
+    if twice := [name.decode() for name in sorted(_SINGLE) if names[name] > 1]:
+        raise RequestError(f"{', '.join(twice)}: a header that may come once only")
+    host = dict(scope["headers"]).get(b"host", b"" if scope["http_version"] == "1.1" else b"_")
+    if not _HOST.fullmatch(host):
+        raise RequestError("host: the header is missing, or names no host")
+
+
 def admit(request: Request, images: int = 1) -> Permit:
-    """Accept a request before its body is read; see `Admission.admit`."""
+    """Accept a request before its body is read, if there is capacity for so many images.
+
+    None is reserved before `run`: a client that sends no body takes no place from others.
+    """
     admission: Admission = request.app.state.admission
-    return admission.admit(request.state.record, images)
+    admission.check(images)
+    return admission.admit(request.state.record, images=0)
 
 
-def expect_large_job(request: Request, permit: Permit) -> AbstractContextManager[None]:
-    """Reject a large job before its body is read, or count it; see `Pools.expect_large_job`."""
+def expect_large_job(request: Request, permit: Permit) -> None:
+    """Reject a large job before its body is read; see `Pools.check_large_job`."""
     pools: Pools = request.app.state.pools
-    return pools.expect_large_job(_deadline_of(request), permit)
+    pools.check_large_job(_deadline_of(request))
+    permit.is_large = True
 
 
 async def run(
@@ -63,11 +98,13 @@ async def run(
 
     Raises:
         InvalidParameter: The deadline that the client asks for is none.
+        Overloaded: Too much is in flight or waits.
         DeadlineExceeded: The work took longer than the deadline.
         ClientDisconnect: The client hung up, and the work was dropped.
     """
     pools: Pools = request.app.state.pools
     permit.start_deadline(_deadline_of(request))
+    permit.reserve_images(1)
     if is_inline:
         try:
             return pools.run_inline(job, permit)
@@ -188,18 +225,30 @@ async def _receive(request: Request, settings: Settings, permit: Permit) -> byte
 
 def _decompress(body: bytes, coding: str, max_bytes: int, permit: Permit) -> bytes:
     permit.record.record_phase("queue")
-    decompressor = zlib.decompressobj(_WINDOW_BITS[coding])
-    try:
-        content = decompressor.decompress(body, max_bytes + 1)
-    except zlib.error as error:
-        raise InvalidEncoding(f"the body is not valid {coding}: {error}") from error
-    if len(content) > max_bytes:
-        raise _too_large(max_bytes)
-    if not decompressor.eof or decompressor.unused_data:
+    parts: list[bytes] = []
+    length, members, decompressor = 0, 0, None
+    for begin in range(0, len(body), _PACKED_PIECE_BYTES):
+        rest = body[begin : begin + _PACKED_PIECE_BYTES]
+        permit.check()
+        while rest:
+            if decompressor is None or (decompressor.eof and coding == "gzip"):
+                members += 1  # RFC 1952: a file may have several.
+                decompressor = zlib.decompressobj(_WINDOW_BITS[coding])
+            if decompressor.eof or members > _MAX_MEMBERS:
+                raise InvalidEncoding(f"the body is not one {coding} stream, or too many")
+            try:
+                parts.append(decompressor.decompress(rest, max_bytes + 1 - length))
+            except zlib.error as error:
+                raise InvalidEncoding(f"the body is not valid {coding}: {error}") from error
+            length += len(parts[-1])
+            if length > max_bytes:
+                raise _too_large(max_bytes)
+            rest = decompressor.unused_data
+    if decompressor is None or not decompressor.eof:
         raise InvalidEncoding(f"the body is not one whole {coding} stream")
-    permit.reserve_bytes(len(content))
+    permit.reserve_bytes(length)
     permit.record.record_phase("decode")
-    return content
+    return b"".join(parts)
 
 
 def _too_large(max_bytes: int) -> BodyTooLarge:

@@ -13,6 +13,7 @@ from starlette.routing import Match
 
 from service.errors import InvalidParameter, NotAcceptable, RequestError
 from service.http.protocol import Reply
+from service.telemetry.logs import without_secrets
 from service.telemetry.record import RequestRecord
 
 JSON = "application/json"
@@ -49,7 +50,7 @@ def describe(record: RequestRecord, scope: Any) -> None:
     # As sent, percent-encoded: anything else in it could break a line of the log.
     target = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
     query = scope["query_string"].decode("ascii", "backslashreplace")
-    record.target = f"{target}?{query}" if query else target
+    record.target = without_secrets(f"{target}?{query}") if query else target
     if scope.get("client"):
         host, port = scope["client"][:2]
         record.client = f"{host}:{port}"

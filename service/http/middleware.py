@@ -11,9 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Connection
 
 from service.capacity.admission import Admission
-from service.errors import Draining, RequestError
+from service.errors import Draining, Overloaded, RequestError
 from service.http.dependencies import JSON_LENGTH_HEADER
-from service.http.inference import DEADLINE_HEADER
+from service.http.inference import DEADLINE_HEADER, check_headers, plain_headers
 from service.http.messages import (
     INTERNAL_ERROR,
     REQUEST_ID_HEADER,
@@ -39,6 +39,9 @@ _SENT = [
 _READ = [REQUEST_ID_HEADER, JSON_LENGTH_HEADER, "Retry-After", "Warning", "traceresponse", "ETag"]
 """Headers that pages of other origins may send, and read, beside those that are always allowed."""
 
+PIECE_BYTES = 65536
+"""Of an answer that are written at a time. A longer one counts as bytes in flight until then."""
+
 _TRACED = {b"x-request-id", b"traceparent", b"tracestate"}
 _KEYS = {b"authorization", b"x-api-key"}
 
@@ -52,6 +55,47 @@ def required_scope(path: str) -> Scope | None:
     if path.startswith("/v2/repository/") and path != "/v2/repository/index":
         return "administer"
     return "predict"
+
+
+class _Answer:
+    """Completes the headers of an answer, and has it wait for a client that receives slowly."""
+
+    def __init__(self, request: Request, send: Send, admission: Admission) -> None:
+        self.is_started = False
+        self._request, self._send, self._admission = request, send, admission
+        self._start: Message | None = None  # It is sent once there is room for the body.
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+            self._complete(message)
+            return
+        body = message.get("body", b"")
+        try:
+            with self._admission.hold(len(body) if len(body) > PIECE_BYTES else 0):
+                if self._start is not None:
+                    self.is_started = True
+                    await self._send(self._start)
+                    self._start = None
+                last = max(0, len(body) - 1) // PIECE_BYTES * PIECE_BYTES
+                for begin in range(0, last, PIECE_BYTES):
+                    piece = body[begin : begin + PIECE_BYTES]
+                    await self._send({**message, "body": piece, "more_body": True})
+                await self._send({**message, "body": body[last:]} if last else message)
+        except Overloaded as error:
+            if self.is_started:
+                raise
+            scope, receive = self._request.scope, self._request.receive
+            await request_error(self._request, error)(scope, receive, self.send)
+
+    def _complete(self, message: Message) -> None:
+        record = self._request.state.record
+        record.status = message["status"]
+        fields = MutableHeaders(scope=message)
+        for name, value in SECURITY_HEADERS.items():
+            fields.setdefault(name, value)
+        fields[REQUEST_ID_HEADER] = record.request_id
+        fields.update(headers_of(record))
 
 
 class RequestMiddleware:
@@ -98,39 +142,26 @@ class RequestMiddleware:
         describe(record, scope)
         scope.setdefault("state", {})["record"] = record
         request = Request(scope, receive)
-        is_started = False
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal is_started
-            if message["type"] == "http.response.start":
-                is_started = True
-                record.status = message["status"]
-                fields = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    fields.setdefault(name, value)
-                fields[REQUEST_ID_HEADER] = record.request_id
-                fields.update(headers_of(record))
-            await send(message)
-
+        answer = _Answer(request, send, self._admission)
         try:
             try:
-                await self._inner(scope, receive, send_with_headers)
+                await self._inner(scope, receive, answer.send)
             except asyncio.CancelledError:
                 task = asyncio.current_task()
-                if task is None or is_started or self._admission.is_open:
+                if task is None or answer.is_started or self._admission.is_open:
                     raise
                 task.uncancel()  # The time to drain is over.
                 error = Draining("the service stopped before the answer was ready")
-                await request_error(request, error)(scope, receive, send_with_headers)
+                await request_error(request, error)(scope, receive, answer.send)
             except Exception as error:
                 reason = type(error).__name__
                 logger.exception(
                     "request %s failed: %s", record.request_id, reason, extra={"request": record}
                 )
-                if is_started:
+                if answer.is_started:
                     raise  # The server cuts the answer short.
                 response = error_response(request, 500, "internal_error", INTERNAL_ERROR)
-                await response(scope, receive, send_with_headers)
+                await response(scope, receive, answer.send)
         except BaseException:
             record.fail()
             raise
@@ -141,6 +172,8 @@ class RequestMiddleware:
 
     async def _check_and_answer(self, scope: Connection, receive: Receive, send: Send) -> None:
         try:
+            if plain_headers(scope) is None:
+                check_headers(scope)
             if self._keys is not None:
                 _check_key(self._keys, scope)
         except RequestError as error:

@@ -7,15 +7,20 @@ service is overloaded. Everything else goes to the application, which is complet
 """
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
+
+from service.capacity.turns import Turns
 
 UVICORN_INTERNALS = ("_start_asgi_task", "_unset_keepalive_if_required")
 """The private names used here. Tests run with the oldest and the newest uvicorn that pyproject.toml
@@ -33,6 +38,21 @@ BODY_SECONDS = 0.05
 FIRST_REQUEST_SECONDS = 1.0
 """How long a new connection may still send its first request after the server shuts down."""
 
+CHUNKED_PIECE_BYTES = 4096
+"""Parsed at a time of a body in chunks, which may be of a byte each."""
+
+_HEAD_END = b"\r\n\r\n"
+
+
+class _Flow(FlowControl):
+    """Reads no more while there is something to parse."""
+
+    is_held = False
+
+    def resume_reading(self) -> None:
+        if not self.is_held:
+            super().resume_reading()
+
 
 class Reply(NamedTuple):
     """A whole answer; `fields` are header lines, each with its line end."""
@@ -47,7 +67,12 @@ class FastPath(Protocol):
     """What answers requests before ASGI; the lifespan state has it as `fast_path`."""
 
     receive_seconds: float
-    """How long the rest of a skipped body may take to arrive."""
+    """How long a body may take to arrive, also one that nobody reads."""
+
+    send_seconds: float
+    """How long a client may take to receive an answer."""
+
+    turns: Turns
 
     def match(self, scope: Any) -> Any:
         """Return what `submit` needs to answer a request, a Reply that rejects it, or None."""
@@ -64,35 +89,87 @@ class ServiceProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._fast_path: FastPath | None = self.app_state.get("fast_path")
+        self._fast_path: FastPath = self.app_state["fast_path"]
         self._match: Any = None  # of the request whose body is still to come
-        self._body_timer: asyncio.TimerHandle | None = None
-        self._rest_timer: asyncio.TimerHandle | None = None
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._head_bytes = 0
-        self._is_in_head = self._is_in_message = self._closes_after_message = self._is_refused = (
-            False
-        )
-        self._waiting: RequestResponseCycle | None = None  # with the batcher
+        self._held, self._held_from = b"", 0  # received and not yet parsed
+        self._body_begins = 0.0  # in the loop's time
+        self._refusal = HTTPStatus.BAD_REQUEST
+        self._is_in_head = self._is_in_message = self._is_chunked = False
+        self._closes_after_message = self._is_refused = self._is_half_closed = False
         self._is_new = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = self._flow = _Flow(transport)
         self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._head_timer, self._body_timer, self._rest_timer):
-            if timer is not None:
-                timer.cancel()
+        for timer in self._timers.values():
+            timer.cancel()
         self._match = None
+        self._is_refused = True
         super().connection_lost(exc)
+
+    def _set_timer(self, name: str, seconds: float, callback: Callable[..., object]) -> None:
+        self._clear_timer(name)
+        self._timers[name] = self.loop.call_later(seconds, callback)
+
+    def _clear_timer(self, name: str) -> bool:
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+        return timer is not None
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         self._is_new = False
         if self._is_refused:
             return
-        if self._head_timer is not None:
+        if self._held or self._is_answering() or not self._fast_path.turns.may_parse():
+            self._hold(self._held[self._held_from :] + data)
+        else:
+            self._parse_some(data, 0)
+
+    def _is_answering(self) -> bool:
+        """Whether a whole request is here that has not been answered."""
+        return not (self._is_in_message or self.cycle is None or self.cycle.response_complete)
+
+    def _hold(self, data: bytes, begin: int = 0) -> None:
+        is_new = not self._held
+        self._held, self._held_from = data, begin
+        self.flow.pause_reading()
+        self._flow.is_held = True
+        if is_new and not self._is_answering():
+            self._fast_path.turns.later(self._parse_held)
+
+    def _parse_held(self) -> None:
+        if self._is_refused or self._is_answering() or not self._held:
+            return
+        data, self._held, self._flow.is_held = self._held, b"", False
+        self._parse_some(data, self._held_from)
+        if self.cycle is None or len(self.cycle.body) <= HIGH_WATER_LIMIT:
+            self.flow.resume_reading()
+        if self._is_half_closed:
+            self._close_if_answered()
+
+    def _parse_some(self, data: bytes, begin: int) -> None:
+        """Parse, and hold what is behind the first head if there is another.
+
+        Where a head ends only tells how much is parsed at a time: in a body, it is no head.
+        """
+        end, first = len(data), data.find(_HEAD_END, begin)
+        if first >= 0 and data.find(_HEAD_END, first + 4) >= 0:
+            end = first + 4
+        if self._is_chunked:
+            end = min(end, begin + CHUNKED_PIECE_BYTES)
+        self._parse(data[begin:end])
+        if end < len(data) and not self._is_refused:
+            self._hold(data, end)
+
+    def _parse(self, data: bytes) -> None:
+        if "head" in self._timers:
             self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -102,10 +179,10 @@ class ServiceProtocol(HttpToolsProtocol):
             elif not self.transport.is_closing():
                 self._start_over(data[upgrade.args[0] :])
         except httptools.HttpParserError:
-            self._refuse(400)
-        if self._is_in_head and self._head_timer is None:
+            self._refuse(self._refusal)
+        if self._is_in_head and "head" not in self._timers:
             self._start_head_timer()  # It only costs its time if the head ends in another packet.
-        elif self._head_timer is not None and self._head_bytes > MAX_HEAD_BYTES:
+        elif self._head_bytes > MAX_HEAD_BYTES and "head" in self._timers:
             self._refuse(431)
 
     def _start_over(self, rest: bytes) -> None:
@@ -114,17 +191,22 @@ class ServiceProtocol(HttpToolsProtocol):
         lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
         lines += (b"%b: %b" % field for field in self.headers if field[0] != b"upgrade")
         self.parser = httptools.HttpRequestParser(self)
-        self.data_received(b"\r\n".join([*lines, b"", rest]))
+        self._parse(b"\r\n".join([*lines, b"", rest]))
 
-    def eof_received(self) -> None:
-        # A client that sends no more may well wait for an answer; the transport closes behind this.
-        while self._waiting is not None:
-            assert self._fast_path is not None  # noqa: S101 (it has the request)
-            self._fast_path.flush()
-        super().eof_received()
+    def eof_received(self) -> bool:
+        """Keep the connection for the answers to a client that sends no more."""
+        self._is_half_closed = True
+        self._close_if_answered()
+        return not self.transport.is_closing()
+
+    def _close_if_answered(self) -> None:
+        is_answered = self.cycle is None or self.cycle.response_complete
+        is_cut_off = self._is_in_message and not self._is_in_head and not self.pipeline
+        if not self._held and (is_answered or is_cut_off):
+            self._close()
 
     def shutdown(self) -> None:
-        if self._is_new:  # A client that has just connected is about to send a request.
+        if self._is_new or self._held:  # It is about to send a request, or has sent one.
             self._is_new = False
             self.loop.call_later(FIRST_REQUEST_SECONDS, self.shutdown)
         else:
@@ -138,68 +220,74 @@ class ServiceProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-        if not self._asks_for_upgrade():
-            super().on_headers_complete()
+        self._clear_timer("head")
+        if self._asks_for_upgrade():
+            return
+        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        self._is_chunked = bool(codings)
+        if codings and codings != [b"chunked"]:
+            self._refusal = HTTPStatus.NOT_IMPLEMENTED
+            raise NotImplementedError("a transfer coding other than chunked")
+        if self.expect_100_continue and self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False
+        self._body_begins = self.loop.time()
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         if self._asks_for_upgrade():
             return  # It starts over without.
-        self._is_in_message = False
+        self._is_in_message = self._is_chunked = False
         super().on_message_complete()
         if self._match is not None:
             self._submit(self.cycle, self._match)
-        if self._rest_timer is not None:
-            self._rest_timer.cancel()
-            self._rest_timer = None
+        if self._clear_timer("rest"):
             self._start_keep_alive_timer()
         if self._closes_after_message:
-            self.transport.close()
+            self._close()
 
     def _asks_for_upgrade(self) -> bool:
         return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+    def _start_asgi_task(self, cycle: RequestResponseCycle, _: Any) -> None:
         """Offer a request, whose head is known, to the fast path."""
-        if self._fast_path is None or self.flow.write_paused:
-            match = None
-        else:
-            match = self._fast_path.match(cycle.scope)
+        match = None if self.flow.write_paused else self._fast_path.match(cycle.scope)
         if match is None:
-            super()._start_asgi_task(cycle, app)
+            self.fall_back(cycle)
         elif isinstance(match, Reply):
             self.respond(cycle, match)
         elif cycle.more_body:
             self._match = match
-            self._body_timer = self.loop.call_later(BODY_SECONDS, self._give_up, cycle)
+            self._set_timer("body", BODY_SECONDS, partial(self._give_up, cycle))
         else:
             self._submit(cycle, match)
 
     def _submit(self, cycle: RequestResponseCycle, match: Any) -> None:
-        self._match, self._waiting = None, cycle
-        if self._body_timer is not None:
-            self._body_timer.cancel()
-            self._body_timer = None
-        assert self._fast_path is not None  # noqa: S101 (the match is its own)
+        self._match = None
+        self._clear_timer("body")
         self._fast_path.submit(self, cycle, match)
 
     def _give_up(self, cycle: RequestResponseCycle) -> None:
-        self._match = self._body_timer = None
+        self._match = None
         self.fall_back(cycle)
 
     # Responses.
 
     def fall_back(self, cycle: RequestResponseCycle) -> None:
         """Leave a request to the application, before anything of the response is sent."""
-        self._waiting = None
         if not cycle.disconnected:
-            super()._start_asgi_task(cycle, self.app)
+            super()._start_asgi_task(cycle, partial(self._run, cycle))
+
+    async def _run(self, cycle: RequestResponseCycle, scope: Any, receive: Any, send: Any) -> None:
+        async def send_if_open(message: Any) -> None:
+            cycle.disconnected |= self.transport.is_closing()  # The server learns of it later.
+            await send(message)
+
+        await self._fast_path.turns.begin_task()
+        if not cycle.disconnected:
+            await self.app(scope, receive, send_if_open)
 
     def respond(self, cycle: RequestResponseCycle, reply: Reply) -> None:
         """Send a whole response."""
-        self._waiting = None
         if cycle.disconnected or self.transport.is_closing():
             return
         cycle.keep_alive = cycle.keep_alive and not reply.closes
@@ -219,13 +307,48 @@ class ServiceProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if not self._is_in_message or self.transport.is_closing():
+        if self.transport.is_closing():
+            self._close()
+            return
+        self._end_writing()
+        if self._held:
+            self._unset_keepalive_if_required()
+            self._fast_path.turns.later(self._parse_held)
+        elif self._is_half_closed:
+            self._close_if_answered()
+        if not self._is_in_message:
             return
         self._unset_keepalive_if_required()  # It is not idle.
         if not self._is_in_head and self.cycle.response_complete:
-            # The rest of its body is skipped, and has its time as well.
-            seconds = self._fast_path.receive_seconds if self._fast_path else HEAD_SECONDS
-            self._rest_timer = self.loop.call_later(seconds, self.transport.close)
+            # The rest of its body is skipped, in the time that all of it has.
+            seconds = self._body_begins + self._fast_path.receive_seconds - self.loop.time()
+            self._set_timer("rest", seconds, self._close)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._limit_writing()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._end_writing()
+
+    def _limit_writing(self) -> None:
+        if "write" not in self._timers:
+            self._set_timer("write", self._fast_path.send_seconds, self.transport.abort)
+
+    def _end_writing(self) -> None:
+        """Stop the time of an answer that is complete: several pauses share it."""
+        if self.cycle.response_complete and not self.flow.write_paused:
+            self._clear_timer("write")
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        """Close the connection when what was written has been received, or its time is over."""
+        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self._limit_writing()
 
     def _start_keep_alive_timer(self) -> None:
         self._unset_keepalive_if_required()
@@ -235,7 +358,7 @@ class ServiceProtocol(HttpToolsProtocol):
 
     def _start_head_timer(self) -> None:
         self._head_bytes = 0
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._refuse, 408)
+        self._set_timer("head", HEAD_SECONDS, partial(self._refuse, 408))
 
     def _refuse(self, status: int) -> None:
         """Stop reading and send an error, unless earlier responses are still in progress."""
@@ -247,11 +370,11 @@ class ServiceProtocol(HttpToolsProtocol):
         if not is_idle and not is_own_body:
             self.flow.pause_reading()
             self.cycle.keep_alive = False  # It is the last of them.
-        elif not is_idle and self.cycle.response_started:
-            self.transport.close()
-        elif status == HTTPStatus.BAD_REQUEST:
-            self.send_400_response("Invalid HTTP request received.")
-        else:
-            line = STATUS_LINE[status]
-            self.transport.write(line + b"connection: close\r\ncontent-length: 0\r\n\r\n")
-            self.transport.close()
+            return
+        if is_idle or not self.cycle.response_started:
+            if status == HTTPStatus.BAD_REQUEST:
+                self.send_400_response("Invalid HTTP request received.")
+            else:
+                line = STATUS_LINE[status]
+                self.transport.write(line + b"connection: close\r\ncontent-length: 0\r\n\r\n")
+        self._close()

@@ -12,7 +12,12 @@ from starlette.datastructures import State
 from service.capacity.admission import Admission
 from service.capacity.pools import Pools
 from service.errors import Draining, Overloaded, RequestError
-from service.http.inference import LARGE_BODY_BYTES, check_head, deadline_seconds
+from service.http.inference import (
+    LARGE_BODY_BYTES,
+    check_head,
+    deadline_seconds,
+    plain_headers,
+)
 from service.http.messages import describe, error_body, reply
 from service.http.protocol import Reply
 from service.keys import KeyRing
@@ -38,9 +43,10 @@ class LoadShedder:
         """Return the answer to a request that is rejected."""
         if not self._pools.has_large_jobs and self._admission.is_open:
             return None
-        if scope["path"] not in _ROUTES or scope["method"] not in _METHODS:
+        fields = plain_headers(scope)
+        if scope["path"] not in _ROUTES or scope["method"] not in _METHODS or fields is None:
             return None
-        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in fields.items()}
         size = int(headers.get("content-length", 0))
         if not size > LARGE_BODY_BYTES or "expect" in headers or "origin" in headers:
             return None
@@ -51,7 +57,7 @@ class LoadShedder:
             return None  # The application says what is wrong.
         try:
             self._admission.check()
-            self._pools.announce_large_job(seconds)
+            self._pools.check_large_job(seconds)
         except (Draining, Overloaded) as error:
             return self._reply(scope, headers, key, error)
         return None

@@ -3,7 +3,6 @@
 import binascii
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from email.message import Message
 from functools import cached_property
@@ -80,9 +79,9 @@ async def receive_upload(request: Request, permit: Permit) -> Upload:
     """
     # Before "come back later": what is wrong with the request stays wrong.
     check_head(request.headers, request.app.state.settings.max_body_bytes)
-    is_large = int(request.headers.get("Content-Length", 0)) > LARGE_BODY_BYTES
-    with expect_large_job(request, permit) if is_large else nullcontext():
-        body = await read_body(request, permit)
+    if int(request.headers.get("Content-Length", 0)) > LARGE_BODY_BYTES:
+        expect_large_job(request, permit)
+    body = await read_body(request, permit)
     content_type = request.headers.get("Content-Type", "")
     return Upload(content_type, body, permit.limits.max_images)
 

@@ -155,6 +155,7 @@ class Repository:
         if self._tried.get(number) == fingerprint:
             return is_served
         self._tried[number] = fingerprint
+        before = self._statuses.get(number)
         if not is_served:
             self._statuses[number] = VersionStatus(number, "LOADING")
         try:
@@ -171,6 +172,8 @@ class Repository:
             self._statuses[number] = VersionStatus(
                 number, "AVAILABLE" if is_served else "END", reason
             )
+            if before is not None and before.error == reason and isinstance(error, StoreError):
+                return is_served  # It was logged at an attempt before.
             self.metrics.count_refused_version()
             traceback = None if isinstance(error, ArtifactError) else error
             logger.log(

@@ -39,7 +39,7 @@ class Directory:
         for path in self.directory(number).rglob("*"):
             with contextlib.suppress(OSError):  # It was removed meanwhile.
                 stat = path.lstat()
-                entries.add((str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns))
+                entries.add((str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_mode))
         return frozenset(entries)
 
     def directory(self, number: int) -> Path:

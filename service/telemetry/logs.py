@@ -1,12 +1,16 @@
 """How the log looks: lines for people, or one JSON object a line for machines."""
 
 import logging
+import re
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import orjson
 
 from service.telemetry.record import RequestRecord
+
+_SECRET = re.compile(r"((?:key|token|secret|password|auth)[^=&]*=)[^&]*|fashion_[\w-]{20,}", re.I)
+"""What is no business of a log: keys in a query, where they do not belong, or anywhere."""
 
 access_logger = logging.getLogger("service.access")
 
@@ -43,6 +47,11 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps({name: v for name, v in line.items() if v is not None}).decode()
 
 
+def without_secrets(target: str) -> str:
+    """Return a path with its query, without what may be a key."""
+    return _SECRET.sub(r"\1***", target)
+
+
 def log_access(record: RequestRecord) -> None:
     """Log a request that has been answered; a probe only at level debug."""
     level = logging.DEBUG if record.route in _PROBES else logging.INFO
@@ -68,7 +77,7 @@ def log_config(log_format: Literal["text", "json"], level: str) -> dict[str, Any
     """
     formatters: dict[str, dict[str, Any]] = {
         "text": {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s"},
-        "json": {"()": JsonFormatter},
+        "json": {"()": _json_formatter},
     }
     severity = level.upper()
     others = "ERROR" if severity == "ERROR" else "WARNING"
@@ -80,6 +89,11 @@ def log_config(log_format: Literal["text", "json"], level: str) -> dict[str, Any
         "root": {"handlers": ["stderr"], "level": others},
         "loggers": {"service": {"level": severity}, "uvicorn": {"level": severity}},
     }
+
+
+def _json_formatter() -> logging.Formatter:
+    logging.captureWarnings(True)  # Python's own lines are no JSON.
+    return JsonFormatter()
 
 
 def _access_fields(record: RequestRecord) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from service import keys as keys_module
 from service.errors import StartError
-from service.keys import main, make_key, read_keys
+from service.keys import load_keys, main, make_key, read_keys
 from tests.conftest import ROOT
 
 
@@ -60,6 +62,33 @@ def test_two_keys_with_the_same_name_or_digest_are_refused() -> None:
     for second in (other.line(), shop.line().replace("shop", "twin")):
         with pytest.raises(StartError, match="line 2 of the API keys repeats"):
             read_keys(f"{shop.line()}\n{second}")
+
+
+def test_the_keys_of_a_file_are_those_that_it_has_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keys_module, "LOOK_SECONDS", 0)
+    (shop, shop_key), (other, other_key) = (make_key(name, ["predict"]) for name in ("a", "b"))
+    file = tmp_path / "keys"
+    file.write_text(f"{shop_key.line()}\n")
+    ring = load_keys("", file)
+    assert ring is not None
+    assert ring.find(shop) == shop_key
+    for way in ("written", "renamed"):
+        for line in (other_key.line(), shop_key.line()):
+            changed = file if way == "written" else tmp_path / "new"
+            changed.write_text(f"# {way}\n{line}\n")
+            changed.replace(file)
+            assert (ring.find(other) is None) == (line == shop_key.line()), way
+            assert (ring.find(shop) is None) == (line == other_key.line()), way
+    # What cannot be read revokes nothing and is said once.
+    for text in ("nonsense", "", None):
+        file.unlink() if text is None else file.write_text(text)
+        caplog.clear()
+        assert all(ring.find(shop) == shop_key for _ in range(3))
+        assert caplog.text.count("stay accepted") == 1
+    file.write_text(other_key.line())
+    assert ring.find(shop) is None
 
 
 def test_the_command_prints_the_line_of_the_key_it_shows() -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import time
 from pathlib import Path
 
 import httpx
@@ -103,6 +104,25 @@ def test_an_environment_variable_that_is_no_setting_is_named_with_the_nearest() 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ended = run_service(f"--port={taken.getsockname()[1]}", FASHION_PROT="80")
     assert "FASHION_PROT is not a setting" in ended.stderr
+
+
+def test_idle_connections_are_kept_as_long_as_is_set_and_said(
+    free_port: int, boot_png: bytes
+) -> None:
+    with serve_process("--keep-alive-seconds=1", port=free_port) as process:
+        with httpx.Client(base_url=f"http://127.0.0.1:{free_port}") as client:
+            wait_until_ready(client)
+            for answer in (client.post("/predict", content=boot_png), client.get("/openapi.json")):
+                assert answer.headers["Keep-Alive"] == "timeout=1"
+        with socket.create_connection(("127.0.0.1", free_port), timeout=20) as connection:
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert connection.recv(4096)
+            start = time.monotonic()
+            assert connection.recv(1) == b""
+            assert 0.8 < time.monotonic() - start < 5
+        process.terminate()
+        process.communicate(timeout=30)
+    assert Settings.model_fields["keep_alive_seconds"].default > 60, "nginx keeps them so long"
 
 
 def test_help_names_every_setting_and_shows_no_empty_default() -> None:

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from service.capacity.admission import Admission, Deferred, Limits, Permit
+from service.capacity.admission import SMALL_BYTES, Admission, Deferred, Limits, Permit
 from service.errors import DeadlineExceeded, Draining, Overloaded
 from service.telemetry.record import RequestRecord
 
@@ -68,12 +68,16 @@ def test_too_many_images_are_rejected_and_those_in_flight_stay(admission: Admiss
     assert admission.images == 0
 
 
-def test_too_many_bytes_are_rejected(admission: Admission) -> None:
-    with admit(admission) as permit:
-        permit.reserve_bytes(60)
-        with pytest.raises(Overloaded, match="60 bytes"):
-            permit.reserve_bytes(41)
-        permit.reserve_bytes(40)
+def test_too_many_bytes_are_rejected_and_large_requests_leave_room_for_small_ones() -> None:
+    admission = Admission(max_images=10, max_bytes=4 * SMALL_BYTES)
+    with admit(admission) as large, admit(admission) as small:
+        large.reserve_bytes(3 * SMALL_BYTES)
+        with pytest.raises(Overloaded, match=f"{3 * SMALL_BYTES} bytes"):
+            large.reserve_bytes(SMALL_BYTES + 1)
+        large.reserve_bytes(SMALL_BYTES)
+        small.reserve_bytes(SMALL_BYTES)
+        with pytest.raises(Overloaded, match=f"the most there may be is {5 * SMALL_BYTES}"):
+            admission.admit(RequestRecord("test"), byte_count=1)
     assert admission.bytes == 0
 
 

@@ -205,66 +205,54 @@ def test_large_jobs_are_rejected_in_advance_only_while_there_are_many(
 
     async def until_rejected() -> None:
         while True:  # They enter the large pool one after the other.
-            pools.announce_large_job(0.05)
+            pools.check_large_job(0.05)
             await asyncio.sleep(0.001)
 
     async def test() -> None:
-        pools.announce_large_job(0.001)
+        pools.check_large_job(0.001)
         with admit(admission) as permit:
             for _ in range(30):
                 await pools.run(lambda: large_job(permit, 0.01), permit)
             waiting = [asyncio.create_task(one_large_job()) for _ in range(20)]
             with pytest.raises(Overloaded):
                 await until_rejected()
-            pools.announce_large_job(30)
+            pools.check_large_job(30)
             may_end.set()
             await asyncio.gather(*waiting)
-        pools.announce_large_job(0.001)
+        pools.check_large_job(0.001)
 
     in_loop(test)
 
 
-def test_a_large_job_counts_from_its_head_to_the_end_of_its_body(
+def test_a_large_job_whose_body_was_received_waits_longer_than_one_that_is_announced(
     pools: Pools, admission: Admission
 ) -> None:
+    may_end = threading.Event()
     seconds = 1.5 * INITIAL_LARGE_SECONDS / WAITING_SHARE  # enough for one to wait for
 
-    async def test() -> None:
-        with admit(admission) as permit:
-            with pools.expect_large_job(seconds, permit):
-                with (
-                    pools.expect_large_job(seconds, permit),
-                    pytest.raises(Overloaded, match="2 jobs"),
-                ):
-                    pools.announce_large_job(seconds)
-                pools.announce_large_job(seconds)
-                with pytest.raises(Overloaded, match="2 jobs"):
-                    pools.expect_large_job(seconds, permit).__enter__()
-                await asyncio.sleep(0)  # A job that was only announced is forgotten.
-                with pools.expect_large_job(seconds, permit):
-                    pass
-            pools.announce_large_job(seconds)
-
-    in_loop(test)
-
-
-def test_a_large_job_whose_body_was_received_is_not_rejected_for_others_before_it(
-    pools: Pools, admission: Admission
-) -> None:
-    async def run(permit: Permit) -> None:
-        permit.start_deadline(10 * INITIAL_LARGE_SECONDS)
-        await pools.run(lambda: permit.charge_pixels(SMALL_PIXELS + 1), permit)
+    async def run(permit: Permit, job: Callable[[], object]) -> None:
+        permit.start_deadline(seconds)
+        permit.is_large = True
+        await pools.run(job, permit)
 
     async def test() -> None:
         with ExitStack() as stack:
-            known, other, late = (stack.enter_context(admit(admission)) for _ in range(3))
-            with pools.expect_large_job(30, known):
-                pass
-            for _ in range(3):  # Their bodies are still received.
-                stack.enter_context(pools.expect_large_job(30, other))
-            await run(known)
+            permits = [stack.enter_context(admit(admission)) for _ in range(4)]
+            pools.check_large_job(seconds)
+            first, second = (
+                asyncio.create_task(run(permit, lambda: may_end.wait(30))) for permit in permits[:2]
+            )
+            await asyncio.sleep(0)
+            with pytest.raises(Overloaded, match="2 jobs"):
+                pools.check_large_job(seconds)
+            third = asyncio.create_task(run(permits[2], lambda: None))
+            await asyncio.sleep(0)
+            fourth = asyncio.create_task(run(permits[3], lambda: None))
             with pytest.raises(Overloaded, match="3 jobs"):
-                await run(late)
+                await fourth
+            may_end.set()
+            await asyncio.gather(first, second, third)
+            pools.check_large_job(seconds)
 
     in_loop(test)
 

@@ -434,6 +434,7 @@ class Caller:
             "query_string": query.encode(),
             "client": ("127.0.0.1", 1),
             "headers": [
+                (b"host", b"localhost"),
                 (b"content-length", b"%d" % len(body)),
                 (b"content-type", media_type.encode()),
             ],

@@ -7,16 +7,20 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import accumulate, pairwise
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from PIL import Image
 
 from service.app import create_app
 from service.capacity.admission import Admission
+from service.http.inference import LARGE_BODY_BYTES
 from service.settings import Settings
 from tests.service.conftest import ARTIFACTS, Encode, serve, wait_for
+from tests.service.http.connections import head
 from tests.service.http.test_predict import error_of
 
 
@@ -46,6 +50,10 @@ def test_a_client_that_hangs_up_in_the_middle_harms_nobody(
 
 
 INFER = "/v2/models/fashion_mnist/infer"
+SERVABLE = "/v1/models/fashion_mnist:predict"
+
+BY_THE_APPLICATION = {"Forwarded": "for=192.0.2.1"}
+"""A header that the fast path leaves to it."""
 
 
 @contextmanager
@@ -59,8 +67,6 @@ def serving(**limits: float) -> Iterator[tuple[FastAPI, httpx.Client]]:
 @pytest.fixture(scope="module")
 def slow_picture(encode: Encode) -> bytes:
     """A few kilobytes that take a second to decode and prepare."""
-    from PIL import Image  # noqa: PLC0415
-
     return encode(Image.new("RGB", (5000, 4900), "white"), compress_level=9)
 
 
@@ -152,15 +158,23 @@ class TestOverload:
             wait_for(lambda: app.state.admission.images == 0)
 
     def test_bodies_take_room(self, boot_png: bytes) -> None:
-        with serving(max_body_bytes=1000, max_bytes_in_flight=2000) as (app, client):
+        size = 100_000
+        with serving(max_body_bytes=size, max_bytes_in_flight=2 * size) as (app, client):
             with raw_connection(client) as first, raw_connection(client) as second:
                 for connection in (first, second):
-                    connection.sendall(
-                        b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
-                        + b"0" * 900
-                    )
-                wait_for(lambda: app.state.admission.bytes == 1800)
-                assert error_of(client.post("/predict", content=boot_png), 503)[0] == "overloaded"
+                    connection.sendall(head(size) + b"0" * (size - 10))
+                wait_for(lambda: app.state.admission.bytes == 2 * size - 20)
+                large = client.post("/predict", content=b"0" * size)
+                assert error_of(large, 503)[0] == "overloaded"
+                # What is small goes on, up to a quarter more.
+                for headers in ({}, BY_THE_APPLICATION):
+                    answer = client.post("/predict", content=boot_png, headers=headers)
+                    assert answer.status_code == 200
+                with raw_connection(client) as third:
+                    third.sendall(head(50_001) + b"0" * 50_000)
+                    wait_for(lambda: app.state.admission.bytes == 2 * size + 49_980)
+                    small = client.post("/predict", content=boot_png)
+                    assert error_of(small, 503)[0] == "overloaded"
             wait_for(lambda: app.state.admission.bytes == 0)
             assert client.post("/predict", content=boot_png).status_code == 200
 
@@ -218,6 +232,39 @@ class TestDeadline:
         assert error_of(response, 400)[0] == "invalid_parameter"
 
 
+class TestReservations:
+    """Capacity is taken by what has arrived, and not by what is announced."""
+
+    ROUTES = (
+        "/predict",
+        "/feature-maps",
+        "/preparation",
+        INFER,
+        "/v1/models/fashion_mnist:predict",
+    )
+
+    @pytest.mark.parametrize(("announced", "sent"), [(65_537, 1), (65_537, 65_536), (400, 1)])
+    def test_those_who_announce_and_do_not_send_take_no_place(
+        self, boot_png: bytes, encode: Encode, announced: int, sent: int
+    ) -> None:
+        photo = encode(Image.effect_noise((400, 400), 50))
+        assert len(photo) > LARGE_BODY_BYTES
+        with ExitStack() as stack:
+            app, client = stack.enter_context(serving(max_images=8, max_images_in_flight=20))
+            for number in range(60):
+                connection = stack.enter_context(raw_connection(client))
+                path = self.ROUTES[number % len(self.ROUTES)]
+                connection.sendall(head(announced, path=path) + bytes(sent))
+            wait_for(lambda: app.state.admission.bytes == 60 * sent)
+            assert app.state.admission.images == 0
+            for path in ("/predict", "/feature-maps?format=png"):
+                for picture in (boot_png, photo):
+                    for headers in ({}, BY_THE_APPLICATION):
+                        answer = client.post(path, content=picture, headers=headers)
+                        assert answer.status_code == 200, path
+        wait_for(lambda: app.state.admission.bytes == 0)
+
+
 class TestDisconnect:
     def test_a_client_that_goes_away_frees_its_place(
         self, slow_picture: bytes, boot_png: bytes
@@ -267,13 +314,35 @@ class TestCompression:
         )
         assert error_of(response, 413)[0] == "body_too_large"
 
-    @pytest.mark.parametrize("kind", ["no gzip", "cut short", "two"])
+    def test_a_gzip_file_may_have_several_members(
+        self, client: httpx.Client, boot_png: bytes
+    ) -> None:
+        headers = {"Content-Encoding": "gzip"}
+        for sizes in ([100], [1, 300], [0, 100, 100]):
+            cuts = [0, *accumulate(sizes), len(boot_png)]
+            packed = b"".join(gzip.compress(boot_png[a:b]) for a, b in pairwise(cuts))
+            response = client.post("/predict", content=packed, headers=headers)
+            assert response.status_code == 200
+        many = gzip.compress(b"") * 100_000
+        start = time.monotonic()
+        assert client.post("/predict", content=many, headers=headers).status_code == 400
+        assert time.monotonic() - start < 1
+
+    @pytest.mark.parametrize("kind", ["no gzip", "cut short", "followed", "half of the second"])
     def test_a_body_that_is_not_what_it_says_is_a_400(
         self, client: httpx.Client, kind: str
     ) -> None:
         packed = gzip.compress(b"some bytes")
-        body = {"no gzip": b"no gzip", "cut short": packed[:-4], "two": packed * 2}[kind]
+        body = {
+            "no gzip": b"no gzip",
+            "cut short": packed[:-4],
+            "followed": packed + b"else",
+            "half of the second": packed + packed[:15],
+        }[kind]
         response = client.post("/predict", content=body, headers={"Content-Encoding": "gzip"})
+        assert error_of(response, 400)[0] == "invalid_encoding"
+        twice = {"Content-Encoding": "deflate"}
+        response = client.post("/predict", content=zlib.compress(b"x") * 2, headers=twice)
         assert error_of(response, 400)[0] == "invalid_encoding"
 
     def test_unpacked_to_nothing_it_is_empty(self, client: httpx.Client) -> None:

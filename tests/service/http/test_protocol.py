@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.app import create_app
+from service.capacity.turns import TASKS
 from service.http import protocol as protocol_module
 from service.http.batcher import Batcher
 from service.http.protocol import BODY_SECONDS, UVICORN_INTERNALS, ServiceProtocol
@@ -490,6 +491,9 @@ class Sink(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.is_closed
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def close(self) -> None:
         self.is_closed = True
 
@@ -558,6 +562,7 @@ def test_a_connection_that_has_just_been_made_may_send_its_first_request_in_a_sh
         for connection in connections:
             connection.shutdown()
         assert used.is_closed
+        await asyncio.sleep(0.01)  # What both have sent may be too much for one pass.
         connections[1].data_received(whole(boot_png))
         assert sending.written.startswith(b"HTTP/1.1 200 ")
         assert not silent.is_closed
@@ -592,9 +597,35 @@ def test_what_waits_for_a_batch_in_a_shutdown_is_answered(
     asyncio.run(converse())
 
 
+def test_what_many_send_at_once_begins_in_turns(config: uvicorn.Config, boot_png: bytes) -> None:
+    request = whole(boot_png, "Forwarded: for=192.0.2.1")  # It is the application that answers.
+
+    async def converse() -> None:
+        sinks, health = [Sink() for _ in range(100)], Sink()
+        connections = [open_connection(config, sink) for sink in (*sinks, health)]
+        for connection in connections[:-1]:
+            connection.data_received(request)
+        connections[-1].data_received(HEALTH)
+        passes, answered = 0, 0
+        while answered < len(sinks):
+            before = answered
+            await asyncio.sleep(0)
+            passes += 1
+            answered = sum(b"HTTP/1.1 200 " in sink.written for sink in sinks)
+            assert answered - before <= 3 * TASKS
+            if before > len(sinks) // 2:
+                assert health.written.startswith(b"HTTP/1.1 200 ")
+        assert passes > len(sinks) / TASKS / 2
+        for connection in connections:
+            connection.connection_lost(None)
+
+    asyncio.run(converse())
+
+
 def test_only_the_private_names_of_uvicorn_that_are_listed_are_used() -> None:
     tree = ast.parse(Path(protocol_module.__file__).read_text())
-    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    functions = ast.FunctionDef | ast.AsyncFunctionDef
+    own = {node.name for node in ast.walk(tree) if isinstance(node, functions)}
     used: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
@@ -610,5 +641,8 @@ def test_only_the_private_names_of_uvicorn_that_are_listed_are_used() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("uvicorn")
     ]
-    assert [node.module for node in imports] == ["uvicorn.protocols.http.httptools_impl"]
+    assert [node.module for node in imports] == [
+        "uvicorn.protocols.http.flow_control",
+        "uvicorn.protocols.http.httptools_impl",
+    ]
     assert not [name for node in imports for name in node.names if name.name.startswith("_")]

@@ -40,12 +40,11 @@ def overloaded(**options: object) -> Iterator[httpx.Client]:
     app = create_app(settings)
     with serve(settings, app=app) as client, pytest.MonkeyPatch.context() as patch:
         patch.setattr(Pools, "has_large_jobs", True)
-        patch.setattr(Pools, "announce_large_job", _reject)
-        patch.setattr(Pools, "expect_large_job", _reject)
+        patch.setattr(Pools, "check_large_job", _reject)
         yield client
 
 
-def _reject(_: Pools, seconds: float, *_permit: object) -> None:
+def _reject(_: Pools, seconds: float) -> None:
     raise Overloaded(f"nothing is done within {seconds:g} seconds")
 
 
@@ -180,8 +179,7 @@ def test_once_there_is_room_nothing_is_rejected(full: httpx.Client) -> None:
             assert read_answer(connection).status == 503
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(Pools, "has_large_jobs", is_still_likely)
-                patch.setattr(Pools, "announce_large_job", lambda *_: None)
-                patch.setattr(Pools, "expect_large_job", lambda *_: nullcontext())
+                patch.setattr(Pools, "check_large_job", lambda *_: None)
                 connection.sendall(whole(LARGE))
                 answer = read_answer(connection)
             assert answer.status == 400

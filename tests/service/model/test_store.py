@@ -1,5 +1,6 @@
 """Versions in an object store: a real S3 server, moto's, and `file://`."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -173,6 +174,31 @@ def test_a_fetch_that_fails_leaves_nothing_and_may_be_tried_again(
     fsspec.filesystem("s3").pipe(f"{LOCATION}/1/{FLATBUFFER}", content)
     source.versions()
     assert (source.directory(1) / FLATBUFFER).read_bytes() == content
+
+
+def test_a_cache_that_cannot_be_written_is_logged_once_and_tried_again(
+    copied_artifacts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = tmp_path / "cache"
+    cache.write_bytes(b"no directory")  # A full disk fails in the same place.
+    repository = Repository(open_source(copied_artifacts.as_uri(), cache))
+    for _ in range(3):
+        repository.refresh()
+    assert caplog.text.count("is refused") == 1
+    assert "cannot be fetched" in caplog.text
+    cache.unlink()
+    repository.refresh()
+    assert repository.serving
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_permissions_are_a_part_of_the_state_of_a_version(copied_artifacts: Path) -> None:
+    source = Directory(copied_artifacts)
+    [number] = source.versions()
+    file = next(path for path in source.directory(number).rglob("*") if path.is_file())
+    before = source.fingerprint(number)
+    file.chmod(0o600)
+    assert source.fingerprint(number) != before
 
 
 def test_a_bucket_that_is_not_there_is_one_sentence(s3: S3Server, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,8 +11,9 @@ import httpx
 import pytest
 
 from service.settings import Settings
-from service.telemetry.logs import JsonFormatter, access_logger, log_config
+from service.telemetry.logs import JsonFormatter, access_logger, log_config, without_secrets
 from service.telemetry.record import RequestRecord
+from tests.conftest import ROOT
 from tests.service.conftest import (
     ARTIFACTS,
     DEFAULT_VERSION,
@@ -114,6 +117,31 @@ def test_uvicorn_and_the_service_write_the_same_json(free_port: int, boot_png: b
     assert all({"time", "level", "message", "pid"} <= line.keys() for line in lines)
     [access] = [line for line in lines if line["logger"] == "service.access"]
     assert access["request_id"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("target", "logged"),
+    [
+        ("/predict?top_k=2&version=1", "/predict?top_k=2&version=1"),
+        ("/predict?api_key=abc", "/predict?api_key=***"),
+        ("/predict?top_k=2&X-API-Key=abc&a=b", "/predict?top_k=2&X-API-Key=***&a=b"),
+        ("/predict?access_token=a%20b", "/predict?access_token=***"),
+        (f"/predict?k=fashion_{'a' * 43}&top_k=1", "/predict?k=***&top_k=1"),
+    ],
+)
+def test_a_key_in_a_query_is_kept_out_of_the_log(target: str, logged: str) -> None:
+    assert without_secrets(target) == logged
+
+
+def test_warnings_of_other_packages_are_json_as_well() -> None:
+    code = (
+        "import logging.config, warnings; from service.telemetry.logs import log_config;"
+        "logging.config.dictConfig(log_config('json', 'info')); warnings.warn('beware')"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT)
+    [line] = map(json.loads, run.stderr.splitlines())
+    assert (line["level"], line["logger"]) == ("warning", "py.warnings")
+    assert "beware" in line["message"]
 
 
 def test_other_packages_log_warnings_and_errors_only() -> None:

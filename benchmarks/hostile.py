@@ -1,0 +1,245 @@
+"""What hostile clients cost the service and those beside them: each worst case that is known.
+
+    python -m benchmarks.hostile [--only NAME …] [--seconds 6] [--rest 60]
+
+For each case the service is started anew with default settings, one worker, HTTP and gRPC. Three
+processes send: the hostile one, a well-behaved one (small pictures at an easy pace, a photograph now
+and then), and one that asks for health. The service runs with a watch in its event loop, which notes
+the longest time that the loop was held: by the clock, and by the processor time of its thread, which
+other programs on the machine do not stretch. Memory is the kernel's account of the process.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from benchmarks.hostile_requests import CASES
+from benchmarks.load import Connection, get, post
+from benchmarks.pictures import jpeg, small_png
+from benchmarks.server import free_port, wait_until_ready
+
+WARM_UP_SECONDS = 1.5
+SECONDS_BETWEEN_TICKS = 0.001
+SECONDS_BETWEEN_PROBES = 0.05
+SMALL_PAUSE = 0.02
+PHOTO_PAUSE = 0.5
+PATIENCE_SECONDS = 60  # of the well-behaved
+
+GOAL_MIB = 400
+GOAL_HEALTH_MS = 100
+GOAL_HELD_MS = 20
+GOAL_GROWTH_MIB = 10
+
+_context = multiprocessing.get_context("spawn")
+
+
+class Row(NamedTuple):
+    """What one case did: memory in MiB, times in milliseconds."""
+
+    before: float
+    highest: float
+    later: float
+    health: float
+    held: float
+    held_cpu: float
+    sent: int
+    lost: int
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the case keeps to the goals."""
+        return (
+            self.highest <= GOAL_MIB
+            and self.health <= GOAL_HEALTH_MS
+            and min(self.held, self.held_cpu) <= GOAL_HELD_MS
+            and self.lost == 0
+            and self.later - self.before <= GOAL_GROWTH_MIB
+        )
+
+
+def main() -> int:
+    """Print the table; return 1 if a goal is missed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each case")
+    parser.add_argument("--rest", type=float, default=60.0, help="seconds until memory is read again")
+    options = parser.parse_args()
+    columns = ("MiB before", "highest", "later", "health", "held", "of CPU", "sent", "lost")
+    print(f"{'':26}" + "".join(f"{column:>11}" for column in columns))
+    rows = []
+    for name in tqdm(options.only, unit="case"):
+        row = measure(name, options.seconds, options.rest)
+        rows.append(row)
+        tqdm.write(f"{name:26}" + "".join(f"{value:11.0f}" for value in row), file=sys.stdout)
+    print(
+        f"goals: highest {GOAL_MIB} MiB, later at most {GOAL_GROWTH_MIB} MiB more than before, "
+        f"slowest health {GOAL_HEALTH_MS} ms, loop held {GOAL_HELD_MS} ms, none lost"
+    )
+    return int(not all(row.is_met for row in rows))
+
+
+def measure(name: str, seconds: float, rest: float) -> Row:
+    """Run one case against a service of its own."""
+    with watched_service() as server:
+        with beside(_behave, server.port, seconds=WARM_UP_SECONDS):
+            time.sleep(WARM_UP_SECONDS)
+        before = memory_mib(server.pid, "VmRSS")
+        for value in (server.held, server.held_cpu):
+            value.value = 0.0
+        with (
+            beside(_probe, server.port, seconds=seconds) as health,
+            beside(_behave, server.port, seconds=seconds) as behaved,
+            beside(_attack, name, server.port, server.grpc_port, seconds=seconds),
+        ):
+            pass
+        highest = memory_mib(server.pid, "VmHWM")
+        held, held_cpu = server.held.value, server.held_cpu.value
+        time.sleep(rest)
+        later = memory_mib(server.pid, "VmRSS")
+    times = [health[0], 1000 * held, 1000 * held_cpu]
+    return Row(before, highest, later, *times, int(behaved[0]), int(behaved[1]))
+
+
+class Watched(NamedTuple):
+    """A service whose loop is watched; `held` and `held_cpu` are seconds."""
+
+    port: int
+    grpc_port: int
+    pid: int
+    held: "Synchronized[float]"
+    held_cpu: "Synchronized[float]"
+
+
+@contextmanager
+def watched_service() -> Iterator[Watched]:
+    """Run the service in a process of its own until the block ends."""
+    held, held_cpu = _context.Value("d", 0.0), _context.Value("d", 0.0)
+    ports = free_port(), free_port()
+    process = _context.Process(target=_serve, args=(*ports, held, held_cpu))
+    process.start()
+    assert process.pid is not None  # noqa: S101 (it has started)
+    try:
+        wait_until_ready(ports[0])
+        yield Watched(*ports, process.pid, held, held_cpu)
+    finally:
+        process.terminate()
+        process.join(10)
+        process.kill()
+        process.join()
+
+
+def _serve(port: int, grpc_port: int, held: Synchronized, held_cpu: Synchronized) -> None:  # type: ignore[type-arg]  # not subscriptable when it runs
+    from service.__main__ import main as serve  # noqa: PLC0415 (only this process serves)
+    from service.http.batcher import Batcher  # noqa: PLC0415 (as above)
+
+    start = Batcher.__init__
+
+    def start_watched(*args: object) -> None:
+        start(*args)  # type: ignore[arg-type]  # as they come
+        tasks.append(asyncio.get_running_loop().create_task(_watch(held, held_cpu)))
+
+    tasks: list[asyncio.Task[None]] = []  # The loop itself does not keep them.
+    Batcher.__init__ = start_watched  # type: ignore[assignment]  # for the loop that it runs in
+    serve([f"--port={port}", f"--grpc-port={grpc_port}", "--log-level=error"])
+
+
+async def _watch(held: Synchronized, held_cpu: Synchronized) -> None:  # type: ignore[type-arg]  # as above
+    while True:
+        due, cpu = time.perf_counter() + SECONDS_BETWEEN_TICKS, time.thread_time()
+        await asyncio.sleep(SECONDS_BETWEEN_TICKS)
+        held.value = max(held.value, time.perf_counter() - due)
+        held_cpu.value = max(held_cpu.value, time.thread_time() - cpu)
+
+
+def memory_mib(pid: int, field: str) -> float:
+    """Return what the kernel says of a process's memory."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("the kernel does not say how much memory is resident")
+
+
+@contextmanager
+def beside(
+    function: Callable[..., Awaitable[tuple[float, ...]]], *args: object, seconds: float
+) -> Iterator[list[float]]:
+    """Run a coroutine function in another process; what it returns is in the list afterwards."""
+    ours, theirs = _context.Pipe(duplex=False)
+    process = _context.Process(target=_run, args=(function, args, seconds, theirs))
+    process.start()
+    result: list[float] = []
+    try:
+        yield result
+        if ours.poll(seconds + 2 * PATIENCE_SECONDS):
+            result += ours.recv()
+    finally:
+        process.join(5)
+        process.kill()
+
+
+def _run(
+    function: Callable[..., Awaitable[tuple[float, ...]]],
+    args: tuple[object, ...],
+    seconds: float,
+    results: "multiprocessing.connection.Connection",
+) -> None:
+    results.send(asyncio.run(function(*args, seconds=seconds)))  # type: ignore[arg-type]  # it is a coroutine
+
+
+async def _probe(port: int, *, seconds: float) -> tuple[float, ...]:
+    """Return the slowest answer of health, in milliseconds."""
+    slowest, end = 0.0, time.perf_counter() + seconds
+    connection = Connection(port)
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            status, _ = await connection.ask(get("/livez"))
+        assert status == 200  # noqa: S101
+        slowest = max(slowest, time.perf_counter() - start)
+        await asyncio.sleep(SECONDS_BETWEEN_PROBES)
+    return (1000 * slowest,)
+
+
+async def _behave(port: int, *, seconds: float) -> tuple[float, ...]:
+    """Return how many well-behaved requests were sent, and how many were not answered 200."""
+    small, photo = post("/predict", small_png(), "image/png"), post("/predict", jpeg(1280, 1024))
+    end, counts = time.perf_counter() + seconds, [0, 0]
+
+    async def ask(request: bytes, pause: float) -> None:
+        connection = Connection(port)
+        while time.perf_counter() < end:
+            status = 0
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    status, _ = await connection.ask(request)
+            counts[0] += 1
+            counts[1] += status != 200
+            await asyncio.sleep(pause)
+
+    await asyncio.gather(ask(small, SMALL_PAUSE), ask(photo, PHOTO_PAUSE))
+    return counts[0], counts[1]
+
+
+async def _attack(name: str, port: int, grpc_port: int, *, seconds: float) -> tuple[float, ...]:
+    """Have the hostile client do what it does for so many seconds, and hang up."""
+    await asyncio.sleep(0.5)  # The others have begun.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds - 0.5):
+            await CASES[name](port, grpc_port)
+            await asyncio.Event().wait()
+    return (0.0,)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

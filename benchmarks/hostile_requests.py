@@ -1,0 +1,291 @@
+"""The worst cases of `benchmarks.hostile`: what each sends, by name."""
+
+import asyncio
+import gzip
+import io
+import json
+import socket
+import struct
+import zlib
+from collections.abc import Awaitable, Callable, Sequence
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.load import get, post
+from benchmarks.pictures import small_png
+from benchmarks.tensor_overhead import INFER, JSON_LENGTH_HEADER
+
+MIB = 1 << 20
+
+Case = Callable[[int, int], Awaitable[None]]
+"""Takes the ports of HTTP and gRPC, and goes on until it is cancelled or has nothing more to send."""
+
+
+class Client:
+    """Many raw connections, none of which reads an answer unless it is told to."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._sockets: list[socket.socket] = []  # A connection is open for as long as it is here.
+
+    async def open(self, count: int, receive_bytes: int | None = None) -> Sequence[socket.socket]:
+        """Connect so many times."""
+        loop = asyncio.get_running_loop()
+        for _ in range(count):
+            connection = socket.socket()
+            connection.setblocking(False)
+            if receive_bytes is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+            await loop.sock_connect(connection, ("127.0.0.1", self._port))
+            self._sockets.append(connection)
+        return self._sockets[-count:]
+
+    async def send(self, *pieces: bytes, pause: float = 0.0) -> None:
+        """Send the same on every connection; a piece on all of them before the next."""
+        loop = asyncio.get_running_loop()
+        for piece in pieces:
+            sending = (loop.sock_sendall(connection, piece) for connection in self._sockets)
+            await asyncio.gather(*sending, return_exceptions=True)
+            await asyncio.sleep(pause)
+
+    async def read(self) -> None:
+        """Read all that comes, and drop it."""
+        loop = asyncio.get_running_loop()
+
+        async def drop(connection: socket.socket) -> None:
+            while await loop.sock_recv(connection, 65536):
+                pass
+
+        await asyncio.gather(*map(drop, self._sockets), return_exceptions=True)
+
+
+def head(length: int, path: str = "/predict", *lines: str) -> bytes:
+    """Return the head of a request whose body is to have so many bytes."""
+    fields = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {length}", *lines]
+    return "\r\n".join([*fields, "", ""]).encode()
+
+
+def stalled(count: int, announced: int, sent: int, path: str = "/predict") -> Case:
+    """Return a case of bodies that are announced, and sent in part."""
+
+    async def case(port: int, _: int) -> None:
+        client = Client(port)
+        await client.open(count)
+        await client.send(head(announced, path) + bytes(min(sent, MIB)))
+        for _ in range(1, sent // MIB):
+            await client.send(bytes(MIB))
+        await asyncio.sleep(3600)
+
+    return case
+
+
+def unread(count: int, request: bytes, times: int = 1) -> Case:
+    """Return a case of requests whose answers nobody reads."""
+
+    async def case(port: int, _: int) -> None:
+        client = Client(port)
+        await client.open(count, receive_bytes=4096)
+        await client.send(*[request] * times)
+        await asyncio.sleep(3600)
+
+    return case
+
+
+def repeated(count: int, *requests: bytes) -> Case:
+    """Return a case of whole requests, each connection as fast as answers come."""
+
+    async def case(port: int, _: int) -> None:
+        async def ask() -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            while True:
+                for request in requests:
+                    writer.write(request)
+                    lines = (await reader.readuntil(b"\r\n\r\n")).lower()
+                    start = lines.index(b"content-length:") + 15
+                    await reader.readexactly(int(lines[start : lines.index(b"\r", start)]))
+                    if b"connection: close" in lines:
+                        writer.close()
+                        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+        await asyncio.gather(*(ask() for _ in range(count)), return_exceptions=True)
+
+    return case
+
+
+async def apart(port: int, _: int) -> None:
+    """Send head and body in packets of their own on many connections, again and again."""
+    client = Client(port)
+    await client.open(600)
+    reading = asyncio.create_task(client.read())
+    while not reading.done():
+        await client.send(head(len(small_png())), small_png(), pause=0.02)
+
+
+def pipelined(count: int, request: bytes, times: int) -> Case:
+    """Return a case of many small requests at once on each connection."""
+
+    async def case(port: int, _: int) -> None:
+        client = Client(port)
+        await client.open(count)
+        await asyncio.gather(client.send(request * times), client.read())
+
+    return case
+
+
+async def slow_heads(port: int, _: int) -> None:
+    """Send heads a byte at a time on many connections."""
+    client = Client(port)
+    await client.open(1000)
+    for byte in head(1):
+        await client.send(bytes([byte]), pause=0.1)
+
+
+async def tiny_chunks(port: int, _: int) -> None:
+    """Send a body in chunks of a byte on some connections."""
+    client = Client(port)
+    await client.open(16)
+    start = "POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await client.send(start.encode(), *[b"1\r\nx\r\n" * 10_000] * 100)
+
+
+def all_layers(images: int, *, is_binary: bool) -> bytes:
+    """Return a V2 request for the maps of every layer of the default network."""
+    names = ("conv2d", "max_pooling2d", "conv2d_1", "max_pooling2d_1", "flatten", "dense")
+    pixels = bytes(images * 784)
+    tensor = {
+        **{"name": "images", "shape": [images, 784], "datatype": "UINT8"},
+        "parameters": {"binary_data_size": len(pixels)},
+    }
+    outputs = [{"name": name, "parameters": {"binary_data": is_binary}} for name in names]
+    start = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
+    length = f"{JSON_LENGTH_HEADER}: {len(start)}"
+    return head(len(start) + len(pixels), INFER, length) + start + pixels
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(picture: Image.Image) -> bytes:
+    """Return a PNG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=9)
+    return buffer.getvalue()
+
+
+def png_of_text(kind: bytes, count: int) -> bytes:
+    """Return a small PNG with so many chunks that are a MiB when inflated."""
+    start, end = small_png()[:33], small_png()[33:]
+    name = b"ICC\0\0" if kind == b"iCCP" else b"a\0\0"
+    return start + chunk(kind, name + zlib.compress(bytes(MIB), 9)) * count + end
+
+
+def webp() -> bytes:
+    """Return a lossless transparent WebP of 25 megapixels in a few bytes."""
+    buffer = io.BytesIO()
+    Image.new("RGBA", (5000, 5000)).save(buffer, "WEBP", lossless=True)
+    return buffer.getvalue()
+
+
+def noise(mode: str) -> Image.Image:
+    """Return a picture of 25 megapixels."""
+    rows = np.arange(5000, dtype=np.uint8)[:, None]
+    channels = {"LA": 2, "RGBA": 4}[mode]
+    return Image.fromarray(np.broadcast_to(rows[..., None], (5000, 5000, channels)).copy(), mode)
+
+
+def picture(count: int, make: Callable[[], bytes], query: str = "") -> Case:
+    """Return a case of a picture that some connections send as fast as answers come."""
+
+    async def case(port: int, grpc_port: int) -> None:
+        await repeated(count, post(f"/predict{query}", make()))(port, grpc_port)
+
+    return case
+
+
+def grpc_message(fields: int, kind: bytes) -> bytes:
+    """Return a ModelInferRequest of 16 MiB less some that repeats an empty field."""
+    return b"\x0a\x0dfashion_mnist" + kind * fields
+
+
+def grpc_calls(count: int, kind: bytes) -> Case:
+    """Return a case of messages of nearly 16 MiB with millions of empty fields."""
+
+    async def case(_: int, port: int) -> None:
+        import grpc  # noqa: PLC0415 (an optional requirement)
+
+        message = grpc_message(8 * MIB - 100, kind)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+
+            async def ask() -> None:
+                while True:
+                    try:
+                        await call(message)
+                    except grpc.aio.AioRpcError:
+                        await asyncio.sleep(0)
+
+            await asyncio.gather(*(ask() for _ in range(count)))
+
+    return case
+
+
+async def grpc_stalled(_: int, port: int) -> None:
+    """Send 15 of the 16 MiB of a message on 40 connections, by hand, and no more."""
+    client = Client(port)
+    await client.open(40)
+    fields = b"".join(
+        b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+        for name, value in (
+            (b":method", b"POST"),
+            (b":scheme", b"http"),
+            (b":path", b"/inference.GRPCInferenceService/ModelInfer"),
+            (b":authority", b"localhost"),
+            (b"te", b"trailers"),
+            (b"content-type", b"application/grpc"),
+        )
+    )
+    settings = frame(4, 0, 0, struct.pack(">HI", 4, (1 << 31) - 1))
+    start = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings + frame(1, 4, 1, fields)
+    await client.send(start + frame(0, 0, 1, b"\x00" + struct.pack(">I", 16 * MIB - 100)))
+    reading = asyncio.create_task(client.read())
+    while not reading.done():  # As much as the windows of flow control let in.
+        await client.send(frame(0, 0, 1, bytes(16_000)) * 4, pause=0.005)
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """Return a frame of HTTP/2."""
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+BOMB = gzip.compress(bytes(16 * MIB - 1), 9)
+LIVEZ = get("/livez")
+
+CASES: dict[str, Case] = {
+    "nobody": stalled(1, 2, 1),
+    "large announced": stalled(100, 65_537, 1),
+    "small announced": stalled(2500, 400, 1),
+    "nearly sent": stalled(60, 65_537, 65_536),
+    "slow senders": stalled(40, 16 * MIB, 15 * MIB),
+    "slow heads": slow_heads,
+    "tiny chunks": tiny_chunks,
+    "head and body apart": apart,
+    "pipelined health": pipelined(16, LIVEZ, 1500),
+    "pipelined nonsense": pipelined(16, post("/predict", b"x"), 1500),
+    "pipelined in the hundreds": pipelined(600, LIVEZ, 200),
+    "answers unread": unread(48, all_layers(256, is_binary=True)),
+    "JSON unread": unread(4, all_layers(256, is_binary=False)),
+    "small answers unread": unread(500, get("/openapi.json"), 20),
+    "gzip bombs": repeated(8, head(len(BOMB), "/predict", "Content-Encoding: gzip") + BOMB),
+    "picture of one line": picture(4, lambda: png(Image.new("L", (25_000_000, 1))), "?prepare=plain"),
+    "text in pictures": picture(32, lambda: png_of_text(b"zTXt", 46)),
+    "profiles in pictures": picture(8, lambda: png_of_text(b"iCCP", 46)),
+    "transparent WebP": picture(4, webp),
+    "RGBA of 25 megapixels": picture(4, lambda: png(noise("RGBA"))),
+    "gRPC outputs": grpc_calls(2, b"\x32\x00"),
+    "gRPC inputs": grpc_calls(8, b"\x2a\x00"),
+    "gRPC stalled": grpc_stalled,
+}
+"""By name, in the order of the table."""

@@ -1,0 +1,370 @@
+"""What a connection may cost: framing, fairness, answers that nobody reads."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+
+from service.app import create_app
+from service.http.middleware import PIECE_BYTES
+from service.settings import Settings
+from tests.service.conftest import ARTIFACTS, Encode, serve, wait_for
+from tests.service.http.connections import (
+    connect,
+    head,
+    read_answer,
+    read_answers,
+    read_last_answers,
+    read_to_end,
+    statuses,
+    whole,
+)
+
+HEALTH = head(None, method="GET", path="/livez")
+BY_THE_APPLICATION = "Forwarded: for=192.0.2.1"
+"""A header that the fast path leaves to it."""
+
+SEND_SECONDS = 1.5
+
+
+@pytest.fixture(scope="module")
+def app() -> FastAPI:
+    settings = {"receive_seconds": 1.2, "send_seconds": SEND_SECONDS}
+    return create_app(
+        Settings.model_validate({"artifacts": ARTIFACTS, "engine": "litert", **settings})
+    )
+
+
+@pytest.fixture(scope="module")
+def client(app: FastAPI) -> Iterator[httpx.Client]:
+    with serve(app.state.settings, app=app) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def photo(encode: Encode) -> bytes:
+    return encode(Image.new("RGB", (2000, 2000), "white"), compress_level=9)
+
+
+class TestHeaders:
+    """Each request is read in one way, by the fast path and by the application."""
+
+    TWICE = (
+        "Content-Type: image/png",
+        "Authorization: Bearer x",
+        "X-API-Key: x",
+        "X-Request-Timeout: 5",
+        "Content-Encoding: identity",
+        "Inference-Header-Content-Length: 10",
+        "Host: localhost",
+    )
+
+    @pytest.mark.parametrize("line", TWICE, ids=lambda line: line.partition(":")[0])
+    @pytest.mark.parametrize("path", ["/predict", "/v2/models/fashion_mnist/infer", "/nowhere"])
+    def test_a_header_with_one_meaning_that_comes_twice_is_a_400(
+        self, client: httpx.Client, boot_png: bytes, line: str, path: str
+    ) -> None:
+        name, _, value = line.partition(": ")
+        lines = [line] if name == "Host" else [line, f"{name.upper()}: {value}x"]
+        with connect(client) as connection:
+            for more in ([], [BY_THE_APPLICATION]):
+                connection.sendall(whole(boot_png, *lines, *more, path=path) + HEALTH)
+                refused, health = read_answers(connection, 2)
+                assert refused.status == 400
+                assert name.lower().encode() in refused.body
+                assert health.status == 200
+
+    def test_two_lengths_or_a_length_and_chunks_are_a_400(
+        self, client: httpx.Client, boot_png: bytes
+    ) -> None:
+        size = len(boot_png)
+        for lines in (
+            [f"Content-Length: {size}"],
+            [f"Content-Length: {size + 1}"],
+            ["Transfer-Encoding: chunked"],
+        ):
+            with connect(client) as connection:
+                connection.sendall(whole(boot_png, *lines) + HEALTH)
+                [answer] = read_last_answers(connection)
+                assert answer.status == 400
+
+    def test_headers_that_may_come_twice_do(self, client: httpx.Client, boot_png: bytes) -> None:
+        lines = ["Accept: a/b", "Accept: */*", "Via: a", "Via: b", "Cookie: a", "Cookie: b"]
+        with connect(client) as connection:
+            connection.sendall(whole(boot_png, *lines))
+            assert read_answer(connection).status == 200
+
+    @pytest.mark.parametrize(
+        ("hosts", "version", "status"),
+        [
+            ([], "1.1", 400),
+            ([], "1.0", 200),
+            (["localhost"], "1.0", 200),
+            (["a", "b"], "1.0", 400),
+            (["a", "a"], "1.1", 400),
+            ([""], "1.1", 400),
+            (["a/b"], "1.1", 400),
+            (["a b"], "1.1", 400),
+            (["user@a"], "1.1", 400),
+            (["a:80:80"], "1.1", 400),
+            (["a,b"], "1.1", 200),  # RFC 3986 has commas in names.
+            (["Example.org:8000"], "1.1", 200),
+            (["127.0.0.1:80"], "1.1", 200),
+            (["[::1]:8000"], "1.1", 200),
+            (["my_service.namespace.svc"], "1.1", 200),
+        ],
+        ids=str,
+    )
+    def test_the_host_is_there_once_and_is_a_host(
+        self, client: httpx.Client, boot_png: bytes, hosts: list[str], version: str, status: int
+    ) -> None:
+        lines = [f"Host: {host}" for host in hosts]
+        size = f"Content-Length: {len(boot_png)}"
+        for first in ("POST /predict", "GET /livez", "GET /openapi.json"):
+            body = boot_png if first.startswith("POST") else b""
+            fields = [f"{first} HTTP/{version}", *lines, *([size] if body else []), "", ""]
+            with connect(client) as connection:
+                connection.sendall("\r\n".join(fields).encode() + body)
+                assert read_answer(connection).status == status, first
+
+    def test_no_answer_leads_to_a_host_that_the_client_names(self, client: httpx.Client) -> None:
+        for path in ("/predict/", "/livez/", "/web", "/web/", "/docs/", "//evil.example/", "/v2/"):
+            answer = client.get(path, headers={"Host": "evil.example"}, follow_redirects=False)
+            assert "evil.example" not in answer.headers.get("Location", ""), path
+
+    @pytest.mark.parametrize("coding", ["gzip", "gzip, chunked", "identity", "chunked; a=b"])
+    @pytest.mark.parametrize("before", [b"", HEALTH])
+    def test_another_transfer_coding_is_a_501_and_its_body_no_request(
+        self, client: httpx.Client, coding: str, before: bytes
+    ) -> None:
+        with connect(client) as connection:
+            start = head(None, f"Transfer-Encoding: {coding}")
+            connection.sendall(before + start + HEALTH)
+            answers = read_last_answers(connection)
+        assert statuses(answers) == [200] * bool(before) + [501]
+
+    def test_chunked_may_be_written_in_capitals(
+        self, client: httpx.Client, boot_png: bytes
+    ) -> None:
+        with connect(client) as connection:
+            chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(boot_png), boot_png)
+            connection.sendall(head(None, "Transfer-Encoding: Chunked") + chunks + HEALTH)
+            assert statuses(read_answers(connection, 2)) == [200, 200]
+
+    def test_only_http_1_1_is_told_to_continue(self, client: httpx.Client, boot_png: bytes) -> None:
+        for version in ("1.1", "1.0"):
+            with connect(client) as connection:
+                start = head(len(boot_png), "Expect: 100-continue", version=version)
+                connection.sendall(start)
+                time.sleep(0.1)
+                connection.sendall(boot_png)
+                connection.shutdown(socket.SHUT_WR)
+                received = read_to_end(connection)
+            first = b"HTTP/1.1 100 " if version == "1.1" else b"HTTP/1.1 200 "
+            assert received.startswith(first)
+
+
+class TestFairness:
+    """However much some send, the loop comes back to the others."""
+
+    @pytest.mark.parametrize("kind", ["health", "bad picture", "unknown path"])
+    def test_health_is_answered_beside_long_pipelines(
+        self, client: httpx.Client, kind: str
+    ) -> None:
+        request = {
+            "health": HEALTH,
+            "bad picture": whole(b"x"),
+            "unknown path": head(None, method="GET", path="/x"),
+        }[kind]
+        count = 100
+        with ExitStack() as stack:
+            beside = stack.enter_context(connect(client))
+            senders = [stack.enter_context(connect(client)) for _ in range(8)]
+            for sender in senders:
+                sender.sendall(request * count)
+            beside.sendall(HEALTH)
+            assert read_answer(beside).status == 200
+            answered = sum(peek(sender).count(b"HTTP/1.1 ") for sender in senders)
+            assert answered < len(senders) * count * 0.7
+            for sender in senders:
+                assert len(read_answers(sender, count)) == count
+
+    def test_a_body_in_tiny_chunks_is_read_in_parts(
+        self, client: httpx.Client, boot_png: bytes
+    ) -> None:
+        chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in boot_png)
+        with connect(client) as connection:
+            connection.sendall(head(None, "Transfer-Encoding: chunked") + chunks + b"0\r\n\r\n")
+            connection.sendall(HEALTH)
+            assert statuses(read_answers(connection, 2)) == [200, 200]
+
+    @pytest.mark.parametrize("path", ["/livez", "/readyz"])
+    def test_health_is_answered_as_by_the_application(
+        self, client: httpx.Client, path: str
+    ) -> None:
+        start = ("X-Request-ID: same",)
+        with connect(client) as connection:
+            connection.sendall(head(None, *start, method="GET", path=path))
+            fast = read_answer(connection)
+            connection.sendall(head(None, *start, BY_THE_APPLICATION, method="GET", path=path))
+            assert fast.status == 200
+            assert fast.undated == read_answer(connection).undated
+
+
+def peek(connection: socket.socket) -> bytes:
+    """Return what has come, and leave it."""
+    try:
+        return connection.recv(1 << 20, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return b""
+
+
+class TestAnswers:
+    """Answers that nobody reads are in memory as bodies are, and have their time."""
+
+    def test_a_large_answer_is_written_in_pieces_and_counts_until_it_is_received(
+        self, app: FastAPI, client: httpx.Client
+    ) -> None:
+        whole_answer = client.post("/feature-maps", json=ONE_IMAGE).content
+        assert len(whole_answer) > 2 * PIECE_BYTES
+        admission = app.state.admission
+        count = 30  # The system keeps some megabytes itself.
+        with connect(client, receive_bytes=4096) as connection:
+            connection.sendall(whole(ONE_IMAGE_JSON, JSON, path="/feature-maps") * count)
+            wait_for(lambda: admission.bytes == len(whole_answer))
+            assert read_answers(connection, count)[-1].body == whole_answer
+            wait_for(lambda: admission.bytes == 0)
+
+    def test_an_answer_that_there_is_no_room_for_is_a_503(
+        self, app: FastAPI, client: httpx.Client, boot_png: bytes
+    ) -> None:
+        admission = app.state.admission
+        with admission.hold(admission.max_bytes - 100_000):
+            answer = client.post("/feature-maps", json=ONE_IMAGE)
+            assert answer.status_code == 503
+            assert answer.json()["error"]["code"] == "overloaded"
+            assert client.post("/predict", content=boot_png).status_code == 200
+        assert client.post("/feature-maps", json=ONE_IMAGE).status_code == 200
+
+    @pytest.mark.parametrize("kind", ["large", "small", "closing"])
+    def test_a_client_that_does_not_read_is_hung_up_on(
+        self, app: FastAPI, client: httpx.Client, kind: str
+    ) -> None:
+        request = {
+            "large": whole(ONE_IMAGE_JSON, JSON, path="/feature-maps") * 60,
+            "small": head(None, method="GET", path="/openapi.json") * 400,
+            "closing": head(None, method="GET", path="/openapi.json") * 400,
+        }[kind]
+        close = ["Connection: close"] * (kind == "closing")
+        last = head(None, *close, method="GET", path="/openapi.json")
+        with connect(client, receive_bytes=4096) as connection:
+            connection.settimeout(0.3)
+            start = time.monotonic()
+            with suppress(TimeoutError):  # The server reads no more either.
+                connection.sendall(request + last)
+            wait_for(lambda: time.monotonic() - start > SEND_SECONDS + 1)
+            assert read_what_comes(connection) < 7_000_000  # of more
+        wait_for(lambda: app.state.admission.bytes == 0)
+
+    def test_a_client_that_reads_slowly_within_its_time_gets_all(
+        self, client: httpx.Client
+    ) -> None:
+        with connect(client, receive_bytes=4096) as connection:
+            connection.sendall(whole(ONE_IMAGE_JSON, JSON, path="/feature-maps"))
+            time.sleep(SEND_SECONDS / 2)
+            assert read_answer(connection).status == 200
+
+
+JSON = "Content-Type: application/json"
+ONE_IMAGE = {"instances": [[0] * 784]}
+ONE_IMAGE_JSON = httpx.Request("POST", "http://x", json=ONE_IMAGE).content
+
+
+def read_what_comes(connection: socket.socket) -> int:
+    """Return how many bytes come before the connection is closed or reset."""
+    count = 0
+    connection.settimeout(5)
+    try:
+        while chunk := connection.recv(65536):
+            count += len(chunk)
+    except ConnectionError:
+        pass
+    return count
+
+
+class TestHalfClosed:
+    def test_whoever_sends_no_more_is_answered(
+        self, client: httpx.Client, boot_png: bytes, photo: bytes
+    ) -> None:
+        by_app = whole(boot_png, BY_THE_APPLICATION)
+        for sent, count in (
+            (whole(photo), 1),
+            (by_app, 1),
+            (whole(boot_png) + whole(photo) + by_app + HEALTH, 4),
+            (whole(photo) * 3, 3),
+            (whole(photo) + b"GET /livez HT", 1),
+            (HEALTH * 50, 50),
+        ):
+            with connect(client) as connection:
+                connection.sendall(sent)
+                connection.shutdown(socket.SHUT_WR)
+                assert statuses(read_last_answers(connection)) == [200] * count
+
+    def test_without_a_whole_request_the_connection_is_closed(
+        self, client: httpx.Client, boot_png: bytes
+    ) -> None:
+        for sent in (b"", b"GET ", head(1000) + b"half", HEALTH + b"GET "):
+            with connect(client) as connection:
+                connection.sendall(sent)
+                time.sleep(0.05)
+                connection.shutdown(socket.SHUT_WR)
+                answers = read_last_answers(connection)
+                assert statuses(answers) == [200] * sent.startswith(HEALTH)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        head(10_000),
+        head(100_000),
+        head(10_000, BY_THE_APPLICATION),
+        head(10_000, "Content-Type: text/plain"),
+        head(10_000, path="/nowhere"),
+        head(10_000, path="/v2/repository/index"),
+        head(None, "Transfer-Encoding: chunked"),
+    ],
+    ids=range(7),
+)
+def test_a_trickled_body_has_its_time_once(client: httpx.Client, start: bytes) -> None:
+    piece = b"1\r\nx\r\n" if b"chunked" in start else b"x"
+    with connect(client) as connection:
+        connection.sendall(start)
+        begun = time.monotonic()
+
+        def send() -> None:
+            try:
+                while time.monotonic() - begun < 5:
+                    connection.sendall(piece)
+                    time.sleep(0.05)
+            except OSError:
+                pass
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        while not is_closed_after_answer(connection):
+            pass
+        assert time.monotonic() - begun < 1.2 + 0.8
+        thread.join()
+
+
+def is_closed_after_answer(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(65536) == b""
+    except ConnectionError:
+        return True
