@@ -107,8 +107,9 @@ def measure(name: str, seconds: float, rest: float) -> Row:
         held, held_cpu = server.held.value, server.held_cpu.value
         time.sleep(rest)
         later = memory_mib(server.pid, "VmRSS")
-    times = [health[0], 1000 * held, 1000 * held_cpu]
-    return Row(before, highest, later, *times, int(behaved[0]), int(behaved[1]))
+    [slowest], (sent, lost) = health, behaved
+    held_ms, cpu_ms = 1000 * held, 1000 * held_cpu
+    return Row(before, highest, later, slowest, held_ms, cpu_ms, int(sent), int(lost))
 
 
 class Watched(NamedTuple):

@@ -193,7 +193,7 @@ class ServiceProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self._parse(b"\r\n".join([*lines, b"", rest]))
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
         """Keep the connection for the answers to a client that sends no more."""
         self._is_half_closed = True
         self._close_if_answered()

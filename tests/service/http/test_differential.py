@@ -172,8 +172,8 @@ def framings(boot: bytes) -> Iterator[Stream]:  # noqa: PLR0912 (it is a list)
     ):
         yield Stream([chunked(b"no picture", 4, end=end) + END])
         yield Stream([chunked(b"no picture", 4, end=end) + END + END])
-    for size_ in (1, 3, 100):
-        yield Stream([chunked(boot, size_) + END])
+    for chunk_size in (1, 3, 100):
+        yield Stream([chunked(boot, chunk_size) + END])
     yield Stream([request(None, "Transfer-Encoding: Chunked") + b"1\r\nx\r\n0\r\n\r\n" + END])
     for coding in ("gzip", "identity", "gzip, chunked", "chunked, gzip", "chunked;q=1", "xchunked"):
         data = request(None, f"Transfer-Encoding: {coding}") + b"1\r\nx\r\n0\r\n\r\n" + END
@@ -212,20 +212,20 @@ def framings(boot: bytes) -> Iterator[Stream]:  # noqa: PLR0912 (it is a list)
     for new_line in (b"\n", b"\r", b"\n\r"):
         yield Stream([GET.replace(b"\r\n", new_line) + END])
     # More or less body than is announced; a body that looks like a request.
-    for length in (0, 5, len(boot) - 1, len(boot) + 1):
-        yield Stream([request(None, f"Content-Length: {length}") + boot + END])
+    for announced in (0, 5, len(boot) - 1, len(boot) + 1):
+        yield Stream([request(None, f"Content-Length: {announced}") + boot + END])
     for body in (GET, END, GET * 5, b"\r\n\r\n" * 50, b"0\r\n\r\n"):
         yield Stream([request(body) + END])
         yield Stream(pieces_of(request(body) + END, 30, 60))
         yield Stream([chunked(body, 7) + END])
         yield Stream([request(body, method="GET", path="/livez") + END])
     for token in ("h2c", "websocket", "anything"):
-        lines = ("Connection: Upgrade", f"Upgrade: {token}")
+        asked = ("Connection: Upgrade", f"Upgrade: {token}")
         for path in ("/predict", "/nowhere"):
-            yield Stream([request(boot, *lines, path=path) + END], Difference.UPGRADE)
-            head, body = request(boot, *lines, path=path).split(b"\r\n\r\n", 1)
+            yield Stream([request(boot, *asked, path=path) + END], Difference.UPGRADE)
+            head, body = request(boot, *asked, path=path).split(b"\r\n\r\n", 1)
             yield Stream([head + b"\r\n\r\n", body + END], Difference.UPGRADE)
-        yield Stream([request(None, *lines, method="GET", path="/livez") + END], Difference.UPGRADE)
+        yield Stream([request(None, *asked, method="GET", path="/livez") + END], Difference.UPGRADE)
     yield Stream([request(None, method="CONNECT", path="a:80") + END])
     yield Stream([request(boot, "Expect: 100-continue", version="1.0")], Difference.CONTINUE)
     for garbage in (b"\x00\r\n\r\n", b"nonsense\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"GET /li"):
