@@ -18,12 +18,13 @@ PYTEST ?=
 AS_TESTED := --constraint requirements/all.txt
 extras = pyproject.toml $(foreach extra,$(1),--extra $(extra))
 
-.PHONY: help setup serve test test-ray check train bench fuzz audit lock proto clean
+.PHONY: help setup serve test test-ray check pictures train bench fuzz audit lock proto clean
 
 help:
 	@echo "make serve   start the service with the shipped model"
 	@echo "make test    lint, check types, run the tests"
 	@echo "make test-ray  test deploy/ray on a local cluster, in $(RAY_VENV)"
+	@echo "make pictures  take the README's pictures of the page and of the feature maps"
 	@echo "make train   train, evaluate and export a new version of the model"
 	@echo "make setup   install everything into $(VENV)"
 	@echo "make bench   measure what README and benchmarks/ say"
@@ -45,6 +46,10 @@ check: $(VENV)/.all node_modules
 	$(BIN)/mypy
 	npx --no-install tsc
 
+# Needs Chromium and a font that has Korean.
+pictures: $(VENV)/.all
+	$(BIN)/python -m tests.service.web.screenshots
+
 # Ray is as large as all the rest but TensorFlow, so it has an environment of its own.
 test-ray: $(RAY_VENV)/.all
 	$(RAY_VENV)/bin/python -m pytest -o addopts= -o filterwarnings= tests/ray
@@ -60,6 +65,7 @@ bench: $(VENV)/.all
 	$(BIN)/python -m benchmarks.training_speed
 	$(BIN)/python -m benchmarks.metrics_overhead
 	$(BIN)/python -m benchmarks.page
+	$(BIN)/python -m benchmarks.attribution
 	$(BIN)/python -m benchmarks.capacity
 	$(BIN)/python -m benchmarks.request_path
 	$(BIN)/python -m benchmarks.goals

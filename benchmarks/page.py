@@ -24,13 +24,14 @@ DROP = """async ([content, type]) => {
     const carried = new DataTransfer();
     carried.items.add(new File([bytes], "dropped", { type }));
     const start = performance.now();
-    const drawn = (id) => new Promise((done) => {
+    const drawn = (selector) => new Promise((done) => {
         new MutationObserver((_, observer) => {
+            if (!document.querySelector(selector)) return;
             observer.disconnect();
             requestAnimationFrame(() => setTimeout(() => done(performance.now() - start)));
-        }).observe(document.getElementById(id), { childList: true });
+        }).observe(document.body, { childList: true, subtree: true, attributes: true });
     });
-    const both = [drawn("bars"), drawn("layers")];
+    const both = [drawn("#bars .best"), drawn("#network-section[aria-busy=false]")];
     const how = { bubbles: true, cancelable: true, dataTransfer: carried };
     document.getElementById("drop").dispatchEvent(new DragEvent("drop", how));
     const times = await Promise.all(both);

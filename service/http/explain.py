@@ -1,13 +1,14 @@
-"""What the network is and sees: feature maps, preparation, weights, summary."""
+"""What the network is and sees: feature maps, preparation, explanations, weights, summary."""
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from pydantic import Field
 
 from service.arrays import Tensor
 from service.capacity.admission import Permit
@@ -19,6 +20,7 @@ from service.http.openapi import ERRORS, request_spec
 from service.http.options import ImageOptions, ModelOptions, Names
 from service.http.schemas import (
     ErrorResponse,
+    ExplainResponse,
     FeatureMapsResponse,
     LayerWeights,
     ModelSummary,
@@ -26,10 +28,11 @@ from service.http.schemas import (
 )
 from service.http.uploads import read_only_image, receive_upload
 from service.images.decode import ImageReader, PreparedImage
-from service.images.render import LayerMaps, render_layers
+from service.images.render import LayerMaps, render_heat, render_layers
 from service.images.steps import Step, as_png
-from service.model.artifact import Layer, Manifest
+from service.model.artifact import Layer
 from service.model.classifier import Classifier
+from service.model.occlusion import explain_each
 from service.model.repository import Repository
 
 MAX_NUMBERS = 100_000
@@ -38,9 +41,28 @@ MAX_NUMBERS = 100_000
 images = APIRouter(tags=["inference"])
 model = APIRouter(tags=["model"])
 
-MapFormat = Literal["json", "png"]
+Format = Literal["json", "png"]
 
-_MEDIA_TYPES: dict[MapFormat, str] = {"json": JSON, "png": "image/png"}
+_MEDIA_TYPES: dict[Format, str] = {"json": JSON, "png": "image/png"}
+
+
+class DrawingOptions(ImageOptions):
+    """How an answer comes that may be drawn."""
+
+    format: Format | None = None
+    """Takes precedence over the Accept header."""
+
+    def media_type(self, accept: str | None) -> str:
+        """Return the one asked for, or else the one that the client prefers."""
+        offers = list(_MEDIA_TYPES.values())
+        return _MEDIA_TYPES[self.format] if self.format else preferred(accept, offers)
+
+
+class ExplainOptions(DrawingOptions):
+    """What a query may say to `/explain`."""
+
+    class_id: int | None = Field(default=None, ge=0)
+    """The class to explain; the most probable by default."""
 
 
 class LayerOptions(ModelOptions):
@@ -50,17 +72,17 @@ class LayerOptions(ModelOptions):
     """Only these channels, counted from 0; repeated, or separated by commas."""
 
 
-class FeatureMapsOptions(LayerOptions, ImageOptions):
+class FeatureMapsOptions(LayerOptions, DrawingOptions):
     """What a query may say to `/feature-maps`."""
 
     layer: Names = ()
     """Only these layers; repeated, or separated by commas."""
-    format: MapFormat | None = None
-    """Takes precedence over the Accept header."""
 
 
 Options = TypeVar("Options", bound=ImageOptions)
-Answer = Callable[[PreparedImage, Permit], bytes]
+Body = bytes | dict[str, Any]
+"""A PNG, or what JSON tells beside the model and the image."""
+Answer = Callable[[PreparedImage, Sequence[Step], Permit], Body]
 Plan = Callable[[Options, Classifier], tuple[Answer, str]]
 """Checks the options, and returns what makes an answer and the answer's media type."""
 
@@ -80,19 +102,18 @@ async def feature_maps(
     """
 
     def plan(options: FeatureMapsOptions, classifier: Classifier) -> tuple[Answer, str]:
-        offers = list(_MEDIA_TYPES.values())
-        media_type = _MEDIA_TYPES[options.format] if options.format else preferred(accept, offers)
+        media_type = options.media_type(accept)
         selection = _select(classifier.layers_with_maps, options.layer, options.channels)
 
-        def answer(image: PreparedImage, permit: Permit) -> bytes:
+        def answer(image: PreparedImage, _: Sequence[Step], permit: Permit) -> Body:
             tensor = classifier.to_images([image.pixels])
             permit.record.record_phase("prepare")
             outputs = classifier.feature_maps(tensor)
             permit.record.record_run(1)
             maps = _maps(outputs, selection)
-            if media_type == JSON:
-                return _maps_as_json(classifier.manifest, image, maps)
-            return render_layers(maps)
+            if media_type != JSON:
+                return render_layers(maps)
+            return {"layers": [layer._asdict() for layer in maps]}
 
         return answer, media_type
 
@@ -109,16 +130,45 @@ async def preparation(
     The picture comes in any form that `/predict` reads, one a request. It does not go through the
     network.
     """
-    steps: list[Step] = []
 
-    def plan(_: ImageOptions, classifier: Classifier) -> tuple[Answer, str]:
-        def answer(image: PreparedImage, _: Permit) -> bytes:
-            head = _head(classifier.manifest, image)
-            return _dumps({**head, "steps": [_describe(step) for step in steps]})
+    def answer(_image: PreparedImage, steps: Sequence[Step], _: Permit) -> Body:
+        return {"steps": [_describe(step) for step in steps]}
 
-        return answer, JSON
+    return await _answer_image(request, repository, options, lambda *_: (answer, JSON))
 
-    return await _answer_image(request, repository, options, plan, steps)
+
+async def explain(
+    request: Request,
+    repository: ModelRepository,
+    options: Annotated[ExplainOptions, Query()],
+    accept: AcceptHeader = None,
+) -> Response:
+    """Answer what in the picture speaks for a class, as numbers or drawn on the picture as a PNG.
+
+        curl -T picture.png http://127.0.0.1:8000/explain?format=png -o why.png
+
+    The picture comes in any form that `/predict` reads, one a request. The network classifies it
+    243 times, each with another part hidden, and a request counts as that many images in flight.
+    """
+
+    def plan(options: ExplainOptions, classifier: Classifier) -> tuple[Answer, str]:
+        media_type, class_id = options.media_type(accept), options.class_id
+        classes = len(classifier.manifest.class_names)
+        if class_id is not None and class_id >= classes:
+            raise InvalidParameter(f"class_id: {class_id}, the model has {classes} classes")
+
+        def answer(image: PreparedImage, steps: Sequence[Step], permit: Permit) -> Body:
+            tensor = classifier.to_images([image.pixels])
+            permit.record.record_phase("prepare")
+            [explanation] = explain_each(tensor, classifier, permit, class_id)
+            steps = steps or [Step("decoded", image.pixels)]  # JSON numbers have none.
+            if media_type != JSON:
+                return render_heat(steps[0].to_image(), explanation["heat"], steps[-1].frame)
+            return {**explanation, "frame": steps[-1].frame}
+
+        return answer, media_type
+
+    return await _answer_image(request, repository, options, plan)
 
 
 async def _answer_image(
@@ -126,7 +176,6 @@ async def _answer_image(
     repository: Repository,
     options: Options,
     plan: Plan[Options],
-    steps: list[Step] | None = None,
 ) -> Response:
     # What is wrong with the query is told first.
     plan(options, repository.classifier(options.version, options.version_label))
@@ -136,14 +185,18 @@ async def _answer_image(
         def job() -> tuple[bytes, str]:
             chosen = options.updated(upload.form.fields)
             classifier = repository.classifier(chosen.version, chosen.version_label)
-            permit.record.record_start(classifier.manifest.version)
+            manifest = classifier.manifest
+            permit.record.record_start(manifest.version)
             answer, media_type = plan(chosen, classifier)
-            if steps is not None:
-                steps.clear()  # The job may be started twice.
-            reader = ImageReader(chosen.prepare, classifier.manifest.input.size, permit, steps)
+            steps: list[Step] = []
+            reader = ImageReader(chosen.prepare, manifest.input.size, permit, steps)
             image = read_only_image(upload, reader, chosen.scale)
             permit.check()
-            body = answer(image, permit)
+            body = answer(image, steps, permit)
+            if not isinstance(body, bytes):
+                head = {"model": {"name": manifest.name, "version": manifest.version}}
+                pixels = np.ascontiguousarray(image.pixels)
+                body = _dumps({**head, "preparation": image.preparation, "image": pixels, **body})
             permit.record.record_phase("encode")
             return body, media_type
 
@@ -154,6 +207,7 @@ async def _answer_image(
 for _path, _endpoint, _summary, _model in (
     ("/feature-maps", feature_maps, "See what the network sees", FeatureMapsResponse),
     ("/preparation", preparation, "See what is done to a picture", PreparationResponse),
+    ("/explain", explain, "See what speaks for a class", ExplainResponse),
 ):
     _png = {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
     for _method in ("POST", "PUT"):  # PUT because that is what `curl -T picture.png` sends.
@@ -163,7 +217,7 @@ for _path, _endpoint, _summary, _model in (
             methods=[_method],
             summary=_summary,
             response_model=_model,
-            responses={**({200: _png} if _endpoint is feature_maps else {}), **ERRORS},
+            responses={**({} if _endpoint is preparation else {200: _png}), **ERRORS},
             openapi_extra=request_spec("Images"),
         )
 
@@ -268,27 +322,10 @@ def _maps(outputs: Mapping[str, Tensor], selection: Selection) -> list[LayerMaps
     return maps
 
 
-def _head(manifest: Manifest, image: PreparedImage) -> dict[str, object]:
-    return {
-        "model": {"name": manifest.name, "version": manifest.version},
-        "preparation": image.preparation,
-        "image": np.ascontiguousarray(image.pixels),
-    }
-
-
-def _maps_as_json(manifest: Manifest, image: PreparedImage, maps: Sequence[LayerMaps]) -> bytes:
-    layers = [layer._asdict() for layer in maps]
-    return _dumps({**_head(manifest, image), "layers": layers})
-
-
 def _describe(step: Step) -> dict[str, object]:
     image = step.to_image()
-    return {
-        "name": step.name,
-        "width": image.width,
-        "height": image.height,
-        "png": base64.b64encode(as_png(image)).decode(),
-    }
+    png = base64.b64encode(as_png(image)).decode()
+    return {"name": step.name, "width": image.width, "height": image.height, "png": png}
 
 
 def _weights_as_json(classifier: Classifier, layer: Layer, channels: list[int]) -> bytes:

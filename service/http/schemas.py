@@ -80,6 +80,13 @@ class PredictResponse(_Schema):
     predictions: list[Prediction]
 
 
+class _OfPicture(_Schema):
+    model: ModelVersion
+    preparation: Preparation
+    image: list[list[float]]
+    """The picture as the network sees it: (height, width) in 0…255."""
+
+
 class LayerMaps(_Schema):
     """What one layer makes of a picture."""
 
@@ -93,13 +100,9 @@ class LayerMaps(_Schema):
     """(channels, height, width)."""
 
 
-class FeatureMapsResponse(_Schema):
+class FeatureMapsResponse(_OfPicture):
     """The maps of the convolution and pooling layers, in the order of the network."""
 
-    model: ModelVersion
-    preparation: Preparation
-    image: list[list[float]]
-    """The picture as the network saw it: (height, width) in 0…255."""
     layers: list[LayerMaps]
 
 
@@ -118,16 +121,27 @@ class PreparationStep(_Schema):
     """The picture, a PNG file in base64; transparent where nothing is kept."""
 
 
-class PreparationResponse(_Schema):
+class PreparationResponse(_OfPicture):
     """How a picture became the network's input."""
 
-    model: ModelVersion
-    preparation: Preparation
-    image: list[list[float]]
-    """The picture as the network sees it: (height, width) in 0…255."""
     steps: list[PreparationStep]
     """In the order done, the last of them `image`; none for JSON numbers, which are not
     touched."""
+
+
+class ExplainResponse(_OfPicture):
+    """What in a picture speaks for a class."""
+
+    class_id: int
+    label: str
+    probability: float = Field(ge=0, le=1)
+    """Of that class."""
+    heat: list[list[float]]
+    """(height, width): how far the log-odds of the class fall when this place of `image` is hidden;
+    negative where that makes the class more probable."""
+    frame: tuple[float, float, float, float]
+    """Left, top, right and bottom of `image` on the picture as it was sent, as shares of its width
+    and height; may lie outside of it."""
 
 
 class LayerWeights(_Schema):

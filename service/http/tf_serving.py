@@ -1,5 +1,6 @@
 """`/v1`: TensorFlow Serving's REST API."""
 
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 
@@ -11,6 +12,7 @@ from service.http.dependencies import ModelRepository, Servable, find_servable, 
 from service.http.inference import admit, read_body, run
 from service.http.messages import JSON
 from service.http.openapi import PROTOCOL_ERRORS, path_parameters, request_spec
+from service.model.classifier import Classifier
 from service.protocols import tf_serving
 from service.protocols.inference import infer
 
@@ -30,10 +32,22 @@ async def predict(request: Request, classifier: Servable) -> Response:
     `instances` is a list of pictures, `inputs` one tensor; numbers are the network's own units,
     0…1. A picture file may stand for numbers, as `{"b64": "…"}`.
     """
+    return await _answer(request, classifier, lambda *job: infer(*job)[0])
+
+
+async def explain(request: Request, classifier: Servable) -> Response:
+    """Answer what speaks for the most probable class of a picture, as KServe's V1 protocol has it.
+
+    The request is that of `:predict`, the answer that of `/explain` for each picture.
+    """
+    return await _answer(request, classifier, tf_serving.explain)
+
+
+async def _answer(request: Request, classifier: Classifier, work: Callable[..., bytes]) -> Response:
     with admit(request) as permit:
         body = await read_body(request, permit)
-        job = partial(infer, partial(tf_serving.read, body), classifier, permit)
-        content, _ = await run(request, permit, job)
+        job = partial(work, partial(tf_serving.read, body), classifier, permit)
+        content = await run(request, permit, job)
     return Response(content, media_type=JSON)
 
 
@@ -70,14 +84,18 @@ for _path in (
     "/{name:model}/labels/{label:model}",
 ):
     _named = {"parameters": path_parameters(_path)}
-    router.add_api_route(
-        f"{_path}:predict",
-        predict,
-        methods=["POST"],
-        summary="Run a signature",
-        response_model=None,
-        openapi_extra=request_spec("Signature", _path),
-    )
+    for _method, _endpoint, _summary in (
+        ("predict", predict, "Run a signature"),
+        ("explain", explain, "See what speaks for a class"),
+    ):
+        router.add_api_route(
+            f"{_path}:{_method}",
+            _endpoint,
+            methods=["POST"],
+            summary=_summary,
+            response_model=None,
+            openapi_extra=request_spec("Signature", _path),
+        )
     router.add_api_route(
         f"{_path}:{{method}}", other_method, methods=["POST"], include_in_schema=False
     )

@@ -48,7 +48,11 @@ def prepare_photo(
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     cropped = garment[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     centred = _centre(cropped, shape)
-    steps += [Step("cropped", cropped), Step("centred", centred)]
+    scale = max(side / into for side, into in zip(cropped.shape, shape, strict=True))
+    places = ((columns, shape[1], working.width), (rows, shape[0], working.height))
+    middles = [((at[0] + at[-1] + 1) / 2, into * scale / 2, side) for at, into, side in places]
+    frame = tuple((m + sign * half) / side for sign in (-1, 1) for m, half, side in middles)
+    steps += [Step("cropped", cropped), Step("centred", centred, frame=frame)]
     return centred
 
 

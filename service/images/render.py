@@ -5,7 +5,7 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from service.arrays import Tensor
 from service.images.steps import as_png
@@ -16,6 +16,8 @@ _GAP = 4
 _LABEL_HEIGHT, _TITLE_HEIGHT = 12, 26
 _MARGIN = 16
 _SCALE_WIDTH, _SCALE_HEIGHT = 128, 12
+_HEAT_SIDE, _HEAT_OPACITY = 448, 217  # pixels; of 255
+_FOR, _AGAINST = (255, 138, 0), (0, 120, 255)
 _WIDTH = 2 * _MARGIN + _COLUMNS * (_TILE + _GAP) - _GAP
 
 # Every eighth of viridis (van der Walt and Smith 2015), which keeps its order in grey and for
@@ -55,6 +57,19 @@ def render_layers(layers: Sequence[LayerMaps]) -> bytes:
         canvas.paste(block, (0, top))
         top += block.height
     canvas.putpalette(_palette())
+    return as_png(canvas)
+
+
+def render_heat(image: Image.Image, heat: Tensor, frame: Sequence[float]) -> bytes:
+    """Return a PNG of an image with heat (height, width) on it: orange above zero, blue below."""
+    canvas = ImageOps.contain(image.convert("RGB"), (_HEAT_SIDE, _HEAT_SIDE))
+    box = [round(share * side) for share, side in zip(frame, canvas.size * 2, strict=True)]
+    size = max(1, box[2] - box[0]), max(1, box[3] - box[1])
+    colours = np.where(heat[..., None] > 0, _FOR, _AGAINST)
+    opacity = np.abs(heat) * (_HEAT_OPACITY / max(np.abs(heat).max(), 1e-30))
+    pixels = np.dstack([colours, opacity]).astype(np.uint8)
+    layer = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR)
+    canvas.paste(layer, (box[0], box[1]), layer)
     return as_png(canvas)
 
 

@@ -21,6 +21,8 @@ class Step(NamedTuple):
     """An array is (height, width) uint8 or float32 in [0, 255]."""
     mask: NDArray[np.bool_] | None = None
     """(height, width), true where the image is kept; None if all of it is."""
+    frame: tuple[float, ...] = (0, 0, 1, 1)
+    """Its left, top, right and bottom as shares of the decoded image; may lie outside of it."""
 
     def to_image(self) -> Image.Image:
         """Return the step as it is drawn: grey or in colour, transparent outside the mask."""

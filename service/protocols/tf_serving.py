@@ -12,14 +12,17 @@ from service.capacity.admission import Permit
 from service.errors import InvalidInference, InvalidJSON, InvalidTensor
 from service.model.artifact import Manifest
 from service.model.classifier import Classifier
+from service.model.occlusion import explain_each
 from service.model.repository import VersionStatus
 from service.protocols.inference import (
     NOVELTY,
     PROBABILITIES,
     Answer,
     PreparedRequest,
+    Read,
     files_to_images,
     numbers_to_images,
+    prepare,
 )
 from service.protocols.json_arrays import Shape, decode_file, image_shapes, parse_with_numbers
 from service.protocols.tensors import BYTES, NamedTensor, flatten
@@ -76,6 +79,13 @@ def _write(outputs: Mapping[str, Tensor], count: int, by_row: bool) -> bytes:
         return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     # Like TensorFlow Serving, with NaN, Infinity and -Infinity, which are not JSON.
     return json.dumps(answer, default=lambda array: array.tolist()).encode()
+
+
+def explain(read_images: Read[Answer], classifier: Classifier, permit: Permit) -> bytes:
+    """Return the answer of `:explain` to a request that is read by `read`; NaN is null."""
+    images = prepare(read_images, classifier, permit).images
+    answer = {"explanations": explain_each(images, classifier, permit)}
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def status(statuses: Sequence[VersionStatus]) -> dict[str, object]:

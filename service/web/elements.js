@@ -45,7 +45,7 @@ export function makeButton(className, press, ...content) {
  * @param {HTMLElement} group its children that are buttons
  */
 export function rove(group) {
-  const buttons = () => /** @type {HTMLButtonElement[]} */ ([...group.querySelectorAll(":scope > button")]);
+  const buttons = () => /** @type {HTMLButtonElement[]} */ ([...group.querySelectorAll(":scope > button:not(:disabled)")]);
   /** @param {HTMLButtonElement} chosen */
   const choose = (chosen) => buttons().forEach((button) => { button.tabIndex = button === chosen ? 0 : -1; });
   const [first] = buttons();

@@ -1,9 +1,12 @@
 // Puts the page together: one picture, or two to compare, and all that is shown of them.
 
-import { askMapsPicture, askSummary, forgetWeights, Refused, useKey } from "./api.js";
+import { Failed, askMapsPicture, askSummary, askVersions, useKey } from "./api.js";
+import { asksForKey, doOrTell, failureBox } from "./failures.js";
 import { showAnswers } from "./picture/answer.js";
 import { showBasics } from "./basics/basics.js";
-import { byId, save } from "./elements.js";
+import { experimentWith } from "./basics/laboratory.js";
+import { paint, greyUpTo } from "./colours.js";
+import { byId, make, save } from "./elements.js";
 import { giveSample, listenForFiles, listenToCamera, markSamples, nameSamples, showSamples } from "./picture/giving.js";
 import { inspectWith } from "./network/inspector.js";
 import { Look } from "./picture/looks.js";
@@ -11,25 +14,28 @@ import { showNetwork } from "./network/network.js";
 import { percent, whole } from "./numbers.js";
 import { showOverview } from "./network/overview.js";
 import { listenToPen } from "./picture/pen.js";
+import { showPictures } from "./picture/photograph.js";
 import { showPreparation } from "./picture/preparation.js";
 import { showRequests } from "./picture/requests.js";
 import { stagesOf } from "./network/stages.js";
-import "./network/steering.js";
 import { change, onChange, state } from "./state.js";
+import { showUnits } from "./picture/votes.js";
+import { walkWith } from "./walk/walk.js";
 import { language, text, translate, useLanguage } from "./language/text.js";
 
 /** @typedef {import("./picture/looks.js").News} News */
+/** @typedef {{summary: import("./api.js").Summary, stages: import("./network/stages.js").Stage[]}} Network */
 
 const compare = byId("compare", HTMLInputElement);
 const prepare = byId("prepare", HTMLSelectElement);
 const scale = byId("scale", HTMLSelectElement);
-const show = byId("show", HTMLSelectElement);
+const order = byId("order", HTMLSelectElement);
+const versions = byId("version", HTMLSelectElement);
 const languages = byId("language", HTMLSelectElement);
+const section = byId("network-section", HTMLElement);
 
-/** Of the network; nothing before the service has answered. @type {import("./api.js").Summary} */
-let summary;
-/** @type {import("./network/stages.js").Stage[]} */
-let stages = [];
+/** Nothing before the service has answered. @type {Network | undefined} */
+let network;
 /** The picture, and the one it is compared with. @type {Look[]} */
 let looks = [];
 
@@ -40,52 +46,103 @@ let looks = [];
  */
 function give(given, place = compare.checked && looks.length > 0 ? 1 : 0) {
   looks[place]?.close();
-  looks[place] = new Look(given);
-  change(place === 0 ? { sample: given.sample } : { other: given.sample });
+  const look = new Look(given);
+  looks[place] = look;
+  change(place === 0 ? { sample: given.sample, why: undefined } : { other: given.sample });
   markSamples(looks.map(({ sample }) => sample));
-  return ask(looks[place]);
+  return ask(look);
 }
 
 /** @param {Look} look */
 async function ask(look) {
-  await look.ask(summary, stages, state.prepare, (news) => SHOW[news]());
-  if (!look.version || look.version === summary.version) return;
-  forgetWeights(); // another version has been published
-  await learnNetwork();
+  const news = (/** @type {News} */ what) => looks.includes(look) && SHOW[what]();
+  await look.ask({ prepare: state.prepare, version: state.version, why: state.why }, networkOf, news);
+}
+
+/** The network of the version that answered; another may have been published. @param {number} version @returns {Promise<Network>} */
+async function networkOf(version) {
+  if (network?.summary.version === version) return network;
+  const summary = await askSummary(version);
+  network = { summary, stages: stagesOf(summary) };
+  await offerVersions(summary);
+  const others = looks.filter((look) => look.version !== 0 && look.version !== version);
+  for (const look of others) look.forget();
   write();
-  await Promise.all(looks.map((each) => each.ask(summary, stages, state.prepare, (news) => SHOW[news]())));
+  others.forEach(ask);
+  return network;
 }
 
 /** @type {Record<News, () => void>} */
 const SHOW = {
-  picture: () => showPreparation(looks, summary.input.scale),
-  answer: () => {
-    fail("");
-    showAnswers(looks, summary);
+  asked: () => {
+    fail();
+    showPicture();
+    section.setAttribute("aria-busy", "true"); // what is there is of the picture before, and not shown
+    inspectNetwork();
+    experiment();
+  },
+  slow: showPicture,
+  answered: () => {
+    showPicture();
     showRequests(looks[0], chosen());
   },
-  prepared: () => showPreparation(looks, summary.input.scale),
-  outputs: drawNetwork,
-  refused: () => {
-    fail(looks.map(({ refusal }) => refusal).join(" ").trim());
-    showAnswers(looks, summary);
+  explained: showPicture,
+  prepared: () => {
+    showPicture();
+    experiment();
+  },
+  complete: () => {
+    showPicture();
+    drawNetwork();
+    if (network) walkWith(network.stages, looks[0]);
+  },
+  failed: () => {
+    showPicture();
     drawNetwork();
   },
 };
 
-const chosen = () => stages.find(({ layer }) => layer.name === state.layer);
+const chosen = () => network?.stages.find(({ layer }) => layer.name === state.layer);
+
+/** The picture, what was made of it, and the answer. */
+function showPicture() {
+  if (!network) return;
+  const { summary, stages } = network;
+  byId("answer-section", HTMLElement).setAttribute("aria-busy", String(looks.some(({ busy }) => busy)));
+  showPictures(looks);
+  showPreparation(looks, summary.input.scale);
+  showAnswers(looks, summary, ask, explain);
+  showUnits(looks, stages, summary);
+}
+
+/** Ask why it is not another class. @param {number} classId */
+function explain(classId) {
+  const answer = looks[0]?.prediction?.class_id;
+  change({ why: classId === answer ? undefined : classId });
+}
+
+function experiment() {
+  if (network) experimentWith(looks[0]?.prepared?.image, network.summary.input.scale);
+}
 
 function drawNetwork() {
-  if (!summary) return;
-  showOverview(stages, looks[0]);
-  showNetwork(stages, looks, summary.class_names);
-  inspectWith(stages, looks, summary);
+  if (!network) return;
+  const { summary, stages } = network;
+  section.setAttribute("aria-busy", String(looks.some(({ busy }) => busy)));
+  showOverview(stages, looks);
+  showNetwork(stages, looks, summary);
+  inspectNetwork();
+}
+
+function inspectNetwork() {
+  if (!network) return;
+  inspectWith(network.stages, looks, network.summary);
   showRequests(looks[0], chosen());
 }
 
-/** @param {string} message */
-function fail(message) {
-  byId("error", HTMLElement).textContent = message;
+/** Say what went wrong before there was a picture, or nothing. @param {Node[]} told */
+function fail(...told) {
+  byId("error", HTMLElement).replaceChildren(...told);
 }
 
 /** Show one picture or two. @param {boolean} two */
@@ -99,46 +156,60 @@ function setCompare(two) {
   write();
 }
 
-async function learnNetwork() {
-  summary = await askSummary();
-  stages = stagesOf(summary);
+/** @param {import("./api.js").Summary} summary */
+async function offerVersions({ name, version }) {
+  const served = await askVersions(name).catch(() => [version]);
+  versions.replaceChildren(...served.map((number) => make("option", "", String(number))));
+  versions.value = String(version);
+  byId("versions", HTMLElement).hidden = served.length < 2;
 }
 
 /** Write everything in the present language. */
 function write() {
   translate();
-  if (!summary) return;
-  const { name, version, parameters, scores } = summary;
+  if (!network) return;
+  const { name, version, parameters, scores } = network.summary;
   const accuracy = scores.test ? text("accuracy", { share: percent(scores.test.accuracy) }) : "";
   byId("served", HTMLElement).textContent = text("served", { name, version, parameters: whole(parameters.total), accuracy });
   nameSamples();
-  showPreparation(looks, summary.input.scale);
-  showAnswers(looks, summary);
-  showBasics(summary);
+  showPicture();
+  showBasics(network.summary);
+  experiment();
   drawNetwork();
 }
 
 /** Show in the controls what the address says. */
 function follow() {
-  [prepare.value, scale.value, show.value] = [state.prepare, state.scale, state.show];
+  [prepare.value, scale.value, order.value] = [state.prepare, state.scale, state.order];
 }
 
+/** @param {unknown} error @param {() => void} retry */
+const tell = (error, retry) => fail(failureBox(error, retry));
+
+let listens = false;
+
 async function start() {
-  await learnNetwork();
+  const summary = await askSummary(state.version);
   byId("locked", HTMLElement).hidden = true;
-  fail("");
-  listenForFiles(give);
-  listenToCamera(give, fail);
-  listenToPen(give, summary.input.shape);
-  showSamples(summary.class_names, give);
+  fail();
+  network = { summary, stages: stagesOf(summary) };
+  await offerVersions(summary);
+  if (!listens) {
+    listens = true; // and goes on, should the start be tried again
+    listenForFiles(give);
+    listenToCamera(give, (error) => tell(error, () => {}));
+    listenToPen(give, summary.input.shape);
+    showSamples(summary.class_names, give);
+  }
   write();
   const last = summary.class_names.length - 1;
   const { other } = state;
-  await giveSample(Math.min(state.sample ?? last, last), give);
+  const asked = [giveSample(Math.min(state.sample ?? last, last), (given) => give(given, 0))];
   if (other !== undefined) {
     setCompare(true);
-    await giveSample(Math.min(other, last), give);
+    asked.push(giveSample(Math.min(other, last), (given) => give(given, 1)));
   }
+  await Promise.all(asked);
 }
 
 languages.value = language();
@@ -150,52 +221,70 @@ languages.addEventListener("change", () => {
 });
 prepare.addEventListener("change", () => change({ prepare: /** @type {typeof state.prepare} */ (prepare.value) }));
 scale.addEventListener("change", () => change({ scale: /** @type {typeof state.scale} */ (scale.value) }));
-show.addEventListener("change", () => change({ show: /** @type {typeof state.show} */ (show.value) }));
+order.addEventListener("change", () => change({ order: /** @type {typeof state.order} */ (order.value) }));
+versions.addEventListener("change", () => change({ version: Number(versions.value) }));
 compare.addEventListener("change", () => setCompare(compare.checked));
-byId("sorted", HTMLInputElement).addEventListener("change", () => showAnswers(looks, summary));
+byId("sorted", HTMLInputElement).addEventListener("change", showPicture);
+byId("heat", HTMLElement).addEventListener("click", ({ currentTarget }) => {
+  const button = /** @type {HTMLElement} */ (currentTarget);
+  button.setAttribute("aria-pressed", String(button.ariaPressed !== "true"));
+  showPicture();
+});
 byId("request", HTMLSelectElement).addEventListener("change", () => showRequests(looks[0], chosen()));
 byId("save-answer", HTMLElement).addEventListener("click", () => {
   if (looks[0]?.written) save(new Blob([looks[0].written], { type: "application/json" }), "answer.json");
 });
-byId("save-picture", HTMLElement).addEventListener("click", () => looks[0] && save(looks[0].picture, looks[0].name));
-byId("save-maps", HTMLElement).addEventListener("click", async () => {
+byId("save-picture", HTMLElement).addEventListener("click", () => {
   const image = looks[0]?.prepared?.image;
-  if (image) save(await askMapsPicture(image, undefined), "feature-maps.png");
+  if (!image || !network) return;
+  const canvas = make("canvas");
+  paint(canvas, image, greyUpTo(network.summary.input.scale));
+  const name = `${looks[0].name.replace(/\.\w+$/, "")}-${canvas.width}x${canvas.height}.png`;
+  canvas.toBlob((file) => file && save(file, name), "image/png");
 });
+const saveMaps = byId("save-maps", HTMLElement);
+saveMaps.addEventListener("click", () => doOrTell(saveMaps, async () => {
+  const { prepared, version } = looks[0] ?? {};
+  if (prepared) save(await askMapsPicture(prepared.image, version, undefined), "feature-maps.png");
+}));
 byId("skip", HTMLElement).addEventListener("click", (event) => {
   event.preventDefault(); // the address tells what is looked at, not where
-  byId("network-section", HTMLElement).focus();
+  section.focus();
 });
 byId("locked", HTMLFormElement).addEventListener("submit", (event) => {
   event.preventDefault();
   useKey(byId("key", HTMLInputElement).value.trim());
   open();
 });
-onChange(["prepare"], () => {
+onChange(["prepare", "version"], () => {
   follow();
   return Promise.all(looks.map(ask));
 });
-onChange(["scale", "show"], () => {
+onChange(["why"], () => looks.forEach((look) => look.explain(state, SHOW.explained)));
+onChange(["scale", "order"], () => {
   follow();
   drawNetwork();
 });
 onChange(["layer", "channel"], () => showRequests(looks[0], chosen()));
-onChange(["sample", "other"], async () => {
+onChange(["sample", "other"], () => {
   const { sample, other } = state;
-  if (sample !== undefined && sample !== looks[0]?.sample) await giveSample(sample, (given) => give(given, 0));
+  if (sample !== undefined && sample !== looks[0]?.sample) giveSample(sample, (given) => give(given, 0));
   if (other === looks[1]?.sample) return;
   setCompare(other !== undefined);
-  if (other !== undefined) await giveSample(other, (given) => give(given, 1));
+  if (other !== undefined) giveSample(other, (given) => give(given, 1));
 });
 
+/** @returns {Promise<void>} */
 async function open() {
   try {
     await start();
   } catch (error) {
-    const isLocked = error instanceof Refused && ["unauthenticated", "forbidden"].includes(error.code);
-    byId("locked", HTMLElement).hidden = !isLocked;
-    fail(error instanceof Refused ? error.message : text("unreachable"));
-    if (!(error instanceof Refused) && !(error instanceof TypeError)) throw error;
+    if (error instanceof Failed && error.code === "unknown_version" && state.version !== undefined) {
+      change({ version: undefined }); // a link to a version that is no longer served
+      return open();
+    }
+    byId("locked", HTMLElement).hidden = !asksForKey(error);
+    tell(error, open);
   }
 }
 

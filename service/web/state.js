@@ -8,11 +8,16 @@
  * @property {string} layer that is looked into; empty: none
  * @property {number} channel its map or unit
  * @property {number} row @property {number} column of the map
- * @property {"layer" | "map" | "all"} scale what one colour scale is for
- * @property {"maps" | "kernels"} show
+ * @property {"map" | "layer" | "all"} scale what one colour scale is for
+ * @property {"strongest" | "number"} order of the maps
+ * @property {number | undefined} why the class whose reasons are shown, if it is not the answer
+ * @property {number | undefined} version of the model, if it is not the one that answers who asks for none
+ * @property {number | undefined} step of the guided walk, from 1
+ * @property {string} network that is built under convolution basics; empty: the lesson's
  */
 
-const CHOICES = { prepare: ["auto", "photo", "plain"], scale: ["layer", "map", "all"], show: ["maps", "kernels"] };
+const CHOICES = { prepare: ["auto", "photo", "plain"], scale: ["map", "layer", "all"], order: ["strongest", "number"] };
+const NUMBERS = /** @type {const} */ (["sample", "other", "why", "version", "step"]);
 
 /**
  * @param {string} hash of an address
@@ -27,8 +32,9 @@ function read(hash) {
     return /** @type {any} */ (CHOICES[name].includes(value) ? value : CHOICES[name][0]);
   };
   return {
-    sample: number("sample"), other: number("other"), layer: said.get("layer") ?? "", channel: number("channel") ?? 0,
-    row, column, prepare: choice("prepare"), scale: choice("scale"), show: choice("show"),
+    sample: number("sample"), other: number("other"), why: number("why"), version: number("version"), step: number("step"),
+    network: said.get("network") ?? "", layer: said.get("layer") ?? "", channel: number("channel") ?? 0,
+    row, column, prepare: choice("prepare"), scale: choice("scale"), order: choice("order"),
   };
 }
 
@@ -63,8 +69,7 @@ function tell(before) {
 /** @returns {string} the address of what is being looked at */
 export function address() {
   const said = new URLSearchParams();
-  if (state.sample !== undefined) said.set("sample", String(state.sample));
-  if (state.other !== undefined) said.set("other", String(state.other));
+  for (const name of NUMBERS) if (state[name] !== undefined) said.set(name, String(state[name]));
   if (state.layer) {
     said.set("layer", state.layer);
     said.set("channel", String(state.channel));
@@ -73,6 +78,7 @@ export function address() {
   for (const name of /** @type {(keyof typeof CHOICES)[]} */ (Object.keys(CHOICES))) {
     if (state[name] !== CHOICES[name][0]) said.set(name, state[name]);
   }
+  if (state.network) said.set("network", state.network);
   return `${location.pathname}${location.search}#${said.toString().replaceAll("%2C", ",")}`;
 }
 

@@ -30,7 +30,8 @@ export const outputSize = (size, window, stride, padding) =>
 /** @param {number} size @param {number} window @param {number} stride @param {string} padding */
 export function arithmeticOf(size, window, stride, padding) {
   const result = outputSize(size, window, stride, padding);
-  return padding === "same" ? `⌈${size} / ${stride}⌉ = ${result}` : `⌊(${size} − ${window}) / ${stride}⌋ + 1 = ${result}`;
+  const comes = result < 1 ? "< 1" : `= ${result}`;
+  return padding === "same" ? `⌈${size} / ${stride}⌉ ${comes}` : `⌊(${size} − ${window}) / ${stride}⌋ + 1 ${comes}`;
 }
 
 /**
@@ -67,9 +68,31 @@ export function stepsOf(network, side, classes) {
   steps.push(
     { name: "flatten", shape: [flat], parameters: 0, arithmetic: `${side} × ${side} × ${channels} = ${flat}` },
     { name: "dense_1", shape: [dense], parameters: (flat + 1) * dense, arithmetic: "" },
+    { name: "dropout", shape: [dense], parameters: 0, arithmetic: "" },
     { name: "dense_2", shape: [classes], parameters: (dense + 1) * classes, arithmetic: "" },
   );
   return steps;
+}
+
+/** The network as an address has it: blocks, then the rest. @param {Network} network */
+export const writtenShort = ({ blocks, ...rest }) => [...blocks, rest].map((part) => Object.values(part).join("-")).join("*");
+
+/**
+ * @param {string} written as by `writtenShort`
+ * @param {(name: string, value: string | number) => boolean} allowed
+ * @returns {Network | undefined} undefined if it is none
+ */
+export function readShort(written, allowed) {
+  const parts = written.split("*").map((part) => part.split("-"));
+  /** @template {object} T @param {string[]} values @param {T} like @returns {T | undefined} */
+  const named = (values, like) => {
+    const entries = Object.keys(like).map((name, i) => [name, values[i] !== "" && !Number.isNaN(Number(values[i])) ? Number(values[i]) : values[i] ?? ""]);
+    const fits = values.length === entries.length && entries.every(([name, value]) => allowed(String(name), value));
+    return fits ? Object.fromEntries(entries) : undefined;
+  };
+  const rest = named(parts.pop() ?? [], REST);
+  const blocks = parts.map((part) => named(part, BLOCK)).filter((block) => block !== undefined);
+  return rest && blocks.length === parts.length && blocks.length > 0 ? { blocks, ...rest } : undefined;
 }
 
 /** The settings that are not at their default, as training reads them. @param {Network} network */

@@ -1,6 +1,7 @@
 // Sentences in the language of who reads them.
 
 import { english } from "./english.js";
+import { make } from "../elements.js";
 import { garments, korean } from "./korean.js";
 
 /** @typedef {keyof typeof english} Name of a sentence */
@@ -26,15 +27,22 @@ export const useLanguage = (chosen) => localStorage.setItem("language", chosen);
 export const text = (name, values = {}) =>
   LANGUAGES[language()][name].replace(/\{(\w+)\}/g, (_, place) => String(values[place]));
 
-/** What a class is called, with the name that the service knows it by. @param {string} name */
-export const garment = (name) => (language() === "ko" && garments[name] ? `${garments[name]} ${name}` : name);
+/** What a class is called. @param {string} name that the service knows it by */
+export const garment = (name) => (language() === "ko" ? garments[name] ?? name : name);
+
+/** The same, with the name that the service knows it by, should that be another. @param {string} name */
+export const fullName = (name) => (garment(name) === name ? [name] : [garment(name), " ", make("small", "", name)]);
+
+/** Where fingers point, nothing is dropped, hovered over or stepped through by keys. */
+const touch = matchMedia("(hover: none)");
 
 /** Write every sentence of the document in the present language. */
 export function translate() {
   document.documentElement.lang = language();
   document.title = `Fashion-MNIST: ${text("title")}`;
   for (const element of document.querySelectorAll("[data-text]")) {
-    element.textContent = text(/** @type {Name} */ (element.getAttribute("data-text")));
+    const name = (touch.matches && element.getAttribute("data-touch")) || element.getAttribute("data-text");
+    element.textContent = text(/** @type {Name} */ (name));
   }
   for (const element of document.querySelectorAll("[data-label]")) {
     element.setAttribute("aria-label", text(/** @type {Name} */ (element.getAttribute("data-label"))));

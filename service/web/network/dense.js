@@ -2,12 +2,12 @@
 
 import { askWeights } from "../api.js";
 import { paint, scaleAroundZero } from "../colours.js";
-import { make } from "../elements.js";
-import { activated, disagreement, ledger, line } from "./ledger.js";
+import { make, rove } from "../elements.js";
+import { activated, disagreement, ledger, line, wayTo } from "./ledger.js";
 import { added, decimal, percent, short, whole } from "../numbers.js";
 import { channelsOf } from "./stages.js";
 import { products, softmax, sum } from "./sums.js";
-import { garment, text } from "../language/text.js";
+import { fullName, text } from "../language/text.js";
 import { legendOf } from "./tiles.js";
 
 /** @typedef {import("./stages.js").Stage} Stage */
@@ -20,7 +20,7 @@ export async function dense(subject) {
   const { stage, look, channel, value, classes } = subject;
   const before = /** @type {Stage} */ (stage.before);
   const values = look.values.get(before.layer.name) ?? [];
-  const learned = await askWeights(stage.layer, channel);
+  const learned = await askWeights(stage.layer, look.version, channel);
   const terms = products(values, /** @type {number[]} */ (learned.kernel));
   const strongest = terms.map((term, i) => ({ term, i })).sort((a, b) => Math.abs(b.term) - Math.abs(a.term)).slice(0, STRONGEST);
   const rest = sum(terms) - sum(strongest.map(({ term }) => term));
@@ -28,7 +28,10 @@ export async function dense(subject) {
   const parts = [make("h4", "", text("strongest", { count: strongest.length, of: whole(terms.length) }))];
   const total = sum(terms);
   const lines = [
-    ...strongest.map(({ term, i }) => line(`${nameOf(before, i)}: ${decimal(values[i], 3)} × ${decimal(/** @type {number[]} */ (learned.kernel)[i], 3)}`, decimal(term))),
+    ...strongest.map(({ term, i }) => {
+      const { name, place } = sourceOf(before, i);
+      return line(`${name}: ${decimal(values[i], 3)} × ${decimal(/** @type {number[]} */ (learned.kernel)[i], 3)}`, decimal(term), "", place);
+    }),
     line(text("others", { count: whole(terms.length - strongest.length) }), added(rest)),
     line(text("sumOf", { count: whole(terms.length) }), decimal(total), "sum"),
     line(text("bias"), added(learned.bias), "bias"),
@@ -39,7 +42,7 @@ export async function dense(subject) {
   }
   parts.push(ledger([...lines, line(text("logit"), decimal(total + learned.bias), "total")]));
   const logits = await Promise.all(Array.from({ length: channelsOf(stage) }, async (_, unit) => {
-    const { kernel, bias } = await askWeights(stage.layer, unit);
+    const { kernel, bias } = await askWeights(stage.layer, look.version, unit);
     return sum(products(values, /** @type {number[]} */ (kernel))) + bias;
   }));
   parts.push(...shares(logits, channel, classes, value, look));
@@ -52,24 +55,39 @@ function contributions({ stage }, terms) {
   if (!maps) return [];
   const [height, width, channels] = maps.layer.output_shape;
   const scale = scaleAroundZero(terms);
-  const pictures = Array.from({ length: channels }, (_, c) => {
-    const plane = Array.from({ length: height }, (_row, y) => Array.from({ length: width }, (_column, x) => terms[(y * width + x) * channels + c]));
+  const planes = Array.from({ length: channels }, (_, c) =>
+    Array.from({ length: height }, (_row, y) => Array.from({ length: width }, (_column, x) => terms[(y * width + x) * channels + c])));
+  const sums = planes.map((plane) => sum(plane.flat()));
+  const order = sums.map((_, c) => c).sort((a, b) => Math.abs(sums[b]) - Math.abs(sums[a]));
+  const pictures = order.map((c) => {
     const canvas = make("canvas");
-    paint(canvas, plane, scale);
-    const figure = make("figure", "", canvas, make("figcaption", "", short(sum(plane.flat()))));
-    figure.title = `${text("map")} ${c}`;
-    return figure;
+    paint(canvas, planes[c], scale);
+    const sizes = planes[c].flat().map(Math.abs);
+    const at = sizes.indexOf(Math.max(...sizes));
+    const button = wayTo({ layer: maps.layer.name, channel: c, row: Math.floor(at / width), column: at % width }, "", canvas, make("span", "", short(sums[c])));
+    button.ariaLabel = button.title = text("inputLabel", { map: c, sum: short(sums[c]) });
+    return button;
   });
-  return [make("h4", "", text("perMapAdds", { layer: maps.layer.name })), make("div", "contributions", ...pictures), legendOf(scale)];
+  const group = make("div", "inputs contributions", ...pictures);
+  group.role = "group";
+  group.ariaLabel = text("perMapAdds", { layer: maps.layer.name });
+  rove(group);
+  return [make("h4", "", group.ariaLabel), group, legendOf(scale)];
 }
 
-/** @param {Stage} before @param {number} i */
-function nameOf(before, i) {
-  const maps = before.kind === "flatten" ? before.before : undefined;
-  if (!maps) return `${text("unit")} ${i}`;
+/**
+ * What a number of a row is called, and where it comes from: the pixel or the unit, through layers that compute nothing.
+ * @param {Stage} before @param {number} i @param {boolean} [flat] whether it is the row that maps are laid into
+ * @returns {{name: string, place: import("./ledger.js").Place}}
+ */
+export function sourceOf(before, i, flat = false) {
+  const maps = flat ? before : before.kind === "flatten" ? before.before : undefined;
+  if (before.kind === "dropout" && before.before) return sourceOf(before.before, i);
+  if (!maps || maps.layer.output_shape.length !== 3) return { name: `${text("unit")} ${i}`, place: { layer: before.layer.name, channel: i } };
   const [, width, channels] = maps.layer.output_shape;
-  const pixelAt = Math.floor(i / channels);
-  return text("flatPixel", { map: i % channels, row: Math.floor(pixelAt / width), column: pixelAt % width });
+  const pixel = Math.floor(i / channels);
+  const [map, row, column] = [i % channels, Math.floor(pixel / width), pixel % width];
+  return { name: text("flatPixel", { map, row, column }), place: { layer: maps.layer.name, channel: map, row, column } };
 }
 
 /** Softmax, written out. @param {number[]} logits @param {number} channel @param {string[]} classes @param {number} value @param {import("../picture/looks.js").Look} look */
@@ -77,7 +95,7 @@ function shares(logits, channel, classes, value, look) {
   const { largest, powers, total, shares: parts } = softmax(logits);
   const head = make("tr", "", make("td"), ...["z", "e^(z − max)", text("share")].map((title) => make("th", "", title)));
   const rows = logits.map((logit, i) => {
-    const row = make("tr", i === channel ? "chosen" : "", make("th", "", garment(classes[i])), ...[decimal(logit), powers[i] < 1e-4 ? short(powers[i]) : decimal(powers[i]), percent(parts[i])].map((number) => make("td", "", number)));
+    const row = make("tr", i === channel ? "chosen" : "", make("th", "", ...fullName(classes[i])), ...[decimal(logit), powers[i] < 1e-4 ? short(powers[i]) : decimal(powers[i]), percent(parts[i])].map((number) => make("td", "", number)));
     return row;
   });
   const lines = [

@@ -1,12 +1,12 @@
 // One map, large: its pixels, the padding round it, and what is lit in it.
 
 import { colour, context, inkOn } from "../colours.js";
-import { short } from "../numbers.js";
+import { decimal, short } from "../numbers.js";
 
 /** @typedef {import("./windows.js").Window} Window */
 /** @typedef {import("./windows.js").Border} Border */
 
-const ROOM_FOR_NUMBERS = 32; // CSS pixels of a cell
+const ROOM_FOR_NUMBERS = 29; // CSS pixels of a cell
 const NONE = { before: 0, after: 0 };
 
 /**
@@ -32,7 +32,7 @@ export function enlarge(canvas, plane, scale, lit, padding = { rows: NONE, colum
     ink.fillRect(left + x * cell, top + y * cell, cell, cell);
     if (cell < ROOM_FOR_NUMBERS * sharp) return;
     Object.assign(ink, { fillStyle: inkOn(rgb), font: `${11 * sharp}px system-ui`, textAlign: "center", textBaseline: "middle" });
-    ink.fillText(short(value), left + (x + 0.5) * cell, top + (y + 0.5) * cell, cell - 2);
+    ink.fillText(Number.isInteger(value) ? decimal(value, 0) : short(value), left + (x + 0.5) * cell, top + (y + 0.5) * cell, cell - 2);
   }));
   outline(ink, left + lit.left * cell, top + lit.top * cell, lit.width * cell, lit.height * cell, sharp);
 }

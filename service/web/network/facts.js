@@ -8,7 +8,7 @@ import { text } from "../language/text.js";
 /** @param {import("./stages.js").Stage} stage */
 export function factsOf(stage) {
   const { output_shape: shape, parameters } = stage.layer;
-  return make("p", "facts", make("b", "", sizes(shape)), ...settings(stage), make("span", "", whole(parameters), " ", text("parameters"), arithmetic(stage)));
+  return make("p", "facts", make("b", "", sizes(shape)), ...settings(stage), make("span", "", text("parameterCount", { count: whole(parameters) }), arithmetic(stage)));
 }
 
 /** @param {import("./stages.js").Stage} stage */
@@ -17,7 +17,7 @@ function settings({ kind, layer: { configuration } }) {
   if (kind === "convolution" || kind === "pooling") {
     const size = configuration.kernel_size ?? configuration.pool_size;
     words.push(`${text(kind === "pooling" ? "window" : "kernel")} ${size.join(" × ")}`);
-    words.push(`${text("stride")} ${configuration.strides[0]}`, `${text("padding")} ${configuration.padding}`);
+    words.push(`${text("stride")} ${configuration.strides[0]}`, `${text("padding")} ${text(configuration.padding === "same" ? "samePadding" : "validPadding")}`);
   }
   if (configuration.activation) words.push(configuration.activation);
   if (kind === "dropout") words.push(`${configuration.rate}`);

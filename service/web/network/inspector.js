@@ -1,13 +1,13 @@
 // Looks into one map or unit: enlarged, stepped through pixel by pixel, its number written out.
 
 import { greyUpTo, scaleOf } from "../colours.js";
-import { byId } from "../elements.js";
+import { byId, make, makeButton } from "../elements.js";
 import { enlarge } from "./enlarged.js";
 import { cardOf, markChosen } from "./network.js";
 import { decimal } from "../numbers.js";
 import { busiest, channelsOf } from "./stages.js";
 import { change, onChange, state } from "../state.js";
-import { text } from "../language/text.js";
+import { garment, text } from "../language/text.js";
 import { legendOf } from "./tiles.js";
 import { frameOf, windowOf } from "./windows.js";
 import { write } from "./written.js";
@@ -15,11 +15,12 @@ import { write } from "./written.js";
 /** @typedef {import("./stages.js").Stage} Stage */
 /** @typedef {import("../picture/looks.js").Look} Look */
 /** @typedef {import("./windows.js").Window} Window */
+/** @typedef {{layer: string, channel: number, row: number, column: number}} Place */
 
 const panel = byId("inspector", HTMLElement);
 const large = byId("large", HTMLCanvasElement);
 const source = byId("source", HTMLCanvasElement);
-/** Whether there is room for the inspector beside the layers. */
+/** Whether there is room for the inspector beside the layers; where there is none, it is a sheet at the bottom. */
 export const beside = matchMedia("(min-width: 64rem)");
 
 /** @type {Stage[]} */
@@ -28,25 +29,31 @@ let stages = [];
 let looks = [];
 /** Which of two pictures is looked into. */
 let which = 0;
-/** Which map of the layer before is shown; undefined: the one its kernel weighs most. @type {number | undefined} */
+/** Which map of the layer before is shown; undefined: the one that adds most. @type {number | undefined} */
 let input;
 /** @type {import("../api.js").Summary} */
 let summary;
+/** The way back from a number to what it was made of. @type {Place[]} */
+let trail = [];
 
 /** @param {Stage[]} ofNetwork @param {Look[]} ofPictures @param {import("../api.js").Summary} served */
 export function inspectWith(ofNetwork, ofPictures, served) {
-  [stages, looks, summary] = [ofNetwork, ofPictures.filter(({ maps }) => maps.size > 0), served];
+  [stages, looks, summary] = [ofNetwork, ofPictures.some(({ busy }) => busy) ? [] : ofPictures.filter(({ maps }) => maps.size > 0), served];
   which = Math.min(which, Math.max(looks.length - 1, 0));
   if (!chosen() && looks.length > 0) {
     const first = stages.find(({ kind }) => kind === "convolution") ?? stages[0];
     const planes = looks[0].maps.get(first.layer.name) ?? [];
     const channel = busiest(planes);
-    const values = planes[channel].flat();
-    const at = values.indexOf(Math.max(...values));
-    const width = planes[channel][0].length;
-    change({ layer: first.layer.name, channel, row: Math.floor(at / width), column: at % width });
+    change({ layer: first.layer.name, channel, ...brightest(planes[channel]) });
   }
   inspect();
+}
+
+/** @param {import("../api.js").Plane} plane */
+export function brightest(plane) {
+  const values = plane.flat();
+  const at = values.indexOf(Math.max(...values));
+  return { row: Math.floor(at / plane[0].length), column: at % plane[0].length };
 }
 
 /** @param {string} name */
@@ -60,8 +67,8 @@ export async function inspect() {
   const stage = chosen();
   const look = looks[which];
   panel.hidden = !stage || !look;
+  for (const lit of document.querySelectorAll(".lit")) lit.classList.remove("lit");
   if (!stage || !look) return;
-  place(stage);
   markChosen(stage);
   const channel = Math.min(state.channel, channelsOf(stage) - 1);
   const planes = look.maps.get(stage.layer.name);
@@ -72,23 +79,56 @@ export async function inspect() {
   const column = Math.min(state.column, (plane?.[0].length ?? 1) - 1);
   const value = plane ? plane[row][column] : values?.[channel] ?? NaN;
   byId("which", HTMLElement).textContent = looks.length > 1 ? "AB"[which] : "";
-  byId("what", HTMLElement).textContent = `${stage.layer.name} · ${text(plane ? "map" : "unit")} ${channel}`;
+  byId("what", HTMLElement).textContent = nameOf(state);
   byId("where", HTMLElement).textContent = plane
     ? text("atPixel", { row, column, value: decimal(value) }) : text("ofUnit", { value: decimal(value) });
-  const other = looks[1 - which]?.maps.get(stage.layer.name)?.[channel]?.[row]?.[column];
-  byId("elsewhere", HTMLElement).textContent = other === undefined ? "" : text("otherPixel", { letter: "AB"[1 - which], value: decimal(other) });
+  const other = looks[1 - which];
+  const same = other?.maps.get(stage.layer.name)?.[channel]?.[row]?.[column] ?? other?.values.get(stage.layer.name)?.[channel];
+  byId("elsewhere", HTMLElement).textContent = same === undefined ? "" : text("otherPixel", { letter: "AB"[1 - which], value: decimal(same) });
   byId("stage", HTMLElement).hidden = !plane;
   if (plane) drawLarge(stage, plane, row, column);
+  showTrail();
   await write({
-    stage, look, channel, row, column, input, value, choose, drawSource: (...at) => drawSource(look, ...at),
+    stage, look, channel, row, column, input, value, choose, again: inspect, drawSource: (...at) => drawSource(look, ...at),
     classes: summary.class_names, scale: summary.input.scale,
   });
 }
 
-/** On a narrow screen below the layer that is looked into, on a wide one beside all of them. @param {Stage} stage */
-function place(stage) {
-  const home = beside.matches ? byId("side", HTMLElement) : cardOf(stage);
-  if (panel.parentElement !== home) home.append(panel);
+/** @param {{layer: string, channel: number}} place */
+function nameOf({ layer, channel }) {
+  const stage = stageNamed(layer);
+  const isLast = stage === stages[stages.length - 1];
+  const number = stage && stage.layer.output_shape.length === 3 ? `${text("map")} ${channel}` : `${text("unit")} ${channel}`;
+  return `${layer} · ${number}${isLast && summary.class_names[channel] ? `: ${garment(summary.class_names[channel])}` : ""}`;
+}
+
+/** The way that was come, each part of it a way back. */
+function showTrail() {
+  byId("trail", HTMLElement).hidden = trail.length === 0;
+  byId("trail-list", HTMLElement).replaceChildren(...trail.map((place, i) => make("li", "", makeButton("quiet", () => {
+    const rest = trail.slice(0, i);
+    lookInto(place);
+    trail = rest;
+    showTrail();
+  }, nameOf(place)))));
+}
+
+/** Look into what a number was made of, and remember the way. @param {Partial<import("../state.js").State>} place */
+export function goBack(place) {
+  const way = [...trail, { layer: state.layer, channel: state.channel, row: state.row, column: state.column }];
+  lookInto(place);
+  trail = way;
+  showTrail();
+  panel.scrollTo(0, 0);
+}
+
+/** Bring the inspector before the eyes. @param {boolean} [takesFocus] */
+export function openInspector(takesFocus = true) {
+  const wasOpen = panel.classList.contains("open");
+  panel.classList.add("open");
+  if (beside.matches) panel.scrollIntoView({ block: "nearest" });
+  else if (!wasOpen) inspect(); // what was not seen had no size to be drawn in
+  if (takesFocus) panel.focus({ preventScroll: true });
 }
 
 /** @param {Stage} stage @param {import("../api.js").Plane} plane @param {number} row @param {number} column */
@@ -99,8 +139,9 @@ function drawLarge(stage, plane, row, column) {
   byId("large-legend", HTMLElement).replaceChildren(legendOf(scale));
   light(cardOf(stage).querySelector(".maps"), { top: row, left: column, height: 1, width: 1 }, plane, "marked");
   const moved = stage.kind === "convolution" || stage.kind === "pooling";
-  byId("from", HTMLElement).hidden = !moved;
-  for (const lit of document.querySelectorAll(".lit")) lit.classList.remove("lit");
+  const from = byId("from", HTMLElement);
+  from.hidden = !moved;
+  from.classList.add("unknown"); // until its map is drawn
   if (!moved || !stage.before) return;
   const before = looks[which].maps.get(stage.before.layer.name);
   const grid = cardOf(stage.before).querySelector(".maps");
@@ -123,9 +164,10 @@ function light(element, { top, left, height, width }, plane, name) {
 
 /** Draw the map that the window lies on. @param {Look} look @param {Stage} stage @param {number} channel @param {number} row @param {number} column */
 function drawSource(look, stage, channel, row, column) {
-  if (!looks.includes(look)) return; // another picture came while its kernels were fetched
+  if (!looks.includes(look)) return;
   const plane = stage.before && look.maps.get(stage.before.layer.name)?.[channel];
   if (!plane || !stage.before) return;
+  byId("from", HTMLElement).classList.remove("unknown");
   const scale = stage.before.kind === "input" ? greyUpTo(1) : scaleOf([plane]);
   enlarge(source, plane, scale, windowOf(stage, row, column), frameOf(stage));
   byId("source-legend", HTMLElement).replaceChildren(legendOf(scale));
@@ -145,7 +187,10 @@ function choose(channel) {
  */
 export function lookInto(at, ofPicture = which) {
   const moved = { ...state, ...at };
-  if (moved.layer !== state.layer || moved.channel !== state.channel) input = undefined;
+  if (moved.layer !== state.layer || moved.channel !== state.channel) {
+    input = undefined;
+    trail = [];
+  }
   const turned = ofPicture !== which;
   which = ofPicture;
   change(at);

@@ -1,6 +1,6 @@
 // Sums as they are written on paper: a line for each number, the result last.
 
-import { make } from "../elements.js";
+import { make, rove } from "../elements.js";
 import { decimal } from "../numbers.js";
 import { ACTIVATIONS } from "./sums.js";
 import { text } from "../language/text.js";
@@ -9,10 +9,22 @@ import { text } from "../language/text.js";
 
 const TOLERANCE = 1e-3; // of float32 against the exact sum
 
-/** @typedef {[name: string, number: string, className?: string]} Line */
+/** @typedef {Partial<import("../state.js").State>} Place that can be looked into */
+/** @typedef {[name: string, number: string, className?: string, place?: Place]} Line */
 
-/** @param {string} name @param {string} number @param {string} [className] @returns {Line} */
-export const line = (name, number, className) => [name, number, className];
+/** @param {string} name @param {string} number @param {string} [className] @param {Place} [place] where the number comes from @returns {Line} */
+export const line = (name, number, className, place) => [name, number, className, place];
+
+/**
+ * A button that leads to where a number comes from.
+ * @param {Place} place @param {string} className @param {...(string | Node)} content
+ */
+export function wayTo(place, className, ...content) {
+  const button = make("button", className, ...content);
+  button.type = "button";
+  button.dataset.go = JSON.stringify(place);
+  return button;
+}
 
 /** The end of a sum: its activation, and what the service says it is. @param {Stage} stage @param {Line[]} lines @param {number} total @param {number} value */
 export function activated({ layer }, lines, total, value) {
@@ -32,11 +44,19 @@ export function disagreement(computed, answered) {
 
 /** @param {Line[]} lines */
 export function ledger(lines) {
-  return make("dl", "ledger", ...lines.map(([name, number, className]) => make("div", className, make("dt", "", name), make("dd", "", number))));
+  return make("dl", "ledger", ...lines.map(([name, number, className, place]) =>
+    make("div", className, make("dt", "", place ? wayTo(place, "way", name) : name), make("dd", "", number))));
 }
 
-/** @param {string} className @param {HTMLElement[][]} rows */
-export function table(className, rows) {
-  const body = make("table", className, make("tbody", "", ...rows.map((cells) => make("tr", "", ...cells))));
-  return make("div", "scrolls", body);
+/**
+ * Numbers as they lie on a map, each a way to its pixel.
+ * @param {string} className @param {string} label @param {HTMLButtonElement[][]} rows
+ */
+export function cells(className, label, rows) {
+  const grid = make("div", `cells ${className}`, ...rows.flat());
+  grid.style.setProperty("--columns", String(rows[0].length));
+  grid.role = "group";
+  grid.ariaLabel = label;
+  rove(grid);
+  return make("div", "scrolls", grid);
 }

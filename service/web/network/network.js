@@ -1,13 +1,15 @@
 // The network, layer by layer: a card for each, with its maps, kernels or units.
 
 import { askMapsPicture, askWeights } from "../api.js";
-import { greyUpTo, scaleAroundZero, scaleOf } from "../colours.js";
+import { greyUpTo, paintTogether, scaleAroundZero, scaleOf } from "../colours.js";
 import { byId, make, makeButton, rove, save } from "../elements.js";
+import { doOrTell } from "../failures.js";
 import { factsOf } from "./facts.js";
 import { channelsOf, hasMaps } from "./stages.js";
+import { sum } from "./sums.js";
 import { state } from "../state.js";
 import { text } from "../language/text.js";
-import { classBars, kernelTile, legendOf, legendOfEach, mapTile, unitTile } from "./tiles.js";
+import { classBars, legendOf, legendOfEach, mapTile, unitTile } from "./tiles.js";
 
 /** @typedef {import("./stages.js").Stage} Stage */
 /** @typedef {import("../picture/looks.js").Look} Look */
@@ -20,21 +22,21 @@ export const cardOf = ({ layer }) => byId(`layer-${layer.name}`, HTMLElement);
  * Draw every layer anew.
  * @param {Stage[]} stages
  * @param {Look[]} looks
- * @param {string[]} classes
+ * @param {import("../api.js").Summary} summary
  */
-export function showNetwork(stages, looks, classes) {
+export function showNetwork(stages, looks, summary) {
   const answered = looks.filter(({ maps }) => maps.size > 0);
   const common = scaleOf(stages.slice(1).flatMap((stage) => answered.flatMap(({ maps }) => maps.get(stage.layer.name) ?? [])));
-  byId("layers", HTMLElement).replaceChildren(...stages.map((stage) => card(stage, answered, common, classes)));
+  byId("layers", HTMLElement).replaceChildren(...stages.map((stage) => card(stage, answered, common, summary)));
 }
 
 /**
  * @param {Stage} stage
  * @param {Look[]} looks
  * @param {Scale} common
- * @param {string[]} classes
+ * @param {import("../api.js").Summary} summary
  */
-function card(stage, looks, common, classes) {
+function card(stage, looks, common, summary) {
   const { layer, kind } = stage;
   const heading = make("h3", "", layer.name, " ", make("small", "", layer.type));
   heading.id = `name-${layer.name}`;
@@ -44,13 +46,7 @@ function card(stage, looks, common, classes) {
   box.id = `layer-${layer.name}`;
   box.setAttribute("aria-labelledby", heading.id);
   if (looks.length === 0) return box;
-  if (!hasMaps(stage)) {
-    box.append(...units(stage, looks, head, classes));
-  } else if (state.show === "kernels" && kind === "convolution") {
-    showKernels(stage, head, box);
-  } else {
-    box.append(maps(stage, looks, common, head));
-  }
+  box.append(...(hasMaps(stage) ? [maps(stage, looks, common, head)] : units(stage, looks, head, summary.class_names)));
   return box;
 }
 
@@ -64,27 +60,38 @@ function maps(stage, looks, common, head) {
   head.append(perMap ? legendOfEach(scale) : legendOf(scale));
   if (stage.kind !== "input") head.append(download(name, looks[0]));
   const grid = group(stage, text("mapsOf", { layer: name }));
-  for (let channel = 0; channel < channelsOf(stage); channel += 1) {
+  for (const channel of orderOf(planes, channelsOf(stage))) {
     const shown = planes.map((all) => all[channel]);
     grid.append(mapTile(stage, channel, shown, perMap ? scaleOf(shown) : scale, perMap));
   }
   rove(grid);
+  if (stage.kind === "convolution") addKernels(stage, looks[0].version, grid, head);
   return grid;
 }
 
-/** @param {Stage} stage @param {HTMLElement} head @param {HTMLElement} box */
-async function showKernels(stage, head, box) {
+/** The channels by how much their maps hold, or by number. @param {import("../api.js").Plane[][]} planes of each picture @param {number} count */
+function orderOf(planes, count) {
+  const order = Array.from({ length: count }, (_, channel) => channel);
+  if (state.order === "number") return order;
+  const strength = order.map((channel) => Math.max(...planes.map((all) => sum(all[channel].flat().map(Math.abs)))));
+  return order.sort((a, b) => strength[b] - strength[a]);
+}
+
+/** Beside each map the kernel that makes it. @param {Stage} stage @param {number} version @param {HTMLElement} grid @param {HTMLElement} head */
+async function addKernels(stage, version, grid, head) {
   const channels = Array.from({ length: channelsOf(stage) }, (_, channel) => channel);
-  const learned = await Promise.all(channels.map((channel) => askWeights(stage.layer, channel)));
+  const learned = await Promise.all(channels.map((channel) => askWeights(stage.layer, version, channel))).catch(() => []);
+  if (learned.length === 0) return; // the inspector, which needs the same weights, says what is wrong
   const kernels = learned.map(({ kernel }) => /** @type {import("../api.js").Plane[]} */ (kernel));
   const common = scaleAroundZero(kernels.flat(3));
   const perMap = state.scale === "map";
-  head.append(perMap ? legendOfEach(common) : legendOf(common));
-  const grid = group(stage, text("kernelsOf", { layer: stage.layer.name }));
-  grid.append(...channels.map((channel) => kernelTile(channel, kernels[channel], perMap ? scaleAroundZero(kernels[channel].flat(2)) : common, perMap)));
-  rove(grid);
-  box.append(grid);
-  if (state.layer === stage.layer.name) markChosen(stage);
+  for (const channel of channels) {
+    const canvas = make("canvas", "kernel");
+    paintTogether(canvas, kernels[channel], perMap ? scaleAroundZero(kernels[channel].flat(2)) : common);
+    grid.querySelector(`[data-channel="${channel}"] .planes`)?.append(canvas);
+  }
+  const legend = perMap ? legendOf(common, "−", "+") : legendOf(common);
+  head.querySelector(".legend")?.after(make("span", "kernels", text("kernel"), legend));
 }
 
 /** @param {Stage} stage @param {Look[]} looks @param {HTMLElement} head @param {string[]} classes */
@@ -119,9 +126,9 @@ function group({ layer }, label) {
 
 /** @param {string} layer @param {Look} look */
 function download(layer, look) {
-  const button = makeButton("quiet", async () => {
-    if (look.prepared) save(await askMapsPicture(look.prepared.image, layer), `${layer}.png`);
-  }, "PNG");
+  const button = makeButton("quiet", () => doOrTell(button, async () => {
+    if (look.prepared) save(await askMapsPicture(look.prepared.image, look.version, layer), `${layer}.png`);
+  }), "PNG");
   button.ariaLabel = button.title = text("saveMaps", { layer });
   return button;
 }

@@ -43,6 +43,12 @@ export const hasMaps = ({ layer }) => layer.output_shape.length === 3;
 /** How many maps, or units. @param {Stage} stage */
 export const channelsOf = ({ layer }) => layer.output_shape[layer.output_shape.length - 1];
 
+/** The layer whose units vote on the classes: the dense one before the last. @param {Stage} last @returns {Stage | undefined} */
+export function votersOf({ before: stage }) {
+  while (stage?.kind === "dropout") stage = stage.before;
+  return stage?.kind === "dense" ? stage : undefined;
+}
+
 /** The map that differs most from place to place. @param {Plane[]} planes */
 export function busiest(planes) {
   const spread = planes.map((plane) => {

@@ -1,7 +1,7 @@
 // What moves the inspector: pointing at a map, pressing it, and the keys.
 
 import { byId } from "../elements.js";
-import { beside, chosen, inspect, lookInto, stageNamed } from "./inspector.js";
+import { chosen, goBack, inspect, lookInto, openInspector, stageNamed } from "./inspector.js";
 import { cardOf } from "./network.js";
 import { channelsOf, hasMaps } from "./stages.js";
 import { state } from "../state.js";
@@ -20,7 +20,7 @@ const TURNS = new Map([["PageUp", -1], ["PageDown", 1]]);
 let held = false;
 
 /** @param {boolean} now */
-function holdStill(now) {
+export function holdStill(now) {
   held = now;
   hold.setAttribute("aria-pressed", String(now));
 }
@@ -69,10 +69,28 @@ layers.addEventListener("click", async (event) => {
   if (!pointed) return;
   holdStill(true);
   lookInto(pointed.at, pointed.which);
+  openInspector();
   await inspect();
   const stage = chosen();
-  (stage && hasMaps(stage) ? large : hold).focus({ preventScroll: beside.matches });
+  (stage && hasMaps(stage) ? large : panel).focus({ preventScroll: true });
 });
+
+panel.addEventListener("click", (event) => {
+  const way = /** @type {Element} */ (event.target).closest("[data-go]")?.getAttribute("data-go");
+  if (!way) return;
+  holdStill(true);
+  goBack(JSON.parse(way));
+  panel.focus({ preventScroll: true }); // the button pressed is gone
+});
+
+/** Put the inspector away, where it is a sheet, and go back to the map. */
+function close() {
+  holdStill(false);
+  panel.classList.remove("open");
+  const stage = chosen();
+  const tile = stage && cardOf(stage).querySelector(`.tile[data-channel="${state.channel}"]`);
+  if (tile instanceof HTMLElement) tile.focus();
+}
 
 /** Go to the next map or the one before. @param {number} by */
 function turn(by) {
@@ -93,9 +111,7 @@ panel.addEventListener("keydown", (event) => {
     const [height, width] = stage.layer.output_shape;
     lookInto({ row: within(state.row + step[0], height), column: within(state.column + step[1], width) });
   } else if (event.key === "Escape") {
-    holdStill(false);
-    const tile = cardOf(stage).querySelector(`.tile[data-channel="${state.channel}"]`);
-    if (tile instanceof HTMLElement) tile.focus();
+    close();
   } else {
     return;
   }
@@ -111,3 +127,4 @@ for (const type of /** @type {const} */ (["pointermove", "pointerdown"])) {
 byId("previous", HTMLElement).addEventListener("click", () => turn(-1));
 byId("next", HTMLElement).addEventListener("click", () => turn(1));
 hold.addEventListener("click", () => holdStill(!held));
+byId("close", HTMLElement).addEventListener("click", close);

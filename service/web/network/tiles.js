@@ -1,9 +1,9 @@
 // The small pictures a layer's card is made of, each a button that looks into it.
 
-import { colour, paint, paintTogether } from "../colours.js";
+import { colour, paint } from "../colours.js";
 import { make } from "../elements.js";
 import { percent, short } from "../numbers.js";
-import { garment, text } from "../language/text.js";
+import { fullName, text } from "../language/text.js";
 
 /** @typedef {import("../colours.js").Scale} Scale */
 /** @typedef {import("../api.js").Plane} Plane */
@@ -43,15 +43,6 @@ export function mapTile(stage, channel, planes, scale, printed) {
   return button;
 }
 
-/** @param {number} channel @param {Plane[]} kernel @param {Scale} scale @param {boolean} printed as of a map */
-export function kernelTile(channel, kernel, scale, printed) {
-  const canvas = make("canvas");
-  paintTogether(canvas, kernel, scale);
-  const button = tile(channel, text("kernelLabel", { channel }), canvas);
-  if (printed) button.append(make("small", "", ends(scale)));
-  return button;
-}
-
 /** @param {number} unit @param {number[]} values @param {Scale} scale */
 export function unitTile(unit, values, scale) {
   const button = tile(unit, text("unitLabel", { unit, value: values.map(short).join(" · ") }));
@@ -68,7 +59,7 @@ export function classBars(name, unit, shares) {
     return bar;
   }));
   const figures = make("span", "figures", ...shares.map((share) => make("b", "", percent(share))));
-  return tile(unit, "", make("span", "class", garment(name)), tracks, figures);
+  return tile(unit, "", make("span", "class", ...fullName(name)), tracks, figures);
 }
 
 /**

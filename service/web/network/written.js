@@ -2,9 +2,10 @@
 
 import { askWeights } from "../api.js";
 import { colour, inkOn, paint, scaleAroundZero } from "../colours.js";
-import { dense } from "./dense.js";
+import { dense, sourceOf } from "./dense.js";
 import { byId, make, makeButton, rove } from "../elements.js";
-import { activated, disagreement, ledger, line, table } from "./ledger.js";
+import { failureBox } from "../failures.js";
+import { activated, cells, disagreement, ledger, line, wayTo } from "./ledger.js";
 import { added, decimal, short, whole } from "../numbers.js";
 import { pooled, sum, underKernel } from "./sums.js";
 import { text } from "../language/text.js";
@@ -23,8 +24,9 @@ import { patchOf, windowOf } from "./windows.js";
  * @property {number} value what the service answered
  * @property {number} scale that pixels are divided by
  * @property {string[]} classes
+ * @property {() => void} again after a failure
  * @property {(channel: number) => void} choose another map of the layer before
- * @property {(stage: Stage, channel: number, row: number, column: number) => void} drawSource
+ * @property {(stage: Stage, channel: number, row: number, column: number) => unknown} drawSource
  */
 
 let latest = 0;
@@ -34,14 +36,23 @@ export async function write(subject) {
   latest += 1;
   const mine = latest;
   const place = byId("written", HTMLElement);
-  const parts = await (WRITERS[subject.stage.kind] ?? unknown)(subject);
+  place.replaceChildren(); // what stood there is the sum of another number
+  const drawSource = (/** @type {Parameters<Subject["drawSource"]>} */ ...at) => mine === latest && subject.drawSource(...at);
+  const writer = WRITERS[subject.stage.kind] ?? unknown;
+  const parts = await Promise.resolve(writer({ ...subject, drawSource })).catch((error) => [failureBox(error, subject.again)]);
   if (mine === latest) place.replaceChildren(...parts);
 }
 
 /** @type {Record<string, (subject: Subject) => Promise<HTMLElement[]> | HTMLElement[]>} */
-const WRITERS = { input: pixel, convolution, pooling, dense };
+const WRITERS = { input: pixel, convolution, pooling, dense, flatten: passed, dropout: passed };
 
 const unknown = () => [make("p", "", text("unknownArithmetic"))];
+
+/** Nothing is computed: the number is one of the layer before. @param {Subject} subject */
+function passed({ stage, channel, value }) {
+  const { name, place } = sourceOf(/** @type {Stage} */ (stage.before), channel, stage.kind === "flatten");
+  return [ledger([line(name, decimal(value), "result", place)])];
+}
 
 /** @param {Subject} subject */
 function pixel({ look, row, column, value, scale }) {
@@ -52,13 +63,13 @@ function pixel({ look, row, column, value, scale }) {
 /** @param {Subject} subject */
 async function convolution({ stage, look, channel, row, column, input, value, choose, drawSource }) {
   const before = /** @type {Stage} */ (stage.before);
-  const learned = await askWeights(stage.layer, channel);
+  const learned = await askWeights(stage.layer, look.version, channel);
   const kernels = /** @type {Plane[]} */ (learned.kernel);
   const window = windowOf(stage, row, column);
   const patches = (look.maps.get(before.layer.name) ?? []).map((plane) => patchOf(plane, window));
   const sums = patches.map((patch, i) => underKernel(patch, kernels[i]));
-  const sizes = kernels.map((kernel) => sum(kernel.flat().map(Math.abs)));
-  const shown = input !== undefined && input < kernels.length ? input : sizes.indexOf(Math.max(...sizes));
+  const most = sums.map(Math.abs);
+  const shown = input !== undefined && input < kernels.length ? input : most.indexOf(Math.max(...most));
   drawSource(stage, shown, row, column);
   const scale = scaleAroundZero(kernels.flat(2));
   const many = kernels.length > 1;
@@ -69,7 +80,7 @@ async function convolution({ stage, look, channel, row, column, input, value, ch
   ] : [];
   const name = many ? text("underKernelOf", { map: shown, layer: before.layer.name }) : text("underKernel");
   const parts = [
-    make("h4", "", name), patchTimesKernel(patches[shown], kernels[shown], scale), legendOf(scale),
+    make("h4", "", name), patchTimesKernel(name, before, shown, window, patches[shown], kernels[shown], scale), legendOf(scale),
     activated(stage, [
       ...others, line(text("sumOf", { count: whole(count) }), decimal(sum(sums)), many ? "total" : ""),
       line(text("bias"), added(learned.bias)),
@@ -80,16 +91,18 @@ async function convolution({ stage, look, channel, row, column, input, value, ch
 }
 
 /**
- * What each map of the layer before adds, with its kernel as a picture.
+ * What each map of the layer before adds, the most first, with its kernel as a picture.
  * @param {Plane[]} kernels @param {number[]} sums @param {import("../colours.js").Scale} scale
  * @param {number} shown @param {(channel: number) => void} choose
  */
 function inputs(kernels, sums, scale, shown, choose) {
-  const group = make("div", "inputs", ...kernels.map((kernel, i) => {
+  const order = sums.map((_, i) => i).sort((a, b) => Math.abs(sums[b]) - Math.abs(sums[a]));
+  const group = make("div", "inputs", ...order.map((i) => {
     const canvas = make("canvas");
-    paint(canvas, kernel, scale);
+    paint(canvas, kernels[i], scale);
     const button = makeButton("", () => choose(i), canvas, make("span", "", short(sums[i])));
-    button.ariaLabel = text("inputLabel", { map: i, sum: short(sums[i]) });
+    button.dataset.map = String(i);
+    button.ariaLabel = button.title = text("inputLabel", { map: i, sum: short(sums[i]) });
     button.setAttribute("aria-pressed", String(i === shown));
     return button;
   }));
@@ -99,32 +112,45 @@ function inputs(kernels, sums, scale, shown, choose) {
   return group;
 }
 
-/** @param {Patch} patch @param {Plane} kernel @param {import("../colours.js").Scale} scale */
-function patchTimesKernel(patch, kernel, scale) {
-  return table("products", patch.map((row, y) => row.map((value, x) => {
+/** A cell that leads to its pixel, if it lies on one. @param {Stage} before @param {number} channel @param {number} row @param {number} column @param {string} className @param {...(string | Node)} content */
+function cell(before, channel, row, column, className, ...content) {
+  const button = wayTo({ layer: before.layer.name, channel, row, column }, className, ...content);
+  button.disabled = className.includes("padding");
+  return button;
+}
+
+/**
+ * @param {string} label @param {Stage} before @param {number} channel @param {import("./windows.js").Window} window
+ * @param {Patch} patch @param {Plane} kernel @param {import("../colours.js").Scale} scale
+ */
+function patchTimesKernel(label, before, channel, { top, left }, patch, kernel, scale) {
+  return cells("products", label, patch.map((row, y) => row.map((value, x) => {
     const rgb = colour(kernel[y][x], scale);
-    const cell = make("td", "", make("span", value === undefined ? "padding" : "", value === undefined ? "0" : decimal(value, 3)), make("span", "", `× ${decimal(kernel[y][x], 3)}`));
-    cell.style.background = `rgb(${rgb})`;
-    cell.style.color = inkOn(rgb);
-    return cell;
+    const button = cell(before, channel, top + y, left + x, value === undefined ? "padding" : "",
+      make("span", "", value === undefined ? "0" : decimal(value, 3)), make("span", "", `× ${decimal(kernel[y][x], 3)}`));
+    button.style.background = `rgb(${rgb})`;
+    button.style.color = inkOn(rgb);
+    return button;
   })));
 }
 
 /** @param {Subject} subject */
 function pooling({ stage, look, channel, row, column, value, drawSource }) {
   const before = /** @type {Stage} */ (stage.before);
-  const patch = patchOf((look.maps.get(before.layer.name) ?? [])[channel], windowOf(stage, row, column));
+  const window = windowOf(stage, row, column);
+  const patch = patchOf((look.maps.get(before.layer.name) ?? [])[channel], window);
   drawSource(stage, channel, row, column);
   const largest = stage.layer.type.startsWith("Max");
   const result = pooled(patch, largest);
   let won = false;
-  const cells = patch.map((numbers) => numbers.map((number) => {
+  const buttons = patch.map((numbers, y) => numbers.map((number, x) => {
     const wins = largest && !won && number === result;
     won ||= wins;
-    return make("td", number === undefined ? "padding" : wins ? "winner" : "", number === undefined ? "–" : decimal(number), ...(wins ? [make("small", "", text("winner"))] : []));
+    return cell(before, channel, window.top + y, window.left + x, number === undefined ? "padding" : wins ? "winner" : "",
+      number === undefined ? "–" : decimal(number), ...(wins ? [make("small", "", text("winner"))] : []));
   }));
   const numbers = patch.flat().filter((number) => number !== undefined);
   const how = largest ? text("largestOf", { count: numbers.length }) : text("averageOf", { count: numbers.length });
   const lines = largest ? [] : [line(text("sumOfNumbers", { count: numbers.length }), decimal(sum(numbers))), line(text("divided"), `÷ ${numbers.length}`)];
-  return [table("pool", cells), ledger([...lines, line(how, decimal(result), "result"), ...disagreement(result, value)])];
+  return [cells("pool", how, buttons), ledger([...lines, line(how, decimal(result), "result"), ...disagreement(result, value)])];
 }

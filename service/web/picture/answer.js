@@ -1,48 +1,83 @@
-// The answer: a bar for each class, and whether the picture is like anything the network knows.
+// The answer: a bar for each class, what it is worth, and whether the picture is like anything the network knows.
 
-import { byId, make } from "../elements.js";
+import { byId, make, makeButton } from "../elements.js";
+import { failureBox } from "../failures.js";
 import { decimal, percent } from "../numbers.js";
-import { garment, text } from "../language/text.js";
+import { fullName, garment, text } from "../language/text.js";
 
 /** @typedef {import("./looks.js").Look} Look */
+/** @typedef {import("../api.js").Summary} Summary */
 
-/** @param {Look[]} looks @param {import("../api.js").Summary} summary */
-export function showAnswers(looks, summary) {
-  byId("verdicts", HTMLElement).replaceChildren(...looks.map((look, i) => verdict(look, summary, looks.length > 1 ? "AB"[i] : "")));
+/**
+ * @param {Look[]} looks
+ * @param {Summary} summary
+ * @param {(look: Look) => void} again asks what failed
+ * @param {(classId: number) => void} explain
+ */
+export function showAnswers(looks, summary, again, explain) {
+  byId("verdicts", HTMLElement).replaceChildren(...looks.map((look, i) => verdict(look, summary, looks.length > 1 ? "AB"[i] : "", again)));
   const answered = looks.filter(({ prediction }) => prediction);
-  if (answered.length === 0) return;
   const order = [...summary.class_names];
-  if (byId("sorted", HTMLInputElement).checked) {
-    const most = (/** @type {string} */ name) => probability(answered[0], name);
-    order.sort((a, b) => most(b) - most(a));
+  if (answered.length > 0 && byId("sorted", HTMLInputElement).checked) {
+    order.sort((a, b) => probability(answered[0], b) - probability(answered[0], a));
   }
-  byId("bars", HTMLElement).replaceChildren(...order.map((name) => bars(name, answered)));
+  const shown = answered[0]?.why?.label ?? answered[0]?.prediction?.label;
+  const focused = document.activeElement?.closest("#bars li")?.getAttribute("data-garment");
+  byId("bars", HTMLElement).replaceChildren(...order.map((name) => {
+    const row = bars(name, answered, () => explain(summary.class_names.indexOf(name)));
+    row.firstElementChild?.setAttribute("aria-pressed", String(name === shown));
+    return row;
+  }));
+  if (focused) /** @type {HTMLElement | null} */ (document.querySelector(`#bars [data-garment="${focused}"] button`))?.focus();
 }
 
 /** @param {Look} look @param {string} name */
 const probability = ({ prediction }, name) => prediction?.probabilities[name] ?? 0;
 
-/** @param {Look} look @param {import("../api.js").Summary} summary @param {string} letter */
-function verdict({ prediction, refusal }, summary, letter) {
+/** @param {Look} look @param {Summary} summary @param {string} letter @param {(look: Look) => void} again */
+function verdict(look, summary, letter, again) {
+  const { prediction, failure, busy, slow } = look;
   const box = make("div", "verdict");
   if (letter) box.append(make("span", "letter", letter));
-  if (refusal || !prediction) {
-    box.append(make("p", "label", refusal ? text("refused") : "…"));
+  if (failure) {
+    box.append(make("p", "label", text("refused")), failureBox(failure, () => again(look)));
     return box;
   }
-  const { label, confidence, novelty, in_distribution: known } = prediction;
-  box.append(make("p", "label", garment(label), make("span", "confidence", percent(confidence))));
-  // A model may come without a novelty score.
-  if (known !== null && novelty !== null && summary.novelty) {
-    const numbers = text("novelty", { novelty: decimal(novelty, 1), threshold: decimal(summary.novelty.threshold, 1) });
-    box.append(make("p", known ? "known" : "strange", text(known ? "known" : "strange"), make("small", "", numbers)));
+  if (!prediction) {
+    if (busy) box.append(make("p", "label waiting", text(slow ? "stillWorking" : "working")));
+    return box;
   }
+  const { label, confidence } = prediction;
+  box.append(make("p", "label", ...fullName(label), " ", make("span", "confidence", percent(confidence))));
+  box.append(...worth(label, summary), ...novelty(prediction, summary));
+  if (look.whyFailure) box.append(failureBox(look.whyFailure, () => again(look)));
   return box;
 }
 
-/** @param {string} name @param {Look[]} looks */
-function bars(name, looks) {
-  const row = make("li", "", make("span", "class", garment(name)));
+/** What the label was worth on the test pictures. @param {string} label @param {Summary} summary */
+function worth(label, { scores, class_names: classes }) {
+  const precision = scores.classes?.[label]?.precision;
+  if (precision === undefined) return [];
+  const share = `${Math.round(100 * precision)} %`;
+  const said = [text("worth", { garment: garment(label), share })];
+  // Rows are what the pictures are, columns what they are called.
+  const column = scores.confusion_matrix?.map((/** @type {number[]} */ row) => row[classes.indexOf(label)]);
+  const wrong = column?.map((/** @type {number} */ count, /** @type {number} */ i) => (classes[i] === label ? 0 : count));
+  if (wrong && Math.max(...wrong) > 0) said.push(text("mistakenFor", { garment: garment(classes[wrong.indexOf(Math.max(...wrong))]) }));
+  return [make("p", "worth", said.join(" "))];
+}
+
+/** Below zero the picture is nearer to a class than to clothes in general. @param {import("../api.js").Prediction} prediction @param {Summary} summary */
+function novelty({ novelty: score, in_distribution: known }, { novelty: measure }) {
+  if (known === null || score === null || !measure) return []; // a model may come without
+  const { threshold } = measure;
+  const grade = known ? (score <= 0 ? "known" : "unusual") : score > 2 * Math.abs(threshold) ? "alien" : "strange";
+  const numbers = text("novelty", { novelty: decimal(score, 1), threshold: decimal(threshold, 1) });
+  return [make("p", known ? "known" : "strange", text(grade), " ", make("small", "", numbers))];
+}
+
+/** @param {string} name @param {Look[]} looks @param {() => void} explain */
+function bars(name, looks, explain) {
   const tracks = make("span", "tracks");
   const figures = make("span", "figures");
   for (const look of looks) {
@@ -51,6 +86,10 @@ function bars(name, looks) {
     tracks.append(bar);
     figures.append(make("b", "", percent(probability(look, name))));
   }
-  row.append(tracks, figures);
+  const button = makeButton("", explain, make("span", "class", ...fullName(name)), tracks, figures);
+  button.disabled = looks.length === 0;
+  button.title = text("whyClass", { garment: garment(name) });
+  const row = make("li", "", button);
+  row.dataset.garment = name;
   return row;
 }

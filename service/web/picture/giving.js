@@ -1,10 +1,11 @@
 // The ways a picture gets in: dropped, pasted, chosen, photographed, drawn, or one of the samples.
 
+import { Failed } from "../api.js";
 import { context } from "../colours.js";
 import { byId, make, makeButton, rove } from "../elements.js";
 import { garment, text } from "../language/text.js";
 
-/** @typedef {(given: import("./looks.js").Given) => void} Give */
+/** @typedef {(given: import("./looks.js").Given) => unknown} Give */
 
 const FILE = "picture";
 
@@ -14,7 +15,7 @@ export function listenForFiles(give) {
   const file = byId("file", HTMLInputElement);
   const giveFirst = (/** @type {FileList | null | undefined} */ files) => {
     const picture = files?.[0];
-    if (picture) give({ picture, name: picture.name || FILE, sample: undefined });
+    if (picture) give({ picture, name: picture.name || FILE });
   };
   for (const type of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(type, (event) => {
@@ -57,10 +58,7 @@ export function nameSamples() {
 }
 
 /** @param {number} sample @param {Give} give */
-export async function giveSample(sample, give) {
-  const response = await fetch(`web/samples/${sample}.png`);
-  if (response.ok) give({ picture: await response.blob(), name: `sample-${sample}.png`, sample });
-}
+export const giveSample = (sample, give) => give({ name: `sample-${sample}.png`, sample });
 
 /** Show which sample is looked at. @param {(number | undefined)[]} samples */
 export function markSamples(samples) {
@@ -69,7 +67,7 @@ export function markSamples(samples) {
   }
 }
 
-/** @param {Give} give @param {(message: string) => void} fail */
+/** @param {Give} give @param {(error: Failed) => void} fail */
 export function listenToCamera(give, fail) {
   const video = byId("video", HTMLVideoElement);
   const viewfinder = byId("viewfinder", HTMLElement);
@@ -91,7 +89,7 @@ export function listenToCamera(give, fail) {
       shoot.disabled = false; // before, there is nothing to be seen
     } catch {
       close();
-      fail(text("noCamera"));
+      fail(new Failed("camera"));
     }
   });
   shoot.addEventListener("click", () => {
@@ -100,6 +98,6 @@ export function listenToCamera(give, fail) {
     context(frame).drawImage(video, 0, 0);
     close();
     button.focus();
-    frame.toBlob((picture) => picture && give({ picture, name: "photograph.png", sample: undefined }), "image/png");
+    frame.toBlob((picture) => picture && give({ picture, name: "photograph.png" }), "image/png");
   });
 }

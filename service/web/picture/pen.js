@@ -30,7 +30,7 @@ export function listenToPen(give, [height, width]) {
   };
   const finish = () => {
     last = undefined;
-    sheet.toBlob((picture) => picture && give({ picture, name: "drawing.png", sample: undefined }), "image/png");
+    sheet.toBlob((picture) => picture && give({ picture, name: "drawing.png" }), "image/png");
   };
   /** @param {Place} from @param {Place} to */
   const stroke = (from, to) => {

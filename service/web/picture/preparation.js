@@ -1,23 +1,27 @@
-// What the model saw: the picture, each step of its preparation, and the pixels that go into the network.
+// What the model saw: each step of the picture's preparation, and the pixels that go into the network.
 
 import { greyUpTo, paint } from "../colours.js";
 import { byId, make } from "../elements.js";
-import { text } from "../language/text.js";
+import { language, text } from "../language/text.js";
 
-/** @param {import("./looks.js").Look[]} looks @param {number} scale the largest pixel */
+/** @typedef {import("./looks.js").Look} Look */
+
+/** What is drawn: images that are made anew would flicker. @type {unknown[]} */
+let drawn = [];
+
+/** @param {Look[]} looks @param {number} scale the largest pixel */
 export function showPreparation(looks, scale) {
+  const now = [language(), ...looks.map(({ prepared }) => prepared)];
+  if (now.length === drawn.length && now.every((each, i) => each === drawn[i])) return;
+  drawn = now;
   byId("steps", HTMLElement).replaceChildren(...looks.map((look, index) => row(look, scale, looks.length > 1 ? "AB"[index] : "")));
+  byId("save-picture", HTMLButtonElement).disabled = !looks[0]?.prepared;
 }
 
-/** @param {import("./looks.js").Look} look @param {number} scale @param {string} letter */
+/** @param {Look} look @param {number} scale @param {string} letter */
 function row(look, scale, letter) {
   const list = make("ol", "steps");
   if (letter) list.append(make("li", "letter", letter));
-  const original = make("img");
-  original.src = look.url;
-  original.alt = text("given", { name: look.name });
-  original.addEventListener("error", () => original.remove()); // a picture that the browser cannot show
-  list.append(item(original, text("original"), ""));
   if (!look.prepared) return list;
   const { steps, image, preparation } = look.prepared;
   const between = preparation === "none" ? [] : steps.slice(1, -1);
@@ -40,6 +44,5 @@ function row(look, scale, letter) {
 
 /** @param {HTMLElement} picture @param {string} what @param {string} size */
 function item(picture, what, size) {
-  const figure = make("figure", "", picture, make("figcaption", "", what, make("small", "", size)));
-  return make("li", "", figure);
+  return make("li", "", make("figure", "", picture, make("figcaption", "", what, make("small", "", size))));
 }

@@ -19,6 +19,8 @@ def test_every_route_and_verb_is_documented_with_its_errors(strict_client: httpx
         ("put", "/feature-maps"),
         ("post", "/preparation"),
         ("put", "/preparation"),
+        ("post", "/explain"),
+        ("put", "/explain"),
         ("get", "/model/summary"),
         ("get", "/model/layers/{name}"),
         ("get", "/livez"),
@@ -45,7 +47,12 @@ def test_every_route_and_verb_is_documented_with_its_errors(strict_client: httpx
         *(
             (verb, f"/v1/models/{{name}}{version}{suffix}")
             for version in ("", "/versions/{version}", "/labels/{label}")
-            for verb, suffix in (("get", ""), ("get", "/metadata"), ("post", ":predict"))
+            for verb, suffix in (
+                ("get", ""),
+                ("get", "/metadata"),
+                ("post", ":predict"),
+                ("post", ":explain"),
+            )
         ),
     }
     for path, operations in paths.items():
@@ -53,7 +60,7 @@ def test_every_route_and_verb_is_documented_with_its_errors(strict_client: httpx
             assert "422" not in operation["responses"], path
             if path.startswith("/v2/health/"):
                 continue
-            if path in ("/predict", "/feature-maps", "/preparation") or path.startswith(
+            if path in ("/predict", "/feature-maps", "/preparation", "/explain") or path.startswith(
                 ("/v1", "/v2")
             ):
                 assert {"200", "4XX", "503"} <= set(operation["responses"]), path

@@ -195,7 +195,7 @@ def test_what_is_not_json_or_nests_too_deep_is_a_400(client: httpx.Client, body:
         ("GET", "/v1/models", 404),
         ("GET", "/v1/models/other", 404),
         ("GET", "/v1/models/other/metadata", 404),
-        ("POST", "/v1/models/fashion_mnist:explain", 404),
+        ("POST", "/v1/models/fashion_mnist:unknown", 404),
         ("POST", "/v1/models/fashion_mnist:regress", 400),
         ("POST", PREDICT, 400),
         ("GET", PREDICT, 405),

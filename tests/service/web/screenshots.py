@@ -1,13 +1,14 @@
-"""Takes the pictures of the page that the README shows.
+"""Takes the pictures of the page that the README shows: make pictures.
 
-    python -m tests.service.web.screenshots
-
-Needs Chromium and a Korean font (Debian: fonts-nanum).
+Needs Chromium and a font that has Korean (Debian: fonts-noto-cjk). Each picture carries, as text of
+its PNG file, which model it shows: `test_pictures` compares that with the one that is served.
 """
 
 import io
+import subprocess
+import sys
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from playwright.sync_api import Browser, expect
 
 from service.settings import Settings
@@ -17,23 +18,55 @@ from tests.service.conftest import ARTIFACTS, serve
 
 GAP = 24
 
+MODEL = "Model"
+"""The name of the text."""
 
-def main() -> None:
-    """Write docs/page.png, docs/page-dark.png and docs/page-phone.png."""
+PICTURES = ("page", "page-dark", "page-phone", "feature-maps")
+
+
+def main() -> int:
+    """Write docs/*.png; return 1 if there is no font for Korean, which would be empty boxes."""
+    fonts = subprocess.run(["fc-list", ":lang=ko"], capture_output=True, text=True, check=True)
+    if not fonts.stdout.strip():
+        print("no font has Korean: apt-get install fonts-noto-cjk", file=sys.stderr)
+        return 1
     with serve(Settings(artifacts=ARTIFACTS)) as client, start_browser() as browser:
+        summary = client.get("/model/summary").json()
+        model = f"{summary['name']}, version {summary['version']}"
         at = str(client.base_url)
-        first = f"{at}#sample=9"
-        save("page", take(browser, first, size=(1280, 1400)))
-        sum_ = f"{at}#sample=6&other=0&layer=conv2d_2&channel=9&pixel=6,10"
-        save("page-dark", take(browser, sum_, size=(1280, 1000), scheme="dark", to="#walk"))
-        phone = {"size": (360, 720), "language": "ko", "sharpness": 1.5}
-        pooled = f"{at}#sample=0&layer=max_pooling2d_1&channel=14&pixel=5,11"
-        screens = [
-            take(browser, f"{at}#sample=0", **phone),  # type: ignore[arg-type]  # named above
-            take(browser, pooled, to="#inspector", **phone),  # type: ignore[arg-type]
-            take(browser, pooled, to="#outcome", scheme="dark", **phone),  # type: ignore[arg-type]
-        ]
-        save("page-phone", beside(screens))
+        phone = {"size": (360, 740), "language": "ko", "sharpness": 1.5}
+        shown = {
+            "page": take(browser, f"{at}#sample=6", size=(1280, 1400)),
+            "page-dark": take(
+                browser,
+                f"{at}#sample=6&other=0&layer=conv2d_2&channel=9&pixel=6,10",
+                size=(1280, 1000),
+                scheme="dark",
+                to="#network-section",
+            ),
+            "page-phone": beside(
+                [
+                    take(browser, f"{at}#sample=0", **phone),  # type: ignore[arg-type]  # named above
+                    take(browser, f"{at}#sample=0&step=2", to="", **phone),  # type: ignore[arg-type]
+                    take(browser, f"{at}#sample=0", to="#basics-section", scheme="dark", **phone),  # type: ignore[arg-type]
+                ]
+            ),
+        }
+        boot = (ROOT / "tests/data/png/0000-ankle-boot.png").read_bytes()
+        maps = client.post("/feature-maps?format=png", content=boot).content
+        for name, picture in shown.items():
+            # With 256 colours of its own: a third of the bytes, and no eye sees it.
+            few = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+            save(name, few, model)
+        save("feature-maps", Image.open(io.BytesIO(maps)), model)
+    return 0
+
+
+def save(name: str, picture: Image.Image, model: str) -> None:
+    """Write docs/<name>.png with the model it shows."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text(MODEL, model)
+    picture.save(ROOT / f"docs/{name}.png", optimize=True, pnginfo=text)
 
 
 def take(
@@ -46,20 +79,25 @@ def take(
     to: str = "body",
     sharpness: float = 1,
 ) -> Image.Image:
-    """Return the page as it is seen with its top at the element `to`."""
+    """Return the page as it is seen with its top at the element `to`; empty: where it scrolls."""
     page = browser.new_page(
         viewport={"width": size[0], "height": size[1]},
         color_scheme=scheme,  # type: ignore[arg-type]  # light or dark
         locale=language,
         device_scale_factor=sharpness,
         reduced_motion="reduce",
+        has_touch=size[0] < size[1] / 2 + 1,
+        is_mobile=size[0] < size[1] / 2 + 1,
     )
     page.goto(address)
-    expect(page.locator("#written .ledger .result").first).to_be_visible()
-    page.locator(to).evaluate(
-        "(element) => scrollTo(0, element.getBoundingClientRect().top + scrollY - 16)"
-    )
-    page.wait_for_timeout(300)
+    expect(page.locator("#written .ledger .result").first).to_be_attached()
+    expect(page.locator("#votes button").first).to_be_visible()
+    expect(page.locator(".heat").first).to_be_visible()
+    if to:
+        page.locator(to).evaluate(
+            "(element) => scrollTo(0, element.getBoundingClientRect().top + scrollY - 16)"
+        )
+    page.wait_for_timeout(500)
     picture = Image.open(io.BytesIO(page.screenshot()))
     page.context.close()
     return picture.convert("RGB")
@@ -75,12 +113,5 @@ def beside(pictures: list[Image.Image]) -> Image.Image:
     return whole
 
 
-def save(name: str, picture: Image.Image) -> None:
-    """Write it with 256 colours of its own: a third of the bytes, and no eye sees it."""
-    picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-        ROOT / f"docs/{name}.png", optimize=True
-    )
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -44,8 +44,8 @@ def test_it_is_said_whether_the_picture_is_like_those_of_the_training(
     either: Page, encode: Encode, artifact: Artifact
 ) -> None:
     language = either.evaluate("document.documentElement.lang")
-    known = {"en": "It looks like", "ko": "비슷합니다"}[language]
-    strange = {"en": "It is unlike", "ko": "달라서"}[language]
+    known = {"en": "like those it was trained on", "ko": "비슷합니다"}[language]
+    strange = {"en": "like nothing it was trained on", "ko": "달라서"}[language]
     either.locator("#file").set_input_files(DATA / "png" / "0002-trouser.png")
     expect(either.locator(".known")).to_contain_text(known)
     noise = np.random.default_rng(0).integers(256, size=(28, 28), dtype=np.uint8)
@@ -86,19 +86,19 @@ def test_two_pictures_are_compared_side_by_side(page: Page, server: httpx.Client
     ]
     expect(page.locator(".steps")).to_have_count(2)
     tile = page.locator("#layer-conv2d_1 .tile").first
-    expect(tile.locator("canvas")).to_have_count(2)
+    expect(tile.locator(".plane canvas")).to_have_count(2)
     assert "sample=6" in page.url
     assert "other=3" in page.url
     page.locator("#compare").uncheck()
     expect(page.locator(".label")).to_have_count(1)
-    expect(tile.locator("canvas")).to_have_count(1)
+    expect(tile.locator(".plane canvas")).to_have_count(1)
     assert "other" not in page.url
 
 
 def test_the_second_picture_is_looked_into_where_it_is_pointed_at(open_page: Open) -> None:
     with open_page("#sample=6&other=3&layer=conv2d_1&channel=19&pixel=0,12") as page:
         expect(page.locator("#which")).to_have_text("A")
-        tile = page.locator("#layer-conv2d_1 .tile").nth(19)
+        tile = page.locator("#layer-conv2d_1 [data-channel='19']")
         of_a = page.locator("#where").inner_text().split(": ")[1]
         expect(page.locator("#elsewhere")).to_contain_text("B: ")
         of_b = page.locator("#elsewhere").inner_text().split("B: ")[1]

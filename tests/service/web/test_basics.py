@@ -27,7 +27,7 @@ def shapes(page: Page) -> list[str]:
 def test_it_begins_with_the_network_of_the_lesson(either: Page, tmp_path: Path) -> None:
     assert configured(either, tmp_path) == Network()
     assert shapes(either) == [
-        "28 × 28 × 32", "14 × 14 × 32", "14 × 14 × 64", "7 × 7 × 64", "3,136", "100", "10",
+        "28 × 28 × 32", "14 × 14 × 32", "14 × 14 × 64", "7 × 7 × 64", "3,136", "100", "100", "10",
     ]  # fmt: skip
     expect(either.locator("#total")).to_contain_text("333,526")
 
@@ -107,17 +107,53 @@ def test_maps_that_shrink_to_nothing_are_refused_with_the_arithmetic(page: Page)
     setting(page, "padding", 2).select_option("valid")
     broken = page.locator("#shapes .broken")
     expect(broken).to_contain_text("conv2d_2")
-    expect(broken).to_contain_text("⌊(1 − 5) / 1⌋ + 1 = -3")
+    expect(broken).to_contain_text("⌊(1 − 5) / 1⌋ + 1 < 1")
     expect(page.locator("#total")).to_contain_text("shrink to nothing")
     expect(page.locator("#recipe pre")).to_have_count(0)
 
 
-def test_a_setting_that_is_none_changes_nothing(page: Page, tmp_path: Path) -> None:
+def test_a_setting_that_is_none_is_told_and_changes_nothing(page: Page, tmp_path: Path) -> None:
+    told = page.locator("#blocks fieldset").first.locator("label").first.locator(".invalid")
     for typed in ("", "0", "-3", "1.5", "9999"):
         setting(page, "filters").fill(typed)
         assert configured(page, tmp_path) == Network(), typed
+        expect(setting(page, "filters")).to_have_attribute("aria-invalid", "true")
+        expect(told).to_have_text("A whole number from 1 to 512; 32 is kept.")
     setting(page, "filters").fill("8")
+    expect(told).to_be_empty()
     assert configured(page, tmp_path) != Network()
+
+
+def test_a_window_that_does_not_fit_is_said_not_to(page: Page) -> None:
+    setting(page, "padding").select_option("valid")
+    setting(page, "kernel_size").fill("12")
+    expect(page.locator("#tried")).to_have_text(
+        "A window of 12 does not fit on 10 inputs without padding: there is no output."
+    )
+    expect(page.locator("#sliding-output rect")).to_have_count(0)
+
+
+def test_a_network_outlasts_a_reload(page: Page, tmp_path: Path) -> None:
+    setting(page, "filters").fill("8")
+    setting(page, "activation").select_option("leaky_relu")
+    page.locator("#rest [data-setting=dropout]").fill("0.25")
+    page.locator("#add-block").click()
+    built = configured(page, tmp_path)
+    page.reload()
+    expect(page.locator("#blocks fieldset")).to_have_count(3)
+    assert configured(page, tmp_path) == built
+    page.evaluate("location.hash = '#network=8-3-relu-same-1-none-2*12-gelu-0'")
+    expect(page.locator("#blocks fieldset")).to_have_count(1)
+    assert configured(page, tmp_path).dense_units == 12
+    for wrong in ("8-3-relu-same-1-max", "x*y", "8-3-sine-same-1-max-2*12-gelu-0", "*"):
+        page.evaluate(f"location.hash = '#network={wrong}'")
+        assert configured(page, tmp_path).dense_units == 12, wrong
+
+
+def test_the_four_commands_train_and_serve_it(page: Page) -> None:
+    commands = page.locator("#command pre").inner_text().splitlines()
+    assert [command.split()[3] for command in commands[:3]] == ["fit", "evaluate", "export"]
+    assert commands[3] == "python -m service"
 
 
 def test_a_block_can_be_added_and_removed(page: Page, tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def test_every_sentence_is_in_use() -> None:
         if file.suffix in {".js", ".html"} and file.stem not in {"english", "korean"}
     )
     unused = [name for name in names if not re.search(rf"[\"`]{name}[\"`]", used)]
-    # Of these the page makes the names up: `explain_` with the kind of a layer, and the steps.
-    made_up = {name for name in unused if name.startswith("explain_")}
+    # Of these the page makes the names up: of the kind of a layer, of a step of the walk, and of
+    # the steps of a preparation.
+    made_up = {name for name in unused if name.startswith(("explain_", "walk_", "walked_"))}
     steps = {"decoded", "cut_out", "light_on_black", "grey", "cropped", "centred", "resized"}
     assert set(unused) - made_up - steps == set()

@@ -49,7 +49,7 @@ def test_the_overview_leads_to_each_layer(either: Page) -> None:
 
 
 def ends_of(page: Page, layer: str) -> list[float]:
-    legend = page.locator(f"#layer-{layer} > header .legend").inner_text()
+    legend = page.locator(f"#layer-{layer} > header > .legend").inner_text()
     return [float(end.replace("−", "-")) for end in legend.split()]
 
 
@@ -61,12 +61,13 @@ def maps_of(server: httpx.Client, sample: int) -> dict[str, np.ndarray]:
 
 def test_the_colours_are_those_of_the_maps(page: Page, server: httpx.Client) -> None:
     """Along viridis, a larger number is always a lighter green."""
+    page.locator("#scale").select_option("layer")
     maps = maps_of(server, 9)["conv2d_2"]
     low, high = ends_of(page, "conv2d_2")
     assert low == pytest.approx(maps.min(), abs=0.005)
     assert high == pytest.approx(maps.max(), abs=0.005)
     for channel in (0, 5, 63):
-        canvas = page.locator("#layer-conv2d_2 .tile").nth(channel).locator("canvas")
+        canvas = page.locator(f"#layer-conv2d_2 [data-channel='{channel}'] .plane canvas")
         green = np.array(canvas.evaluate(PIXELS))[:, 1]
         order = np.argsort(maps[channel].ravel(), kind="stable")
         assert (np.diff(green[order]) >= 0).all()
@@ -82,8 +83,9 @@ def assert_scaled(page: Page, maps: dict[str, np.ndarray], scale: str) -> None:
     page.locator("#scale").select_option(scale)
     layer = page.locator("#layer-max_pooling2d_1")
     if scale == "map":
-        expect(layer.locator("header .legend")).to_have_text("its leastits most")
-        for tile, plane in zip(layer.locator(".tile").all(), maps["max_pooling2d_1"], strict=True):
+        expect(layer.locator("header > .legend")).to_have_text("its leastits most")
+        for channel, plane in enumerate(maps["max_pooling2d_1"]):
+            tile = layer.locator(f"[data-channel='{channel}']")
             low, high = map(float, tile.locator("small").inner_text().split(" … "))
             assert (low, high) == pytest.approx((plane.min(), plane.max()), abs=0.005)
     else:
@@ -91,26 +93,41 @@ def assert_scaled(page: Page, maps: dict[str, np.ndarray], scale: str) -> None:
         expected = (min(p.min() for p in planes), max(p.max() for p in planes))
         assert ends_of(page, "max_pooling2d_1") == pytest.approx(expected, abs=0.005)
         expect(layer.locator(".tile small")).to_have_count(0)
-    assert ("scale" in page.url) == (scale != "layer")
+    assert ("scale" in page.url) == (scale != "map")
 
 
-def test_kernels_are_pictures(page: Page, server: httpx.Client) -> None:
-    page.locator("#show").select_option("kernels")
-    tiles = page.locator("#layer-conv2d_1 .tile")
-    expect(tiles).to_have_count(32)
-    kernels = np.array(server.get("/model/layers/conv2d_1").json()["kernels"])
-    low, high = ends_of(page, "conv2d_1")
-    assert (-low, high) == pytest.approx([np.abs(kernels).max()] * 2, abs=0.005)
-    colours = np.array(tiles.nth(7).locator("canvas").evaluate(PIXELS), float)
-    assert len(colours) == 9
-    # Orange where it is positive, purple where it is negative.
-    warmth = colours[:, 0] - colours[:, 2]
-    kernel = kernels[7].ravel()
-    strong = np.abs(kernel) > 0.05 * high
-    assert (np.sign(warmth[strong]) == np.sign(kernel[strong])).all()
-    # 32 kernels of 3 by 3 in six columns, a pixel between them.
-    stacked = page.locator("#layer-conv2d_2 .tile canvas").first
-    assert stacked.evaluate("({ width, height }) => [width, height]") == [23, 23]
+def test_the_strongest_map_comes_first_unless_they_go_by_number(
+    page: Page, server: httpx.Client
+) -> None:
+    tiles = page.locator("#layer-conv2d_2 .tile")
+    shown = tiles.evaluate_all("(all) => all.map((tile) => Number(tile.dataset.channel))")
+    strength = np.abs(maps_of(server, 9)["conv2d_2"]).sum((1, 2))
+    assert (np.diff(strength[shown]) <= 1e-3).all()
+    page.locator("#order").select_option("number")
+    shown = tiles.evaluate_all("(all) => all.map((tile) => Number(tile.dataset.channel))")
+    assert shown == list(range(64))
+    assert "order=number" in page.url
+
+
+def test_beside_each_map_is_its_kernel(open_page: Open, server: httpx.Client) -> None:
+    with open_page("#sample=9&scale=layer") as page:
+        drawn = page.locator("#layer-conv2d_1 .kernel")
+        expect(drawn).to_have_count(32)
+        kernels = np.array(server.get("/model/layers/conv2d_1").json()["kernels"])
+        legend = page.locator("#layer-conv2d_1 .kernels .legend").inner_text()
+        low, high = (float(end.replace("−", "-")) for end in legend.split())
+        assert (-low, high) == pytest.approx([np.abs(kernels).max()] * 2, abs=0.005)
+        own = page.locator("#layer-conv2d_1 [data-channel='7'] .kernel")
+        colours = np.array(own.evaluate(PIXELS), float)
+        assert len(colours) == 9
+        # Orange where it is positive, purple where it is negative.
+        warmth = colours[:, 0] - colours[:, 2]
+        kernel = kernels[7].ravel()
+        strong = np.abs(kernel) > 0.05 * high
+        assert (np.sign(warmth[strong]) == np.sign(kernel[strong])).all()
+        # 32 kernels of 3 by 3 in six columns, a pixel between them.
+        stacked = page.locator("#layer-conv2d_2 .kernel").first
+        assert stacked.evaluate("({ width, height }) => [width, height]") == [23, 23]
 
 
 def test_feature_maps_are_saved_as_png(page: Page, tmp_path: Path) -> None:
@@ -128,7 +145,7 @@ def test_feature_maps_are_saved_as_png(page: Page, tmp_path: Path) -> None:
 
 
 def test_the_state_of_the_view_is_in_the_address(open_page: Open) -> None:
-    with open_page("#sample=1&scale=all&show=kernels") as page:
+    with open_page("#sample=1&scale=all&order=number") as page:
         expect(page.locator("#scale")).to_have_value("all")
-        expect(page.locator("#show")).to_have_value("kernels")
+        expect(page.locator("#order")).to_have_value("number")
         expect(page.locator(".label")).to_contain_text("Trouser")

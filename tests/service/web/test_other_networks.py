@@ -92,7 +92,7 @@ def test_every_sum_comes_to_what_the_service_answers(open_page: Open, other: htt
 def test_what_lies_on_padding_is_marked(open_page: Open, other: httpx.Client) -> None:
     """Kernel four, stride two, 28 inputs: one row of padding before, one after."""
     with open_page("#layer=conv2d_1&channel=0&pixel=0,0", at=str(other.base_url)) as page:
-        expect(page.locator("#written .products td")).to_have_count(16)
+        expect(page.locator("#written .products button")).to_have_count(16)
         expect(page.locator("#written .products .padding")).to_have_count(7)
         page.evaluate("location.hash = '#layer=conv2d_1&channel=0&pixel=13,13'")
         expect(page.locator("#where")).to_contain_text("row 13, column 13")
@@ -104,6 +104,6 @@ def test_pooling_that_leaves_a_rest_out_shows_nine_numbers(
 ) -> None:
     state = "#layer=average_pooling2d_1&channel=1&pixel=3,3"
     with open_page(state, at=str(other.base_url)) as page:
-        expect(page.locator("#written .pool td")).to_have_count(9)
+        expect(page.locator("#written .pool button")).to_have_count(9)
         expect(page.locator("#written .winner")).to_have_count(0)
         expect(page.locator("#written")).to_contain_text("the average of 9")

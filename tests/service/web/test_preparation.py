@@ -8,8 +8,8 @@ from tests.service.conftest import Encode
 from tests.service.web.conftest import Open
 
 PHOTO_STEPS = {
-    "en": ["Your picture", "Background removed", "Inverted: light on black", "Cropped", "Centred"],
-    "ko": ["원본 사진", "배경 제거", "반전: 검정 위에 밝게", "잘라 냄", "가운데 놓음"],
+    "en": ["Background removed", "Inverted: light on black", "Cropped", "Centred"],
+    "ko": ["배경 제거", "반전: 검정 위에 밝게", "잘라 냄", "가운데 놓음"],
 }
 
 
@@ -29,7 +29,7 @@ def give(page: Page, picture: bytes) -> None:
 def test_each_step_of_a_photograph_is_shown(either: Page, photograph: bytes) -> None:
     give(either, photograph)
     steps = PHOTO_STEPS[either.evaluate("document.documentElement.lang")]
-    expect(either.locator(".steps li")).to_have_count(5)
+    expect(either.locator(".steps li")).to_have_count(4)
     for item, step in zip(either.locator(".steps li").all(), steps, strict=True):
         expect(item.locator("figcaption")).to_contain_text(step)
     for picture in either.locator(".steps img").all():
@@ -53,7 +53,7 @@ def test_the_last_picture_is_what_the_network_gets(page: Page) -> None:
 
 
 def test_a_picture_of_the_networks_own_size_is_said_to_be_untouched(page: Page) -> None:
-    expect(page.locator(".steps li")).to_have_count(2)
+    expect(page.locator(".steps li")).to_have_count(1)
     expect(page.locator(".steps li").last).to_contain_text("Taken bit for bit")
 
 
@@ -62,7 +62,7 @@ def test_the_preparation_can_be_switched(page: Page, photograph: bytes) -> None:
     expect(page.locator(".steps li").last).to_contain_text("Centred")
     page.locator("#prepare").select_option("plain")
     expect(page.locator(".steps li").last).to_contain_text("Resized")
-    expect(page.locator(".steps li")).to_have_count(3)
+    expect(page.locator(".steps li")).to_have_count(2)
     assert "prepare=plain" in page.url
 
 

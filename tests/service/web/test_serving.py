@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
 from service.keys import make_key
 from service.settings import Settings
+from tests.conftest import ROOT
 from tests.service.conftest import ARTIFACTS, publish, serve, wait_for
 from tests.service.web.conftest import Open
 
@@ -54,3 +56,37 @@ def test_a_new_version_is_noticed_with_the_next_picture(
         page.locator("#samples button").nth(3).click()
         expect(page.locator("#served")).to_contain_text("version 2")
         expect(page.locator(".label")).to_contain_text("Dress")
+
+
+def test_a_version_is_chosen_from_those_that_are_served(
+    open_page: Open, copied_artifacts: Path
+) -> None:
+    publish(copied_artifacts, 2)
+    settings = Settings(artifacts=copied_artifacts, engine="litert", version_policy="all")
+    with serve(settings) as client, open_page(at=str(client.base_url)) as page:
+        chosen = page.locator("#version")
+        expect(chosen).to_have_value("2")
+        with page.expect_response("**/predict*version=1") as answered:
+            chosen.select_option("1")
+        assert answered.value.json()["model"]["version"] == 1
+        expect(page.locator("#served")).to_contain_text("version 1")
+        expect(page.locator(".label")).to_contain_text("Ankle boot")
+        expect(page.locator("#layers .tile").first).to_be_visible()
+        expect(page.locator("#votes button").first).to_be_visible()
+        assert "version=1" in page.url
+        # A link to a version that is not served leads to the one that is.
+        page.goto("about:blank")
+        page.goto(f"{client.base_url}#sample=1&version=7")
+        expect(page.locator("#served")).to_contain_text("version 2")
+        expect(page.locator(".label")).to_contain_text("Trouser")
+
+
+def test_all_that_the_page_loads_is_small(server: httpx.Client) -> None:
+    loaded = 0
+    for file in (ROOT / "service/web").rglob("*.*"):
+        path = file.relative_to(ROOT / "service")
+        with server.stream("GET", f"/{path}", headers={"Accept-Encoding": "gzip"}) as answer:
+            answer.read()
+            assert answer.status_code == 200, path
+            loaded += answer.num_bytes_downloaded
+    assert 50_000 < loaded < 90_000

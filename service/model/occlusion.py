@@ -1,0 +1,59 @@
+"""Why a class: what it loses where a part of the image is hidden, with any engine."""
+
+from typing import Any
+
+import numpy as np
+
+from service.arrays import Tensor
+from service.capacity.admission import Permit
+from service.errors import TooManyImages
+from service.model.classifier import Classifier
+
+WINDOW, STRIDE = 7, 3  # pixels of the network's input
+_LEAST = 1e-7  # A float32 probability that is nearer to 0 or 1 has no log-odds.
+
+
+def explain_each(
+    images: Tensor, classifier: Classifier, permit: Permit, class_id: int | None = None
+) -> list[dict[str, Any]]:
+    """Explain `class_id`, or the most probable class, of each of (n, height, width, 1) images.
+
+    Returns:
+        Label, class id, probability, and as `heat`, (height, width) float32, how far the log-odds
+        of the class fall when a window there is hidden: in black as if nothing were there, and by
+        its mean. The request counts as all the images that are classified; if several
+        take more than `max_images`, it raises TooManyImages.
+    """
+    rows, columns = map(_weights, images.shape[1:3])
+    weights = (rows[:, None, :, None] * columns[None, :, None, :]).reshape(-1, *images.shape[1:3])
+    hidden = weights > 0
+    count, limit = len(images) * (1 + 2 * len(weights)), permit.limits.max_images
+    if len(images) > 1 and count > limit:
+        raise TooManyImages(f"{len(images)} pictures take {count} to explain, the limit is {limit}")
+    permit.reserve_images(count)
+    permit.charge_pixels(count * weights[0].size)
+    explanations = []
+    for image in images[..., 0]:
+        permit.check()
+        means = (image * hidden).sum((1, 2), keepdims=True) / hidden.sum((1, 2), keepdims=True)
+        batch = np.concatenate([image[None], image * ~hidden, np.where(hidden, means, image)])
+        tensor = batch[..., None].astype(np.float32)
+        probabilities = classifier.assess(tensor, permit.workers).probabilities
+        chosen = int(probabilities[0].argmax()) if class_id is None else class_id
+        clipped = probabilities[:, chosen].astype(float).clip(_LEAST, 1 - _LEAST)
+        log_odds = np.log(clipped / (1 - clipped))
+        lost = (log_odds[0] - log_odds[1:]).reshape(2, -1).mean(0)
+        heat = (np.tensordot(lost, weights, 1) / weights.sum(0)).astype(np.float32)
+        label, probability = classifier.manifest.class_names[chosen], probabilities[0, chosen]
+        fields = {"label": label, "class_id": chosen, "probability": probability, "heat": heat}
+        explanations.append(fields)
+    permit.record.record_run(count)
+    return explanations
+
+
+def _weights(length: int) -> Tensor:
+    """Return how much each window tells of each pixel along a side, most of its middle."""
+    middles = np.arange(STRIDE - WINDOW // 2 - 1, length + WINDOW // 2, STRIDE)[:, None]
+    shares = 1 - np.abs(np.arange(length) - middles) / (WINDOW // 2 + 1)
+    weights: Tensor = shares.clip(0).astype(np.float32)
+    return weights

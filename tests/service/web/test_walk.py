@@ -1,0 +1,115 @@
+"""The guided walk, and the laboratory of kernels: what slides, slides by itself and can be held."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.service.web.conftest import Open
+from tests.service.web.reading import numbers
+
+STEPS = {
+    "Pixels": "images · map", "Edges": "conv2d_1 · map", "Parts": "conv2d_2 · map",
+    "Votes": "dense_1 · unit", "Answer": "dense_2 · unit",
+}  # fmt: skip
+
+
+def test_five_steps_lead_from_the_pixels_to_the_answer(page: Page) -> None:
+    page.locator("#walk-start").click()
+    for at, (step, what) in enumerate(STEPS.items(), 1):
+        expect(page.locator("#walk-steps [aria-current]")).to_have_text(f"{at} {step}")
+        expect(page.locator("#what")).to_contain_text(what)
+        expect(page.locator("#walk-sentence")).not_to_be_empty()
+        expect(page.locator("#overview")).to_be_in_viewport()
+        expect(page.locator("#written .ledger .result").first).to_be_visible()
+        assert f"step={at}" in page.url
+        page.locator("#walk-next").press("Enter")
+    expect(page.locator("#guide")).to_be_hidden()
+    expect(page.locator("#walk-start")).to_be_focused()
+    assert "step" not in page.url
+
+
+def test_a_step_can_be_linked_to_skipped_and_left(open_page: Open) -> None:
+    with open_page("#sample=3&step=4") as page:
+        expect(page.locator("#walk-sentence")).to_contain_text("spoke most for Dress")
+        page.locator("#walk-steps button").first.click()
+        expect(page.locator("#walk-sentence")).to_contain_text("only 784 numbers")
+        # Another picture is walked through in the same step.
+        page.evaluate("location.hash = '#sample=1&step=4'")
+        expect(page.locator("#walk-sentence")).to_contain_text("spoke most for Trouser")
+        page.locator("#walk-end").click()
+        expect(page.locator("#guide")).to_be_hidden()
+
+
+def test_the_window_slides_only_when_it_is_asked_to_where_motion_is_reduced(
+    open_page: Open,
+) -> None:
+    with open_page("#sample=9&step=2") as page:
+        where = page.locator("#where")
+        expect(where).to_contain_text("row")
+        before = where.inner_text()
+        page.wait_for_timeout(1000)
+        assert where.inner_text() == before
+        page.locator("#walk-pause").click()
+        expect(where).not_to_have_text(before)
+        page.locator("#walk-pause").click()
+        held = where.inner_text()
+        page.wait_for_timeout(1000)
+        assert where.inner_text() == held
+
+
+@pytest.fixture(scope="module")
+def lab_page(open_page: Open) -> Iterator[Page]:
+    with open_page("#sample=9") as page:
+        expect(page.locator("#lab-sum")).not_to_be_empty()
+        yield page
+
+
+def test_ten_numbers_under_a_kernel_of_three_give_eight_and_pooling_four(lab_page: Page) -> None:
+    lab_page.locator("#lab-what").select_option("numbers")
+    sizes = lab_page.locator("#lab-sizes")
+    expect(sizes).to_have_text("10 inputs → 8 outputs → 4 after pooling")
+    lab_page.locator("#lab-padding").select_option("same")
+    expect(sizes).to_have_text("10 inputs → 10 outputs → 5 after pooling")
+    lab_page.locator("#lab-stride").select_option("2")
+    expect(sizes).to_have_text("10 inputs → 5 outputs → 2 after pooling")
+    lab_page.locator("#lab-stride").select_option("1")
+    lab_page.locator("#lab-padding").select_option("valid")
+
+
+def test_the_sum_is_the_window_times_the_kernel(lab_page: Page) -> None:
+    lab_page.locator("#lab-what").select_option("numbers")
+    for column, weight in enumerate(("2", "-1", "0.5")):
+        lab_page.locator(f"[data-weight='0,{column}']").fill(weight)
+    expect(lab_page.locator("#lab-preset")).to_have_value("own")
+    output = lab_page.locator("#lab-output")
+    output.focus()
+    for _ in range(9):
+        lab_page.keyboard.press("ArrowLeft")
+    expect(lab_page.locator("#lab-sum")).to_have_text(
+        "row 0, column 0: 1 × 2 + 1 × (−1) + 2 × 0.50 = 2"
+    )
+    lab_page.keyboard.press("ArrowRight")
+    expect(lab_page.locator("#lab-sum")).to_contain_text("row 0, column 1")
+    lab_page.locator("[data-weight='0,0']").fill("")
+    expect(lab_page.locator("[data-weight='0,0']")).to_have_attribute("aria-invalid", "true")
+
+
+def test_a_kernel_slides_over_the_readers_own_picture(lab_page: Page) -> None:
+    lab_page.locator("#lab-what").select_option("picture")
+    for preset in ("edge", "flatEdge", "blur", "sharpen"):
+        lab_page.locator("#lab-preset").select_option(preset)
+        expect(lab_page.locator("#lab-sizes")).to_contain_text("28 × 28 inputs → 26 × 26 outputs")
+        terms, result = lab_page.locator("#lab-sum").inner_text().split(": ")[1].split(" = ")
+        products = [np.prod(numbers(term)) for term in terms.split(" + ") if "×" in term]
+        assert sum(products) == pytest.approx(numbers(result)[0], abs=0.1), preset
+        assert np.abs(products).tolist() == sorted(np.abs(products), reverse=True)
+    play, place = lab_page.locator("#lab-play"), lab_page.locator("#lab-sum")
+    before = place.inner_text()
+    play.click()
+    expect(place).not_to_have_text(before)
+    play.click()
+    held = place.inner_text()
+    lab_page.wait_for_timeout(800)
+    assert place.inner_text() == held
