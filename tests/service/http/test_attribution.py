@@ -35,7 +35,7 @@ def test_the_most_probable_class_is_explained_or_the_one_asked_for(
     assert (answer.label, answer.class_id) == (best, names.index(best))
     assert answer.probability == pytest.approx(probabilities[best], abs=1e-6)
     assert np.shape(answer.heat) == np.shape(answer.image) == (28, 28)
-    assert answer.frame == (0, 0, 1, 1)
+    assert answer.frame == [0, 0, 1, 1]
     other = explained(client, boot_png, class_id=3)
     assert (other.label, other.class_id) == (names[3], 3)
     assert other.probability == pytest.approx(probabilities[names[3]], abs=1e-6)
