@@ -139,7 +139,7 @@ class ExplainResponse(_OfPicture):
     heat: list[list[float]]
     """(height, width): how far the log-odds of the class fall when this place of `image` is hidden;
     negative where that makes the class more probable."""
-    frame: list[float]
+    frame: list[float] = Field(min_length=4, max_length=4)
     """Left, top, right and bottom of `image` on the picture as it was sent, as shares of its width
     and height; may lie outside of it."""
 

@@ -260,7 +260,10 @@ onChange(["prepare", "version"], () => {
   follow();
   return Promise.all(looks.map(ask));
 });
-onChange(["why"], () => looks.forEach((look) => look.explain(state, SHOW.explained)));
+onChange(["why"], () => {
+  looks.forEach((look) => look.explain(state, SHOW.explained));
+  showRequests(looks[0], chosen());
+});
 onChange(["scale", "order"], () => {
   follow();
   drawNetwork();

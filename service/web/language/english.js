@@ -44,8 +44,8 @@ export const english = {
   placeTop: "top ", placeMiddle: "middle ", placeBottom: "bottom ", placeLeft: "left", placeCentre: "centre", placeRight: "right",
   votesFor: "Units that spoke most for {garment}", votesAgainst: "Units that spoke most against {garment}", nobody: "None.",
   novelty: "novelty {novelty}, threshold {threshold}",
-  saveAnswer: "Answer as JSON", same: "The same request from a shell", request: "Request", requestAnswer: "the answer",
-  requestMaps: "these feature maps as numbers", requestPicture: "all feature maps as a picture", copy: "Copy", copied: "Copied",
+  saveAnswer: "Answer as JSON", same: "The same request from a shell", request: "Request", requestAnswer: "the answer", requestWhy: "why, drawn on the picture",
+  requestMaps: "these feature maps as numbers", sentSmall: "The browser has made this picture smaller before it was sent:", saveSent: "Save what was sent", requestPicture: "all feature maps as a picture", copy: "Copy", copied: "Copied",
 
   network: "The network, layer by layer", networkLead: "Point at any pixel: the window it comes from lights up in the layer before, and its sum is written out. Click to hold it still, then click a number to go back to where it comes from.",
   networkLeadTouch: "Tap a pixel: the window it comes from lights up in the layer before, and its sum is written out. Tap a number to go back to where it comes from.",

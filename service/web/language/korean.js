@@ -45,8 +45,8 @@ export const korean = {
   placeTop: "위 ", placeMiddle: "가운데 ", placeBottom: "아래 ", placeLeft: "왼쪽", placeCentre: "중앙", placeRight: "오른쪽",
   votesFor: "{garment} 쪽에 가장 크게 더한 유닛", votesAgainst: "{garment}에서 가장 크게 뺀 유닛", nobody: "없음.",
   novelty: "낯섦 {novelty}, 기준 {threshold}",
-  saveAnswer: "답을 JSON으로", same: "셸에서 같은 요청 보내기", request: "요청", requestAnswer: "답",
-  requestMaps: "이 특성 맵을 수로", requestPicture: "모든 특성 맵을 그림으로", copy: "복사", copied: "복사됨",
+  saveAnswer: "답을 JSON으로", same: "셸에서 같은 요청 보내기", request: "요청", requestAnswer: "답", requestWhy: "근거를 그린 사진",
+  requestMaps: "이 특성 맵을 수로", sentSmall: "브라우저가 이 사진을 줄여서 보냈습니다:", saveSent: "보낸 사진 저장", requestPicture: "모든 특성 맵을 그림으로", copy: "복사", copied: "복사됨",
 
   network: "층별로 본 신경망", networkLead: "픽셀을 가리키면 그 값이 나온 창이 앞 층에서 밝아지고 계산이 수로 적힙니다. 누르면 고정되고, 수를 누르면 그 수가 나온 곳으로 거슬러 갑니다.",
   networkLeadTouch: "픽셀을 누르면 그 값이 나온 창이 앞 층에서 밝아지고 계산이 수로 적힙니다. 수를 누르면 그 수가 나온 곳으로 거슬러 갑니다.",

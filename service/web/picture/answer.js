@@ -16,6 +16,7 @@ import { fullName, garment, text } from "../language/text.js";
  */
 export function showAnswers(looks, summary, again, explain) {
   byId("verdicts", HTMLElement).replaceChildren(...looks.map((look, i) => verdict(look, summary, looks.length > 1 ? "AB"[i] : "", again)));
+  byId("save-answer", HTMLButtonElement).disabled = !looks[0]?.written;
   const answered = looks.filter(({ prediction }) => prediction);
   const order = [...summary.class_names];
   if (answered.length > 0 && byId("sorted", HTMLInputElement).checked) {

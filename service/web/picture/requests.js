@@ -1,7 +1,7 @@
 // The page's own requests, to be sent from a shell or from Python.
 
 import { hasKey } from "../api.js";
-import { byId, make, makeButton } from "../elements.js";
+import { byId, make, makeButton, save } from "../elements.js";
 import { hasMaps } from "../network/stages.js";
 import { state } from "../state.js";
 import { text } from "../language/text.js";
@@ -14,19 +14,25 @@ export function showRequests(look, stage) {
   if (!look) return box.replaceChildren();
   const oneMap = stage && hasMaps(stage) && stage.kind !== "input";
   const maps = oneMap ? `&layer=${stage.layer.name}&channels=${state.channel}` : "";
+  const version = state.version === undefined ? "" : `&version=${state.version}`;
   const asked = {
-    predict: `predict?prepare=${state.prepare}`,
-    maps: `feature-maps?prepare=${state.prepare}${maps}`,
-    picture: `feature-maps?format=png&prepare=${state.prepare}`,
+    predict: `predict?prepare=${state.prepare}${version}`,
+    why: `explain?format=png&prepare=${state.prepare}${state.why === undefined ? "" : `&class_id=${state.why}`}${version}`,
+    maps: `feature-maps?prepare=${state.prepare}${maps}${version}`,
+    picture: `feature-maps?format=png&prepare=${state.prepare}${version}`,
   };
   const kind = /** @type {keyof typeof asked} */ (byId("request", HTMLSelectElement).value);
   const path = asked[kind];
-  const output = kind === "picture" ? "feature-maps.png" : "";
+  const output = { picture: "feature-maps.png", why: "why.png" }[/** @type {string} */ (kind)] ?? "";
   box.replaceChildren(code("curl", curl(look, path, output)), code("Python", python(look, path, output)));
+  const { sent } = look;
+  if (sent && sent !== look.given) {
+    box.prepend(make("p", "", text("sentSmall"), " ", makeButton("quiet", () => save(sent, fileOf(look)), text("saveSent"))));
+  }
 }
 
 /** @param {Look} look */
-const fileOf = ({ name }) => name.replace(/[^\w.-]+/g, "-");
+const fileOf = ({ name, sent, given }) => (!sent || sent === given ? name : `${name.replace(/\.\w+$/, "")}-small.png`).replace(/[^\w.-]+/g, "-");
 
 /** @param {string} path */
 const addressOf = (path) => new URL(path, document.baseURI.split("#")[0]).href;

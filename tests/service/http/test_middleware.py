@@ -60,6 +60,7 @@ def test_health_and_pages_are_open(guarded: httpx.Client, path: str) -> None:
         ("POST", "/predict?top_k=1", "predict"),
         ("POST", "/feature-maps", "predict"),
         ("POST", "/preparation", "predict"),
+        ("POST", "/explain", "predict"),
         ("GET", "/model/summary", "predict"),
         ("GET", "/model/layers/conv2d_1", "predict"),
         ("GET", "/metrics", "observe"),
@@ -73,7 +74,11 @@ def test_health_and_pages_are_open(guarded: httpx.Client, path: str) -> None:
 def test_each_path_takes_the_keys_of_its_scope_alone(
     guarded: httpx.Client, boot_png: bytes, method: str, path: str, scope: Scope
 ) -> None:
-    content = boot_png if path.startswith(("/predict", "/feature-maps", "/preparation")) else None
+    content = (
+        boot_png
+        if path.startswith(("/predict", "/feature-maps", "/preparation", "/explain"))
+        else None
+    )
     statuses = {
         of: guarded.request(method, path, headers=bearer(of), content=content).status_code
         for of in SCOPES
