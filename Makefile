@@ -82,7 +82,7 @@ audit: $(BIN)/python
 
 # Renew the generated module after a change to the .proto.
 proto: $(VENV)/.all
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. service/protocols/grpc/open_inference.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. service/protocols/grpc/*.proto
 
 lock: $(BIN)/python
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)

@@ -121,7 +121,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     loaded = asyncio.Event()
     serving = asyncio.create_task(serve_versions(state.repository, state.workers, settings, loaded))
     serving.add_done_callback(_exit_if_failed)
-    releasing = asyncio.create_task(release_memory(lambda: state.pools.jobs_done))
+    releasing = asyncio.create_task(
+        release_memory(lambda: state.pools.jobs_done + state.instrumentation.errors)
+    )
     if settings.workers > 1:
         await loaded.wait()  # The port is open in any case, and others accept meanwhile.
     async with AsyncExitStack() as stack:
@@ -138,21 +140,24 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
 
 @asynccontextmanager
 async def _grpc_server(app: FastAPI) -> AsyncIterator[None]:
-    if importlib.util.find_spec("grpc") is None:
+    if not all(map(importlib.util.find_spec, ("grpc", "grpc_health", "grpc_reflection"))):
         _exit("grpc_port needs gRPC, which is not installed: it comes with the extra `grpc`")
+    from service.protocols.grpc.prediction import METHODS
     from service.protocols.grpc.server import Core, serve
 
     state = app.state
     core = Core(
         settings=state.settings,
         repository=state.repository,
+        workers=state.workers,
         admission=state.admission,
         pools=state.pools,
         instrumentation=state.instrumentation,
         keys=state.keys,
+        version=app.version,
     )
     try:
-        async with serve(core, app.version):
+        async with serve(core, METHODS):
             yield
     except StartError as error:
         _exit(str(error))

@@ -126,6 +126,10 @@ class TooManyImages(RequestError, status=413, code="too_many_images"):
     """More images in one request than `max_images`."""
 
 
+class AnswerTooLarge(RequestError, status=413, code="answer_too_large"):
+    """Outputs of layers for more images than one answer holds."""
+
+
 class UnsupportedMediaType(RequestError, status=415, code="unsupported_media_type"):
     """A Content-Type or Content-Encoding the route does not read."""
 

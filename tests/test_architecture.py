@@ -46,7 +46,7 @@ ONLY_IN = {
     "tensorflow keras": ("model.engines.tensorflow",),
     "fsspec": ("model.store",),
     "model_signing": ("model.signature",),
-    "grpc google": ("protocols.grpc",),
+    "grpc grpc_health grpc_reflection google": ("protocols.grpc",),
     "opentelemetry": ("telemetry.traces",),
     "pickle marshal shelve dill joblib": (),
 }

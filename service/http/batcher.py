@@ -25,12 +25,7 @@ from service.capacity.admission import Admission, Deferred, Permit
 from service.capacity.pools import Pools
 from service.capacity.turns import Turns
 from service.errors import RequestError
-from service.http.dependencies import (
-    JSON_LENGTH_HEADER,
-    find_servable,
-    find_version,
-    read_json_length,
-)
+from service.http.dependencies import JSON_LENGTH_HEADER, read_json_length
 from service.http.inference import DEADLINE_HEADER, INLINE_BODY_BYTES, plain_headers
 from service.http.messages import describe, reply
 from service.http.predictions import check_top_k, list_predictions, write_predictions
@@ -270,7 +265,7 @@ class Batcher:
             rows = slice(end, end := end + request.count)
             record = request.permit.record
             record.record_run(request.count)
-            record.executions = int(number == 0)  # It was one run for all.
+            record.batch = sum(r.count for r in requests) if number == 0 else 0  # One run for all.
             try:
                 answer = self._finish(request, batch, rows)
             except Exception:  # The others are to have theirs.
@@ -349,13 +344,14 @@ def _read_predict(request: FastRequest, repository: Repository) -> None:
 
 def _read_inference(request: FastRequest, repository: Repository) -> None:
     length = read_json_length(request.headers.get(JSON_LENGTH_HEADER.lower()))
-    read = partial(open_inference.read, bytes(request.cycle.body), length)
-    _read_tensor(request, read, find_version(repository, **request.names))
+    name, body = request.names["name"], bytes(request.cycle.body)
+    read = partial(open_inference.read, name, body, length)
+    _read_tensor(request, read, repository.find(**request.names))
 
 
 def _read_servable(request: FastRequest, repository: Repository) -> None:
     read = partial(tf_serving.read, bytes(request.cycle.body))
-    _read_tensor(request, read, find_servable(repository, **request.names))
+    _read_tensor(request, read, repository.find_servable(**request.names))
 
 
 def _read_tensor(request: FastRequest, read: Read[Answer], classifier: Classifier) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-from service.errors import InvalidInference, UnknownModel, UnknownVersion
+from service.errors import InvalidInference
 from service.model.classifier import Classifier
 from service.model.repository import Repository
 
@@ -39,44 +39,6 @@ DefaultClassifier = Annotated[Classifier, Depends(_default_classifier)]
 """The version that answers requests that ask for none."""
 
 
-def version_number(text: str) -> int:
-    """Return the version that a path names; raises UnknownVersion if it is no number."""
-    if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        raise UnknownVersion(f"no version {text!r}: versions are numbers")
-    return int(text)
-
-
-def find_version(repository: Repository, name: str, version: str | None = None) -> Classifier:
-    """Return the version that a path of the Open Inference Protocol names.
-
-    Raises:
-        UnknownModel: There is no such model.
-        UnknownVersion: There is no such version.
-    """
-    repository.check_name(name)
-    return repository.classifier(None if version is None else version_number(version))
-
-
-def find_servable(
-    repository: Repository, name: str, version: str | None = None, label: str | None = None
-) -> Classifier:
-    """Return the version that a path of TensorFlow Serving names; errors are in its words.
-
-    Raises:
-        UnknownModel: There is no such model.
-        UnknownVersion: There is no such version or label.
-    """
-    number = None if version is None else version_number(version)
-    try:
-        repository.check_name(name)
-        return repository.classifier(number, label)
-    except (UnknownModel, UnknownVersion) as error:
-        if label is not None and isinstance(error, UnknownVersion):
-            raise
-        wanted = f"Latest({name})" if number is None else f"Specific({name}, {number})"
-        raise type(error)(f"Servable not found for request: {wanted}") from error
-
-
 JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
 
 
@@ -90,11 +52,11 @@ def read_json_length(header: str | None) -> int | None:
 
 
 async def _named_version(request: Request, repository: ModelRepository, name: str) -> Classifier:
-    return find_version(repository, name, request.path_params.get("version"))
+    return repository.find(name, request.path_params.get("version"))
 
 
 async def _servable(request: Request, repository: ModelRepository, name: str) -> Classifier:
-    return find_servable(repository, name, *map(request.path_params.get, ("version", "label")))
+    return repository.find_servable(name, *map(request.path_params.get, ("version", "label")))
 
 
 NamedVersion = Annotated[Classifier, Depends(_named_version)]

@@ -1,12 +1,13 @@
 """`/v2`: the Open Inference Protocol, with Triton's model repository and statistics."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from service.errors import ArtifactError, EmptyBody, InvalidInference
+from service.errors import EmptyBody, InvalidInference
 from service.http.dependencies import (
     JSON_LENGTH_HEADER,
     ModelRepository,
@@ -23,6 +24,7 @@ from service.protocols.inference import infer
 from service.protocols.json_arrays import parse_json
 from service.protocols.open_inference import (
     REST_EXTENSIONS,
+    model_config,
     model_metadata,
     read,
     repository_index,
@@ -62,21 +64,20 @@ async def ready(is_ready: Ready, response: Response) -> ServerReady:
 
 @router.get("/models", summary="The models")
 async def models(repository: ModelRepository) -> dict[str, list[str]]:
-    """Answer the name of the one model, or none while no version is served."""
-    return {"models": [repository.classifier().manifest.name] if repository.is_ready else []}
+    """Answer the names of the one model, or none while no version is served."""
+    return {"models": repository.names if repository.is_ready else []}
 
 
 @router.get("/models/stats", summary="Statistics of every version")
 async def all_statistics(repository: ModelRepository) -> dict[str, object]:
     """Answer what all workers counted since the service started."""
-    return statistics(repository, repository.serving)
+    return statistics(repository)
 
 
 @router.get("/models/{name}/stats", summary="Statistics of every version of a model")
 async def model_statistics(name: str, repository: ModelRepository) -> dict[str, object]:
     """Answer what all workers counted since the service started."""
-    repository.check_name(name)
-    return statistics(repository, repository.serving)
+    return statistics(repository, name)
 
 
 @router.get(
@@ -85,40 +86,50 @@ async def model_statistics(name: str, repository: ModelRepository) -> dict[str, 
     openapi_extra={"parameters": path_parameters("{version}")},
 )
 async def version_statistics(
-    classifier: NamedVersion, repository: ModelRepository
+    request: Request, name: str, repository: ModelRepository
 ) -> dict[str, object]:
     """Answer requests of both protocols, REST and gRPC: how many, and where their time went."""
-    return statistics(repository, [classifier.manifest.version])
+    return statistics(repository, name, request.path_params["version"])
 
 
-async def metadata(classifier: NamedVersion, repository: ModelRepository) -> dict[str, object]:
-    """Answer the tensors that can be sent and asked for.
+async def metadata(request: Request, name: str, repository: ModelRepository) -> dict[str, object]:
+    """Answer the input and the outputs that this name of the model has.
 
-    Either of the inputs is enough: `images` takes numbers, `image` takes picture files.
+    Any name takes either input, `images` (numbers) or `image` (picture files), and answers any of
+    the outputs that a request names.
     """
-    return model_metadata(classifier.manifest, list(repository.serving))
+    return model_metadata(repository, name, request.path_params.get("version", ""))
 
 
-async def model_ready(classifier: NamedVersion) -> dict[str, object]:
+async def config(request: Request, name: str, repository: ModelRepository) -> dict[str, object]:
+    """Answer what Triton's clients read of a model's configuration."""
+    settings: Settings = request.app.state.settings
+    version = request.path_params.get("version", "")
+    return model_config(repository, settings.max_images, name, version)
+
+
+async def model_ready(_: NamedVersion, name: str) -> dict[str, object]:
     """Answer 200 if this version is served."""
-    return {"name": classifier.manifest.name, "ready": True}
+    return {"name": name, "ready": True}
 
 
 async def inference(
     request: Request,
     classifier: NamedVersion,
+    name: str,
     json_length: Annotated[str | None, Header(alias=JSON_LENGTH_HEADER)] = None,
 ) -> Response:
     """Classify pictures, and answer whichever outputs are asked for.
 
-    The input is `images`: UINT8, INT32 or INT64 in 0…255, or FP32 or FP64 in 0…1, of shape
+    The input is `images`: integers in 0…255, or FP16, FP32 or FP64 in 0…1, of shape
     [n, 28, 28, 1], [n, 28, 28] or [n, 784]; or `image`: BYTES, picture files, in JSON as base64.
+    Without `outputs`, all are answered that this name of the model has.
     Tensors come as JSON or as bytes, and go out as each output's `binary_data` says.
     """
     length = read_json_length(json_length)
     with admit(request) as permit:
         body = await read_body(request, permit)
-        job = partial(infer, partial(read, body, length), classifier, permit)
+        job = partial(infer, partial(read, name, body, length), classifier, permit)
         content, head_length = await run(request, permit, job)
     if head_length is None:
         return Response(content, media_type=JSON)
@@ -130,6 +141,9 @@ for _path in ("/models/{name}", "/models/{name}/versions/{version}"):
     _named = {"parameters": path_parameters(_path)}
     router.add_api_route(
         _path, metadata, summary="The model's inputs and outputs", openapi_extra=_named
+    )
+    router.add_api_route(
+        f"{_path}/config", config, summary="The model's configuration", openapi_extra=_named
     )
     router.add_api_route(
         f"{_path}/ready", model_ready, summary="The model is served", openapi_extra=_named
@@ -167,39 +181,26 @@ async def index(repository: ModelRepository, parameters: Parameters) -> list[dic
 
 
 @router.post("/repository/models/{name}/load", summary="Serve the model")
-async def load(
-    request: Request, name: str, repository: ModelRepository, parameters: Parameters
-) -> dict[str, object]:
+async def load(request: Request, name: str, parameters: Parameters) -> dict[str, object]:
     """Look for versions now rather than at the next poll, and serve again after an unload.
 
     It is answered once every worker serves the same.
     """
-    repository.check_name(name)
     given = parameters.get("parameters")
-    if isinstance(given, dict) and any(key == "config" or "file:" in key for key in given):
-        raise InvalidInference("a model is loaded as it was published: no config, no files")
-    workers, seconds = _workers(request)
-    try:
-        await run_in_threadpool(workers.send, "load", seconds)
-    except ArtifactError as error:
-        # Where the model lies on this machine is for the log.
-        raise InvalidInference("no version can be loaded; the repository index says why") from error
+    keys = given.keys() if isinstance(given, dict) else ()
+    await _command(request, Workers.load, name, keys)
     return {"name": name, "load": True}
 
 
 @router.post("/repository/models/{name}/unload", summary="Stop serving the model")
-async def unload(
-    request: Request, name: str, repository: ModelRepository, _: Parameters
-) -> dict[str, object]:
+async def unload(request: Request, name: str, _: Parameters) -> dict[str, object]:
     """Serve nothing until it is loaded again; requests under way are answered."""
-    repository.check_name(name)
-    workers, seconds = _workers(request)
-    await run_in_threadpool(workers.send, "unload", seconds)
+    await _command(request, Workers.unload, name)
     return {"name": name, "unload": True}
 
 
-def _workers(request: Request) -> tuple[Workers, float]:
-    """Return the workers, and how many seconds they may take to follow."""
+async def _command(request: Request, command: Callable[..., None], *arguments: object) -> None:
+    """Have every worker follow a command within the time that an answer may take."""
     workers: Workers = request.app.state.workers
     settings: Settings = request.app.state.settings
-    return workers, settings.deadline_seconds
+    await run_in_threadpool(command, workers, *arguments, settings.deadline_seconds)

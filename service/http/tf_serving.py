@@ -8,11 +8,12 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from service.errors import InvalidInference, UnknownModel
-from service.http.dependencies import ModelRepository, Servable, find_servable, version_number
+from service.http.dependencies import ModelRepository, Servable
 from service.http.inference import admit, read_body, run
 from service.http.messages import JSON
 from service.http.openapi import PROTOCOL_ERRORS, path_parameters, request_spec
 from service.model.classifier import Classifier
+from service.model.repository import version_number
 from service.protocols import tf_serving
 from service.protocols.inference import infer
 
@@ -24,6 +25,12 @@ class _ModelName(StringConvertor):
 register_url_convertor("model", _ModelName())
 
 router = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"], responses=PROTOCOL_ERRORS)
+
+
+@router.get("", summary="The models")
+async def models(repository: ModelRepository) -> dict[str, list[str]]:
+    """Answer the names of the one model, as KServe does; none while no version is served."""
+    return {"models": repository.names if repository.is_ready else []}
 
 
 async def predict(request: Request, classifier: Servable) -> Response:
@@ -64,18 +71,22 @@ async def metadata(classifier: Servable) -> dict[str, object]:
 
 
 async def status(request: Request, repository: ModelRepository, name: str) -> dict[str, object]:
-    """Answer where in its life each version is: LOADING, AVAILABLE, UNLOADING or END."""
+    """Answer where in its life each version is: LOADING, AVAILABLE, UNLOADING or END.
+
+    `name` and `ready` are KServe's.
+    """
     label = request.path_params.get("label")
     if label is not None:
-        number: int | None = find_servable(repository, name, label=label).manifest.version
+        number: int | None = repository.find_servable(name, label=label).manifest.version
     else:
         version = request.path_params.get("version")
         number = None if version is None else version_number(version)
     statuses = [s for s in repository.statuses if number in (None, s.number)]
-    if name != repository.name or not statuses:
+    if name not in repository.names or not statuses:
         wanted = "any versions" if number is None else f"version {number}"
         raise UnknownModel(f"Could not find {wanted} of model {name}")
-    return tf_serving.status(statuses)
+    ready = any(status.state == "AVAILABLE" for status in statuses)
+    return {"name": name, "ready": ready} | tf_serving.status(statuses)
 
 
 for _path in (

@@ -25,6 +25,9 @@ SIGNATURE = EXTRAS / "model.sig"  # Written after the manifest, which does not l
 FLATBUFFER = EXTRAS / "model.tflite"
 INT8_FLATBUFFER = EXTRAS / "model.int8.tflite"
 
+PICTURES, LAYERS = "_pictures", "_layers"
+"""Endings of the names under which a model takes picture files, and answers every layer."""
+
 
 class InputSpec(BaseModel, frozen=True):
     """The one input tensor: pixels in [0, `scale`] divided by `scale`."""

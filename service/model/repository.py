@@ -17,7 +17,7 @@ from service.errors import (
     UnknownModel,
     UnknownVersion,
 )
-from service.model.artifact import FLATBUFFER, Artifact, verify
+from service.model.artifact import FLATBUFFER, LAYERS, PICTURES, Artifact, verify
 from service.model.classifier import Classifier, Engine
 from service.model.signature import verify_signature
 from service.model.store import Fingerprint, Source
@@ -72,12 +72,48 @@ class Repository:
         """Every version that was loaded or refused, the highest first."""
         return sorted(self._statuses.copy().values(), key=lambda s: s.number, reverse=True)
 
+    @property
+    def names(self) -> list[str]:
+        """The model's name, and the same with what its input or outputs are at the end."""
+        return [self.name, self.name + PICTURES, self.name + LAYERS]
+
     def check_name(self, name: str) -> None:
         """Raise UnknownModel if the model has another name, NotReady if it is not known yet."""
         if not self.name:
             raise NotReady("the model is still being loaded")
-        if name != self.name:
-            raise UnknownModel(f"no model {name!r}; there is {self.name}")
+        if name not in self.names:
+            # The beginning is Triton's, which clients look for.
+            known = ", ".join(self.names)
+            raise UnknownModel(f"Request for unknown model: no model {name!r}; there is {known}")
+
+    def find(self, name: str, version: str | None = None) -> Classifier:
+        """Return the version that a path of the Open Inference Protocol names, or the highest.
+
+        Raises:
+            UnknownModel: There is no such model.
+            UnknownVersion: There is no such version.
+        """
+        self.check_name(name)
+        return self.classifier(version_number(version) if version else None)
+
+    def find_servable(
+        self, name: str, version: str | None = None, label: str | None = None
+    ) -> Classifier:
+        """Return the version that a path of TensorFlow Serving names; errors are in its words.
+
+        Raises:
+            UnknownModel: There is no such model.
+            UnknownVersion: There is no such version or label.
+        """
+        number = None if version is None else version_number(version)
+        try:
+            self.check_name(name)
+            return self.classifier(number, label)
+        except (UnknownModel, UnknownVersion) as error:
+            if label is not None and isinstance(error, UnknownVersion):
+                raise
+            wanted = f"Latest({name})" if number is None else f"Specific({name}, {number})"
+            raise type(error)(f"Servable not found for request: {wanted}") from error
 
     def classifier(self, version: int | None = None, label: str | None = None) -> Classifier:
         """Return the served version with this number or this label, or the highest."""
@@ -207,6 +243,13 @@ class Repository:
             logger.info("version %d is no longer served", number)
         serving = {number: c.manifest.class_names for number, c in self.serving.items()}
         self.metrics.set_versions(serving, self._statuses)
+
+
+def version_number(text: str) -> int:
+    """Return the version that a path names; raises UnknownVersion if it is no number."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise UnknownVersion(f"no version {text!r}: versions are numbers")
+    return int(text)
 
 
 def load_classifier(directory: Path, engine: EngineChoice) -> Classifier:

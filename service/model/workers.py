@@ -6,11 +6,11 @@ import gc
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal
 
-from service.errors import ArtifactError, DeadlineExceeded
+from service.errors import ArtifactError, DeadlineExceeded, InvalidInference, RequestError
 from service.model.repository import Repository
 from service.settings import Settings
 
@@ -29,6 +29,31 @@ class Workers:
         self._repository = repository
         self._file = directory and directory / "command"
         self._last_command = ""
+
+    def load(self, name: str, parameters: Collection[str], seconds: float) -> None:
+        """Load a model that a client names, with whatever parameters it sends along.
+
+        Raises:
+            UnknownModel: There is no such model.
+            InvalidInference: No version can be loaded, or not as the parameters ask.
+            DeadlineExceeded: Not every worker has followed in time.
+        """
+        try:
+            self._repository.check_name(name)
+            if any(key == "config" or "file:" in key for key in parameters):
+                raise InvalidInference("a model is loaded as it was published: no config, no files")
+            self.send("load", seconds)
+        except ArtifactError as error:
+            # Where the model lies on this machine is for the log.
+            reason = f"failed to load {name!r}: the repository index says why"
+            raise InvalidInference(reason) from error
+        except RequestError as error:
+            raise error.at(f"failed to load {name!r}") from error
+
+    def unload(self, name: str, seconds: float) -> None:
+        """Unload a model that a client names; raises UnknownModel or DeadlineExceeded."""
+        self._repository.check_name(name)
+        self.send("unload", seconds)
 
     def send(self, name: Literal["load", "unload"], seconds: float) -> None:
         """Have every worker load the versions that are published now, or unload all it serves.

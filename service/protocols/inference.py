@@ -1,6 +1,7 @@
 """Requests of every inference protocol: read, run and answered the same way."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from math import prod
 from typing import Any, Generic, NamedTuple, TypeVar, cast, get_args
 
 import numpy as np
@@ -8,12 +9,12 @@ from numpy.typing import NDArray
 
 from service.arrays import Assessment, Tensor
 from service.capacity.admission import Permit
-from service.errors import InvalidTensor, TooManyImages
+from service.errors import AnswerTooLarge, InvalidTensor, TooManyImages
 from service.images.decode import ImageReader, Prepare
-from service.model.artifact import Manifest
+from service.model.artifact import LAYERS, PICTURES, Layer, Manifest
 from service.model.classifier import Classifier
 from service.protocols.json_arrays import image_shapes
-from service.protocols.tensors import BYTES, NamedTensor
+from service.protocols.tensors import BYTES, DTYPES, NamedTensor
 from service.telemetry.record import Predictions
 
 FILES_INPUT = "image"  # Numbers come under the name that the model gives its input.
@@ -22,8 +23,12 @@ PROBABILITIES, CLASS_ID, LABEL = "probabilities", "class_id", "label"
 NOVELTY, IN_DISTRIBUTION = "novelty", "in_distribution"
 _OF_ASSESSMENT = {PROBABILITIES, CLASS_ID, LABEL, NOVELTY, IN_DISTRIBUTION}
 
-_PIXEL_DATATYPES = {"UINT8", "INT32", "INT64"}  # In 0…scale, divided by the scale.
-_UNIT_DATATYPES = {"FP32", "FP64"}  # In the network's own units.
+MAX_LAYER_VALUES = 400_000
+"""Numbers of layers in one answer: 1.6 MB, as JSON up to three times that; all of 7 pictures."""
+
+_PIXEL_DATATYPES = {f"{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)}
+"""In 0…scale, divided by the scale."""
+_UNIT_DATATYPES = {"FP16", "FP32", "FP64"}  # In the network's own units.
 _DATATYPES = {"f": "FP32", "i": "INT64", "b": "BOOL"}  # Of outputs, by kind of dtype.
 
 T = TypeVar("T")
@@ -85,19 +90,20 @@ class RequestedOutput(NamedTuple):
     """Over REST, where JSON is the other form."""
 
 
-DEFAULT_OUTPUTS = [RequestedOutput(name) for name in (PROBABILITIES, CLASS_ID, LABEL)]
-
-
 class InferenceRequest(NamedTuple):
     """A request of the Open Inference Protocol, over REST or gRPC."""
 
+    model: str
+    """One of the model's names; see `Repository.names`."""
     inputs: Sequence[NamedTensor]
     """One tensor of numbers or of image files."""
-    outputs: Sequence[RequestedOutput] = DEFAULT_OUTPUTS
-    """In the order of the answer."""
+    outputs: Sequence[RequestedOutput] = ()
+    """In the order of the answer; none of them stands for all that the model's name has."""
     prepare: str = "auto"
     """Of image files; see `read_image`."""
     request_id: str | None = None
+    is_binary: bool = False
+    """Of outputs that are not named: see `RequestedOutput`."""
     warning: str = ""
     """What the answer tells beside its outputs."""
 
@@ -110,36 +116,62 @@ def read_tensors(
 ) -> PreparedRequest[T]:
     """Check what is asked for and read the images; `write` makes the answer of the outputs."""
     permit.record.record_phase("decode")
-    _check_outputs(request.outputs, classifier.manifest)
+    manifest, outputs = classifier.manifest, request.outputs
+    if outputs:
+        _check_outputs(outputs, manifest)
+    else:
+        names = [str(spec["name"]) for spec in output_specs(manifest, request.model)]
+        outputs = [RequestedOutput(name, is_binary=request.is_binary) for name in names]
+    request_id = request.request_id or permit.record.request_id
+    request = request._replace(outputs=outputs, request_id=request_id)
     images = _read_input(request, classifier, permit)
-    names = {output.name for output in request.outputs}
+    wanted = {output.name for output in outputs}
+    check_layers(len(images), [layer for layer in manifest.layers if layer.name in wanted])
 
     def answer(assessment: Assessment | None, layers: Mapping[str, Tensor]) -> T:
-        outputs = _write_outputs(request.outputs, assessment, layers, classifier)
+        tensors = _write_outputs(outputs, assessment, layers, classifier)
         warned = request._replace(warning=permit.record.warning)
-        return write(warned, outputs, classifier.manifest)
+        return write(warned, tensors, manifest)
 
     return PreparedRequest(
-        images, bool(names & _OF_ASSESSMENT), not names <= _OF_ASSESSMENT, answer
+        images, bool(wanted & _OF_ASSESSMENT), not wanted <= _OF_ASSESSMENT, answer
     )
 
 
-def input_specs(manifest: Manifest) -> list[dict[str, object]]:
-    """Return name, datatype and shape of the inputs; a request has one of them."""
-    own_input = manifest.input
-    return [_spec(own_input.name, "FP32", *own_input.shape), _spec(FILES_INPUT, BYTES)]
+def refuse_shared_memory(name: str, parameters: Container[str]) -> None:
+    """Raise InvalidTensor if the parameters of a tensor say that it is in shared memory."""
+    if "shared_memory_region" in parameters:
+        raise InvalidTensor(f"{name}: shared_memory_region: send the tensor, no memory is shared")
 
 
-def output_specs(manifest: Manifest) -> list[dict[str, object]]:
-    """Return name, datatype and shape of the outputs: the assessment's, then every layer's."""
-    specs = [
-        _spec(PROBABILITIES, "FP32", len(manifest.class_names)),
-        _spec(CLASS_ID, "INT64"),
-        _spec(LABEL, BYTES),
-    ]
+def check_layers(image_count: int, layers: Iterable[Layer]) -> None:
+    """Raise AnswerTooLarge if the outputs of these layers for so many images are too much."""
+    count = image_count * sum(prod(layer.output_shape) for layer in layers)
+    if count > MAX_LAYER_VALUES:
+        raise AnswerTooLarge(
+            f"the layers of {image_count} pictures have {count} numbers, the limit is "
+            f"{MAX_LAYER_VALUES}: ask for fewer layers, or send fewer pictures"
+        )
+
+
+def input_spec(manifest: Manifest, model: str) -> dict[str, object]:
+    """Return name, datatype and shape of the input that a model's name has."""
+    if model == manifest.name + PICTURES:
+        return _spec(FILES_INPUT, BYTES)
+    return _spec(manifest.input.name, "FP32", *manifest.input.shape)
+
+
+def output_specs(manifest: Manifest, model: str) -> list[dict[str, object]]:
+    """Return name, datatype and shape of the outputs that a model's name has."""
+    probabilities = _spec(PROBABILITIES, "FP32", len(manifest.class_names))
+    if model == manifest.name + LAYERS:
+        return [_spec(layer.name, "FP32", *layer.output_shape) for layer in manifest.layers]
+    if model == manifest.name:
+        return [probabilities]
+    specs = [probabilities, _spec(CLASS_ID, "INT64"), _spec(LABEL, BYTES)]
     if manifest.novelty is not None:
         specs += [_spec(NOVELTY, "FP32"), _spec(IN_DISTRIBUTION, "BOOL")]
-    return specs + [_spec(layer.name, "FP32", *layer.output_shape) for layer in manifest.layers]
+    return specs
 
 
 def _spec(name: str, datatype: str, *shape_of_one: int) -> dict[str, object]:
@@ -147,9 +179,8 @@ def _spec(name: str, datatype: str, *shape_of_one: int) -> dict[str, object]:
 
 
 def _check_outputs(outputs: Sequence[RequestedOutput], manifest: Manifest) -> None:
-    if outputs is DEFAULT_OUTPUTS:
-        return
-    known = [str(spec["name"]) for spec in output_specs(manifest)]
+    specs = [s for end in (PICTURES, LAYERS) for s in output_specs(manifest, manifest.name + end)]
+    known = [str(spec["name"]) for spec in specs]
     for name, classification, _ in outputs:
         if name not in known:
             raise InvalidTensor(f"no output {name!r}; there is {', '.join(known)}")
@@ -180,7 +211,7 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permi
     spec, values = classifier.manifest.input, tensor.values
     datatypes = _PIXEL_DATATYPES | _UNIT_DATATYPES
     if isinstance(values, list) or tensor.datatype not in datatypes:
-        expected = ", ".join(sorted(datatypes))
+        expected = ", ".join(name for name in DTYPES if name in datatypes)
         raise InvalidTensor(f"{tensor.name}: {tensor.datatype}, expected one of {expected}")
     if tensor.shape[1:] not in image_shapes(spec.shape):
         height, width = spec.size
@@ -207,7 +238,7 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permi
 
 
 def _check_pixels(values: NDArray[Any], name: str, scale: float) -> None:
-    if values.dtype.itemsize == 1 and scale >= np.iinfo(values.dtype).max:
+    if values.dtype == np.uint8 and scale >= np.iinfo(np.uint8).max:
         return  # It cannot hold anything else.
     low, high = values.min(), values.max()
     if low < 0 or high > scale:

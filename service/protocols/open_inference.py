@@ -1,6 +1,6 @@
-"""The Open Inference Protocol V2 over REST: inference in JSON and binary, metadata, statistics."""
+"""The Open Inference Protocol V2: inference over REST, and what REST and gRPC tell of the model."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,38 +12,39 @@ from service.model.artifact import Manifest
 from service.model.classifier import Classifier
 from service.model.repository import Repository
 from service.protocols.inference import (
-    DEFAULT_OUTPUTS,
     Answer,
     InferenceRequest,
     PreparedRequest,
     RequestedOutput,
-    input_specs,
+    input_spec,
     output_specs,
     read_tensors,
+    refuse_shared_memory,
 )
 from service.protocols.json_arrays import image_shapes, parse_with_numbers
-from service.protocols.tensors import NamedTensor, from_json, from_raw, to_raw
+from service.protocols.tensors import BYTES, NamedTensor, from_json, from_raw, to_raw
 
-REST_EXTENSIONS = ["binary_tensor_data", "classification", "model_repository", "statistics"]
-GRPC_EXTENSIONS = ["classification"]
+GRPC_EXTENSIONS = ["classification", "model_configuration", "model_repository", "statistics"]
+REST_EXTENSIONS = ["binary_tensor_data", *GRPC_EXTENSIONS]
+
+PLATFORM = "tensorflow_savedmodel"
 
 MAX_ITEMS = 1024  # Inputs, outputs or dimensions that are read; no model has as many.
 
-_BINARY_OUTPUTS = [output._replace(is_binary=True) for output in DEFAULT_OUTPUTS]
 _KINDS = {str: "string", int: "integer", bool: "boolean", list: "list", dict: "dictionary"}
 _REQUIRED: Any = object()
 
 
 def read(
-    body: bytes, json_length: int | None, classifier: Classifier, permit: Permit
+    model: str, body: bytes, json_length: int | None, classifier: Classifier, permit: Permit
 ) -> PreparedRequest[Answer]:
     """Read an inference request as `read_message` does; `write_message` makes its answer."""
-    request = read_message(body, json_length, classifier, permit)
+    request = read_message(model, body, json_length, classifier, permit)
     return read_tensors(request, classifier, permit, write_message)
 
 
 def read_message(
-    body: bytes, json_length: int | None, classifier: Classifier, permit: Permit
+    model: str, body: bytes, json_length: int | None, classifier: Classifier, permit: Permit
 ) -> InferenceRequest:
     """Read JSON, then the binary tensors in the order of the inputs.
 
@@ -54,7 +55,7 @@ def read_message(
     if json_length == 0:
         shape = (1, *spec.shape)
         tensor = NamedTensor(spec.name, "FP32", shape, from_raw(body, "FP32", shape))
-        return InferenceRequest([tensor], _BINARY_OUTPUTS)
+        return InferenceRequest(model, [tensor], is_binary=True)
     if json_length is not None and not 0 <= json_length <= len(body):
         raise InvalidInference(
             f"the JSON is said to have {json_length} bytes, the body has {len(body)}"
@@ -78,13 +79,13 @@ def read_message(
         tensors.append(tensor)
     if binary:
         raise InvalidInference(f"{len(binary)} bytes of the body belong to no input")
-    defaults = _BINARY_OUTPUTS if is_binary else DEFAULT_OUTPUTS
-    return InferenceRequest(tensors, outputs or defaults, prepare, request_id)
+    return InferenceRequest(model, tensors, outputs, prepare, request_id, is_binary)
 
 
 def _read_output(sent: dict[str, Any], place: str, is_binary: bool) -> RequestedOutput:
     name = _get(sent, place, "name", str)
     parameters = _get(sent, place, "parameters", dict, {})
+    refuse_shared_memory(name, parameters)
     get = partial(_get, parameters, f"{place}parameters.")
     return RequestedOutput(name, get("classification", int, 0), get("binary_data", bool, is_binary))
 
@@ -97,6 +98,7 @@ def _read_input(
     shape = tuple(_get_list(sent, place, "shape", int))
     datatype = _get(sent, place, "datatype", str)
     parameters = _get(sent, place, "parameters", dict, {})
+    refuse_shared_memory(name, parameters)
     size = _get(parameters, f"{place}parameters.", "binary_data_size", int, None)
     data = sent.get("data")
     if size is not None and data is not None:
@@ -158,9 +160,11 @@ def write_message(
         else:
             entry["data"] = values.reshape(-1)
         entries.append(entry)
-    answer: dict[str, Any] = {"model_name": manifest.name, "model_version": str(manifest.version)}
-    if request.request_id is not None:
-        answer["id"] = request.request_id
+    answer: dict[str, Any] = {
+        "model_name": request.model,
+        "model_version": str(manifest.version),
+        "id": request.request_id,
+    }
     if request.warning:
         answer["parameters"] = {"warning": request.warning}
     answer["outputs"] = entries
@@ -174,33 +178,65 @@ def server_metadata(version: str, extensions: Sequence[str]) -> dict[str, object
     return {"name": "fashion_mnist_service", "version": version, "extensions": extensions}
 
 
-def model_metadata(manifest: Manifest, versions: Collection[int]) -> dict[str, object]:
-    """Describe the inputs and outputs of one version, and list the versions."""
+def model_metadata(repository: Repository, name: str, version: str = "") -> dict[str, object]:
+    """Describe the input and outputs that a version has under this name; list the versions."""
+    manifest = repository.find(name, version).manifest
     return {
-        "name": manifest.name,
-        "versions": list(map(str, sorted(versions))),
-        "platform": "tensorflow_savedmodel",
-        "inputs": input_specs(manifest),
-        "outputs": output_specs(manifest),
+        "name": name,
+        "versions": list(map(str, sorted(repository.serving))),
+        "platform": PLATFORM,
+        "inputs": [input_spec(manifest, name)],
+        "outputs": output_specs(manifest, name),
     }
+
+
+def model_config(
+    repository: Repository, max_images: int, name: str, version: str = ""
+) -> dict[str, object]:
+    """Return what Triton's clients read of a model's `config.pbtxt`."""
+    classifier = repository.find(name, version)
+    spec = input_spec(classifier.manifest, name)
+    layout = {} if spec["datatype"] == BYTES else {"format": "FORMAT_NHWC"}
+    return {
+        "name": name,
+        "platform": PLATFORM,
+        "backend": classifier.engine_name,
+        "max_batch_size": max_images,
+        "input": [_tensor_config(spec) | layout],
+        "output": [_tensor_config(output) for output in output_specs(classifier.manifest, name)],
+    }
+
+
+def _tensor_config(spec: Mapping[str, Any]) -> dict[str, object]:
+    """Return a tensor without its batch dimension."""
+    datatype = "STRING" if spec["datatype"] == BYTES else spec["datatype"]
+    return {"name": spec["name"], "data_type": f"TYPE_{datatype}", "dims": spec["shape"][1:]}
 
 
 def repository_index(repository: Repository, *, only_ready: bool) -> list[dict[str, str]]:
     """List every version found, the lowest first, and why one is not served."""
     entries = [
         {
-            "name": repository.name,
+            "name": name,
             "version": str(status.number),
             "state": "READY" if status.state == "AVAILABLE" else "UNAVAILABLE",
             "reason": status.error,
         }
+        for name in repository.names
         for status in reversed(repository.statuses)
     ]
     return [entry for entry in entries if entry["state"] == "READY" or not only_ready]
 
 
-def statistics(repository: Repository, versions: Collection[int]) -> dict[str, object]:
-    """Return what all workers counted since the service started, the lowest version first."""
-    of_version, name = repository.metrics.statistics.of_version, repository.name
-    stats = [{"name": name, "version": str(n), **of_version(n)} for n in sorted(versions)]
-    return {"model_stats": stats}
+def statistics(repository: Repository, name: str = "", version: str = "") -> dict[str, object]:
+    """Return what all workers counted since the service started, the lowest version first.
+
+    The counts are the same under each of the model's names.
+    """
+    name = name or repository.name
+    repository.check_name(name)
+    versions = sorted(repository.serving)
+    if version:
+        versions = [repository.find(name, version).manifest.version]
+    of_version = repository.metrics.statistics.of_version
+    return {"model_stats": [{"name": name, "version": str(n), **of_version(n)} for n in versions]}

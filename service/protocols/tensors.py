@@ -52,7 +52,8 @@ def count_values(datatype: str, shape: Sequence[int]) -> int:
     """Return the number of values of a tensor, or raise InvalidTensor if none can be like this."""
     # Before any arithmetic: the product of as many dimensions as fit a body would take minutes.
     if datatype not in DTYPES and datatype != BYTES:
-        raise InvalidTensor(f"datatype {datatype!r} is none of {', '.join(DTYPES)}, {BYTES}")
+        known = ", ".join(name for name in DTYPES if name != "BOOL")  # Which no input is of.
+        raise InvalidTensor(f"datatype {datatype!r} is none of {known}, {BYTES}")
     if len(shape) > MAX_DIMENSIONS:
         raise InvalidTensor(f"{len(shape)} dimensions, a tensor has at most {MAX_DIMENSIONS}")
     if any(size < 0 for size in shape):
@@ -109,7 +110,8 @@ def from_json(data: object, datatype: str, shape: Sequence[int]) -> Values:
             raise InvalidTensor("data of BYTES must be strings in base64")
         return [_decode(element, index) for index, element in enumerate(flat)]
     if datatype == "FP16":
-        raise InvalidTensor("FP16 has no form in JSON; send it as bytes")
+        others = ", ".join(name for name in DTYPES if name not in ("BOOL", "FP16"))
+        raise InvalidTensor(f"FP16 has no form in JSON; send it as bytes, or as one of {others}")
     dtype = DTYPES[datatype]
     if not types <= _JSON_TYPES[dtype.kind]:
         raise InvalidTensor(f"data is not all {datatype}")

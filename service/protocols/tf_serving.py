@@ -1,8 +1,8 @@
 """The messages of TensorFlow Serving's REST API."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -20,12 +20,20 @@ from service.protocols.inference import (
     Answer,
     PreparedRequest,
     Read,
+    check_layers,
     files_to_images,
     numbers_to_images,
     prepare,
 )
-from service.protocols.json_arrays import Shape, decode_file, image_shapes, parse_with_numbers
+from service.protocols.json_arrays import (
+    Shape,
+    decode_file,
+    image_shapes,
+    parse_with_numbers,
+)
 from service.protocols.tensors import BYTES, NamedTensor, flatten
+
+T = TypeVar("T")
 
 
 def read(body: bytes, classifier: Classifier, permit: Permit) -> PreparedRequest[Answer]:
@@ -46,26 +54,46 @@ def read(body: bytes, classifier: Classifier, permit: Permit) -> PreparedRequest
     by_row = "instances" in document
     if by_row == ("inputs" in document):
         raise InvalidInference("exactly one of 'instances' and 'inputs' must be given")
-    signature = document.get("signature_name")
+    field = "instances" if by_row else "inputs"
+
+    def read_images() -> Tensor:
+        value = _without_name(document[field], manifest.input.name, by_row)
+        return _to_images(field, value, classifier, permit)
+
+    return read_signature(
+        document.get("signature_name"),
+        read_images,
+        manifest,
+        lambda outputs, count: (_write(outputs, count, by_row), None),
+    )
+
+
+def read_signature(
+    signature: object,
+    read_images: Callable[[], Tensor],
+    manifest: Manifest,
+    write: Callable[[Mapping[str, Tensor], int], T],
+) -> PreparedRequest[T]:
+    """Check the signature's name and read the images; `write` gets its outputs and their number."""
     known = [None, "", "serving_default", "feature_maps", "novelty"]
     if signature not in known or (signature == "novelty" and manifest.novelty is None):
         raise InvalidInference(
             f"serving signature name: {json.dumps(signature)[:80]} not found in signature def"
         )
-    field = "instances" if by_row else "inputs"
-    value = _without_name(document[field], manifest.input.name, by_row)
-    images = _to_images(field, value, classifier, permit)
+    images = read_images()
+    needs_layers = signature == "feature_maps"
+    if needs_layers:
+        check_layers(len(images), manifest.layers)
 
-    def write(assessment: Assessment | None, layers: Mapping[str, Tensor]) -> Answer:
+    def answer(assessment: Assessment | None, layers: Mapping[str, Tensor]) -> T:
         outputs = dict(layers)
         if assessment is not None and signature == "novelty" and assessment.novelty is not None:
             outputs[NOVELTY] = assessment.novelty
         if assessment is not None:
             outputs[PROBABILITIES] = assessment.probabilities
-        return _write(outputs, len(images), by_row), None
+        return write(outputs, len(images))
 
-    needs_layers = signature == "feature_maps"
-    return PreparedRequest(images, not needs_layers, needs_layers, write)
+    return PreparedRequest(images, not needs_layers, needs_layers, answer)
 
 
 def _write(outputs: Mapping[str, Tensor], count: int, by_row: bool) -> bytes:

@@ -4,6 +4,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 
 from service.telemetry.logs import log_access
 from service.telemetry.metrics import Metrics
@@ -19,17 +20,16 @@ class Instrumentation:
 
     def __init__(self, metrics: Metrics, version: str) -> None:
         self.metrics = metrics
+        self.errors = 0
+        """Requests that were not answered: they may have left memory behind."""
         self._tracer = RequestTracer(version)
 
     @contextmanager
     def observe(self, headers: Mapping[str, str]) -> Iterator[RequestRecord]:
-        """Begin a request and end it after the block; an exception is an internal error."""
+        """Begin a request and end it after the block, which says how it went."""
         record = self.begin(headers)
         try:
             yield record
-        except BaseException:
-            record.fail()
-            raise
         finally:
             self.end(record)
 
@@ -44,6 +44,7 @@ class Instrumentation:
     def end(self, record: RequestRecord) -> None:
         """Count, log and export a request that has been answered."""
         record.end()
+        self.errors += record.status >= HTTPStatus.BAD_REQUEST
         self.metrics.count_request(record)
         log_access(record)
         self._tracer.end(record)

@@ -41,7 +41,8 @@ class RequestRecord:
         key: Name of the API key it was sent with, or empty.
         status: HTTP's; gRPC has that of the same error.
         version: Of the model; 0 if the request needed none.
-        images: That went through the network; `executions` is the number of its runs.
+        images: That went through the network.
+        batch: Images of all requests that shared its run; 0 if it was counted for another.
         phases: Nanoseconds of each phase, in the order in which they were first entered.
     """
 
@@ -60,7 +61,7 @@ class RequestRecord:
     error_code: str = ""
     version: int = 0
     images: int = 0
-    executions: int = 0
+    batch: int = 0
     predictions: Predictions | None = None
     phases: dict[Phase, int] = field(default_factory=dict)
     elapsed_ns: int = 0
@@ -81,8 +82,7 @@ class RequestRecord:
     def record_run(self, images: int, predictions: Predictions | None = None) -> None:
         """Note that the network has run for so many images of the request."""
         self.record_phase("infer")
-        self.executions += 1
-        self.images = self.images or images  # It may run again, for the maps of the same images.
+        self.images = self.batch = images  # It may run again, for the maps of the same images.
         self.predictions = predictions or self.predictions
 
     def fail(self) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 from service.telemetry.counters import Family, Storage
 from service.telemetry.record import Phase, RequestRecord
 
-# In place of the number of images, in the series of requests that were answered with an error.
-_FAILED = "failed"
+# In place of the number of images of a run, in the series of requests by their success.
+_FAILED, _SUCCESS = "failed", "success"
 
 # What a series is made of. The last four are nanoseconds.
-_REQUESTS, _NS, _EXECUTIONS, _LAST_MS, _QUEUE, _INPUT, _INFER, _OUTPUT = range(8)
-_ZEROS = (0,) * 8
+_COUNT, _NS, _LAST_MS, _QUEUE, _INPUT, _INFER, _OUTPUT = range(7)
+_ZEROS = (0,) * 7
 
 _PLACES: dict[Phase, int] = {
     "queue": _QUEUE,
@@ -24,7 +24,7 @@ _PLACES: dict[Phase, int] = {
 
 
 class Statistics:
-    """Counts by version and number of images, next to the metrics; Prometheus does not get them."""
+    """Counts requests and runs of the network, those by number of images; not for Prometheus."""
 
     def __init__(self, storage: Storage) -> None:
         self._family = Family(storage, "statistics", "", ("version", "images"), len(_ZEROS))
@@ -32,17 +32,19 @@ class Statistics:
     def count(self, record: RequestRecord) -> None:
         """Count a request to a version, its time from its last byte; needs the storage's lock."""
         failed = record.status >= 400
-        slot = self._family.slot((record.version, _FAILED if failed else record.images))
-        values = self._family.storage.values
-        values[slot + _REQUESTS] += 1
-        values[slot + _NS] += record.elapsed_ns - record.phases.get("receive", 0)
-        if failed:
-            return
-        values[slot + _EXECUTIONS] += record.executions
-        values[slot + _LAST_MS] = time.time_ns() // 1_000_000
-        for phase, ns in record.phases.items():
-            if place := _PLACES.get(phase):
-                values[slot + place] += ns
+        slots = [self._family.slot((record.version, _FAILED if failed else _SUCCESS))]
+        if record.batch and not failed:
+            slots.append(self._family.slot((record.version, record.batch)))
+        values = self._family.storage.values  # A new series may have moved them.
+        for slot in slots:
+            values[slot + _COUNT] += 1
+            values[slot + _NS] += record.elapsed_ns - record.phases.get("receive", 0)
+            if failed:
+                return
+            values[slot + _LAST_MS] = time.time_ns() // 1_000_000
+            for phase, ns in record.phases.items():
+                if place := _PLACES.get(phase):
+                    values[slot + place] += ns
 
     def of_version(self, version: int) -> dict[str, Any]:
         """Return Triton's statistics: what all workers counted, those that have ended included."""
@@ -54,17 +56,16 @@ class Statistics:
                     before = sums.get(images, _ZEROS)
                     sums[images] = [a + int(b) for a, b in zip(before, values, strict=True)]
                     last_ms = max(last_ms, int(values[_LAST_MS]))
-        failed = sums.pop(_FAILED, _ZEROS)
-        total = [sum(column) for column in zip(_ZEROS, *sums.values(), strict=True)]
+        failed, success = sums.pop(_FAILED, _ZEROS), sums.pop(_SUCCESS, _ZEROS)
         return {
             "last_inference": last_ms,
-            "inference_count": sum(int(images) * row[_REQUESTS] for images, row in sums.items()),
-            "execution_count": total[_EXECUTIONS],
+            "inference_count": sum(int(images) * row[_COUNT] for images, row in sums.items()),
+            "execution_count": sum(row[_COUNT] for row in sums.values()),
             "inference_stats": {
-                "success": _duration(total, _NS),
+                "success": _duration(success, _NS),
                 "fail": _duration(failed, _NS),
-                "queue": _duration(total, _QUEUE),
-                **_compute(total),
+                "queue": _duration(success, _QUEUE),
+                **_compute(success),
             },
             "batch_stats": [
                 {"batch_size": images, **_compute(sums[images])} for images in sorted(sums, key=int)
@@ -78,4 +79,4 @@ def _compute(row: Sequence[int]) -> dict[str, object]:
 
 
 def _duration(row: Sequence[int], place: int) -> dict[str, int]:
-    return {"count": row[_REQUESTS], "ns": row[place]}
+    return {"count": row[_COUNT], "ns": row[place]}

@@ -1,89 +1,113 @@
-"""The Open Inference Protocol's GRPCInferenceService."""
+"""The gRPC port: the Open Inference Protocol, TensorFlow Serving's predictions, health, reflection.
 
+gRPC hands over whole messages, and tells nothing of one that is still arriving. So each call gets
+its bytes only after its key is checked, as one of a few that receive at a time, and they are parsed
+by a thread, once what they hold has been counted.
+"""
+
+import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from service.capacity.admission import Admission
+from service import errors
+from service.capacity.admission import Admission, Permit
 from service.capacity.pools import Pools
-from service.errors import (
-    InvalidInference,
-    NotReady,
-    RequestError,
-    StartError,
-    UnknownModel,
-    UnknownVersion,
-)
+from service.errors import RequestError
 from service.keys import KeyRing
-from service.model.classifier import Classifier
 from service.model.repository import Repository
+from service.model.workers import Workers
+from service.protocols import open_inference as protocol
 from service.protocols.grpc import open_inference_pb2 as pb
-from service.protocols.grpc.messages import read
+from service.protocols.grpc.messages import INFER_FIELDS, parse, read
 from service.protocols.inference import infer
-from service.protocols.open_inference import GRPC_EXTENSIONS, model_metadata, server_metadata
 from service.settings import Settings
 from service.telemetry.instrumentation import Instrumentation
 from service.telemetry.record import RequestRecord
 
 logger = logging.getLogger(__name__)
 
-_SERVICE = "inference.GRPCInferenceService"
+INFERENCE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
+REFLECTION = reflection.SERVICE_NAME
+
+MAX_SMALL_BYTES = 65536  # Of a message that asks for no inference.
+UNREAD_BYTES = 16384  # Of a message may arrive before its call reads it.
+MAX_AGE_SECONDS = 60
+"""Of a connection, and once more for the calls that it still has: nothing else ends those whose
+client does not read its answer. Others open the next one without losing a call."""
+PATIENCE_SECONDS = 1.0
+"""A call may receive, and a stream be idle, while others wait for its place."""
 
 _CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
-_OPEN = {"ServerLive", "ServerReady"}
-"""Load balancers ask these without a key."""
-
-_METHODS = {*_OPEN, "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer"}
-
 Context: TypeAlias = grpc.aio.ServicerContext
+Work: TypeAlias = Callable[[Context, RequestRecord], Awaitable[None]]
+Handler: TypeAlias = Callable[[object, Context], Awaitable[None]]
+Answer: TypeAlias = Callable[[bytes, Repository, Permit], bytes]
+Kinds: TypeAlias = tuple[type[Message], type[Message]]
+Fields: TypeAlias = "Callable[[Any, Core], Mapping[str, object] | None]"
 
 
-@dataclass(frozen=True, slots=True)
-class Core:
+class Core(NamedTuple):
     """What the HTTP and gRPC ports of a process share."""
 
     settings: Settings
     repository: Repository
+    workers: Workers
     admission: Admission
     pools: Pools
     instrumentation: Instrumentation
     keys: KeyRing | None
+    version: str
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether inference requests are answered."""
+        return self.repository.is_ready and self.admission.is_open
 
 
 @asynccontextmanager
-async def serve(core: Core, version: str) -> AsyncIterator[None]:
+async def serve(core: Core, answers: Mapping[str, Answer]) -> AsyncIterator[None]:
     """Answer on the settings' `grpc_port` while the block runs, then drain.
 
-    `version` is the service's. StartError is raised if the server cannot listen on the port.
+    `answers` are the methods of another protocol, by path. StartError is raised if the server
+    cannot listen on the port.
     """
     settings = core.settings
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
+            ("grpc.http2.lookahead_bytes", UNREAD_BYTES),
+            ("grpc.http2.bdp_probe", 0),  # It would raise that to megabytes.
+            ("grpc.max_connection_age_ms", MAX_AGE_SECONDS * 1000),
+            ("grpc.max_connection_age_grace_ms", MAX_AGE_SECONDS * 1000),
             # Workers share the port; a single worker must find out that another process has it.
             ("grpc.so_reuseport", int(settings.workers > 1)),
-        ]
+        ],
+        maximum_concurrent_rpcs=settings.max_images_in_flight,
     )
-    service = _Service(core, version)
-    handlers = {name: service.handler(name) for name in _METHODS}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
+    service = _Service(core)
+    server.add_generic_rpc_handlers((_Handlers(service.methods(answers)),))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"{host}:{settings.grpc_port}"
     try:
@@ -93,39 +117,109 @@ async def serve(core: Core, version: str) -> AsyncIterator[None]:
             pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
             server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
     except (RuntimeError, OSError) as error:
-        raise StartError(f"gRPC cannot listen on {address}") from error
+        raise errors.StartError(f"gRPC cannot listen on {address}") from error
     await server.start()
     logger.info("gRPC on %s", address)
     try:
         yield
     finally:
+        service.streams.hurry(0)
         await server.stop(core.admission.remaining(settings.drain_seconds))
 
 
 @dataclass(frozen=True, slots=True)
-class _Service:
-    core: Core
-    version: str
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # It has no types.
+    """Has every method read and write its bytes itself: clients see no difference."""
 
-    def handler(self, name: str) -> grpc.RpcMethodHandler:
-        """Return the handler of a method."""
-        return grpc.unary_unary_rpc_method_handler(
-            partial(self._observe, name),
-            response_serializer=lambda response: response.SerializeToString(),
-        )
+    methods: dict[str, Handler]
 
-    async def _observe(self, name: str, body: bytes, context: Context) -> Message:
-        """Check the key, record the request and answer it, errors too."""
-        headers = dict(context.invocation_metadata())
-        with self.core.instrumentation.observe(headers) as record:
-            record.method, record.client = "gRPC", context.peer()
-            record.route = record.target = f"/{_SERVICE}/{name}"
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        method = self.methods.get(details.method)
+        return method and grpc.stream_stream_rpc_method_handler(method)
+
+
+class _Receiver:
+    """Lets few calls receive a message at a time, each as `size` of the bytes in flight."""
+
+    def __init__(
+        self, admission: Admission, size: int, places: int, seconds: float | None, patience: float
+    ) -> None:
+        self._admission, self._size = admission, size
+        self._seconds, self._patience = seconds, patience
+        self._places = asyncio.Semaphore(places)
+        self._waiting = 0
+        self._started: dict[asyncio.Timeout, float] = {}
+
+    async def receive(self, context: Context) -> bytes | None:
+        """Return the next message, None after the last; raises RequestTimeout or Overloaded."""
+        if self._places.locked():
+            self.hurry(self._patience)
+        self._waiting += 1
+        try:
+            await self._places.acquire()
+        finally:
+            self._waiting -= 1
+        timeout = asyncio.timeout(self._patience if self._waiting else self._seconds)
+        try:
+            self._admission.reserve(0, self._size)
             try:
-                if self.core.keys is not None and name not in _OPEN:
-                    key = self.core.keys.identify(headers)
+                async with timeout:
+                    self._started[timeout] = asyncio.get_running_loop().time()
+                    message = await context.read()
+            finally:
+                self._started.pop(timeout)
+                self._admission.release(0, self._size)
+        except TimeoutError as error:
+            raise errors.RequestTimeout("the message was not complete in time") from error
+        finally:
+            self._places.release()
+        return None if message is grpc.aio.EOF else message
+
+    def hurry(self, seconds: float) -> None:
+        """Let no call receive for longer than that."""
+        for timeout, start in self._started.items():
+            if not timeout.expired():
+                timeout.reschedule(min(start + seconds, timeout.when() or float("inf")))
+
+
+class _Service:
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        settings, size = core.settings, core.settings.max_body_bytes
+        # A quarter of the bytes in flight is for messages on their way, one for those of streams.
+        places = max(1, settings.max_bytes_in_flight // 4 // size)
+        make = partial(_Receiver, core.admission)
+        self._calls = make(size, places, settings.receive_seconds, PATIENCE_SECONDS)
+        self.streams = make(size, places, None, PATIENCE_SECONDS)
+        # Nobody who asks for health, without a key, keeps others waiting.
+        self._probes = make(0, places, settings.receive_seconds, PATIENCE_SECONDS / 10)
+
+    def methods(self, answers: Mapping[str, Answer]) -> dict[str, Handler]:
+        """Return what answers a call, by the path of the method."""
+        works: dict[str, Work] = {
+            path: partial(self._infer, answer) for path, answer in answers.items()
+        }
+        for name, fields in _FIELDS.items():
+            kinds = getattr(pb, f"{name}Request"), getattr(pb, f"{name}Response")
+            works[f"{INFERENCE}/{name}"] = partial(self._tell, self._calls, kinds, fields)
+        kinds = health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
+        works |= {
+            f"{INFERENCE}/ModelInfer": partial(self._infer, partial(_infer, lambda sent: sent)),
+            f"{INFERENCE}/ModelStreamInfer": self._stream,
+            f"{REFLECTION}/ServerReflectionInfo": self._reflect,
+            f"{HEALTH}/Check": partial(self._tell, self._probes, kinds, _check),
+        }
+        return {f"/{path}": partial(self._observe, f"/{path}", works[path]) for path in works}
+
+    async def _observe(self, path: str, work: Work, _: object, context: Context) -> None:
+        """Check the key, record the request and have it answered, errors too."""
+        with self._record(path, context) as record:
+            try:
+                if self._core.keys is not None and path not in _OPEN:
+                    key = self._core.keys.identify(dict(context.invocation_metadata()))
                     record.key = key.name
-                    key.require("predict")
-                response = await self._answer(_parse(body, f"{name}Request"), context, record)
+                    key.require("administer" if path.endswith("load") else "predict")
+                await work(context, record)
             except RequestError as error:
                 record.status, record.error_code = error.status, error.code
                 code = _CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT)
@@ -135,51 +229,135 @@ class _Service:
                 record.fail()
                 code = grpc.StatusCode.INTERNAL
                 reason = "an error on our side; the log has its details"
+            except asyncio.CancelledError:
+                record.status, record.error_code = 400, "client_disconnected"
+                raise
             else:
                 record.status = HTTPStatus.OK
-                return response
-        return await context.abort(code, reason)
+                return
+        await context.abort(code, reason)
 
-    async def _answer(self, request: Any, context: Context, record: RequestRecord) -> Message:
-        core, repository = self.core, self.core.repository
-        match request:
-            case pb.ServerLiveRequest():
-                return pb.ServerLiveResponse(live=True)
-            case pb.ServerReadyRequest():
-                return pb.ServerReadyResponse(ready=repository.is_ready and core.admission.is_open)
-            case pb.ServerMetadataRequest():
-                return pb.ServerMetadataResponse(**server_metadata(self.version, GRPC_EXTENSIONS))
-            case pb.ModelReadyRequest(name=name, version=version):
-                ready = False
-                with suppress(NotReady, UnknownModel, UnknownVersion):
-                    _find(repository, name, version)
-                    ready = True
-                return pb.ModelReadyResponse(ready=ready)
-            case pb.ModelMetadataRequest(name=name, version=version):
-                manifest = _find(repository, name, version).manifest
-                return pb.ModelMetadataResponse(**model_metadata(manifest, repository.serving))
-        classifier = _find(repository, request.model_name, request.model_version)
-        with core.admission.admit(record) as permit:
-            permit.reserve_bytes(request.ByteSize())
-            remaining = context.time_remaining()
-            allowed = core.settings.deadline_seconds
+    @contextmanager
+    def _record(self, path: str, context: Context) -> Iterator[RequestRecord]:
+        with self._core.instrumentation.observe(dict(context.invocation_metadata())) as record:
+            record.method, record.client = "gRPC", context.peer()
+            record.route = record.target = path
+            yield record
+
+    async def _send(self, context: Context, response: Message | bytes) -> None:
+        content = response if isinstance(response, bytes) else response.SerializeToString()
+        try:
+            await context.write(content)
+        except Exception as error:  # gRPC's own is not public.
+            raise asyncio.CancelledError from error
+
+    async def _tell(
+        self, receiver: _Receiver, kinds: Kinds, fields: Fields, context: Context, _: object
+    ) -> None:
+        """Answer a request that needs no inference; one that has no fields is not read."""
+        kind, answer = kinds
+        body = await receiver.receive(context) if kind.DESCRIPTOR.fields else b""
+        if body is None or len(body) > MAX_SMALL_BYTES:
+            raise errors.BodyTooLarge(f"expected one message of at most {MAX_SMALL_BYTES} bytes")
+        request = parse(kind, body, {}, self._core.admission.limits)
+        document = await asyncio.to_thread(fields, request, self._core)
+        await self._send(context, ParseDict(document or {}, answer()))
+
+    async def _infer(self, answer: Answer, context: Context, record: RequestRecord) -> None:
+        self._core.admission.check(images=0)
+        body = await self._calls.receive(context)
+        if body is None:
+            raise errors.InvalidInference("the call has no message")
+        await self._run(answer, body, context, record)
+
+    async def _stream(self, context: Context, _: object) -> None:
+        """Answer one message after another, errors too, until the client has sent the last."""
+        answer = partial(_infer, lambda sent: pb.ModelStreamInferResponse(infer_response=sent))
+        while (body := await self.streams.receive(context)) is not None:
+            with self._record(f"/{INFERENCE}/ModelInfer", context) as record:
+                try:
+                    await self._run(answer, body, context, record)
+                    record.status = HTTPStatus.OK
+                except RequestError as error:
+                    record.status, record.error_code = error.status, error.code
+                    await self._send(context, pb.ModelStreamInferResponse(error_message=str(error)))
+
+    async def _run(
+        self, answer: Answer, body: bytes, context: Context, record: RequestRecord
+    ) -> None:
+        """Run the work of one inference, and send its answer."""
+        core = self._core
+        record.record_phase("receive")
+        # The parsed message is a copy.
+        with core.admission.admit(record, byte_count=2 * len(body)) as permit:
+            remaining, allowed = context.time_remaining(), core.settings.deadline_seconds
             permit.start_deadline(allowed if remaining is None else min(remaining, allowed))
-            job = partial(infer, partial(read, request), classifier, permit)
-            return await core.pools.run(job, permit)
+            response = await core.pools.run(partial(answer, body, core.repository, permit), permit)
+            permit.reserve_bytes(len(response))
+            await self._send(context, response)  # Until it is read, or the connection ends.
+
+    async def _reflect(self, context: Context, _: object) -> None:
+        async def requests() -> AsyncIterator[Message]:
+            while (body := await self.streams.receive(context)) is not None:
+                yield parse(kind, body, {}, self._core.admission.limits)
+
+        kind = reflection_pb2.ServerReflectionRequest
+        servicer = reflection.aio.ReflectionServicer([INFERENCE, HEALTH, REFLECTION])
+        async for answer in servicer.ServerReflectionInfo(requests(), context):
+            await self._send(context, answer)
 
 
-def _find(repository: Repository, name: str, version: str) -> Classifier:
-    repository.check_name(name)
-    if not version:
-        return repository.classifier()
-    if not (version.isascii() and version.isdecimal() and len(version) < 20):
-        raise UnknownVersion(f"no version {version!r}: versions are numbers")
-    return repository.classifier(int(version))
+def _infer(
+    wrap: Callable[[Message], Message], body: bytes, repository: Repository, permit: Permit
+) -> bytes:
+    request = parse(pb.ModelInferRequest, body, INFER_FIELDS, permit.limits)
+    classifier = repository.find(request.model_name, request.model_version)
+    answer: bytes = wrap(infer(partial(read, request), classifier, permit)).SerializeToString()
+    return answer
 
 
-def _parse(message: bytes, type_name: str) -> Message:
-    """Parse a request; gRPC itself would answer an invalid one as an internal error."""
-    try:
-        return getattr(pb, type_name).FromString(message)
-    except DecodeError as error:
-        raise InvalidInference(f"not a message of the type {type_name}") from error
+def _check(request: Any, core: Core) -> dict[str, object]:
+    if request.service not in ("", INFERENCE):
+        raise errors.UnknownModel(f"no service {request.service!r}")
+    return {"status": "SERVING" if core.is_ready else "NOT_SERVING"}
+
+
+def _is_served(request: Any, core: Core) -> dict[str, object]:
+    with suppress(errors.NotReady, errors.UnknownModel, errors.UnknownVersion):
+        core.repository.find(request.name, request.version)
+        return {"ready": True}
+    return {"ready": False}
+
+
+_FIELDS: dict[str, Fields] = {
+    "ServerLive": lambda _, __: {"live": True},
+    "ServerReady": lambda _, core: {"ready": core.is_ready},
+    "ServerMetadata": lambda _, core: protocol.server_metadata(
+        core.version, protocol.GRPC_EXTENSIONS
+    ),
+    "ModelReady": _is_served,
+    "ModelMetadata": lambda sent, core: protocol.model_metadata(
+        core.repository, sent.name, sent.version
+    ),
+    "ModelConfig": lambda sent, core: {
+        "config": protocol.model_config(
+            core.repository, core.settings.max_images, sent.name, sent.version
+        )
+    },
+    "ModelStatistics": lambda sent, core: protocol.statistics(
+        core.repository, sent.name, sent.version
+    ),
+    "RepositoryIndex": lambda sent, core: {
+        "models": protocol.repository_index(core.repository, only_ready=sent.ready)
+    },
+    "RepositoryModelLoad": lambda sent, core: core.workers.load(
+        sent.model_name, sent.parameters, core.settings.deadline_seconds
+    ),
+    "RepositoryModelUnload": lambda sent, core: core.workers.unload(
+        sent.model_name, core.settings.deadline_seconds
+    ),
+}
+"""Makes the fields of a response of the Open Inference Protocol."""
+
+_OPEN = {f"/{INFERENCE}/ServerLive", f"/{INFERENCE}/ServerReady", f"/{HEALTH}/Check"}
+"""Load balancers ask these without a key."""

@@ -68,6 +68,7 @@ async def ask_grpc(address: str) -> None:
 
 async def ask_v1(address: str) -> None:
     client = InferenceRESTClient(RESTConfig(protocol="v1"))
+    assert await client.is_model_ready(address, MODEL)
     answer = await client.infer(address, {"instances": [[0.0] * 784] * 2}, model_name=MODEL)
     assert np.shape(answer["predictions"]) == (2, 10)
     await client.close()

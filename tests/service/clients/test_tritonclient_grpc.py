@@ -4,6 +4,7 @@ The service runs in a process of its own: it and the client both register the pr
 which a process can do only once.
 """
 
+import queue
 import socket
 import subprocess
 import sys
@@ -15,6 +16,10 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
@@ -37,6 +42,10 @@ from tests.service.conftest import (
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 MODEL = "fashion_mnist"
+PICTURES = "fashion_mnist_pictures"
+EVERY_OUTPUT = [
+    triton.InferRequestedOutput(name) for name in ("probabilities", "class_id", "label")
+]
 
 
 @pytest.fixture(scope="module")
@@ -101,22 +110,28 @@ def test_health_and_metadata(server: Any) -> None:
     assert server.is_model_ready(MODEL, DEFAULT_VERSION)
     assert not server.is_model_ready(MODEL, "7")
     assert not server.is_model_ready("other")
-    assert list(server.get_server_metadata().extensions) == ["classification"]
+    assert list(server.get_server_metadata().extensions) == [
+        *("classification", "model_configuration", "model_repository", "statistics")
+    ]
     model = server.get_model_metadata(MODEL, DEFAULT_VERSION)
     assert (model.platform, list(model.versions)) == ("tensorflow_savedmodel", [DEFAULT_VERSION])
-    assert [(o.name, list(o.shape)) for o in model.outputs][:2] == [
-        ("probabilities", [-1, 10]),
-        ("class_id", [-1]),
+    assert [(o.name, list(o.shape)) for o in model.outputs] == [("probabilities", [-1, 10])]
+    pictures = server.get_model_metadata(PICTURES)
+    assert [(i.name, i.datatype, list(i.shape)) for i in pictures.inputs] == [
+        ("image", "BYTES", [-1])
     ]
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int32", "int64", "uint16", "float16", "float32", "float64"]
+)
 def test_infer_with_raw_contents(server: Any, test_slice: Slice, dtype: str) -> None:
     pictures = test_slice[0][:6].astype(dtype)
     if pictures.dtype.kind == "f":
         pictures /= pictures.dtype.type(255)
-    datatype = {"float32": "FP32", "float64": "FP64"}.get(dtype, dtype.upper())
-    answer = server.infer(MODEL, [tensor("images", pictures, datatype)], request_id="7")
+    datatype = dtype.upper().replace("FLOAT", "FP")
+    given = tensor("images", pictures, datatype)
+    answer = server.infer(MODEL, [given], outputs=EVERY_OUTPUT, request_id="7")
     assert answer.get_response().id == "7"
     assert answer.get_response().model_version == DEFAULT_VERSION
     assert answer.as_numpy("class_id").tolist() == [9, 2, 1, 1, 6, 1]
@@ -148,7 +163,7 @@ def test_encoded_pictures_and_their_preparation(
 ) -> None:
     files = np.array([encode(test_slice[0][i]) for i in (1, 0)], np.object_)
     given = tensor("image", files, "BYTES")
-    answer = server.infer(MODEL, [given], parameters={"prepare": "plain"})
+    answer = server.infer(PICTURES, [given], parameters={"prepare": "plain"})
     assert answer.as_numpy("label").tolist() == [b"Pullover", b"Ankle boot"]
     with pytest.raises(InferenceServerException, match="prepare: 'magic'"):
         server.infer(MODEL, [given], parameters={"prepare": "magic"})
@@ -159,6 +174,7 @@ def test_encoded_pictures_and_their_preparation(
 @pytest.mark.parametrize(
     ("datatype", "field", "scale"),
     [
+        ("UINT16", "uint_contents", 1),
         ("UINT8", "uint_contents", 1),
         ("INT32", "int_contents", 1),
         ("INT64", "int64_contents", 1),
@@ -172,13 +188,23 @@ def test_infer_with_typed_contents(
     pixels: list[int] = test_slice[0][:2].reshape(-1).tolist()
     values = pixels if scale == 1 else [pixel / scale for pixel in pixels]
     request = request_of("images", datatype, [2, 784], **{field: values})
-    response = stub.ModelInfer(request)
-    assert np.frombuffer(response.raw_output_contents[1], "<i8").tolist() == [9, 2]
+    request.outputs.add(name="class_id")
+    request.outputs.add(name="label")
+    class_id, label = stub.ModelInfer(request).outputs
+    assert list(class_id.contents.int64_contents) == [9, 2]
+    assert list(label.contents.bytes_contents) == [b"Ankle boot", b"Pullover"]
 
 
 def test_pictures_in_typed_contents(stub: Any, boot_png: bytes) -> None:
-    response = stub.ModelInfer(request_of("image", "BYTES", [1], bytes_contents=[boot_png]))
-    assert response.raw_output_contents[2] == b"\x0a\0\0\0Ankle boot"
+    request = request_of("image", "BYTES", [1], bytes_contents=[boot_png])
+    request.model_name = PICTURES
+    response = stub.ModelInfer(request)
+    assert [output.name for output in response.outputs] == [
+        *("probabilities", "class_id", "label", "novelty", "in_distribution")
+    ]
+    assert list(response.outputs[2].contents.bytes_contents) == [b"Ankle boot"]
+    assert len(response.outputs[0].contents.fp32_contents) == 10
+    assert response.id
 
 
 def request_of(name: str, datatype: str, shape: list[int], **contents: Any) -> Any:
@@ -198,6 +224,79 @@ def request_of(name: str, datatype: str, shape: list[int], **contents: Any) -> A
 def with_raw(request: Any, *raw: bytes) -> Any:
     request.raw_input_contents.extend(raw)
     return request
+
+
+def test_configuration_statistics_and_repository(server: Any) -> None:
+    config = server.get_model_config(MODEL).config
+    assert (config.name, config.platform) == (MODEL, "tensorflow_savedmodel")
+    [given] = config.input
+    assert (given.name, list(given.dims), given.format) == ("images", [28, 28, 1], 1)
+    assert config.max_batch_size == 20
+    [image] = server.get_model_config(PICTURES, DEFAULT_VERSION).config.input
+    assert (image.name, image.data_type, list(image.dims)) == ("image", 13, [])
+
+    before = server.get_inference_statistics(MODEL).model_stats[0]
+    server.infer(MODEL, [tensor("images", np.zeros((3, 784), np.uint8), "UINT8")])
+    [after] = server.get_inference_statistics(MODEL, DEFAULT_VERSION).model_stats
+    assert after.inference_count - before.inference_count == 3
+    assert after.execution_count - before.execution_count == 1
+    assert after.execution_count == sum(row.compute_infer.count for row in after.batch_stats)
+    assert after.inference_count == sum(
+        row.batch_size * row.compute_infer.count for row in after.batch_stats
+    )
+
+    index = server.get_model_repository_index().models
+    assert (MODEL, DEFAULT_VERSION, "READY") in [(m.name, m.version, m.state) for m in index]
+    server.unload_model(MODEL)
+    assert not server.is_model_ready(MODEL)
+    assert not server.is_server_ready()
+    with pytest.raises(InferenceServerException, match="failed to load 'other'"):
+        server.load_model("other")
+    with pytest.raises(InferenceServerException, match=r"failed to load .* no config"):
+        server.load_model(MODEL, config='{"max_batch_size": 16}')
+    server.load_model(MODEL)
+    assert server.is_model_ready(PICTURES)
+
+
+def test_a_stream_answers_in_order_and_goes_on_after_an_error(
+    server: Any, test_slice: Slice
+) -> None:
+    answers: queue.Queue[Any] = queue.Queue()
+    server.start_stream(lambda result, error: answers.put(error or result))
+    wanted = [triton.InferRequestedOutput("class_id")]
+    for index in range(4):
+        given = tensor("images", test_slice[0][index : index + 1], "UINT8")
+        name = "other" if index == 1 else MODEL
+        server.async_stream_infer(name, [given], outputs=wanted, request_id=str(index))
+    received = [answers.get(timeout=10) for _ in range(4)]
+    server.stop_stream()
+    assert "no model 'other'" in str(received.pop(1))
+    assert [answer.get_response().id for answer in received] == ["0", "2", "3"]
+    assert [answer.as_numpy("class_id").tolist() for answer in received] == [[9], [1], [1]]
+
+
+def test_health_as_kubernetes_and_envoy_ask_for_it(address: str) -> None:
+    with grpc.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "inference.GRPCInferenceService"):
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service))
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Check(health_pb2.HealthCheckRequest(service="other"))
+    assert caught.value.code() is NOT_FOUND
+
+
+def test_reflection_lists_the_services_and_describes_their_methods(address: str) -> None:
+    with grpc.insecure_channel(address) as channel:
+        database = ProtoReflectionDescriptorDatabase(channel)
+        services = list(database.get_services())
+        assert services == [
+            *("grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"),
+            "inference.GRPCInferenceService",
+        ]
+        file = database.FindFileContainingSymbol("inference.GRPCInferenceService")
+    [service] = file.service
+    assert {"ModelInfer", "ModelStreamInfer"} <= {method.name for method in service.method}
 
 
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
@@ -296,7 +395,8 @@ def test_workers_share_the_port(free_port: int, test_slice: Slice) -> None:
 
         wait_for(ready)
         with triton.InferenceServerClient(f"127.0.0.1:{grpc_port}") as server:
-            answer = server.infer(MODEL, [tensor("images", test_slice[0][:1], "UINT8")])
+            given = tensor("images", test_slice[0][:1], "UINT8")
+            answer = server.infer(MODEL, [given], outputs=EVERY_OUTPUT)
         assert answer.as_numpy("class_id").tolist() == [9]
 
 

@@ -524,7 +524,7 @@ def test_requests_that_arrive_at_once_share_a_run_of_the_network(
     assert network.in_flight() == (0, 0)
     assert network.samples()["fashion_mnist_images_total"] == 6
     repository = network.app.state.repository
-    [counted] = cast("Any", statistics(repository, repository.serving))["model_stats"]
+    [counted] = cast("Any", statistics(repository))["model_stats"]
     assert (counted["inference_count"], counted["execution_count"]) == (6, 2)
 
 

@@ -9,15 +9,17 @@ import pytest
 
 from service.arrays import Assessment
 from service.capacity.admission import Permit
-from service.errors import DeadlineExceeded, InvalidTensor
+from service.errors import AnswerTooLarge, DeadlineExceeded, InvalidTensor
+from service.model.artifact import LAYERS, PICTURES
 from service.model.classifier import Classifier
 from service.protocols import open_inference, tf_serving
 from service.protocols.inference import (
-    DEFAULT_OUTPUTS,
+    MAX_LAYER_VALUES,
     InferenceRequest,
     PreparedRequest,
     Read,
     RequestedOutput,
+    check_layers,
     infer,
     output_specs,
     prepare,
@@ -31,7 +33,7 @@ IMAGES = np.zeros((2, 28, 28), np.uint8)
 def request(*outputs: str) -> InferenceRequest:
     tensor = NamedTensor("images", "UINT8", IMAGES.shape, IMAGES)
     requested = [RequestedOutput(name) for name in outputs]
-    return InferenceRequest([tensor], requested or DEFAULT_OUTPUTS)
+    return InferenceRequest("fashion_mnist", [tensor], requested)
 
 
 def reading(request: InferenceRequest) -> Read[list[NamedTensor]]:
@@ -52,25 +54,24 @@ def body_of(key: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("outputs", "runs", "is_predicted"),
+    ("outputs", "is_predicted"),
     [
-        ((), 1, True),
-        (("label", "novelty"), 1, True),
-        (("conv2d_1",), 1, False),
-        (("conv2d_1", "label"), 2, True),
+        ((), True),
+        (("label", "novelty"), True),
+        (("conv2d_1",), False),
+        (("conv2d_1", "label"), True),
     ],
 )
 def test_each_run_of_the_network_is_recorded_once(
     classifier: Classifier,
     permit: Permit,
     outputs: tuple[str, ...],
-    runs: int,
     is_predicted: bool,
 ) -> None:
     infer(reading(request(*outputs)), classifier, permit)
     record = permit.record
     assert record.version == classifier.manifest.version
-    assert (record.images, record.executions) == (2, runs)
+    assert (record.images, record.batch) == (2, 2)
     assert list(record.phases) == ["queue", "decode", "prepare", "infer", "encode"]
     assert (record.predictions is not None) is is_predicted
     if record.predictions:
@@ -88,13 +89,13 @@ def test_reading_and_writing_record_no_run(
     if protocol == "V1":
         read = partial(tf_serving.read, body_of("instances"))
     else:
-        read = partial(open_inference.read, body_of("inputs"), None)
+        read = partial(open_inference.read, "fashion_mnist", body_of("inputs"), None)
     request = prepare(read, classifier, permit)
     np.testing.assert_array_equal(request.images, np.zeros((1, 28, 28, 1), np.float32))
     body, json_length = request.write(classifier.assess(request.images), {})
     assert body.startswith(b'{"predictions' if protocol == "V1" else b'{"model_name')
     assert json_length is None
-    assert permit.record.executions == 0
+    assert permit.record.batch == 0
     assert list(permit.record.phases) == ["queue", "decode", "prepare"]
 
 
@@ -115,7 +116,12 @@ def test_a_novelty_that_is_not_a_number_is_written_as_tensorflow_serving_does(
 def test_every_output_has_the_datatype_and_shape_that_the_metadata_states(
     classifier: Classifier, permit: Permit
 ) -> None:
-    specs = output_specs(classifier.manifest)
+    manifest = classifier.manifest
+    specs = [
+        spec
+        for ending in (PICTURES, LAYERS)
+        for spec in output_specs(manifest, manifest.name + ending)
+    ]
     names = [str(spec["name"]) for spec in specs]
     outputs = infer(reading(request(*names)), classifier, permit)
     for spec, output in zip(specs, outputs, strict=True):
@@ -131,7 +137,9 @@ def test_images_that_are_not_finite_are_unknown(classifier: Classifier, permit: 
     images = np.zeros((2, 784), np.float32)
     images[1, 5] = np.nan
     tensor = NamedTensor("images", "FP32", images.shape, images)
-    probabilities = infer(reading(InferenceRequest([tensor])), classifier, permit)[0].values
+    probabilities = infer(reading(InferenceRequest("fashion_mnist", [tensor])), classifier, permit)[
+        0
+    ].values
     assert isinstance(probabilities, np.ndarray)
     assert np.isnan(probabilities).all(axis=1).tolist() == [False, True]
 
@@ -140,11 +148,21 @@ def test_an_overdue_request_is_not_run(classifier: Classifier, permit: Permit) -
     permit.cancel()
     with pytest.raises(DeadlineExceeded):
         infer(reading(request()), classifier, permit)
-    assert permit.record.executions == 0
+    assert permit.record.batch == 0
 
 
 def test_an_unknown_output_is_rejected_before_images_are_read(
     classifier: Classifier, permit: Permit
 ) -> None:
     with pytest.raises(InvalidTensor, match="no output 'x'; there is probabilities, class_id"):
-        reading(InferenceRequest([], [RequestedOutput("x")]))(classifier, permit)
+        reading(InferenceRequest("fashion_mnist", [], [RequestedOutput("x")]))(classifier, permit)
+
+
+def test_layers_of_more_images_than_an_answer_holds_are_rejected(
+    classifier: Classifier, permit: Permit
+) -> None:
+    conv = next(layer for layer in classifier.manifest.layers if layer.name == "conv2d_1")
+    most = MAX_LAYER_VALUES // math.prod(conv.output_shape)
+    check_layers(most, [conv])
+    with pytest.raises(AnswerTooLarge, match=f"the limit is {MAX_LAYER_VALUES}"):
+        check_layers(most + 1, [conv])

@@ -63,7 +63,7 @@ def test_elements_that_do_not_add_up_are_rejected(raw: bytes, reason: str) -> No
         ([[1], 2], "UINT8", "data mixes lists and values"),
         ([1, 2, 3], "UINT8", r"data of shape \[3\], the tensor has shape \[2, 1\]"),
         ("12", "UINT8", "data must be a list"),
-        ([1, 2], "INT", "datatype 'INT' is none of BOOL"),
+        ([1, 2], "INT", "datatype 'INT' is none of UINT8"),
     ],
 )
 def test_json_that_is_not_the_tensor_is_rejected(data: Any, datatype: str, reason: str) -> None:

@@ -35,7 +35,8 @@ def test_a_request_is_counted_and_logged_when_it_ends(
 def test_an_exception_is_counted_as_an_internal_error(instrumentation: Instrumentation) -> None:
     def answer() -> None:
         with instrumentation.observe({}) as record:
-            record.method, record.route, record.status = "PUT", "/predict", 200
+            record.method, record.route = "PUT", "/predict"
+            record.fail()
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

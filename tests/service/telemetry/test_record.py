@@ -24,7 +24,7 @@ def test_a_second_run_for_the_maps_of_the_same_images_counts_them_once() -> None
     predictions = Predictions(3, ("bag",), np.ones((2, 1), np.float32), None)
     record.record_run(2, predictions)
     record.record_run(2)
-    assert (record.images, record.executions, record.predictions) == (2, 2, predictions)
+    assert (record.images, record.batch, record.predictions) == (2, 2, predictions)
 
 
 def test_a_request_without_an_answer_has_failed() -> None:

@@ -11,13 +11,15 @@ PHASES: dict[Phase, int] = {
 }  # fmt: skip
 
 
-def request(images: int, *, status: int = 200, version: int = 3) -> RequestRecord:
+def request(
+    images: int, *, batch: int | None = None, status: int = 200, version: int = 3
+) -> RequestRecord:
     return RequestRecord(
         "mine",
         status=status,
         version=version,
         images=images,
-        executions=1,
+        batch=images if batch is None else batch,
         phases=dict(PHASES),
         elapsed_ns=1020,
     )
@@ -60,6 +62,19 @@ def test_totals_are_those_of_all_workers_and_leave_out_the_time_of_receiving(
     assert (double["batch_size"], double["compute_infer"]) == (2, {"count": 2, "ns": 8})
     for storage in storages:
         storage.close()
+
+
+def test_executions_and_inferences_add_up_where_requests_share_a_run() -> None:
+    statistics = Statistics(Storage())
+    statistics.count(request(2, batch=5))  # The run of three requests, counted by the first.
+    statistics.count(request(2, batch=0))
+    statistics.count(request(1, batch=0))
+    statistics.count(request(5))
+    stats = statistics.of_version(3)
+    assert stats["inference_stats"]["success"]["count"] == 4
+    [five] = stats["batch_stats"]
+    assert (five["batch_size"], five["compute_infer"]) == (5, {"count": 2, "ns": 8})
+    assert (stats["execution_count"], stats["inference_count"]) == (2, 10)
 
 
 def test_a_version_without_requests_has_only_zeros() -> None:

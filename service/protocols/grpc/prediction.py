@@ -1,0 +1,124 @@
+"""TensorFlow Serving's PredictionService: predictions and signatures."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.json_format import ParseDict
+
+from service.arrays import Tensor
+from service.capacity.admission import Permit
+from service.errors import InvalidTensor
+from service.model.classifier import Classifier
+from service.model.repository import Repository
+from service.protocols import tf_serving
+from service.protocols.grpc import tf_serving_pb2 as pb
+from service.protocols.grpc.messages import parse, typed_values
+from service.protocols.inference import PreparedRequest, files_to_images, infer, numbers_to_images
+from service.protocols.tensors import BYTES, NamedTensor, from_raw, to_raw
+
+_FIELDS = {2: {2: {2: {}, 5: 4, 6: 8, 7: 1, 10: 1, 13: 1, 16: 1, 17: 1}}}
+"""Of PredictRequest, as `parse` counts them."""
+
+_DATATYPES = {
+    pb.DT_FLOAT: ("FP32", "float_val"),
+    pb.DT_DOUBLE: ("FP64", "double_val"),
+    pb.DT_INT8: ("INT8", "int_val"),
+    pb.DT_INT16: ("INT16", "int_val"),
+    pb.DT_INT32: ("INT32", "int_val"),
+    pb.DT_INT64: ("INT64", "int64_val"),
+    pb.DT_UINT8: ("UINT8", "int_val"),
+    pb.DT_UINT16: ("UINT16", "int_val"),
+    pb.DT_UINT32: ("UINT32", "uint32_val"),
+    pb.DT_UINT64: ("UINT64", "uint64_val"),
+    pb.DT_STRING: (BYTES, "string_val"),
+}
+
+
+def predict(body: bytes, repository: Repository, permit: Permit) -> bytes:
+    """Answer a PredictRequest."""
+    request = parse(pb.PredictRequest, body, _FIELDS, permit.limits)
+    classifier = _find(repository, request.model_spec)
+    answer: bytes = infer(partial(_read, request), classifier, permit).SerializeToString()
+    return answer
+
+
+def metadata(body: bytes, repository: Repository, permit: Permit) -> bytes:
+    """Answer a GetModelMetadataRequest with the signatures: there is no other metadata."""
+    request = parse(pb.GetModelMetadataRequest, body, {}, permit.limits)
+    manifest = _find(repository, request.model_spec).manifest
+    document: Any = tf_serving.metadata(manifest)["metadata"]
+    signatures = AnyMessage(
+        type_url="type.googleapis.com/tensorflow.serving.SignatureDefMap",
+        value=ParseDict(document["signature_def"], pb.SignatureDefMap()).SerializeToString(),
+    )
+    spec = pb.ModelSpec(name=manifest.name, version={"value": manifest.version})
+    answer = pb.GetModelMetadataResponse(model_spec=spec, metadata={"signature_def": signatures})
+    content: bytes = answer.SerializeToString()
+    return content
+
+
+def _find(repository: Repository, spec: pb.ModelSpec) -> Classifier:
+    label, version = spec.version_label, None
+    if spec.HasField("version"):
+        version = str(spec.version.value)
+    elif label.isdecimal() and label not in repository.labels:
+        label, version = "", label  # As Triton's perf_analyzer sends it.
+    return repository.find_servable(spec.name, version, label or None)
+
+
+def _read(
+    request: pb.PredictRequest, classifier: Classifier, permit: Permit
+) -> PreparedRequest[pb.PredictResponse]:
+    permit.record.record_phase("decode")
+    spec = pb.ModelSpec()
+    spec.CopyFrom(request.model_spec)
+    spec.version.value = classifier.manifest.version
+
+    def write(outputs: Mapping[str, Tensor], _: int) -> pb.PredictResponse:
+        wanted = request.output_filter or list(outputs)
+        if unknown := set(wanted) - outputs.keys():
+            raise InvalidTensor(f"no output {min(unknown)!r}; there is {', '.join(outputs)}")
+        tensors = {name: _write(name, outputs[name]) for name in wanted}
+        return pb.PredictResponse(model_spec=spec, outputs=tensors)
+
+    read_images = partial(_to_images, request.inputs, classifier, permit)
+    return tf_serving.read_signature(spec.signature_name, read_images, classifier.manifest, write)
+
+
+def _write(name: str, tensor: Tensor) -> pb.TensorProto:
+    shape = {"dim": [{"size": size} for size in tensor.shape]}
+    content = bytes(to_raw(NamedTensor(name, "FP32", tensor.shape, tensor)))
+    return pb.TensorProto(dtype=pb.DT_FLOAT, tensor_shape=shape, tensor_content=content)
+
+
+def _to_images(
+    inputs: Mapping[str, pb.TensorProto], classifier: Classifier, permit: Permit
+) -> Tensor:
+    name = classifier.manifest.input.name
+    if inputs.keys() != {name}:
+        raise InvalidTensor(f"the inputs are {sorted(inputs)[:8]}, expected {name}")
+    sent = inputs[name]
+    if sent.dtype not in _DATATYPES:
+        expected = ", ".join(map(pb.DataType.Name, _DATATYPES))
+        raise InvalidTensor(f"{name}: dtype {sent.dtype}, expected one of {expected}")
+    datatype, field = _DATATYPES[sent.dtype]
+    shape = tuple(dim.size for dim in sent.tensor_shape.dim)
+    try:
+        if sent.tensor_content:
+            values = from_raw(sent.tensor_content, datatype, shape)
+        else:
+            values = typed_values(sent, field, datatype, shape)
+    except InvalidTensor as error:
+        raise error.at(name) from error
+    tensor = NamedTensor(name, datatype, shape, values)
+    if datatype == BYTES:
+        return files_to_images(tensor, classifier, permit)
+    return numbers_to_images(tensor, classifier, permit)
+
+
+METHODS = {
+    "tensorflow.serving.PredictionService/Predict": predict,
+    "tensorflow.serving.PredictionService/GetModelMetadata": metadata,
+}

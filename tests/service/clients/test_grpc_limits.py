@@ -1,0 +1,318 @@
+"""What a client sends by gRPC, or leaves unread, costs what it may; over real sockets."""
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import httpx
+import pytest
+from tritonclient.grpc import service_pb2 as pb
+
+from service.keys import make_key
+from tests.service.conftest import (
+    samples_of,
+    serve_process,
+    unused_port,
+    wait_for,
+    wait_until_ready,
+)
+
+MIB = 1 << 20
+SECRET, KEY = make_key("client", ["predict"])
+METADATA = (("x-api-key", SECRET),)
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+NAME = b"\x0a\x0dfashion_mnist"  # The field model_name.
+
+
+class Server(NamedTuple):
+    client: httpx.Client
+    address: tuple[str, int]
+    pid: int
+
+    def memory(self) -> float:
+        """Resident, in MiB."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * 4096 / MIB
+
+    def call(self, message: bytes, method: str = INFER) -> tuple[grpc.StatusCode, str]:
+        """Send a message; return the status of the call and what it says."""
+        options = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(":".join(map(str, self.address)), options) as channel:
+            try:
+                channel.unary_unary(method)(message, metadata=METADATA, timeout=30)
+            except grpc.RpcError as error:
+                return error.code(), error.details()
+        return grpc.StatusCode.OK, ""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    port, grpc_port = unused_port(), unused_port()
+    arguments = (f"--grpc-port={grpc_port}", "--engine=litert", f"--api-keys={KEY.line()}")
+    with (
+        serve_process(*arguments, "--receive-seconds=2", port=port) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+    ):
+        wait_until_ready(client)
+        yield Server(client, ("127.0.0.1", grpc_port), process.pid)
+
+
+@pytest.fixture
+def watched(server: Server) -> Iterator[list[tuple[float, float]]]:
+    """The memory, and how long `/livez` took, again and again while a test runs."""
+    seen: list[tuple[float, float]] = []
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.02):
+            start = time.monotonic()
+            assert server.client.get("/livez").status_code == 200
+            seen.append((server.memory(), time.monotonic() - start))
+
+    with ThreadPoolExecutor() as pool:
+        watching = pool.submit(watch)
+        yield seen
+        is_over.set()
+        watching.result()
+
+
+def field(number: int, content: bytes) -> bytes:
+    """Return a field of bytes or of a message."""
+    length, size = len(content), b""
+    while length > 127:
+        size, length = size + bytes([length & 127 | 128]), length >> 7
+    return bytes([number << 3 | 2]) + size + bytes([length]) + content
+
+
+MANY = 15 * MIB // 2
+HOSTILE = {
+    "inputs": NAME + field(5, b"") * MANY,
+    "outputs": NAME + field(6, b"") * MANY,
+    "parameters": NAME + field(4, b"") * MANY,
+    "raw contents": NAME + field(7, b"") * MANY,
+    "parameters of an input": NAME + field(5, field(4, b"") * MANY),
+    "parameters of an output": NAME + field(6, field(2, b"") * MANY),
+    "shape": NAME + field(5, field(3, b"\x01" * 15 * MIB)),
+    "shape, unpacked": NAME + field(5, b"\x18\x01" * MANY),
+    "numbers": NAME + field(5, field(5, field(5, b"\x01" * 15 * MIB))),
+    "elements": NAME + field(5, field(5, field(8, b"") * MANY)),
+    "unknown fields": NAME + b"\x78\x00" * MANY,
+}
+
+
+def test_a_message_is_counted_before_it_is_parsed(
+    server: Server, watched: list[tuple[float, float]]
+) -> None:
+    before = server.memory()
+    for name, message in HOSTILE.items():
+        code, reason = server.call(message)
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED, name
+        assert "more fields or numbers than pictures have use for" in reason
+    with ThreadPoolExecutor(8) as pool:  # As large as may be, at once.
+        codes = [code for code, _ in pool.map(server.call, [HOSTILE["inputs"]] * 8)]
+    assert set(codes) <= {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
+    assert max(memory for memory, _ in watched) < before + 200
+    assert max(seconds for _, seconds in watched) < 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"\xff" * 20,
+        NAME + b"\x2a\x05\x0a",  # An input that is cut short.
+        NAME + b"\x2a\x02\x22\x05" + bytes(5),  # A parameter that is longer than its input.
+        NAME + b"\x7b\x08\x7c" + b"\x2a\x00" * 2000,  # A group hides what is behind it.
+        b"\x0a" + b"\xff" * 9 + b"\x01" + NAME,  # A length of 2**63.
+    ],
+    ids=["no field", "cut short", "overlapping", "group", "length"],
+)
+def test_what_is_no_message_is_told_so(server: Server, message: bytes) -> None:
+    code, reason = server.call(message)
+    assert (code, reason) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "not a message of the type ModelInferRequest",
+    )
+
+
+def test_messages_that_ask_for_no_inference_are_small(server: Server) -> None:
+    for method in ("ModelMetadata", "RepositoryIndex", "ModelStatistics"):
+        message = b"\x78\x00" * 40_000
+        code, reason = server.call(message, f"/inference.GRPCInferenceService/{method}")
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "at most 65536 bytes" in reason
+
+
+class Raw:
+    """A client that speaks just enough HTTP/2 to send part of a message, or to read no answer."""
+
+    def __init__(self, server: Server, method: str = INFER, *, key: str = SECRET) -> None:
+        self.socket = socket.create_connection(server.address)
+        self.socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + self._frame(4, 0, b"", stream=0))
+        headers = {
+            ":method": "POST", ":scheme": "http", ":path": method, ":authority": "localhost",
+            "content-type": "application/grpc", "te": "trailers", "x-api-key": key,
+        }  # fmt: skip
+        # Literal fields without indexing.
+        block = b"".join(
+            b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+            for name, value in headers.items()
+        )
+        self.socket.sendall(self._frame(1, 4, block))
+        self.window = self.connection_window = 65535
+        self.ended = False
+        self._unread = b""
+
+    @staticmethod
+    def _frame(kind: int, flags: int, payload: bytes, *, stream: int = 1) -> bytes:
+        return (
+            struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+        )
+
+    def send(self, data: bytes, *, last: bool = False) -> None:
+        """Send as the server lets it, for at most three seconds."""
+        deadline = time.monotonic() + 3
+        while data and not self.ended and time.monotonic() < deadline:
+            size = min(16384, self.window, self.connection_window, len(data))
+            if size > 0:
+                chunk, data = data[:size], data[size:]
+                self.window -= size
+                self.connection_window -= size
+                try:
+                    self.socket.sendall(self._frame(0, int(last and not data), chunk))
+                except OSError:
+                    self.ended = True
+            self.read(0 if size > 0 else 0.05)
+
+    def read(self, seconds: float) -> None:
+        """Take what has arrived: windows and the end of the call."""
+        self.socket.settimeout(seconds or 0.0001)
+        try:
+            received = self.socket.recv(1 << 20)
+            self.ended |= not received
+            self._unread += received
+        except TimeoutError:
+            pass
+        except OSError:
+            self.ended = True
+        while len(self._unread) >= 9:
+            length = int.from_bytes(self._unread[:3], "big")
+            kind, flags, stream = struct.unpack(">BBI", self._unread[3:9])
+            if len(self._unread) < 9 + length:
+                return
+            payload, self._unread = self._unread[9 : 9 + length], self._unread[9 + length :]
+            if kind == 8:
+                (increment,) = struct.unpack(">I", payload)
+                if stream:
+                    self.window += increment
+                else:
+                    self.connection_window += increment
+            elif kind == 4 and not flags & 1:
+                for at in range(0, length, 6):
+                    name, value = struct.unpack(">HI", payload[at : at + 6])
+                    if name == 4:
+                        self.window += value - 65535
+                self.socket.sendall(self._frame(4, 1, b"", stream=0))
+            elif kind == 6 and not flags & 1:
+                self.socket.sendall(self._frame(6, 1, payload, stream=0))
+            self.ended |= kind == 3 or (kind in (0, 1) and bool(flags & 1)) or kind == 7
+
+
+PREFIX = b"\0" + struct.pack(">I", 16 * MIB)
+
+
+def send_most(server: Server, key: str) -> bool:
+    """Send 15 of 16 MiB and wait; return whether the call was ended."""
+    raw = Raw(server, key=key)
+    with raw.socket:
+        raw.send(PREFIX + bytes(15 * MIB))
+        deadline = time.monotonic() + 5
+        while not raw.ended and time.monotonic() < deadline:
+            raw.read(0.1)
+    return raw.ended
+
+
+def test_without_a_key_nothing_is_received(
+    server: Server, watched: list[tuple[float, float]]
+) -> None:
+    before = server.memory()
+    with ThreadPoolExecutor(40) as pool:
+        assert all(pool.map(lambda _: send_most(server, "wrong"), range(40)))
+    assert max(memory for memory, _ in watched) < before + 50
+
+
+def test_few_messages_are_received_at_a_time_and_a_stalled_one_is_dropped(
+    server: Server, watched: list[tuple[float, float]]
+) -> None:
+    before = server.memory()
+    with ThreadPoolExecutor(16) as pool:
+        stalled = [pool.submit(send_most, server, SECRET) for _ in range(16)]
+        time.sleep(0.5)
+        code, reason = server.call(NAME)  # It is answered all the same.
+        assert (code, reason) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "0 inputs, expected one: images or image",
+        )
+        assert all(future.result() for future in stalled)
+    assert max(memory for memory, _ in watched) < before + 200
+
+
+def test_a_message_that_stays_incomplete_is_given_up(server: Server) -> None:
+    raw = Raw(server)
+    with raw.socket:
+        raw.send(PREFIX + b"\0")
+        start = time.monotonic()
+        while not raw.ended:
+            raw.read(0.1)
+            assert time.monotonic() - start < 10
+    assert time.monotonic() - start > 1.5
+
+
+def test_a_probe_that_stalls_keeps_no_other_waiting(server: Server) -> None:
+    stalled = [Raw(server, "/grpc.health.v1.Health/Check", key="none") for _ in range(10)]
+    for raw in stalled:
+        raw.send(PREFIX + b"\0")
+    start = time.monotonic()
+    assert server.call(b"", "/grpc.health.v1.Health/Check")[0] is grpc.StatusCode.OK
+    assert time.monotonic() - start < 1.5
+    for raw in stalled:
+        raw.socket.close()
+
+
+def test_an_answer_that_is_not_read_keeps_its_capacity() -> None:
+    port, grpc_port = unused_port(), unused_port()
+    arguments = (f"--grpc-port={grpc_port}", "--engine=litert", "--max-images-in-flight=14")
+    with (
+        serve_process(*arguments, "--max-images=7", port=port) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        wait_until_ready(client)
+        server = Server(client, ("127.0.0.1", grpc_port), process.pid)
+        message = layers_of_seven()
+        unread = [Raw(server) for _ in range(2)]
+        for raw in unread:
+            raw.send(b"\0" + struct.pack(">I", len(message)) + message, last=True)
+
+        def in_flight() -> float:
+            return samples_of(client.get("/metrics").text)["fashion_mnist_images_in_flight"]
+
+        wait_for(lambda: in_flight() == 14)
+        time.sleep(0.5)
+        assert in_flight() == 14
+        assert server.call(message)[0] is grpc.StatusCode.UNAVAILABLE
+        for raw in unread:
+            raw.socket.close()
+        wait_for(lambda: in_flight() == 0)
+        assert server.call(message)[0] is grpc.StatusCode.OK
+
+
+def layers_of_seven() -> bytes:
+    message: Any = pb.ModelInferRequest(model_name="fashion_mnist_layers")
+    message.inputs.add(name="images", datatype="UINT8", shape=[7, 784])
+    message.raw_input_contents.append(bytes(7 * 784))
+    content: bytes = message.SerializeToString()
+    return content
