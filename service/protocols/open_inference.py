@@ -196,14 +196,18 @@ def model_config(
     """Return what Triton's clients read of a model's `config.pbtxt`."""
     classifier = repository.find(name, version)
     spec = input_spec(classifier.manifest, name)
+    measured = orjson.dumps(classifier.manifest.scores.get("parity"))
+    parity = {"string_value": measured.decode()}
     layout = {} if spec["datatype"] == BYTES else {"format": "FORMAT_NHWC"}
     return {
         "name": name,
         "platform": PLATFORM,
-        "backend": classifier.engine_name,
+        "backend": "tensorflow",
         "max_batch_size": max_images,
         "input": [_tensor_config(spec) | layout],
         "output": [_tensor_config(output) for output in output_specs(classifier.manifest, name)],
+        # How far the answers of the flatbuffers are from those of the SavedModel.
+        "parameters": {"engine": {"string_value": classifier.engine_name}, "parity": parity},
     }
 
 

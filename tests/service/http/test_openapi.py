@@ -26,6 +26,7 @@ def test_every_route_and_verb_is_documented_with_its_errors(strict_client: httpx
         ("get", "/livez"),
         ("get", "/readyz"),
         ("get", "/metrics"),
+        ("get", "/v1/models"),
         ("get", "/v2"),
         ("get", "/v2/health/live"),
         ("get", "/v2/health/ready"),
@@ -39,6 +40,7 @@ def test_every_route_and_verb_is_documented_with_its_errors(strict_client: httpx
             for version in ("", "/versions/{version}")
             for verb, suffix in (
                 ("get", ""),
+                ("get", "/config"),
                 ("get", "/ready"),
                 ("get", "/stats"),
                 ("post", "/infer"),
