@@ -3,10 +3,11 @@
     python -m benchmarks.hostile [--only NAME …] [--seconds 6] [--rest 60]
 
 For each case the service is started anew with default settings, one worker, HTTP and gRPC. Three
-processes send: the hostile one, a well-behaved one (small pictures at an easy pace, a photograph now
-and then), and one that asks for health. The service runs with a watch in its event loop, which notes
-the longest time that the loop was held: by the clock, and by the processor time of its thread, which
-other programs on the machine do not stretch. Memory is the kernel's account of the process.
+processes send: the hostile one, a well-behaved one (small pictures at an easy pace, a photograph
+now and then), and one that asks for health. The service runs with a watch in its event loop, which
+notes the longest time that the loop was held: by the clock, and by the processor time of its
+thread, which other programs on the machine do not stretch. Memory is the kernel's account of the
+process.
 """
 
 import argparse
@@ -73,7 +74,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each case")
-    parser.add_argument("--rest", type=float, default=60.0, help="seconds until memory is read again")
+    parser.add_argument(
+        "--rest", type=float, default=60.0, help="seconds until memory is read again"
+    )
     options = parser.parse_args()
     columns = ("MiB before", "highest", "later", "health", "held", "of CPU", "sent", "lost")
     print(f"{'':26}" + "".join(f"{column:>11}" for column in columns))

@@ -6,8 +6,10 @@ import io
 import json
 import socket
 import struct
+import urllib.request
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -19,7 +21,7 @@ from benchmarks.tensor_overhead import INFER, JSON_LENGTH_HEADER
 MIB = 1 << 20
 
 Case = Callable[[int, int], Awaitable[None]]
-"""Takes the ports of HTTP and gRPC, and goes on until it is cancelled or has nothing more to send."""
+"""Takes the ports of HTTP and gRPC; it is cancelled when its time is over."""
 
 
 class Client:
@@ -80,11 +82,12 @@ def stalled(count: int, announced: int, sent: int, path: str = "/predict") -> Ca
     return case
 
 
-def unread(count: int, request: bytes, times: int = 1) -> Case:
-    """Return a case of requests whose answers nobody reads."""
+def unread(count: int, make: Callable[[int], bytes], times: int = 1) -> Case:
+    """Return a case of requests whose answers nobody reads; `make` takes the port."""
 
     async def case(port: int, _: int) -> None:
         client = Client(port)
+        request = make(port)
         await client.open(count, receive_bytes=4096)
         await client.send(*[request] * times)
         await asyncio.sleep(3600)
@@ -149,9 +152,10 @@ async def tiny_chunks(port: int, _: int) -> None:
     await client.send(start.encode(), *[b"1\r\nx\r\n" * 10_000] * 100)
 
 
-def all_layers(images: int, *, is_binary: bool) -> bytes:
-    """Return a V2 request for the maps of every layer of the default network."""
-    names = ("conv2d", "max_pooling2d", "conv2d_1", "max_pooling2d_1", "flatten", "dense")
+def all_layers(port: int, images: int, *, is_binary: bool) -> bytes:
+    """Return a V2 request for the maps of every layer of the network that is served."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/model/summary") as answer:
+        names = [layer["name"] for layer in json.load(answer)["layers"]]
     pixels = bytes(images * 784)
     tensor = {
         **{"name": "images", "shape": [images, 784], "datatype": "UINT8"},
@@ -257,7 +261,12 @@ async def grpc_stalled(_: int, port: int) -> None:
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     """Return a frame of HTTP/2."""
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+    return (
+        struct.pack(">I", len(payload))[1:]
+        + bytes([kind, flags])
+        + struct.pack(">I", stream)
+        + payload
+    )
 
 
 BOMB = gzip.compress(bytes(16 * MIB - 1), 9)
@@ -275,11 +284,13 @@ CASES: dict[str, Case] = {
     "pipelined health": pipelined(16, LIVEZ, 1500),
     "pipelined nonsense": pipelined(16, post("/predict", b"x"), 1500),
     "pipelined in the hundreds": pipelined(600, LIVEZ, 200),
-    "answers unread": unread(48, all_layers(256, is_binary=True)),
-    "JSON unread": unread(4, all_layers(256, is_binary=False)),
-    "small answers unread": unread(500, get("/openapi.json"), 20),
+    "answers unread": unread(48, partial(all_layers, images=256, is_binary=True)),
+    "JSON unread": unread(4, partial(all_layers, images=256, is_binary=False)),
+    "small answers unread": unread(500, lambda _: get("/openapi.json"), 20),
     "gzip bombs": repeated(8, head(len(BOMB), "/predict", "Content-Encoding: gzip") + BOMB),
-    "picture of one line": picture(4, lambda: png(Image.new("L", (25_000_000, 1))), "?prepare=plain"),
+    "picture of one line": picture(
+        4, lambda: png(Image.new("L", (25_000_000, 1))), "?prepare=plain"
+    ),
     "text in pictures": picture(32, lambda: png_of_text(b"zTXt", 46)),
     "profiles in pictures": picture(8, lambda: png_of_text(b"iCCP", 46)),
     "transparent WebP": picture(4, webp),

@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     """Accepted API keys: lines that `python -m service.keys` prints, separated by commas. Without
     any, no request needs a key."""
     api_keys_file: Path | None = None
-    """File with such lines, instead of `api_keys`."""
+    """File with such lines, instead of `api_keys`; it is read again when it changes."""
     cors_origins: Origins = ()
     """Origins whose pages may use the service from a browser, such as `https://example.org`,
     separated by commas; `*` for all."""
@@ -184,7 +184,8 @@ class Settings(BaseSettings):
     max_images_in_flight: int = Field(default=2048, ge=1)
     """Maximum images in flight in a worker, waiting ones included; more are answered 503."""
     max_bytes_in_flight: int = Field(default=64 * 1024 * 1024, ge=1)
-    """Maximum bytes of request bodies in a worker's memory; more are answered 503."""
+    """Maximum bytes of request bodies and large answers in a worker's memory; more are answered
+    503. Requests of up to 64 KiB may take a quarter more."""
     threads: int = Field(default=0, ge=0, le=256)
     """Threads of a worker for small jobs, and as many for large ones; 0 takes its share of the
     processors."""
