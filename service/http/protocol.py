@@ -137,6 +137,8 @@ class ServiceProtocol(HttpToolsProtocol):
         return not (self._is_in_message or self.cycle is None or self.cycle.response_complete)
 
     def _hold(self, data: bytes, begin: int = 0) -> None:
+        if self.transport.is_closing():
+            return
         is_new = not self._held
         self._held, self._held_from = data, begin
         self.flow.pause_reading()
@@ -149,6 +151,8 @@ class ServiceProtocol(HttpToolsProtocol):
             return
         data, self._held, self._flow.is_held = self._held, b"", False
         self._parse_some(data, self._held_from)
+        if self.transport.is_closing():
+            return
         if self.cycle is None or len(self.cycle.body) <= HIGH_WATER_LIMIT:
             self.flow.resume_reading()
         if self._is_half_closed:
@@ -206,7 +210,7 @@ class ServiceProtocol(HttpToolsProtocol):
             self._close()
 
     def shutdown(self) -> None:
-        if self._is_new or self._held:  # It is about to send a request, or has sent one.
+        if self._is_new or (self._held and not self._is_answering()):  # There is another request.
             self._is_new = False
             self.loop.call_later(FIRST_REQUEST_SECONDS, self.shutdown)
         else:

@@ -19,14 +19,13 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.app import create_app
-from service.http import protocol as protocol_module
 from service.http.batcher import Batcher
 from service.http.protocol import ServiceProtocol
 from service.settings import Settings
 from tests.service.conftest import ARTIFACTS
 
 AT_ONCE = 24
-SECONDS = 4
+SECONDS = 60
 LEAST_STREAMS = 1000
 
 END = b"GET /v2?end HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -43,7 +42,6 @@ class Difference(Enum):
     CODING = "a transfer coding other than chunked is a 501 (RFC 9112, 6.1), there 400 or ignored"
     PIPELINE = "stock uvicorn drops a complete request behind which there is garbage, or a part"
     CONTINUE = "HTTP/1.0 has no 100 Continue (RFC 9110, 10.1.1)"
-    TIME = "a head that does not end in time is a 408, there it is waited for"
 
 
 class Stream(NamedTuple):
@@ -230,7 +228,8 @@ def framings(boot: bytes) -> Iterator[Stream]:  # noqa: PLR0912 (it is a list)
     yield Stream([request(boot, "Expect: 100-continue", version="1.0")], Difference.CONTINUE)
     for garbage in (b"\x00\r\n\r\n", b"nonsense\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"GET /li"):
         yield Stream([GET + request(boot) + garbage], Difference.PIPELINE)
-        yield Stream([request(boot), garbage], Difference.TIME if b"/li" in garbage else None)
+        if b"/li" not in garbage:  # Stock uvicorn waits for its end for ever.
+            yield Stream([request(boot), garbage])
 
 
 def damaged(chance: random.Random, kinds: Sequence[bytes]) -> Iterator[Stream]:
@@ -308,10 +307,8 @@ def difference(stream: Stream, ours: list[bytes], stock: list[bytes]) -> Differe
 
 
 def test_the_answers_are_those_of_stock_uvicorn_but_for_documented_differences(
-    app: Any, boot_png: bytes, monkeypatch: pytest.MonkeyPatch
+    app: Any, boot_png: bytes
 ) -> None:
-    monkeypatch.setattr(protocol_module, "HEAD_SECONDS", 2)
-
     async def compare() -> tuple[list[str], Counter[Difference], int]:
         ours, stock = [await served(app, kind) for kind in (ServiceProtocol, HttpToolsProtocol)]
         ports = [server.servers[0].sockets[0].getsockname()[1] for server in (ours, stock)]
