@@ -22,8 +22,10 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="perf_analyzer is not in
 @pytest.fixture(scope="module")
 def ports() -> Iterator[tuple[int, int]]:
     port, grpc_port = unused_port(), unused_port()
+    # Nobody reads its log meanwhile.
+    arguments = (f"--grpc-port={grpc_port}", "--engine=litert", "--log-level=warning")
     with (
-        serve_process(f"--grpc-port={grpc_port}", "--engine=litert", port=port),
+        serve_process(*arguments, port=port),
         httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
     ):
         wait_until_ready(client)
