@@ -171,7 +171,7 @@ def test_instances_are_read_or_rejected_with_their_place(instances: list[Any]) -
 
 def read(body: bytes, json_length: int | None, classifier: Classifier) -> InferenceRequest:
     with new_permit() as permit:
-        return read_message(body, json_length, classifier, permit)
+        return read_message("fashion_mnist", body, json_length, classifier, permit)
 
 
 @st.composite
