@@ -117,7 +117,7 @@ def test_a_message_is_counted_before_it_is_parsed(
         codes = [code for code, _ in pool.map(server.call, [HOSTILE["inputs"]] * 8)]
     assert set(codes) <= {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
     assert max(memory for memory, _ in watched) < before + 200
-    assert max(seconds for _, seconds in watched) < 1
+    assert max(seconds for _, seconds in watched) < 5  # Parsed in the event loop, it was 17.
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def send_most(server: Server, key: str) -> bool:
     raw = Raw(server, key=key)
     with raw.socket:
         raw.send(PREFIX + bytes(15 * MIB))
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while not raw.ended and time.monotonic() < deadline:
             raw.read(0.1)
     return raw.ended
@@ -268,17 +268,17 @@ def test_a_message_that_stays_incomplete_is_given_up(server: Server) -> None:
         start = time.monotonic()
         while not raw.ended:
             raw.read(0.1)
-            assert time.monotonic() - start < 10
+            assert time.monotonic() - start < 20
     assert time.monotonic() - start > 1.5
 
 
 def test_a_probe_that_stalls_keeps_no_other_waiting(server: Server) -> None:
-    stalled = [Raw(server, "/grpc.health.v1.Health/Check", key="none") for _ in range(10)]
+    stalled = [Raw(server, "/grpc.health.v1.Health/Check", key="none") for _ in range(40)]
     for raw in stalled:
         raw.send(PREFIX + b"\0")
     start = time.monotonic()
     assert server.call(b"", "/grpc.health.v1.Health/Check")[0] is grpc.StatusCode.OK
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 10  # In turns of two seconds, four at a time, it would be 20.
     for raw in stalled:
         raw.socket.close()
 
