@@ -63,8 +63,13 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     """Add the components that routes refer to; make more of parameters, answers and errors."""
     own = json.loads(COMPONENTS.read_text())
     parameters, errors = own["parameters"], own.setdefault("responses", {})
+    descriptions = {""}
     for methods in document["paths"].values():
         for operation in methods.values():
+            # Variants of a path, and PUT, keep their summary.
+            if (description := operation.pop("description", "")) not in descriptions:
+                descriptions.add(description)
+                operation["description"] = description
             for number, sent in enumerate(operation.get("parameters", ())):
                 name = sent.get("name", "")  # A reference has none.
                 if name and parameters.setdefault(name, sent) == sent:
