@@ -168,9 +168,9 @@ class ServiceProtocol(HttpToolsProtocol):
             end = first + 4
         if self._is_chunked:
             end = min(end, begin + CHUNKED_PIECE_BYTES)
-        self._parse(data[begin:end])
-        if end < len(data) and not self._is_refused:
+        if end < len(data):
             self._hold(data, end)
+        self._parse(data[begin:end])
 
     def _parse(self, data: bytes) -> None:
         if "head" in self._timers:
@@ -319,7 +319,7 @@ class ServiceProtocol(HttpToolsProtocol):
             self._unset_keepalive_if_required()
             self._fast_path.turns.later(self._parse_held)
         elif self._is_half_closed:
-            self._close_if_answered()
+            self.loop.call_soon(self._close_if_answered)  # There may be another in this packet.
         if not self._is_in_message:
             return
         self._unset_keepalive_if_required()  # It is not idle.
