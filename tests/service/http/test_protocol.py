@@ -21,7 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.app import create_app
-from service.capacity.turns import TASKS
+from service.capacity.turns import TASKS, Turns
 from service.http import protocol as protocol_module
 from service.http.batcher import Batcher
 from service.http.protocol import BODY_SECONDS, UVICORN_INTERNALS, ServiceProtocol
@@ -620,6 +620,27 @@ def test_what_many_send_at_once_begins_in_turns(config: uvicorn.Config, boot_png
             connection.connection_lost(None)
 
     asyncio.run(converse())
+
+
+def test_what_waits_for_its_turn_is_answered_when_the_client_sends_no_more(
+    config: uvicorn.Config, boot_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Turns, "may_parse", lambda _: False)
+    by_app = whole(boot_png, "Forwarded: for=192.0.2.1")
+
+    async def converse(requests: list[bytes]) -> bytes:
+        sink = Sink()
+        connection = open_connection(config, sink)
+        connection.data_received(b"".join(requests))
+        connection.eof_received()
+        while not sink.is_closed:
+            await asyncio.sleep(0.001)
+        connection.connection_lost(None)
+        return sink.written
+
+    for requests in ([HEALTH] * 5, [whole(boot_png), HEALTH], [whole(boot_png), by_app, HEALTH]):
+        written = asyncio.run(converse(requests))
+        assert written.count(b"HTTP/1.1 200 ") == len(requests)
 
 
 def test_only_the_private_names_of_uvicorn_that_are_listed_are_used() -> None:
