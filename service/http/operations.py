@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -86,14 +87,16 @@ class _PageFiles(StaticFiles):
         return response
 
 
-page_files = _PageFiles(directory=_WEB)
-"""What the page loads, to be mounted at `/web`."""
+_files = _PageFiles(directory=_WEB)
+
+page_files = GZipMiddleware(_files, minimum_size=500)
+"""What the page loads, to be mounted at `/web`: compressed well, since browsers keep it."""
 
 
 @pages.get("/")
 async def page(request: Request) -> Response:
     """Answer the page, or 304 if the browser has it."""
-    return await page_files.get_response("index.html", request.scope)
+    return await _files.get_response("index.html", request.scope)
 
 
 @pages.get("/docs")

@@ -16,6 +16,9 @@ from tests.conftest import ROOT
 from tests.service.browser import start_browser
 from tests.service.conftest import ARTIFACTS, serve
 
+# A machine that has other work may take its time.
+expect.set_options(timeout=60_000)
+
 GAP = 24
 
 MODEL = "Model"
