@@ -116,8 +116,6 @@ def answered(boot_png: bytes, encode: Encode) -> dict[str, Request]:
     return {
         "PNG": upload(boot_png),
         "PNG without a type": upload(boot_png, ""),
-        "BMP": upload(encode(np.zeros((28, 28), np.uint8), "BMP"), "image/bmp"),
-        "GIF": upload(encode(np.zeros((28, 28), np.uint8), "GIF"), "application/octet-stream"),
         "a colour": upload(encode(np.full((28, 28, 3), 9, np.uint8))),
         "a photograph of few pixels": upload(encode(np.eye(40, dtype=np.uint8) * 255)),
         "JSON": as_json("/predict", {"instances": [PIXELS]}),
@@ -145,6 +143,8 @@ def left(boot_png: bytes, encode: Encode) -> dict[str, Request]:
     """What is left to the application: because it is wrong, large or unusual."""
     timeout = {"X-Request-Timeout": "5"}
     return {
+        "BMP": upload(encode(np.zeros((28, 28), np.uint8), "BMP"), "image/bmp"),
+        "GIF": upload(encode(np.zeros((28, 28), np.uint8), "GIF"), "application/octet-stream"),
         "no instances": as_json("/predict", {"instances": []}),
         "no JSON": upload(b"{", "application/json"),
         "no picture": upload(b"no picture"),

@@ -85,7 +85,9 @@ def requests(boot_png: bytes, test_slice: Slice, encode: Encode) -> dict[str, di
         "/predict?version=2": {"files": files},
         "/predict?": {"json": {"instances": [encoded, *pixels.tolist()]}},
         f"{V2}/infer": {"json": {"inputs": [tensor], "id": "7"}},
-        f"{V2}/infer?": {"json": {"inputs": [tensor], "outputs": [{"name": "in_distribution"}]}},
+        f"{V2}/infer?": {
+            "json": {"inputs": [tensor], "outputs": [{"name": "in_distribution"}], "id": "8"}
+        },
         f"{V1}:predict": {"json": {"instances": rows}},
         f"{V1}:predict?": {"json": {"inputs": rows, "signature_name": "novelty"}},
         f"{V1}:predict?nan": {"content": nan},
