@@ -1,7 +1,7 @@
 # Each target does what it needs first, in .venv.
 
 PYTHON ?= python3
-# A file of training/recipes: full (version 2), accurate (version 1), or quick, the network of the lesson.
+# A file of training/recipes: full, the shipped model, or lesson, the plain network of the lesson.
 RECIPE ?= full
 VENV := .venv
 RAY_VENV := .venv-ray
@@ -25,7 +25,7 @@ help:
 	@echo "make test    lint, check types, run the tests"
 	@echo "make test-ray  test deploy/ray on a local cluster, in $(RAY_VENV)"
 	@echo "make pictures  take the README's pictures of the page and of the feature maps"
-	@echo "make train   train, evaluate and export a new version of the model"
+	@echo "make train   train, evaluate and export the model into runs/; RECIPE=lesson: the plain one"
 	@echo "make setup   install everything into $(VENV)"
 	@echo "make bench   measure what README and benchmarks/ say"
 	@echo "make fuzz    send many more damaged pictures and requests than make test does"
@@ -54,15 +54,17 @@ pictures: $(VENV)/.all
 test-ray: $(RAY_VENV)/.all
 	$(RAY_VENV)/bin/python -m pytest -o addopts= -o filterwarnings= tests/ray
 
+# Into the run's own folder: what is served changes only if `export` is told to.
 train: $(VENV)/.all
+	@echo "RECIPE=$(RECIPE): 40 MB in runs/$(RECIPE); on two cores full takes twenty minutes, lesson a few."
 	$(BIN)/python -m training fit --config training/recipes/$(RECIPE).toml --run-dir runs/$(RECIPE)
 	$(BIN)/python -m training evaluate --run-dir runs/$(RECIPE)
 	$(BIN)/python -m training export --run-dir runs/$(RECIPE)
+	@echo "Publish it where the service looks: $(BIN)/python -m training export --run-dir runs/$(RECIPE) --artifacts artifacts/fashion_mnist"
 
 bench: $(VENV)/.all
 	$(BIN)/python -m benchmarks.tensor_overhead
 	$(BIN)/python -m benchmarks.novelty_cost
-	$(BIN)/python -m benchmarks.training_speed
 	$(BIN)/python -m benchmarks.metrics_overhead
 	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.attribution

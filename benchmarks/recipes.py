@@ -1,21 +1,14 @@
 """What each ingredient of the recipe gives, and how much chance there is in it.
 
-    nice -n 19 python -m benchmarks.recipes ablation [--recipe NAME]
-    nice -n 19 python -m benchmarks.recipes seeds [--recipe NAME] [--photographs FILE]
-    nice -n 19 python -m benchmarks.recipes shares [--recipe NAME]
+    nice -n 19 python -m benchmarks.recipes ablation
+    nice -n 19 python -m benchmarks.recipes seeds
 
-NAME is a file of training/recipes, `full` if none is given. `ablation` adds the ingredients of the
-recipe one after the other, for a few epochs each, and compares them on the validation images alone:
-the test images make no choice. `seeds` fits the recipe whole with three seeds and measures each on
-the test images. The first two go into the model card, by `python -m training export --experiments
-benchmarks/results/NAME`. `shares` compares the recipe as it is, where a share of the label is mixed
-into the teachers' answers, with what their answers alone give, with the same seeds and on the
-validation images. The teachers of a recipe are trained once for all of them. All keep their runs
-below runs/, go on where they were when interrupted, and write their results, as JSON, below
-benchmarks/results/NAME.
-
-The teachers want an accelerator (README: Train it). After them `ablation` takes ten minutes on two
-cores, `seeds` an hour, and `shares` as long again.
+`ablation` fits the recipe at its full length once whole and once without each ingredient, and
+compares them on the validation images and the validation photographs alone: the test images make no
+choice. `seeds` fits the recipe with three seeds and measures each on the test images. Both go into
+the model card, by `python -m training export --experiments benchmarks/results/full`. They keep
+their runs below runs/, go on where they were when interrupted, and write their results, as JSON,
+below benchmarks/results/full.
 """
 
 import argparse
@@ -30,121 +23,101 @@ from typing import Any
 from tqdm import tqdm
 
 from training.config import FitSettings, read_settings
-from training.recipe import Distillation, Recipe
-from training.run import Run, best_epoch, kept_epoch
+from training.recipe import Recipe
+from training.run import Run, kept_epoch
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 RUNS = ROOT / "runs"
-RECIPES = ROOT / "training" / "recipes"
+RECIPE = "full"
+RESULTS = ROOT / "benchmarks" / "results" / RECIPE
+CONFIG = ROOT / "training" / "recipes" / f"{RECIPE}.toml"
 
-FULL = "full"
 SEEDS = 42, 43, 44
-ABLATION_EPOCHS = 6
-PLAIN = [
-    ("Adam, constant rate 0.001, 256 images a step", ["--fit.learning-rate=0.001"]),
-    ("cosine schedule, highest rate 0.002", ["--fit.learning-rate=0.002", "--fit.schedule=cosine"]),
-    ("weight decay 0.02", ["--fit.weight-decay=0.02"]),
-    (
-        "batch normalisation, highest rate 0.006",
-        ["--fit.batch-normalization", "--fit.learning-rate=0.006"],
-    ),
-    ("no dropout", ["--network.dropout=0"]),
-    ("flip", ["--augmentation.flip"]),
-    ("shift by 1 pixel", ["--augmentation.shift=1"]),
-]
 ABLATION = {
-    FULL: [
-        *PLAIN,
-        ("erase in 30 %", ["--augmentation.erase=0.3"]),
-        ("25 % like photographs", ["--augmentation.photo-share=0.25"]),
-        (
-            "the teachers' answers",
-            [f"--config={RECIPES / FULL}.toml", "--distillation.label-share=0"],
-        ),
+    "whole": [],
+    "without photographs": ["--photographs.share=0"],
+    "without photographs of no class": ["--photographs.without-class=0"],
+    "without changes to photographs": [
+        f"--photographs.augmentation.{name}=0"
+        for name in ("rotate", "zoom", "shift", "brightness", "erase")
     ],
-    "accurate": [
-        ("those of `full`, up to the shift", [setting for _, more in PLAIN for setting in more]),
-        ("erase in 20 %", ["--augmentation.erase=0.2"]),
-        (
-            "the teachers' answers",
-            [f"--config={RECIPES / 'accurate'}.toml", "--distillation.label-share=0"],
-        ),
-        ("30 % of the label", ["--distillation.label-share=0.3"]),
-    ],
+    "without the weights of version 2": ["--no-start.weights"],
+    "without earlier answers": ["--start.answers=0"],
 }
-"""The ingredients of each recipe and their settings, added to those before them."""
+"""The settings that leave each ingredient out."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fit what is missing, measure, print a table, write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("experiment", choices=["ablation", "seeds", "shares"])
-    parser.add_argument("--recipe", default=FULL, choices=ABLATION)
-    parser.add_argument("--photographs", type=Path, help="what benchmarks.photographs prepared")
+    parser.add_argument("experiment", choices=["ablation", "seeds"])
     options = parser.parse_args(arguments)
     if options.experiment == "ablation":
-        results = ablation(options.recipe)
+        results = ablation()
         for row in results["steps"]:
-            print(f"{row['validation_accuracy']:.4f}  {row['added']}")
-    elif options.experiment == "shares":
-        results = shares(options.recipe)
-        for row in results["shares"]:
-            print(f"{row['label_share']:.0%} of the label: {row['mean']:.4f}  {row['values']}")
+            print(row["name"], row["measures"])
     else:
-        results = seeds(options.recipe, options.photographs)
+        results = seeds()
         for name, row in results["measures"].items():
-            print(f"{name:34}{row['mean']:.4f} ± {row['standard_deviation']:.4f}")
-    path = RESULTS / options.recipe / f"{options.experiment}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+            print(f"{name:60}{row['mean']:.4f} ± {row['standard_deviation']:.4f}")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{options.experiment}.json"
     path.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def ablation(recipe: str) -> dict[str, Any]:
-    """Fit each step of `ABLATION`; return the best validation accuracies."""
-    settings = [
-        "--fit.batch-size=256",
-        f"--fit.validation-fraction={read_recipe(recipe).fit.validation_fraction}",
-        f"--fit.epochs={ABLATION_EPOCHS}",
-        f"--fit.patience={ABLATION_EPOCHS}",
-    ]
+def ablation() -> dict[str, Any]:
+    """Fit and measure each of `ABLATION`."""
     steps = []
-    for number, (added, more) in enumerate(tqdm(ABLATION[recipe], desc="ablation", unit="run")):
-        settings = [*settings, *more]
-        run_dir = RUNS / "ablation" / f"{recipe}-{number}"
-        train("fit", run_dir, teachers_of(recipe), *settings)
-        history = Run(run_dir).read_history()
-        accuracy = history[best_epoch(history)]["val_accuracy"]
-        steps.append({"added": added, "validation_accuracy": accuracy})
-    return {"recipe": recipe, "epochs": ABLATION_EPOCHS, "seed": SEEDS[0], "steps": steps}
+    for number, (name, settings) in enumerate(tqdm(ABLATION.items(), desc="ablation", unit="run")):
+        run_dir = RUNS / "ablation" / str(number)
+        train("fit", run_dir, *settings)
+        steps.append({"name": name, "measures": measure_on_validation(Run(run_dir))})
+    fit = read_recipe().fit
+    return {"recipe": RECIPE, "epochs": fit.epochs, "seed": fit.seed, "steps": steps}
 
 
-def seeds(recipe: str, photographs: Path | None) -> dict[str, Any]:
+def measure_on_validation(run: Run) -> dict[str, float]:
+    """Measure a finished run without the test images."""
+    # TensorFlow is imported only here: `--help` should not wait for it.
+    import keras  # noqa: PLC0415
+
+    from training.data import to_inputs  # noqa: PLC0415
+    from training.evaluate import score_photographs  # noqa: PLC0415
+    from training.photographs import read_photographs  # noqa: PLC0415
+
+    fit = run.read_about()[0].fit
+    history = run.read_history()
+    photographs = read_photographs().of_split("validation")
+    model = keras.models.load_model(run.checkpoint(fit), compile=False)
+    answers = model.predict(to_inputs(photographs.pixels), batch_size=500, verbose=0)
+    return {
+        "validation accuracy": history[kept_epoch(history, fit)]["val_accuracy"],
+        "photographs": score_photographs(answers, photographs)["macro_average"],
+    }
+
+
+def seeds() -> dict[str, Any]:
     """Fit and evaluate the recipe with each seed; return means and standard deviations."""
     scores = []
     for seed in tqdm(SEEDS, desc="seeds", unit="run"):
-        run_dir = RUNS / "seeds" / f"{recipe}-{seed}"
-        teachers = teachers_of(recipe)
-        train("fit", run_dir, config_of(recipe), f"--fit.seed={seed}", teachers)
-        shown = [f"--photographs={photographs}"] if photographs else []
-        train("evaluate", run_dir, teachers, *shown)
+        run_dir = RUNS / "seeds" / str(seed)
+        train("fit", run_dir, f"--fit.seed={seed}")
+        train("evaluate", run_dir)
         scores.append(Run(run_dir).read_evaluation())
     measures = {
         "test accuracy": [row["test"]["accuracy"] for row in scores],
         "expected calibration error": [
             row["calibration"]["expected_calibration_error"] for row in scores
         ],
+        "photographs, macro average": [row["photographs"]["macro_average"] for row in scores],
+        "photographs, expected calibration error": [
+            row["photographs"]["expected_calibration_error"] for row in scores
+        ],
     }
     for name in scores[0]["novelty"]["outliers"]:
         measures[f"AUROC: {name}"] = [row["novelty"]["outliers"][name]["auroc"] for row in scores]
-    if photographs:
-        of_photographs = [row["photographs"] for row in scores]
-        measures["AUROC: photographs without a class"] = [
-            row["without_a_class"]["auroc"] for row in of_photographs
-        ]
-        measures["photographs, macro average"] = [row["macro_average"] for row in of_photographs]
     return {
-        "recipe": recipe,
+        "recipe": RECIPE,
         "seeds": list(SEEDS),
         "measures": {
             name: {
@@ -157,44 +130,18 @@ def seeds(recipe: str, photographs: Path | None) -> dict[str, Any]:
     }
 
 
-def shares(recipe: str) -> dict[str, Any]:
-    """Fit the recipe without labels and as it is; return the validation accuracies."""
-    as_it_is = read_recipe(recipe)
-    rows = []
-    for share in (0.0, (as_it_is.distillation or Distillation()).label_share):
-        values = []
-        for seed in tqdm(SEEDS, desc=f"{share:.0%} of the label", unit="run"):
-            whole = RUNS / "seeds" / f"{recipe}-{seed}"
-            run_dir = whole if share else RUNS / "shares" / f"{recipe}-{share:.1f}-{seed}"
-            chosen = [f"--distillation.label-share={share}", f"--fit.seed={seed}"]
-            train("fit", run_dir, config_of(recipe), *chosen, teachers_of(recipe))
-            history = Run(run_dir).read_history()
-            values.append(history[kept_epoch(history, as_it_is.fit)]["val_accuracy"])
-        rows.append({"label_share": share, "mean": statistics.mean(values), "values": values})
-    return {"seeds": list(SEEDS), "shares": rows}
-
-
-def config_of(recipe: str) -> str:
-    """Return the setting that names its file."""
-    return f"--config={RECIPES / recipe}.toml"
-
-
-def read_recipe(recipe: str) -> Recipe:
-    """Read its file."""
-    return read_settings(FitSettings, [config_of(recipe)], "recipes").recipe
-
-
-def teachers_of(recipe: str) -> str:
-    """Return the setting that names the folder of its teachers, where `make train` has it."""
-    return f"--teachers-dir={RUNS / recipe / 'teachers'}"
+def read_recipe() -> Recipe:
+    """Read the recipe's file."""
+    return read_settings(FitSettings, [f"--config={CONFIG}"], "recipes").recipe
 
 
 def train(command: str, run_dir: Path, *settings: str) -> None:
     """Run a training command in a process of its own; what it prints goes to the run's log."""
     run_dir.mkdir(parents=True, exist_ok=True)
+    options = [f"--run-dir={run_dir}", f"--config={CONFIG}", *settings]
     with (run_dir / "log.txt").open("a") as log:
         subprocess.run(
-            [sys.executable, "-m", "training", command, f"--run-dir={run_dir}", *settings],
+            [sys.executable, "-m", "training", command, *options],
             cwd=ROOT,
             stdout=log,
             stderr=log,

@@ -13,6 +13,8 @@ from tests.conftest import ROOT
 
 MAX_MODULE_LINES = 400
 MAX_SERVICE_LINES = 8_500
+MAX_TRAINING_LINES = 3_250
+MAX_TRAINING_MODULES = 20
 MAX_TOP_MODULES = 12
 MAX_FLOORS = 7
 
@@ -133,6 +135,12 @@ def test_the_service_is_small() -> None:
     assert lines <= MAX_SERVICE_LINES, lines
 
 
+def test_training_is_small_and_has_few_modules() -> None:
+    lines = sum(len(path.read_text().splitlines()) for path in TRAINING_FILES.values())
+    assert lines <= MAX_TRAINING_LINES, lines
+    assert len(TRAINING_FILES) <= MAX_TRAINING_MODULES
+
+
 def test_the_service_has_few_modules_at_the_top() -> None:
     assert len(list((ROOT / "service").glob("*.py"))) <= MAX_TOP_MODULES
 
@@ -189,25 +197,3 @@ def test_the_private_names_of_uvicorn_are_listed_in_one_place() -> None:
     for module in SERVICE.keys() - {"service.http.protocol"}:
         attributes = {n.attr for n in ast.walk(SERVICE[module]) if isinstance(n, ast.Attribute)}
         assert not attributes & set(UVICORN_INTERNALS), module
-
-
-def test_the_training_itself_is_loaded_without_tensorflow() -> None:
-    reached, waiting = set(), {"training.fit"}
-    while waiting:
-        module = waiting.pop()
-        reached.add(module)
-        if module in TRAINING:
-            waiting |= imports_on_loading(TRAINING[module]) - reached
-    assert {"training.teacher", "training.callbacks", "keras"} <= reached
-    assert "tensorflow" not in {module.split(".")[0] for module in reached}
-
-
-def imports_on_loading(tree: ast.Module) -> set[str]:
-    """Return the modules that are imported as soon as the module is, and not in calls."""
-    names = set()
-    for node in tree.body:
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add(node.module or "")
-    return names

@@ -114,27 +114,18 @@ def test_every_setting_of_the_service_is_in_the_table() -> None:
         assert f"`--{name.replace('_', '-')}`" in README, name
 
 
-def test_the_table_of_models_has_what_each_of_them_reaches() -> None:
-    rows = re.findall(
-        r"^\| (\d+)\S*(?: the default)? \| ([\d.]+) % \| ([\d.]+) % \|$", README, re.M
-    )
-    assert [int(version) for version, *_ in rows] == published_versions(ARTIFACTS)
-    for version, right, on_photographs in rows:
-        scores = verify(ARTIFACTS / version).manifest.scores
-        assert right == f"{scores['test']['accuracy']:.2%}".rstrip("%")
-        assert on_photographs == f"{scores['photographs']['macro_average']:.1%}".rstrip("%")
-
-
 def test_the_published_figures_are_those_of_the_default_model() -> None:
     newest = ARTIFACTS / str(published_versions(ARTIFACTS)[0])
     scores = verify(newest).manifest.scores
     text = " ".join(README.split())
     assert f"right on {scores['test']['accuracy']:.2%}".replace("%", " %") in text
     assert f"calibration error of {scores['calibration']['expected_calibration_error']:.3f}" in text
-    without_a_class = scores["photographs"]["without_a_class"]
-    outliers = [*scores["novelty"]["outliers"].values(), without_a_class]
-    *others, last = [f"{row['auroc']:.3f}" for row in outliers]
-    assert f"an area under the ROC curve of {', '.join(others)} and {last}" in text
-    photographs = json.loads((ROOT / "benchmarks/results/photographs.json").read_text())
-    assert f"On {photographs['photographs']} photographs" in text
-    assert f"it is right on {photographs['macro_average']:.1%}".replace("%", " %") in text
+    photographs = scores["photographs"]
+    assert f"On {photographs['images']} photographs" in text
+    assert f"right on {photographs['macro_average']:.1%}".replace("%", " %") in text
+    assert f"calibration error of {photographs['expected_calibration_error']:.3f}" in text
+    *images, of_photographs = [
+        f"{row['auroc']:.3f}" for row in scores["novelty"]["outliers"].values()
+    ]
+    assert f"an area under the ROC curve of {', '.join(images[:-1])} and {images[-1]}" in text
+    assert f"from those of no class with {of_photographs}" in text

@@ -21,7 +21,7 @@ from training.config import (
     read_settings,
 )
 from training.errors import TrainingError
-from training.quiet import native_noise_hidden
+from training.native_logging import native_noise_hidden
 
 COMMAND = "fashion-mnist-training"
 PROGRAM = COMMAND if Path(sys.argv[0]).stem == COMMAND else "python -m training"
@@ -99,9 +99,8 @@ def _completed_parser() -> argparse.ArgumentParser:
 def _run(command: str, settings: Settings) -> None:
     # TensorFlow is imported only here: seconds of it would precede every --help and every typo.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if command != "fit":
-        os.environ["KERAS_BACKEND"] = "tensorflow"  # what they measure and publish is TensorFlow's
-    for library in ("keras", os.environ.get("KERAS_BACKEND", "tensorflow")):
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # what is measured and published is TensorFlow's
+    for library in ("keras", "tensorflow"):
         if importlib.util.find_spec(library) is None:
             raise TrainingError(
                 f"{library} is not installed: the extra `training` brings Keras and TensorFlow"

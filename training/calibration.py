@@ -67,3 +67,24 @@ def fold_temperature(model: Any, temperature: float) -> None:
     """Divide the weights of the model's last layer, which gives the logits, by the temperature."""
     last = model.layers[-1]
     last.set_weights([weights / temperature for weights in last.get_weights()])
+
+
+def expected_calibration_error(
+    confidence: Probabilities, right: npt.NDArray[np.bool_], bins: int
+) -> float:
+    """Compute how far confidence is from accuracy, on average over n images.
+
+    scikit-learn's calibration curve leaves out how many images each bin holds.
+
+    Args:
+        confidence: (n,) probability of the class that was predicted.
+        right: (n,) whether the prediction is right.
+        bins: number of equally wide bins of confidence, each open below and closed above.
+
+    Returns:
+        Σ over the bins of (its share of the images) · |its accuracy − its mean confidence|.
+    """
+    inner_edges = np.linspace(0, 1, bins + 1)[1:-1]
+    place = np.digitize(confidence, inner_edges, right=True)
+    gaps = np.bincount(place, weights=right - confidence.astype(np.float64))
+    return float(np.abs(gaps).sum() / len(confidence))

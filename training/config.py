@@ -1,15 +1,17 @@
 """Every setting of training, defined once for the TOML file, the environment and the command line.
 
-This module imports neither TensorFlow nor NumPy, so that a wrong setting is refused at once.
+This module imports neither TensorFlow nor NumPy, so that a wrong setting is refused immediately.
 """
 
+import difflib
 import os
+import shlex
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError, model_validator
+from pydantic import ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -19,7 +21,7 @@ from pydantic_settings import (
 )
 
 from training.errors import TrainingError
-from training.recipe import Augmentation, Count, Distillation, Fit, Network, Recipe
+from training.recipe import Augmentation, Block, Count, Fit, Network, Photographs, Recipe, Start
 
 ENVIRONMENT_PREFIX = "FASHION_TRAINING_"
 
@@ -59,13 +61,15 @@ class Settings(BaseSettings):
     config: Path | None = None
     """TOML file of settings. The environment (FASHION_TRAINING_RUN_DIR,
     FASHION_TRAINING_FIT__EPOCHS) overrides it, the command line overrides both."""
+    run_dir: Path = Path("runs/default")
+    """Folder of the run: configuration, checkpoints, history, logs, evaluation, report."""
     data_dir: Path | None = None
     """Folder of the four IDX files, plain or .gz. Without it: the Debian package
     dataset-fashion-mnist, then Keras' cache, then a download into that cache."""
     allow_other_data: bool = False
     """Read a subset, or another data set of the same form: its digests are not checked."""
-    run_dir: Path = Path("runs/default")
-    """Folder of the run: configuration, checkpoint, history, logs, evaluation, report."""
+    class_names: tuple[str, ...] = ()
+    """Names of the classes of other data, by label. Without them: the labels themselves."""
 
     @classmethod
     def settings_customise_sources(
@@ -80,63 +84,47 @@ class Settings(BaseSettings):
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, _TomlFile(settings_cls)
 
+    def next_command(self, command: str) -> str:
+        """Return the whole command that comes next, with this one's run and data."""
+        options = ["--run-dir", str(self.run_dir)]
+        if self.data_dir:
+            options += ["--data-dir", str(self.data_dir)]
+        if self.allow_other_data:
+            options.append("--allow-other-data")
+        for name in self.class_names:
+            options += ["--class-names", name]
+        return shlex.join(["python", "-m", "training", command, *options])
 
-class _TaughtSettings(Settings):
-    teachers_dir: Path | None = None
-    """Folder of the teachers' runs and their answers, which several runs may share. Without it:
-    `teachers` in the run folder."""
 
-
-class FitSettings(_TaughtSettings):
+class FitSettings(Settings):
     """Train the network, or go on with a run that was interrupted."""
 
     network: Network = Network()
     fit: Fit = Fit()
     augmentation: Augmentation = Augmentation()
-    distillation: Distillation | None = None
-    teachers_at_once: Count = 1
-    """Teachers to train side by side, each in a process of its own, on an accelerator that has room
-    for them."""
+    photographs: Photographs = Photographs()
+    start: Start = Start()
     fresh: bool = False
     """Discard what the run folder holds and start again."""
-
-    @model_validator(mode="after")
-    def _no_teacher_has_seen_the_validation_images(self) -> "FitSettings":
-        fraction = self.distillation.teacher.validation_fraction if self.distillation else None
-        if fraction is None:
-            return self
-        if fraction < self.fit.validation_fraction:
-            raise ValueError("no less may be held out from the teachers than from the network")
-        if self.fit.stratify:
-            raise ValueError("stratified, what is held out from the teachers would be other images")
-        return self
 
     @property
     def recipe(self) -> Recipe:
         """The settings that decide the weights."""
-        return Recipe(
-            network=self.network,
-            fit=self.fit,
-            augmentation=self.augmentation,
-            distillation=self.distillation,
-        )
+        return Recipe(**{name: getattr(self, name) for name in Recipe.model_fields})
 
 
-class EvaluateSettings(_TaughtSettings):
-    """Measure a finished run's best checkpoint on the test images and draw the report."""
-
-    photographs: Path | None = None
-    """Also measure on photographs: the file that `python -m benchmarks.photographs FOLDER
-    --prepared FILE` writes."""
+class EvaluateSettings(Settings):
+    """Measure a finished run on the test images and draw the report."""
 
 
 class ExportSettings(Settings):
     """Publish an evaluated run as the next version of the artifact."""
 
-    artifacts: Path = Path("artifacts/fashion_mnist")
-    """Folder of the published versions, one numbered folder each."""
+    artifacts: Path | None = None
+    """Folder of the published versions, one numbered folder each. Without it: `exported` in the
+    run folder. The service serves artifacts/fashion_mnist unless it is told otherwise."""
     experiments: Path | None = None
-    """Folder of ablation.json and seeds.json, which `python -m benchmarks.recipes` writes: they go
+    """Folder of seeds.json and ablation.json, which `python -m benchmarks.recipes` writes: they go
     into the scores and the model card."""
     version: Count | None = None
     """Version to publish. Without it: one more than the highest there is."""
@@ -166,7 +154,8 @@ def read_settings(
     except ValidationError as error:
         raise ConfigurationError(_sentence(error)) from error
     except SettingsError as error:
-        raise ConfigurationError(str(error).removeprefix("error parsing CLI: ")) from error
+        message = str(error).removeprefix("error parsing CLI: ")
+        raise ConfigurationError(message + _suggested_option(message, command)) from error
 
 
 def command_line(command: type[Settings], **properties: Any) -> CliSettingsSource[Any]:
@@ -192,11 +181,45 @@ def _refuse_unknown(names: Iterable[str], where: str) -> None:
     known = {*FitSettings.model_fields, *EvaluateSettings.model_fields}
     known.update(ExportSettings.model_fields)
     if unknown := sorted(set(names) - known):
-        raise ConfigurationError(f"{where} an unknown setting: {', '.join(unknown)}")
+        named = ", ".join(name + _suggestion(name, known) for name in unknown)
+        raise ConfigurationError(f"{where} an unknown setting: {named}")
 
 
 def _sentence(error: ValidationError) -> str:
+    """Return one clause for each wrong setting, with the nearest name for an unknown one.
+
+    pydantic has an error for each type that a setting may have, and one for a list whose items are
+    all wrong, as if it were empty.
+    """
+    clauses: dict[str, str] = {}
+    for item in error.errors():
+        place = [str(part) for part in item["loc"]]
+        place = [part for part in place if not part.startswith(("constrained", "tuple", "int"))]
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = f"unknown setting{_suggestion(place[-1], _SETTINGS)}"
+        clauses.setdefault(".".join(place), message)
     return "; ".join(
-        f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
-        for item in error.errors()
+        f"{name}: {message}" if name else message
+        for name, message in clauses.items()
+        if not any(other.startswith(f"{name}.") for other in clauses)
     )
+
+
+_GROUPS = (Network, Block, Fit, Augmentation, Photographs, Start)
+_SETTINGS = {name for group in (FitSettings, *_GROUPS) for name in group.model_fields}
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" (is {near[0]} meant?)" if near else ""
+
+
+def _suggested_option(message: str, command: type[Settings]) -> str:
+    """Return the option nearest to the one that the message says is not known."""
+    unknown = [word for word in message.split() if word.startswith("--")]
+    options = {f"--{name}".replace("_", "-") for name in command.model_fields}
+    for group, field in command.model_fields.items():
+        inner = getattr(field.annotation, "model_fields", {})
+        options |= {f"--{group}.{name}".replace("_", "-") for name in inner}
+    return _suggestion(unknown[0].split("=")[0], options) if unknown else ""

@@ -6,6 +6,7 @@ import math
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,25 +64,24 @@ class FashionMnist:
     digests: dict[str, str]
     """sha256 of each decompressed file, by its name."""
     folder: Path
+    class_names: tuple[str, ...] = CLASS_NAMES
 
     @property
     def name(self) -> str:
         """Name of the data set: "Fashion-MNIST" only where every digest is that of the original."""
-        return "Fashion-MNIST" if self.digests == DIGESTS else "other data in Fashion-MNIST's form"
+        return "Fashion-MNIST" if self.is_fashion_mnist else "other data in Fashion-MNIST's form"
+
+    @property
+    def is_fashion_mnist(self) -> bool:
+        """Whether every file is that of the original."""
+        return self.digests == DIGESTS
 
     def test(self) -> Labelled:
         """Return the test images as the network takes them."""
         return Labelled(to_inputs(self.test_images), self.test_labels)
 
-    def training_images(self, fit: Fit) -> int:
-        """Return how many images are in the training part of a split."""
-        return len(self.train_labels) - math.ceil(len(self.train_labels) * fit.validation_fraction)
-
     def split(self, fit: Fit) -> tuple[Labelled, Labelled]:
-        """Split the training images as a training asks for.
-
-        Unless stratified, of two splits with the same seed the one that holds out more holds out
-        what the other does, and its training part is the end of the other's.
+        """Split the training images.
 
         Returns:
             The training part and the validation part.
@@ -90,16 +90,22 @@ class FashionMnist:
             DataError: a part, or a class within a stratified part, would be empty.
         """
         try:
-            train_images, validation_images, train_labels, validation_labels = train_test_split(
-                to_inputs(self.train_images),
-                self.train_labels,
-                test_size=fit.validation_fraction,
-                random_state=fit.split_seed,
-                stratify=self.train_labels if fit.stratify else None,
-            )
+            images = split_as(fit, self.train_labels, to_inputs(self.train_images))
+            labels = split_as(fit, self.train_labels, self.train_labels)
         except ValueError as error:
             raise DataError(f"{self.folder}: the images cannot be split: {error}") from error
-        return Labelled(train_images, train_labels), Labelled(validation_images, validation_labels)
+        return Labelled(images[0], labels[0]), Labelled(images[1], labels[1])
+
+
+def split_as(fit: Fit, labels: Labels, array: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """Split an array of all training images into the training part and the validation part."""
+    parts: list[npt.NDArray[Any]] = train_test_split(
+        array,
+        test_size=fit.validation_fraction,
+        random_state=fit.split_seed,
+        stratify=labels if fit.stratify else None,
+    )
+    return parts
 
 
 def to_inputs(images: Images) -> Inputs:
@@ -110,7 +116,9 @@ def to_inputs(images: Images) -> Inputs:
 
 
 def load_fashion_mnist(
-    data_dir: Path | None = None, allow_other_data: bool = False
+    data_dir: Path | None = None,
+    allow_other_data: bool = False,
+    class_names: Sequence[str] = (),
 ) -> FashionMnist:
     """Find, check and read the four files.
 
@@ -118,6 +126,7 @@ def load_fashion_mnist(
         data_dir: the only folder to look in; where None, the Debian package's folder, Keras'
             cache and a download into that cache are tried in this order.
         allow_other_data: take any files of this form, not only those of Fashion-MNIST.
+        class_names: of other data, by label; without them its classes are named by their numbers.
 
     Raises:
         DataError: a file is missing, damaged or another one; the message names it.
@@ -134,10 +143,10 @@ def load_fashion_mnist(
                 f"{path} is not Fashion-MNIST's {name}: the sha256 of its content is "
                 f"{digests[name]} (--allow-other-data reads other data of this form)"
             )
+    names = tuple(class_names) or _class_names(digests, arrays["train-labels-idx1-ubyte"])
     for part in ("train", "t10k"):
-        _check_pair(
-            arrays[f"{part}-images-idx3-ubyte"], arrays[f"{part}-labels-idx1-ubyte"], folder
-        )
+        images, labels = arrays[f"{part}-images-idx3-ubyte"], arrays[f"{part}-labels-idx1-ubyte"]
+        _check_pair(images, labels, len(names), folder)
     return FashionMnist(
         train_images=arrays["train-images-idx3-ubyte"],
         train_labels=arrays["train-labels-idx1-ubyte"],
@@ -145,7 +154,14 @@ def load_fashion_mnist(
         test_labels=arrays["t10k-labels-idx1-ubyte"],
         digests=digests,
         folder=folder,
+        class_names=names,
     )
+
+
+def _class_names(digests: dict[str, str], labels: Labels) -> tuple[str, ...]:
+    if digests == DIGESTS:
+        return CLASS_NAMES
+    return tuple(map(str, range(int(labels.max(initial=0)) + 1)))
 
 
 def parse_idx(content: bytes, path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
@@ -181,13 +197,13 @@ def parse_idx(content: bytes, path: Path, dimensions: int) -> npt.NDArray[np.uin
     return np.frombuffer(content, np.uint8, offset=header_bytes).reshape(shape)
 
 
-def _check_pair(images: Images, labels: Labels, folder: Path) -> None:
+def _check_pair(images: Images, labels: Labels, classes: int, folder: Path) -> None:
     if images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE):
         raise DataError(f"{folder}: images of {images.shape[1:]} pixels, expected (28, 28)")
     if len(images) != len(labels):
         raise DataError(f"{folder}: {len(images)} images with {len(labels)} labels")
-    if not len(labels) or labels.max() >= len(CLASS_NAMES):
-        raise DataError(f"{folder}: labels must be there and lie in 0…{len(CLASS_NAMES) - 1}")
+    if not len(labels) or labels.max() >= classes:
+        raise DataError(f"{folder}: labels must be there and lie in 0…{classes - 1}")
 
 
 def _path_in(folder: Path, name: str) -> Path:

@@ -1,26 +1,28 @@
-"""Measure the best checkpoint of a run on the test images."""
+"""Measure the network of a run on the test images and on photographs."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import classification_report, confusion_matrix, log_loss
 
-from training.architecture import build_network
-from training.calibration import PREDICT_BATCH, calibrate
+from training.calibration import PREDICT_BATCH, calibrate, expected_calibration_error
 from training.config import EvaluateSettings
-from training.data import CLASS_NAMES, FashionMnist, Labels, load_fashion_mnist
-from training.normalization import build_normalized, fold_normalization
-from training.novelty import Assessor, extract_features, find_threshold, fit_detector
-from training.outliers import measure_novelty
-from training.photographs import measure_photographs, read_photographs
-from training.recipe import Recipe, TeacherRecipe
-from training.report import draw_report
-from training.run import Run
-from training.teacher import build_teacher
-from training.teaching import Teaching
+from training.data import Labelled, Labels, load_fashion_mnist, to_inputs
+from training.novelty import (
+    FALSE_ALARMS,
+    PERCENTILES,
+    area_under_roc,
+    assess,
+    find_percentiles,
+    find_threshold,
+    make_outliers,
+    with_novelty,
+)
+from training.photographs import KINDS, Photographs, read_photographs
+from training.report import Report
+from training.run import Run, kept_epoch
 
 CALIBRATION_BINS = 15
 
@@ -34,137 +36,170 @@ def run(settings: EvaluateSettings) -> None:
         DataError: the data set, or the file of photographs, is missing or damaged.
         RunError: there is no finished run, or it was trained with other data.
     """
-    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data)
-    photographs = read_photographs(settings.photographs) if settings.photographs else None
     finished_run = Run(settings.run_dir)
-    finished_run.require_finished(data)
+    finished_run.require_finished()
+    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.class_names)
+    finished_run.require_data(data)
     recipe, _ = finished_run.read_about()
-    fit = recipe.fit
-    model = load_network(finished_run, recipe)
-    training, validation = data.split(fit)
+    _, validation = data.split(recipe.fit)
+    photographs = read_photographs() if recipe.photographs.share else None
+    model = keras.models.load_model(finished_run.checkpoint(recipe.fit), compile=False)
     temperature = 1.0
-    if fit.calibrate:
+    if recipe.fit.calibrate:
         temperature = calibrate(model, validation, mirrored=recipe.augmentation.flip)
     model.save(finished_run.model)
+
     test = data.test()
     print(f"Evaluating on {len(test.labels):,} test images from {data.folder}")
     probabilities = model.predict(test.images, batch_size=PREDICT_BATCH, verbose=0)
-    scores = score(probabilities, test.labels)
+    scores = score(probabilities, test.labels, data.class_names)
     scores["calibration"]["temperature"] = temperature
-    if recipe.distillation:
-        folder = settings.teachers_dir or finished_run.teachers
-        teachers = [Teaching(folder, teacher, recipe.fit) for teacher in recipe.teachers]
-        scores["teachers"] = score_teachers(teachers, data)
-    draw_report(finished_run, model, test, probabilities)
-    print("Measuring what the network does not know")
-    detector = fit_detector(extract_features(model, training.images), training.labels)
-    threshold = find_threshold(detector, extract_features(model, validation.images))
-    assessor = Assessor(model, detector, threshold)
-    known = assessor.assess(test.images)
-    scores["novelty"] = measure_novelty(
-        assessor, test.images, known, seed=fit.seed, report=finished_run.report
-    )
-    if photographs:
-        scores["photographs"] = measure_photographs(
-            assessor, photographs, known, finished_run.report
+    report = Report(finished_run.report, data.class_names)
+    history = finished_run.read_history()
+    report.draw_training_curves(history, kept_epoch(history, recipe.fit))
+    report.draw_test(test, probabilities)
+    validation_photographs = photographs.of_split("validation") if photographs else None
+    if validation_photographs:
+        answers = model.predict(
+            to_inputs(validation_photographs.pixels), batch_size=PREDICT_BATCH, verbose=0
         )
-    detector.save(finished_run.novelty)
+        scores["photographs"] = score_photographs(answers, validation_photographs)
+        report.draw_photographs(validation_photographs, answers)
+
+    print("Measuring what the network does not know")
+    scores["novelty"] = measure_novelty(
+        with_novelty(model), validation, test, validation_photographs, recipe.fit.seed
+    )
     finished_run.write_evaluation(scores)
     print(
         f"Test accuracy {scores['test']['accuracy']:.4f}, loss {scores['test']['loss']:.4f}; "
-        f"pictures in {finished_run.report}. Next: python -m training export"
+        f"pictures in {finished_run.report}. Next: {settings.next_command('export')}"
     )
 
 
-def load_network(finished_run: Run, recipe: Recipe) -> Any:
-    """Return the network of the checkpoint, in float32, whatever it was trained in."""
-    if not recipe.fit.batch_normalization:
-        model = build_network(recipe.network)
-        model.load_weights(finished_run.checkpoint)
-        return model
-    normalized = build_normalized(recipe.network)
-    normalized.load_weights(finished_run.checkpoint)
-    return fold_normalization(normalized, recipe.network)
-
-
-def score_teachers(teachers: Sequence[Teaching], data: FashionMnist) -> dict[str, Any]:
-    """Measure the teachers on the test images: the accuracy their student cannot be asked for.
-
-    Raises:
-        RunError: one is missing or unfinished, or was trained with other data.
-    """
-    for teaching in teachers:
-        teaching.run.require_finished(data, TeacherRecipe)
-    labels = data.test_labels
-    answers = [teaching.answer_test(data) for teaching in teachers]
-    return {
-        "parameters": build_teacher(teachers[0].recipe.width).count_params(),
-        "accuracies": [accuracy(each, labels) for each in answers],
-        "accuracy": accuracy(np.mean(answers, axis=0), labels),
-    }
-
-
-def score(probabilities: Probabilities, labels: Labels) -> dict[str, Any]:
-    """Compute every score of the manifest but the engines' parity.
+def score(
+    probabilities: Probabilities, labels: Labels, class_names: tuple[str, ...]
+) -> dict[str, Any]:
+    """Compute the scores on the test images.
 
     Args:
-        probabilities: (n, 10) float32, rows that sum to 1.
-        labels: (n,) uint8 in 0…9.
+        probabilities: (n, classes) float32, rows that sum to 1.
+        labels: (n,) class ids.
+        class_names: by class id.
     """
     predicted = probabilities.argmax(axis=1)
-    classes = list(range(len(CLASS_NAMES)))
-    columns = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
+    class_ids = list(range(len(class_names)))
+    rows = classification_report(
+        labels, predicted, labels=class_ids, output_dict=True, zero_division=0
+    )
+    confidence, right = probabilities.max(axis=1), predicted == labels
     return {
         "test": {
             "images": len(labels),
-            "accuracy": accuracy(probabilities, labels),
+            "accuracy": float(right.mean()),
             "loss": cross_entropy(probabilities, labels),
         },
         "classes": {
             name: {
-                "precision": float(precision),
-                "recall": float(recall),
-                "f1": float(f1),
-                "support": int(support),
+                "precision": rows[str(class_id)]["precision"],
+                "recall": rows[str(class_id)]["recall"],
+                "f1": rows[str(class_id)]["f1-score"],
+                "support": int(rows[str(class_id)]["support"]),
             }
-            for name, precision, recall, f1, support in zip(CLASS_NAMES, *columns, strict=True)
+            for class_id, name in enumerate(class_names)
         },
-        "confusion_matrix": confusion_matrix(labels, predicted, labels=classes).tolist(),
+        "confusion_matrix": confusion_matrix(labels, predicted, labels=class_ids).tolist(),
         "calibration": {
             "bins": CALIBRATION_BINS,
-            "expected_calibration_error": expected_calibration_error(probabilities, labels),
+            "expected_calibration_error": expected_calibration_error(
+                confidence, right, CALIBRATION_BINS
+            ),
         },
     }
 
 
-def accuracy(probabilities: Probabilities, labels: Labels) -> float:
-    """Compute how often the most probable class, of (n, 10), is the true one, of (n,)."""
-    return float(np.mean(probabilities.argmax(axis=1) == labels))
-
-
 def cross_entropy(probabilities: Probabilities, labels: Labels) -> float:
-    """Compute the mean of −log p(true class), with p kept off 0 as Keras keeps it."""
-    of_true_class = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.maximum(of_true_class, keras.config.epsilon())).mean())
+    """Compute the mean of −log p(true class) in float64, in which the rows sum to 1 exactly."""
+    exact = probabilities.astype(np.float64)
+    exact /= exact.sum(axis=1, keepdims=True)
+    return float(log_loss(labels, exact, labels=range(exact.shape[1])))
 
 
-def expected_calibration_error(
-    probabilities: Probabilities, labels: Labels, bins: int = CALIBRATION_BINS
-) -> float:
-    """Compute how far confidence is from accuracy, on average over the images.
+def score_photographs(probabilities: Probabilities, photographs: Photographs) -> dict[str, Any]:
+    """Compute how often the network is right about each kind it has a class for, and how sure.
 
     Args:
-        probabilities: (n, 10) float32.
-        labels: (n,) uint8 in 0…9.
-        bins: number of equally wide bins of confidence, each open below and closed above.
-
-    Returns:
-        Σ over the bins of (its share of the images) · |its accuracy − its mean confidence|.
+        probabilities: (n, classes) float32.
+        photographs: those n, by people whose photographs the network has not learnt from.
     """
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    correct = probabilities.argmax(axis=1) == labels
-    inner_edges = np.linspace(0, 1, bins + 1)[1:-1]
-    gaps = np.bincount(
-        np.digitize(confidence, inner_edges, right=True), weights=correct - confidence
-    )
-    return float(np.abs(gaps).sum() / len(labels))
+    predicted = probabilities.argmax(axis=1)
+    is_right = photographs.classes[np.arange(len(predicted)), predicted] > 0
+    kinds = {kind: float(is_right[photographs.label == kind].mean()) for kind in KINDS}
+    has_class = photographs.has_class
+    return {
+        "images": int(np.isin(photographs.label, KINDS).sum()),
+        "macro_average": float(np.mean(list(kinds.values()))),
+        "kinds": kinds,
+        "expected_calibration_error": expected_calibration_error(
+            probabilities[has_class].max(axis=1), is_right[has_class], CALIBRATION_BINS
+        ),
+    }
+
+
+def measure_novelty(
+    assessor: Any,
+    validation: Labelled,
+    test: Labelled,
+    photographs: Photographs | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Find the thresholds on the validation images, and measure how well novelty is told.
+
+    Args:
+        assessor: the network with its score.
+        validation: images to take the threshold and the percentiles from.
+        test: images to compare outliers with.
+        photographs: those to take the threshold for photographs from.
+        seed: of the noise.
+    """
+    known = {"images": assess(assessor, validation.images)}
+    compared = {"test images": assess(assessor, test.images)}
+    outliers = {
+        name: (compared["test images"], assess(assessor, images))
+        for name, images in make_outliers(test.images, seed).items()
+    }
+    if photographs:
+        answers = assess(assessor, to_inputs(photographs.pixels))
+        has_class = photographs.has_class
+        known["photographs"] = answers.of(has_class)
+        kinds = ", ".join(sorted({str(label) for label in photographs.label[~has_class]})).lower()
+        outliers[f"photographs of {kinds}"] = (
+            known["photographs"],
+            answers.of(~has_class),
+        )
+    thresholds = {name: find_threshold(answer.novelty) for name, answer in known.items()}
+
+    def threshold_of(name: str) -> float:
+        return thresholds["photographs" if name.startswith("photographs") else "images"]
+
+    return {
+        "threshold": thresholds["images"],
+        "thresholds": thresholds,
+        "percentiles": {name: find_percentiles(answer.novelty) for name, answer in known.items()},
+        "of_percentiles": list(PERCENTILES),
+        "false_alarms": {
+            "validation": FALSE_ALARMS,
+            "test": float(np.mean(compared["test images"].novelty > thresholds["images"])),
+        },
+        "outliers": {
+            name: {
+                "images": len(answer.novelty),
+                "auroc": area_under_roc(usual.novelty, answer.novelty),
+                "auroc_of_confidence": area_under_roc(
+                    -usual.probabilities.max(axis=1), -answer.probabilities.max(axis=1)
+                ),
+                "detected": float(np.mean(answer.novelty > threshold_of(name))),
+            }
+            for name, (usual, answer) in outliers.items()
+        },
+    }

@@ -5,7 +5,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,13 @@ import keras
 import tensorflow as tf
 
 from training import flatbuffers
-from training.architecture import INPUT_NAME, INPUT_SHAPE, trace_layers
+from training.architecture import trace_layers
 from training.config import ExportSettings
-from training.data import FashionMnist, load_fashion_mnist
+from training.data import Labelled, load_fashion_mnist
 from training.errors import ExportError
-from training.manifest import MANIFEST, describe, file_digests
+from training.manifest import MANIFEST, describe, describe_training, file_digests
 from training.model_card import write_model_card
-from training.novelty import PROBABILITIES, Assessor, NoveltyDetector
+from training.novelty import PROBABILITIES, with_novelty
 from training.run import Run
 
 FLATBUFFER = Path("assets.extra") / "model.tflite"
@@ -36,16 +35,27 @@ def run(settings: ExportSettings) -> None:
         RunError: there is no finished and evaluated run, or it was trained with other data.
         ExportError: the version exists, or the flatbuffer does not hold parity.
     """
-    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data)
     evaluated_run = Run(settings.run_dir)
-    evaluated_run.require_finished(data)
+    evaluated_run.require_finished()
     scores = evaluated_run.read_evaluation()
     experiments = read_experiments(settings.experiments) if settings.experiments else {}
-    version = settings.version or next_version(settings.artifacts)
-    with published(settings.artifacts / str(version)) as folder:
-        write_version(folder, version, evaluated_run, {**scores, **experiments}, data)
-    print(f"Published {settings.artifacts / str(version)}")
-    print(f"Serve it: python -m service --artifacts {settings.artifacts}")
+    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.class_names)
+    evaluated_run.require_data(data)
+    artifacts = settings.artifacts or settings.run_dir / "exported"
+    version = settings.version or next_version(artifacts)
+    model = keras.models.load_model(evaluated_run.model, compile=False)
+    with published(artifacts / str(version)) as folder:
+        parity = write_model(folder, model, data.test(), scores)
+        manifest = describe(
+            model,
+            version,
+            class_names=data.class_names,
+            scores={**scores, **experiments, "parity": parity},
+            training=describe_training(evaluated_run),
+        )
+        write_description(folder, manifest, evaluated_run.report)
+    print(f"Published {artifacts / str(version)}")
+    print(f"Serve it: python -m service --artifacts {artifacts}")
 
 
 def read_experiments(folder: Path) -> dict[str, Any]:
@@ -96,39 +106,53 @@ def published(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_version(
-    folder: Path, version: int, evaluated_run: Run, scores: dict[str, Any], data: FashionMnist
-) -> None:
-    """Write the whole content of a version into an empty folder.
+def write_model(folder: Path, model: Any, test: Labelled, scores: dict[str, Any]) -> dict[str, Any]:
+    """Write the SavedModel and the flatbuffers that hold parity into an empty folder.
+
+    Args:
+        folder: of the version.
+        model: a Keras model of one input, (n, height, width, 1), and one output, (n, classes).
+        test: images to compare the flatbuffers with Keras on.
+        scores: the threshold of the novelty is read from them; a model without has no novelty.
+
+    Returns:
+        What was measured of both flatbuffers.
 
     Raises:
         ExportError: the float32 flatbuffer does not hold parity.
     """
-    model = keras.models.load_model(evaluated_run.model, compile=False)
-    detector = NoveltyDetector.load(evaluated_run.novelty)
-    assessor = Assessor(model, detector, scores["novelty"]["threshold"])
+    assessor = with_novelty(model) if "novelty" in scores else None
     print("Writing the SavedModel")
     write_saved_model(model, assessor, folder)
     print("Compiling for LiteRT and comparing it with Keras on the test images")
-    parity = write_flatbuffers(folder, model, assessor, data)
-    manifest = describe(model, evaluated_run, version, {**scores, "parity": parity})
-    shutil.copytree(evaluated_run.report, folder / REPORT)
-    write_model_card(folder / MODEL_CARD, manifest)
-    manifest["files"] = file_digests(folder)
-    (folder / MANIFEST).write_text(
-        json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    predicting = [flatbuffers.PREDICTION_SIGNATURE]
+    if assessor is not None:
+        predicting.append(flatbuffers.NOVELTY_SIGNATURE)
+    threshold = scores["novelty"]["threshold"] if "novelty" in scores else None
+    reference = flatbuffers.Reference(model, assessor, test, threshold)
+    float32 = flatbuffers.convert(
+        folder, [*predicting, flatbuffers.FEATURE_MAPS_SIGNATURE], int8_weights=False
     )
+    int8 = flatbuffers.convert(folder, predicting, int8_weights=True)
+    float32_parity = flatbuffers.measure_float32(float32, reference)
+    int8_parity = flatbuffers.measure_int8(int8, reference)
+    (folder / FLATBUFFER).parent.mkdir()
+    (folder / FLATBUFFER).write_bytes(float32)
+    if int8_parity["shipped"]:
+        (folder / INT8_FLATBUFFER).write_bytes(int8)
+    return {"images": len(test.labels), "float32": float32_parity, "int8": int8_parity}
 
 
-def write_saved_model(model: Any, assessor: Assessor, folder: Path) -> None:
-    """Write a SavedModel of three signatures.
+def write_saved_model(model: Any, assessor: Any, folder: Path) -> None:
+    """Write a SavedModel of two or three signatures.
 
     `serving_default` gives the probabilities, `novelty` these and the novelty of each image,
-    `feature_maps` the output of every layer by its name; all take `images`, (n, 28, 28, 1) float32
-    in [0, 1].
+    `feature_maps` the output of every layer by its name; all take the model's input, float32 in
+    [0, 1].
     """
     layers = keras.Model(*trace_layers(model))
-    images = tf.TensorSpec((None, *INPUT_SHAPE), tf.float32, name=INPUT_NAME)
+    inputs = model.inputs[0]
+    images = tf.TensorSpec(inputs.shape, tf.float32, name=inputs.name)
     # Without `track`, which would keep all weights a second time: the signatures have them.
     archive = keras.export.ExportArchive()
     archive.add_endpoint(
@@ -136,11 +160,12 @@ def write_saved_model(model: Any, assessor: Assessor, folder: Path) -> None:
         lambda images: {PROBABILITIES: model(images, training=False)},
         input_signature=[images],
     )
-    archive.add_endpoint(
-        flatbuffers.NOVELTY_SIGNATURE,
-        lambda images: assessor.network(images, training=False),
-        input_signature=[images],
-    )
+    if assessor is not None:
+        archive.add_endpoint(
+            flatbuffers.NOVELTY_SIGNATURE,
+            lambda images: assessor(images, training=False),
+            input_signature=[images],
+        )
     archive.add_endpoint(
         flatbuffers.FEATURE_MAPS_SIGNATURE,
         lambda images: layers(images, training=False),
@@ -150,28 +175,12 @@ def write_saved_model(model: Any, assessor: Assessor, folder: Path) -> None:
     shutil.rmtree(folder / "assets")  # TensorFlow makes it even where a model has none
 
 
-def write_flatbuffers(
-    folder: Path, model: Any, assessor: Assessor, data: FashionMnist
-) -> dict[str, Any]:
-    """Write the flatbuffers that hold parity, and return what was measured of both.
-
-    Raises:
-        ExportError: the float32 one does not.
-    """
-    test = data.test()
-    predicting = [flatbuffers.PREDICTION_SIGNATURE, flatbuffers.NOVELTY_SIGNATURE]
-    every = [*predicting, flatbuffers.FEATURE_MAPS_SIGNATURE]
-    reference = flatbuffers.Reference(model, assessor, test)
-    float32 = flatbuffers.convert(folder, every, int8_weights=False)
-    int8 = flatbuffers.convert(folder, predicting, int8_weights=True)
-    float32_parity = flatbuffers.measure_float32(float32, reference)
-    int8_parity = flatbuffers.measure_int8(int8, reference)
-    (folder / FLATBUFFER).parent.mkdir()
-    (folder / FLATBUFFER).write_bytes(float32)
-    if int8_parity.shipped:
-        (folder / INT8_FLATBUFFER).write_bytes(int8)
-    return {
-        "images": len(test.labels),
-        "float32": asdict(float32_parity),
-        "int8": asdict(int8_parity),
-    }
+def write_description(folder: Path, manifest: dict[str, Any], report: Path | None) -> None:
+    """Write the report, the model card and, last, the manifest with the digests of all files."""
+    if report and report.is_dir():
+        shutil.copytree(report, folder / REPORT)
+    write_model_card(folder / MODEL_CARD, manifest, has_report=bool(report))
+    manifest["files"] = file_digests(folder)
+    (folder / MANIFEST).write_text(
+        json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )

@@ -1,27 +1,37 @@
 """Train the network; an interrupted run goes on and ends with the weights it would have had.
 
-For that, whatever is random in an epoch is drawn from the seed and the epoch's number alone, and
-what Keras' callbacks forget when a process ends is read back from the history.
+Whatever is random in an epoch depends on the seed and the epoch's number alone. The rest of the
+state is one file, renamed into place, and the history.
 """
 
+import math
+import signal
+import sys
+import threading
 from pathlib import Path
+from typing import Any, Self
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from training.architecture import build_network
-from training.backend import make_deterministic
-from training.batches import Batches, LabelledBatches, Targets, ViewBatches, one_hot
+from training.batches import Targets, TrainingBatches, ValidationBatches, one_hot
 from training.config import FitSettings
-from training.data import FashionMnist, Images, load_fashion_mnist
-from training.distillation import read_answers, soften
-from training.normalization import build_normalized
-from training.precision import dtype_policy
-from training.recipe import Distillation, Fit, Recipe
-from training.run import Row, Run, kept_epoch
-from training.teaching import Teaching, teach
-from training.trainer import train
-from training.views import make_views
+from training.data import FashionMnist, load_fashion_mnist, split_as
+from training.errors import RunError
+from training.photographs import Photographs, read_photographs
+from training.recipe import Fit, Recipe
+from training.run import Run, best_epoch, epochs_waited, is_used_up, kept_epoch
+
+ASSETS = Path(__file__).parent / "assets"
+START_WEIGHTS, START_ANSWERS = ASSETS / "start.weights.h5", ASSETS / "answers.npz"
+WARMUP_SHARE = 0.1
+"""Share of the steps over which a schedule rises."""
+STEPS_PER_EXECUTION = 16
+"""Steps between returns to Python, which in so small a network take as long as a step."""
+LEARNT_NOTHING = 2.0
+"""A network that is right less than this many times as often as by chance has learnt nothing."""
 
 
 def run(settings: FitSettings) -> None:
@@ -31,81 +41,303 @@ def run(settings: FitSettings) -> None:
         DataError: the data set is missing or damaged.
         RunError: the folder holds another run, or the training diverges.
     """
-    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data)
-    training_run = Run(settings.run_dir)
+    training_run, recipe = Run(settings.run_dir), settings.recipe
     if settings.fresh:
         training_run.discard()
-    recipe = settings.recipe
+    training_run.require_same_recipe(recipe)
+    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.class_names)
+    photographs = None
+    if recipe.photographs.share:
+        photographs = read_photographs().of_split("train")
     training_run.begin(recipe, data)
-    fit = recipe.fit
-    if training_run.is_finished(fit):
+    if training_run.is_finished(recipe.fit):
         print(f"{settings.run_dir} is complete; --fresh starts it again.")
     else:
-        training, validation = data.split(fit)
+        train(training_run, recipe, data, photographs)
+    history = training_run.read_history()
+    kept = history[kept_epoch(history, recipe.fit)]
+    if kept["val_accuracy"] < LEARNT_NOTHING / len(data.class_names):
         print(
-            f"Training on {len(training.images):,} images, validating on "
-            f"{len(validation.images):,}, from {data.folder}"
+            "It learnt next to nothing: by chance it would be right on "
+            f"{1 / len(data.class_names):.0%}. Try a smaller --fit.learning-rate, or more filters "
+            "or epochs, with --fresh."
         )
-        make_deterministic()
-        batches: Batches = LabelledBatches(training, recipe)
-        if recipe.distillation:
-            folder = settings.teachers_dir or training_run.teachers
-            at_once = settings.teachers_at_once
-            batches = taught_batches(folder, recipe, recipe.distillation, data, at_once)
-        keras.utils.set_random_seed(fit.seed)
-        build = build_normalized if fit.batch_normalization else build_network
-        model = build(recipe.network, dtype_policy(fit.mixed_precision))
-        train(model, batches, validation, training_run, fit)
-    _print_result(training_run.read_history(), fit)
+    print(
+        f"Kept epoch {kept_epoch(history, recipe.fit) + 1} of {len(history)}: validation accuracy "
+        f"{kept['val_accuracy']:.4f}, loss {kept['val_loss']:.4f}. "
+        f"Next: {settings.next_command('evaluate')}"
+    )
 
 
-def taught_batches(
-    folder: Path,
-    recipe: Recipe,
-    distillation: Distillation,
-    data: FashionMnist,
-    teachers_at_once: int = 1,
-) -> Batches:
-    """Return the views and the teachers' answers to them, made as far as they are not there yet.
+def train(
+    training_run: Run, recipe: Recipe, data: FashionMnist, photographs: Photographs | None = None
+) -> None:
+    """Train the network until the epochs or the patience are used up.
 
     Args:
-        folder: of the views and the teachers' runs.
-        recipe: of the network that is to learn from them.
-        distillation: the recipe's.
+        training_run: where it is kept; a run that was interrupted goes on there.
+        recipe: the settings.
         data: the data set.
-        teachers_at_once: how many to train side by side.
+        photographs: those to learn from, if the recipe asks for some.
 
     Raises:
-        RunError: the folder holds other teachers, or the training of one diverges.
+        RunError: the training diverges.
     """
-    teachers = [Teaching(folder, teacher, recipe.fit) for teacher in recipe.teachers]
-    for teaching in teachers:
-        teaching.run.begin(teaching.recipe, data)
-    training, _ = data.split(recipe.fit)
-    views = teachers[0].views
-    if views.missing:
-        make_views(views, training, recipe.augmentation, teachers[0].recipe.fit.seed)
-    teach(teachers, data, teachers_at_once)
-
-    answered = [(teaching.answers, teaching.asked(data)) for teaching in teachers]
-    mirrors = recipe.augmentation.flip and distillation.mirror == "shown"
-    labels = one_hot(training.labels) * np.float32(distillation.label_share)
-
-    def lesson(epoch: int) -> tuple[Images, Targets]:
-        times, number = divmod(epoch, distillation.views)
-        first = distillation.folds * (number % distillation.rounds)
-        answers = read_answers(number, answered[first : first + distillation.folds])
-        softened = soften(answers, distillation.temperature)
-        view = views.read(number)[:, :, :: -1 if mirrors and times % 2 else 1]
-        return view, softened * np.float32(1 - distillation.label_share) + labels
-
-    return ViewBatches(len(training.labels), lesson, recipe.fit)
-
-
-def _print_result(rows: list[Row], fit: Fit) -> None:
-    kept = kept_epoch(rows, fit)
+    fit = recipe.fit
+    training, validation = data.split(fit)
     print(
-        f"Kept epoch {kept + 1} of {len(rows)}: validation accuracy "
-        f"{rows[kept]['val_accuracy']:.4f}, loss {rows[kept]['val_loss']:.4f}. "
-        "Next: python -m training evaluate"
+        f"Training on {len(training.images):,} images, validating on "
+        f"{len(validation.images):,}, from {data.folder}"
     )
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(fit.seed)
+    classes = len(data.class_names)
+    targets = one_hot(training.labels, classes)
+    if recipe.start.answers:
+        targets = mix_answers(targets, earlier_answers(data, fit), recipe.start.answers)
+    model = build_network(recipe.network, classes)
+    if recipe.start.weights:
+        load_start(model)
+    batches = TrainingBatches(training, targets, recipe, photographs)
+    model.compile(
+        optimizer=build_optimizer(fit, steps=len(batches) * fit.epochs),
+        loss=Crossentropy(fit.label_smoothing),
+        metrics=[Accuracy()],
+        steps_per_execution=STEPS_PER_EXECUTION,
+    )
+    epochs_before = 0
+    if training_run.last.exists():
+        restore(model, training_run.last)
+        epochs_before = int(model.optimizer.iterations) // len(batches)
+    history = training_run.keep_history(epochs_before)
+    epochs = epochs_before if is_used_up(history, fit) else fit.epochs
+    early_stopping = keras.callbacks.EarlyStopping("val_loss", mode="min", patience=fit.patience)
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        str(training_run.best), "val_loss", mode="min", save_best_only=True
+    )
+    logger = keras.callbacks.CSVLogger(str(training_run.history), append=True)
+    try:
+        with Interruption() as interruption:
+            model.fit(
+                batches,
+                shuffle=False,  # by Keras, whose generator a resumed run would find elsewhere
+                initial_epoch=epochs_before,
+                epochs=epochs,
+                validation_data=ValidationBatches(validation, classes),
+                # The bar is redrawn in place, which only a terminal can show.
+                verbose=1 if sys.stdout.isatty() else 2,
+                callbacks=[
+                    EpochSeeds(batches, fit.seed),
+                    early_stopping,
+                    checkpoint,
+                    logger,
+                    keras.callbacks.TensorBoard(str(training_run.tensorboard), write_graph=False),
+                    Resume(training_run, epochs_before, early_stopping, checkpoint),
+                    interruption,
+                ],
+            )
+    finally:
+        logger.on_train_end()  # which Keras leaves out if a callback raises
+    training_run.finish()
+
+
+def restore(model: Any, path: Path) -> None:
+    """Give a compiled model the weights and the optimizer's state of a saved one.
+
+    The saved model itself will not do: which weights do not decay is not in it.
+    """
+    saved = keras.models.load_model(path)
+    model.set_weights(saved.get_weights())
+    model.optimizer.build(model.trainable_variables)
+    for variable, value in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
+        variable.assign(value)
+
+
+def load_start(model: Any) -> None:
+    """Give the network the weights of version 2.
+
+    Raises:
+        RunError: it is another network.
+    """
+    try:
+        model.load_weights(START_WEIGHTS)
+    except ValueError as error:
+        raise RunError(
+            "start.weights: only the network of the default settings can begin with the weights "
+            "of version 2"
+        ) from error
+
+
+def earlier_answers(data: FashionMnist, fit: Fit) -> Targets:
+    """Return the answers of versions 1 and 2 to the training part, (n, 10).
+
+    With them the network keeps what it knows of these images while it learns others (Li and Hoiem
+    2016, Learning without Forgetting, https://arxiv.org/abs/1606.09282).
+
+    Raises:
+        RunError: the data is not Fashion-MNIST, whose images were answered.
+    """
+    if not data.is_fashion_mnist:
+        raise RunError("start.answers: there are answers to the images of Fashion-MNIST only")
+    with np.load(START_ANSWERS) as arrays:
+        answers, _ = split_as(fit, data.train_labels, arrays["probabilities"])
+    return np.asarray(answers, np.float32)
+
+
+def mix_answers(targets: Targets, answers: Targets, share: float) -> Targets:
+    """Return targets with a share of answers in them."""
+    return np.float32(share) * answers + np.float32(1 - share) * targets
+
+
+@keras.saving.register_keras_serializable("training")
+class Crossentropy(keras.losses.Loss):  # type: ignore[misc]  # Keras ships no types
+    """−Σ t log p for the probabilities t of the classes; −log Σ p over a set of right classes.
+
+    A target is a set where it sums to more than one: a label such as "shoes" leaves open which of
+    three classes is right.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0, name: str = "crossentropy") -> None:
+        super().__init__(name=name)
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the loss of each image, (b,)."""
+        y_pred = keras.ops.clip(y_pred, keras.config.epsilon(), 1.0)
+        of_a_set = -keras.ops.log(keras.ops.sum(y_true * y_pred, axis=-1))
+        smooth = self.label_smoothing / y_true.shape[-1]
+        target = (1 - self.label_smoothing) * y_true + smooth
+        of_a_class = -keras.ops.sum(target * keras.ops.log(y_pred), axis=-1)
+        return keras.ops.where(keras.ops.sum(y_true, axis=-1) > 1.5, of_a_set, of_a_class)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what a saved model restores the loss from."""
+        return {"label_smoothing": self.label_smoothing, "name": self.name}
+
+
+@keras.saving.register_keras_serializable("training")
+class Accuracy(keras.metrics.MeanMetricWrapper):  # type: ignore[misc]  # Keras ships no types
+    """Share of the images whose most probable class is right, or is the target's most probable."""
+
+    def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:
+        super().__init__(_is_right, name=name, dtype=dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what a saved model restores the metric from."""
+        return {"name": self.name, "dtype": self.dtype}
+
+
+def _is_right(y_true: Any, y_pred: Any) -> Any:
+    predicted = keras.ops.expand_dims(keras.ops.argmax(y_pred, axis=-1), -1)
+    target = keras.ops.take_along_axis(y_true, predicted, axis=-1)[..., 0]
+    return keras.ops.cast(target >= keras.ops.max(y_true, axis=-1), "float32")
+
+
+def build_optimizer(fit: Fit, steps: int) -> Any:
+    """Build Adam, or AdamW (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101).
+
+    Args:
+        fit: the settings.
+        steps: of the whole training, over which a schedule runs.
+    """
+    rate: Any = fit.learning_rate
+    if fit.schedule == "cosine":
+        warmup = max(1, round(steps * WARMUP_SHARE))
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(1, steps - warmup), warmup_target=rate, warmup_steps=warmup
+        )
+    if not fit.weight_decay:
+        return keras.optimizers.Adam(rate)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=fit.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
+class EpochSeeds(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """Seeds the order of the images and the dropout of an epoch from its number."""
+
+    def __init__(self, batches: TrainingBatches, seed: int) -> None:
+        super().__init__()
+        self._batches, self._seed = batches, seed
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Shuffle the images and seed every random layer."""
+        del logs
+        self._batches.begin_epoch(epoch)
+        for number, layer in enumerate(self.model.layers, start=1):
+            if generator := getattr(layer, "seed_generator", None):
+                seeds = np.random.default_rng((self._seed, epoch, number))
+                generator.state.assign(seeds.integers(2**32, size=2, dtype=np.uint32))
+
+
+class Resume(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """Saves the whole model after each epoch, and tells the other callbacks what they forgot.
+
+    It must come last: whenever the process dies, the epochs that the saved model has had are in the
+    history, and an epoch of the history that it has not had is repeated.
+    """
+
+    def __init__(self, run: Run, epochs_before: int, early_stopping: Any, checkpoint: Any) -> None:
+        super().__init__()
+        self._run, self._epochs_before = run, epochs_before
+        self._early_stopping, self._checkpoint = early_stopping, checkpoint
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Restore what the epochs before led to."""
+        del logs
+        rows = self._run.read_history()[: self._epochs_before]
+        if rows:
+            best = best_epoch(rows)
+            self._early_stopping.best = self._checkpoint.best = rows[best]["val_loss"]
+            self._early_stopping.best_epoch = best
+            self._early_stopping.wait = epochs_waited(rows)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Save the model with its optimizer.
+
+        Raises:
+            RunError: the loss is no longer a number.
+        """
+        logs = logs or {}
+        if not math.isfinite(logs["loss"] + logs["val_loss"]):
+            raise RunError(
+                f"the training diverged in epoch {epoch + 1} (loss {logs['loss']}): "
+                "try a smaller --fit.learning-rate with --fresh"
+            )
+        temporary = self._run.last.with_name(f".{self._run.last.name}")
+        self.model.save(temporary)
+        temporary.replace(self._run.last)
+
+
+class Interruption(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """Turns Ctrl-C into KeyboardInterrupt between two batches, while it is used with `with`.
+
+    Raised wherever the interpreter happens to be, the exception may come up in a finalizer or in a
+    call from C, which print it and go on. Pressed a second time, Ctrl-C does what it usually does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_asked_for = False
+        self._usual: Any = signal.SIG_DFL
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._usual = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._usual)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Raise if it was asked for."""
+        del batch, logs
+        if self._is_asked_for:
+            raise KeyboardInterrupt
+
+    on_test_batch_end = on_train_batch_end
+
+    def _ask(self, *_: object) -> None:
+        self._is_asked_for = True
+        signal.signal(signal.SIGINT, self._usual)

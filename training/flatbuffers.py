@@ -1,7 +1,5 @@
 """The network compiled for LiteRT, and how close it stays to Keras."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +9,11 @@ import numpy.typing as npt
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from training.architecture import INPUT_NAME, trace_layers
+from training.architecture import trace_layers
 from training.data import Inputs, Labelled
 from training.errors import ExportError
-from training.novelty import NOVELTY, PROBABILITIES, Assessor
-from training.quiet import native_noise_hidden
+from training.native_logging import native_noise_hidden
+from training.novelty import NOVELTY, PROBABILITIES, assess
 
 PREDICTION_SIGNATURE = "serving_default"
 FEATURE_MAPS_SIGNATURE = "feature_maps"
@@ -25,7 +23,8 @@ BATCH = 500
 
 MAX_PROBABILITY_DIFFERENCE = 1e-5
 MAX_FEATURE_MAP_DIFFERENCE = 1e-4
-MAX_NOVELTY_DIFFERENCE = 1e-3
+"""Of the largest value of a layer's maps, or of 1 if that is less."""
+MAX_NOVELTY_DIFFERENCE = 1e-4
 MIN_LABEL_AGREEMENT = 0.995
 MIN_NOVELTY_AGREEMENT = 0.99
 MAX_ACCURACY_DIFFERENCE = 0.001
@@ -33,39 +32,23 @@ MAX_ACCURACY_DIFFERENCE = 0.001
 Floats = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Parity:
-    """A flatbuffer's answers on the test images beside those of Keras."""
-
-    max_probability_difference: float
-    label_agreement: float
-    accuracy: float
-    max_novelty_difference: float
-    novelty_agreement: float
-    """Share of the images that both, or neither, find novel."""
-    shipped: bool
-
-
-@dataclass(frozen=True)
-class FullParity(Parity):
-    """The same for a flatbuffer that also gives feature maps."""
-
-    max_feature_map_difference: float
-
-
 class Reference:
-    """What Keras answers on the test images, (n, 28, 28, 1) float32 in [0, 1].
+    """What Keras answers on the test images, (n, height, width, 1) float32 in [0, 1].
 
     Args:
         model: the Keras model that the flatbuffers were made from.
-        assessor: the same with its novelty score.
+        assessor: the same with its novelty score, if it has one.
         test: the images and their labels.
+        threshold: the novelty above which an image is novel.
     """
 
-    def __init__(self, model: Any, assessor: Assessor, test: Labelled) -> None:
-        self.model, self.test = model, test
-        self.answers = assessor.assess(test.images)
-        self.is_novel = assessor.is_novel
+    def __init__(self, model: Any, assessor: Any, test: Labelled, threshold: float | None) -> None:
+        self.model, self.test, self.threshold = model, test, threshold
+        self.input_name = model.inputs[0].name
+        if assessor is not None:
+            self.probabilities, self.novelty = assess(assessor, test.images)
+        else:
+            self.probabilities = model.predict(test.images, batch_size=BATCH, verbose=0)
 
 
 def convert(saved_model: Path, signatures: list[str], *, int8_weights: bool) -> bytes:
@@ -86,41 +69,51 @@ def convert(saved_model: Path, signatures: list[str], *, int8_weights: bool) -> 
     return flatbuffer
 
 
-def measure_float32(flatbuffer: bytes, reference: Reference) -> FullParity:
+def measure_float32(flatbuffer: bytes, reference: Reference) -> dict[str, Any]:
     """Compare the float32 flatbuffer with Keras: probabilities, novelty and feature maps.
 
     Raises:
         ExportError: it differs by more than LiteRT's own rounding.
     """
     interpreter = _interpreter(flatbuffer)
-    layers = reference.model.layers
-    inputs, outputs = trace_layers(reference.model)
-    keras_maps = keras.Model(inputs, [outputs[layer.name] for layer in layers])
+    keras_maps = keras.Model(*trace_layers(reference.model))
     feature_maps = interpreter.get_signature_runner(FEATURE_MAPS_SIGNATURE)
-    differences = []
+    map_difference = 0.0
     for images in _batches(reference.test.images):
-        maps = feature_maps(**{INPUT_NAME: images})
-        for layer, expected in zip(layers, keras_maps(images, training=False), strict=True):
-            differences.append(np.abs(maps[layer.name] - np.asarray(expected)).max())
-    map_difference = float(np.max(differences))
-    parity = _measure(interpreter, reference, holds=lambda *_: True)
-    if not (  # so asked, because no comparison holds for NaN
-        parity.max_probability_difference <= MAX_PROBABILITY_DIFFERENCE
-        and parity.max_novelty_difference <= MAX_NOVELTY_DIFFERENCE
-        and map_difference <= MAX_FEATURE_MAP_DIFFERENCE
-    ):
-        raise ExportError(
-            "the float32 flatbuffer differs from Keras: probabilities by "
-            f"{parity.max_probability_difference:.1e} (at most {MAX_PROBABILITY_DIFFERENCE}), "
-            f"novelty by {parity.max_novelty_difference:.1e} (at most {MAX_NOVELTY_DIFFERENCE}), "
-            f"feature maps by {map_difference:.1e} (at most {MAX_FEATURE_MAP_DIFFERENCE})"
-        )
-    return FullParity(**asdict(parity), max_feature_map_difference=map_difference)
+        maps = feature_maps(**{reference.input_name: images})
+        for name, expected in keras_maps(images, training=False).items():
+            scale = max(1.0, float(np.abs(expected).max()))
+            difference = float(np.abs(maps[name] - np.asarray(expected)).max())
+            map_difference = max(map_difference, difference / scale)
+    parity = _measure(interpreter, reference)
+    limits = {
+        "max_probability_difference": MAX_PROBABILITY_DIFFERENCE,
+        "max_feature_map_difference": MAX_FEATURE_MAP_DIFFERENCE,
+        "max_novelty_difference": MAX_NOVELTY_DIFFERENCE,
+    }
+    measured = {**parity, "max_feature_map_difference": map_difference}
+    if wrong := [  # so asked, because no comparison holds for NaN
+        f"{name} {measured[name]:.1e} (at most {limit})"
+        for name, limit in limits.items()
+        if name in measured and not measured[name] <= limit
+    ]:
+        raise ExportError(f"the float32 flatbuffer differs from Keras: {', '.join(wrong)}")
+    return {**measured, "shipped": True}
 
 
-def measure_int8(flatbuffer: bytes, reference: Reference) -> Parity:
+def measure_int8(flatbuffer: bytes, reference: Reference) -> dict[str, Any]:
     """Compare the flatbuffer of int8 weights with Keras; it is shipped where it agrees enough."""
-    return _measure(_interpreter(flatbuffer), reference, holds=_agrees_enough)
+    parity = _measure(_interpreter(flatbuffer), reference)
+    keras_accuracy = np.mean(reference.probabilities.argmax(axis=1) == reference.test.labels)
+    return {**parity, "shipped": _agrees_enough(parity, float(keras_accuracy))}
+
+
+def _agrees_enough(parity: dict[str, float], keras_accuracy: float) -> bool:
+    return (
+        parity["label_agreement"] >= MIN_LABEL_AGREEMENT
+        and abs(parity["accuracy"] - keras_accuracy) <= MAX_ACCURACY_DIFFERENCE
+        and parity.get("novelty_agreement", 1.0) >= MIN_NOVELTY_AGREEMENT
+    )
 
 
 def _interpreter(flatbuffer: bytes) -> Any:
@@ -130,39 +123,26 @@ def _interpreter(flatbuffer: bytes) -> Any:
     return interpreter
 
 
-def _agrees_enough(
-    label_agreement: float, accuracy_difference: float, novelty_agreement: float
-) -> bool:
-    return (
-        label_agreement >= MIN_LABEL_AGREEMENT
-        and accuracy_difference <= MAX_ACCURACY_DIFFERENCE
-        and novelty_agreement >= MIN_NOVELTY_AGREEMENT
-    )
+def _measure(interpreter: Any, reference: Reference) -> dict[str, float]:
+    def answers(signature: str, output: str) -> Floats:
+        runner = interpreter.get_signature_runner(signature)
+        batches = _batches(reference.test.images)
+        return np.concatenate([runner(**{reference.input_name: x})[output] for x in batches])
 
-
-def _measure(
-    interpreter: Any, reference: Reference, holds: Callable[[float, float, float], bool]
-) -> Parity:
-    expected, true_labels = reference.answers, reference.test.labels
-    predict = interpreter.get_signature_runner(PREDICTION_SIGNATURE)
-    assess_novelty = interpreter.get_signature_runner(NOVELTY_SIGNATURE)
-    batches = _batches(reference.test.images)
-    probabilities = np.concatenate([predict(**{INPUT_NAME: x})[PROBABILITIES] for x in batches])
-    novelty = np.concatenate([assess_novelty(**{INPUT_NAME: x})[NOVELTY] for x in batches])
-    labels, expected_labels = probabilities.argmax(axis=1), expected.probabilities.argmax(axis=1)
-    agreement = float(np.mean(labels == expected_labels))
-    accuracy = float(np.mean(labels == true_labels))
-    expected_accuracy = float(np.mean(expected_labels == true_labels))
-    agrees_on_novelty = reference.is_novel(novelty) == reference.is_novel(expected.novelty)
-    novelty_agreement = float(np.mean(agrees_on_novelty))
-    return Parity(
-        max_probability_difference=float(np.abs(probabilities - expected.probabilities).max()),
-        label_agreement=agreement,
-        accuracy=accuracy,
-        max_novelty_difference=float(np.abs(novelty - expected.novelty).max()),
-        novelty_agreement=novelty_agreement,
-        shipped=holds(agreement, abs(accuracy - expected_accuracy), novelty_agreement),
-    )
+    expected = reference.probabilities
+    probabilities = answers(PREDICTION_SIGNATURE, PROBABILITIES)
+    labels = probabilities.argmax(axis=1)
+    measured = {
+        "max_probability_difference": float(np.abs(probabilities - expected).max()),
+        "label_agreement": float(np.mean(labels == expected.argmax(axis=1))),
+        "accuracy": float(np.mean(labels == reference.test.labels)),
+    }
+    if reference.threshold is not None:
+        novelty, known = answers(NOVELTY_SIGNATURE, NOVELTY), reference.novelty
+        agrees = (novelty > reference.threshold) == (known > reference.threshold)
+        measured["max_novelty_difference"] = float(np.abs(novelty - known).max())
+        measured["novelty_agreement"] = float(np.mean(agrees))
+    return measured
 
 
 def _batches(images: Inputs) -> list[Inputs]:

@@ -5,12 +5,16 @@ import importlib.metadata
 import math
 import platform
 import re
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from training.architecture import INPUT_NAME, INPUT_SHAPE, MODEL_NAME
-from training.data import CLASS_NAMES, GREY_LEVELS
+import keras
+
+from training.architecture import MODEL_NAME
+from training.data import GREY_LEVELS
+from training.novelty import SCORE
 from training.run import Run, kept_epoch
 
 FORMAT = 1
@@ -19,49 +23,95 @@ LIBRARIES = ("tensorflow", "keras", "numpy", "ai-edge-litert")
 SUMMARY_COLUMNS = 80
 
 # What makes a layer what it is; the rest of Keras' configuration is defaults and bookkeeping.
-SETTINGS_OF_A_LAYER = {
-    "Conv2D": ("filters", "kernel_size", "strides", "padding", "activation"),
-    "MaxPooling2D": ("pool_size", "strides", "padding"),
-    "AveragePooling2D": ("pool_size", "strides", "padding"),
-    "Flatten": (),
-    "Dense": ("units", "activation"),
-    "Dropout": ("rate",),
+SETTINGS_OF_A_LAYER = (
+    "filters",
+    "kernel_size",
+    "depth_multiplier",
+    "pool_size",
+    "strides",
+    "padding",
+    "dilation_rate",
+    "groups",
+    "units",
+    "activation",
+    "use_bias",
+    "rate",
+    "scale",
+    "offset",
+    "epsilon",
+    "axis",
+    "negative_slope",
+)
+DEFAULTS_LEFT_OUT = {
+    "depth_multiplier": 1,
+    "dilation_rate": (1, 1),
+    "groups": 1,
+    "use_bias": True,
 }
 
 
-def describe(model: Any, finished_run: Run, version: int, scores: dict[str, Any]) -> dict[str, Any]:
+def describe(
+    model: Any,
+    version: int,
+    *,
+    class_names: Sequence[str],
+    scores: dict[str, Any],
+    training: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Gather the manifest of a version, all but its files' digests.
 
     Args:
-        model: the trained Keras model.
-        finished_run: the run that trained it.
+        model: the Keras model.
         version: the version to be published.
-        scores: what evaluation and parity measured.
+        class_names: by class id.
+        scores: what evaluation and parity measured; the novelty's are left out where it has none.
+        training: how it was trained, where that is known: see `describe_training`.
     """
-    recipe, data_set = finished_run.read_about()
-    history = finished_run.read_history()
-    kept = kept_epoch(history, recipe.fit)
+    inputs = model.inputs[0]
+    parents = layer_inputs(model)
+    novelty = scores.get("novelty")
     return {
         "format": FORMAT,
         "name": MODEL_NAME,
         "version": version,
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "class_names": list(CLASS_NAMES),
+        "class_names": list(class_names),
         "input": {
-            "name": INPUT_NAME,
-            "shape": list(INPUT_SHAPE),
+            "name": inputs.name,
+            "shape": list(inputs.shape[1:]),
             "dtype": "float32",
             "scale": GREY_LEVELS,
         },
-        "layers": [describe_layer(layer) for layer in model.layers],
+        "layers": [
+            {**describe_layer(layer), "inputs": parents[layer.name]}
+            for layer in model.layers
+            if layer.name in parents
+        ],
         "parameters": count_parameters(model),
         "summary": summarise(model),
-        "novelty": {
-            "score": "relative Mahalanobis distance",
-            "layer": scores["novelty"]["layer"],
-            "threshold": scores["novelty"]["threshold"],
+        "novelty": novelty
+        and {
+            "score": SCORE,
+            "layer": model.layers[-1].name,
+            "threshold": novelty["threshold"],
+            "photo_threshold": novelty["thresholds"].get("photographs"),
+            "percentiles": novelty["percentiles"],
         },
         "scores": scores,
+        **(training or {}),
+        "libraries": {
+            "python": platform.python_version(),
+            **{name: _library_version(name) for name in LIBRARIES},
+        },
+    }
+
+
+def describe_training(finished_run: Run) -> dict[str, Any]:
+    """Return the `training` and the `data_set` of a run's manifest."""
+    recipe, data_set = finished_run.read_about()
+    history = finished_run.read_history()
+    kept = kept_epoch(history, recipe.fit)
+    return {
         "training": {
             "configuration": recipe.model_dump(mode="json"),
             "seed": recipe.fit.seed,
@@ -69,25 +119,51 @@ def describe(model: Any, finished_run: Run, version: int, scores: dict[str, Any]
             "kept_epoch": kept + 1,
             "validation_accuracy": history[kept]["val_accuracy"],
         },
-        "libraries": {
-            "python": platform.python_version(),
-            **{name: _library_version(name) for name in LIBRARIES},
-        },
         "data_set": data_set,
     }
 
 
 def describe_layer(layer: Any) -> dict[str, Any]:
     """Describe one layer: name, type, configuration, output shape of one image, parameters."""
-    kind = type(layer).__name__
     configuration = layer.get_config()
     return {
         "name": layer.name,
-        "type": kind,
-        "configuration": {key: configuration[key] for key in SETTINGS_OF_A_LAYER[kind]},
+        "type": type(layer).__name__,
+        "configuration": {
+            key: configuration[key]
+            for key in SETTINGS_OF_A_LAYER
+            if key in configuration and configuration[key] != DEFAULTS_LEFT_OUT.get(key, ())
+        },
         "output_shape": list(layer.output.shape[1:]),
         "parameters": layer.count_params(),
     }
+
+
+def layer_inputs(model: Any) -> dict[str, list[str]]:
+    """Return the names of the layers that each layer takes the outputs of; the first takes none."""
+    if isinstance(model, keras.Sequential):
+        names = [layer.name for layer in model.layers]
+        return {name: names[max(0, place - 1) : place] for place, name in enumerate(names)}
+    layers = {layer["name"]: layer for layer in model.get_config()["layers"]}
+    inputs = {name for name, layer in layers.items() if layer["class_name"] == "InputLayer"}
+    return {
+        name: [parent for parent in _histories(layer["inbound_nodes"]) if parent not in inputs]
+        for name, layer in layers.items()
+        if name not in inputs
+    }
+
+
+def _histories(node: Any) -> Iterator[str]:
+    """Yield the layers of the tensors in a layer's serialised call, in their order."""
+    if isinstance(node, dict):
+        if "keras_history" in node:
+            yield node["keras_history"][0]
+        else:
+            for value in node.values():
+                yield from _histories(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _histories(value)
 
 
 def count_parameters(model: Any) -> dict[str, int]:

@@ -3,17 +3,19 @@
 import csv
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from training.data import FashionMnist
 from training.errors import RunError
-from training.recipe import Fit, Recipe, TeacherRecipe
+from training.recipe import Fit, Recipe
 
-AnyRecipe = TypeVar("AnyRecipe", bound=Recipe | TeacherRecipe)
 Row = dict[str, float]
 """One epoch of the history: loss, accuracy, val_loss, val_accuracy."""
+
+ANOTHER_FOLDER = "name another folder with --run-dir, or start again with --fresh"
 
 
 @dataclass(frozen=True)
@@ -21,33 +23,26 @@ class Run:
     """A training run in its folder."""
 
     folder: Path
-    name: str = ""
-    """Whose progress to tell, in a line for each epoch, if others tell theirs meanwhile."""
 
     @property
-    def checkpoint(self) -> Path:
-        """The model of the epoch that is kept: see `kept_epoch`."""
+    def last(self) -> Path:
+        """The model after the last whole epoch, with its optimizer."""
+        return self.folder / "last.keras"
+
+    @property
+    def best(self) -> Path:
+        """The model of the epoch with the lowest validation loss."""
         return self.folder / "best.keras"
 
     @property
     def model(self) -> Path:
-        """The model that was evaluated and is to be published: the checkpoint, calibrated."""
+        """The model that was evaluated and is to be published: the one kept, calibrated."""
         return self.folder / "model.keras"
 
     @property
-    def novelty(self) -> Path:
-        """The statistics of the novelty score, taken from the model."""
-        return self.folder / "novelty.npz"
-
-    @property
-    def backup(self) -> Path:
-        """What an interrupted run goes on from."""
-        return self.folder / "backup"
-
-    @property
-    def teachers(self) -> Path:
-        """The folder of the teachers' runs, if the network has its own."""
-        return self.folder / "teachers"
+    def history(self) -> Path:
+        """The measures of each epoch."""
+        return self.folder / "history.csv"
 
     @property
     def tensorboard(self) -> Path:
@@ -64,40 +59,68 @@ class Run:
         return self.folder / "run.json"
 
     @property
-    def _history(self) -> Path:
-        return self.folder / "history.csv"
-
-    @property
     def _evaluation(self) -> Path:
         return self.folder / "evaluation.json"
 
-    def begin(self, recipe: Recipe | TeacherRecipe, data: FashionMnist) -> None:
+    @property
+    def _finished(self) -> Path:
+        return self.folder / "finished"
+
+    def checkpoint(self, fit: Fit) -> Path:
+        """The model that is kept."""
+        return self.last if fit.keep == "last" else self.best
+
+    def require_same_recipe(self, recipe: Recipe) -> None:
+        """Check that the folder holds no run, or one of this recipe; it may have fewer epochs.
+
+        Raises:
+            RunError: it holds a run of another recipe; the message names the settings.
+        """
+        if not self._about.exists():
+            return
+        earlier, _ = self.read_about()
+        if self._may_go_on(earlier, recipe):
+            return
+        changes = "; ".join(_differences(earlier.model_dump(), recipe.model_dump()))
+        raise RunError(
+            f"{self.folder} holds a run of another configuration ({changes}): {ANOTHER_FOLDER}"
+        )
+
+    def begin(self, recipe: Recipe, data: FashionMnist) -> None:
         """Write down what the run is made of, or check that an existing run is made of the same.
 
         Raises:
-            RunError: the folder holds a run of another configuration or other data.
+            RunError: the folder holds a run of another recipe or of other data.
         """
+        self.require_same_recipe(recipe)
         about = {
             "configuration": recipe.model_dump(mode="json"),
-            "data_set": {"name": data.name, "sha256": data.digests},
+            "data_set": {
+                "name": data.name,
+                "class_names": list(data.class_names),
+                "sha256": data.digests,
+            },
         }
-        if self._about.exists():
-            # Compared as read: a setting that came later was at its default in an earlier run.
-            if self.read_as(type(recipe)) != (recipe, about["data_set"]):
-                raise RunError(
-                    f"{self.folder} holds a run of another configuration or of other data: name "
-                    "another folder with --run-dir, or start again with --fresh"
-                )
-            return
+        if self._about.exists() and self.read_about()[1] != about["data_set"]:
+            raise RunError(f"{self.folder} holds a run with other data: {ANOTHER_FOLDER}")
         self.folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(self._about, json.dumps(about, indent=2) + "\n")
+        if not self._about.exists() or self._read_json(self._about) != about:
+            _write_whole(self._about, json.dumps(about, indent=2) + "\n")
+
+    @staticmethod
+    def _may_go_on(earlier: Recipe, recipe: Recipe) -> bool:
+        """Whether the recipes are the same, but for more epochs at a constant learning rate."""
+        fit = earlier.fit
+        if fit.schedule == "constant" and fit.epochs < recipe.fit.epochs:
+            fit = fit.model_copy(update={"epochs": recipe.fit.epochs})
+        return earlier.model_copy(update={"fit": fit}) == recipe
 
     def discard(self) -> None:
         """Remove the run, and nothing else that the folder may hold."""
-        for folder in (self.backup, self.tensorboard, self.report, self.teachers):
+        for folder in (self.tensorboard, self.report):
             shutil.rmtree(folder, ignore_errors=True)
-        models = self.checkpoint, self.model, self.novelty
-        for file in (*models, self._about, self._history, self._evaluation):
+        models = self.last, self.best, self.model
+        for file in (*models, self._about, self.history, self._evaluation, self._finished):
             file.unlink(missing_ok=True)
 
     def read_about(self) -> tuple[Recipe, dict[str, Any]]:
@@ -106,55 +129,54 @@ class Run:
         Raises:
             RunError: there is no run in the folder.
         """
-        return self.read_as(Recipe)
-
-    def read_as(self, kind: type[AnyRecipe]) -> tuple[AnyRecipe, dict[str, Any]]:
-        """Read a recipe of this kind, and the data set of the run.
-
-        Raises:
-            RunError: there is no run in the folder.
-        """
         if not self._about.exists():
             raise RunError(f"{self.folder} holds no run: `python -m training fit` makes one")
         about = self._read_json(self._about)
-        return kind(**about["configuration"]), about["data_set"]
+        return Recipe(**about["configuration"]), about["data_set"]
 
-    def require_finished(
-        self, data: FashionMnist, kind: type[Recipe | TeacherRecipe] = Recipe
-    ) -> None:
-        """Check that the run is complete and that this is the data it was trained with.
+    def require_finished(self) -> None:
+        """Check that the run is complete.
 
         Raises:
-            RunError: one of the two does not hold.
+            RunError: it is not.
         """
-        recipe, data_set = self.read_as(kind)
+        recipe, _ = self.read_about()
         if not self.is_finished(recipe.fit):
             raise RunError(
                 f"{self.folder} is not finished: `python -m training fit` goes on with it"
             )
-        if data_set["sha256"] != data.digests:
+
+    def require_data(self, data: FashionMnist) -> None:
+        """Check that this is the data that the run was trained with.
+
+        Raises:
+            RunError: it is not.
+        """
+        if self.read_about()[1]["sha256"] != data.digests:
             raise RunError(f"{self.folder} was trained with other data than that in {data.folder}")
 
+    def finish(self) -> None:
+        """Write down that nothing of the training is left to do."""
+        self._finished.touch()
+
     def is_finished(self, fit: Fit) -> bool:
-        """Say whether the epochs, or the patience, are used up and the weights are kept."""
-        rows = self.read_history()
-        if not rows or not self.checkpoint.exists():
-            return False
-        return len(rows) >= fit.epochs or epochs_waited(rows) >= fit.patience
+        """Say whether nothing of a training of these settings is left to do."""
+        return self._finished.exists() and is_used_up(self.read_history(), fit)
 
     def read_history(self) -> list[Row]:
         """Read the epochs so far."""
-        if not self._history.exists():
+        if not self.history.exists():
             return []
-        with self._history.open(newline="", encoding="utf-8") as file:
+        with self.history.open(newline="", encoding="utf-8") as file:
             rows = [{key: float(row[key]) for key in row} for row in csv.DictReader(file)]
         return [{key: row[key] for key in row if key != "epoch"} for row in rows]
 
-    def write_history(self, rows: list[Row]) -> None:
-        """Write the epochs so far, numbered from 1."""
-        lines = [["epoch", *rows[0]]]
-        lines += [[str(number), *map(repr, row.values())] for number, row in enumerate(rows, 1)]
-        _write_whole(self._history, "".join(",".join(line) + "\n" for line in lines))
+    def keep_history(self, epochs: int) -> list[Row]:
+        """Remove from the history the epochs after so many, which are about to be repeated."""
+        if self.history.exists():
+            lines = self.history.read_text(encoding="utf-8").splitlines(keepends=True)
+            _write_whole(self.history, "".join(lines[: epochs + 1 if epochs else 0]))
+        return self.read_history()
 
     def read_evaluation(self) -> dict[str, Any]:
         """Read the scores.
@@ -162,7 +184,7 @@ class Run:
         Raises:
             RunError: the run has not been evaluated.
         """
-        if not self._evaluation.exists() or not self.novelty.exists():
+        if not self._evaluation.exists() or not self.model.exists():
             raise RunError(
                 f"{self.folder} is not evaluated: run `python -m training evaluate` first"
             )
@@ -190,6 +212,20 @@ def kept_epoch(rows: list[Row], fit: Fit) -> int:
 def epochs_waited(rows: list[Row]) -> int:
     """Count the epochs since the best one."""
     return len(rows) - 1 - best_epoch(rows)
+
+
+def is_used_up(rows: list[Row], fit: Fit) -> bool:
+    """Say whether the epochs or the patience are used up."""
+    return len(rows) >= fit.epochs or (bool(rows) and epochs_waited(rows) >= fit.patience)
+
+
+def _differences(earlier: Any, now: Any, name: str = "") -> Iterator[str]:
+    """Yield each setting that differs, with both values."""
+    if isinstance(earlier, dict) and isinstance(now, dict):
+        for key in earlier:
+            yield from _differences(earlier[key], now[key], f"{name}.{key}" if name else key)
+    elif earlier != now:
+        yield f"{name} is {earlier} there, {now} here"
 
 
 def _write_whole(path: Path, text: str) -> None:

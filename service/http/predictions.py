@@ -58,6 +58,9 @@ def write_predictions(
     """
     for prediction, image in zip(predictions, images, strict=True):
         prediction["preparation"] = image.preparation
+        if image.preparation == "photo" and prediction["novelty"] is not None:
+            known = classifier.in_distribution(prediction["novelty"], photos=True)
+            prediction["in_distribution"] = bool(known)
         if top_k is not None:
             ranked = sorted(
                 enumerate(prediction["probabilities"].items()), key=lambda one: -one[1][1]

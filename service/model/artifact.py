@@ -62,6 +62,7 @@ class Novelty(BaseModel, frozen=True):
     score: str  # What it computes, in the words of the field.
     layer: str  # The layer whose output it computes it from.
     threshold: float = Field(allow_inf_nan=False)  # The highest score that is in distribution.
+    photo_threshold: float | None = Field(None, allow_inf_nan=False)  # Of prepared photographs.
 
 
 class Parameters(BaseModel, frozen=True):

@@ -69,14 +69,17 @@ class Classifier:
         """Return kernel and bias of a layer that has parameters, exactly as trained."""
         return self._engine.weights(layer.name)
 
-    def in_distribution(self, novelty: Tensor) -> NDArray[np.bool_]:
+    def in_distribution(self, novelty: Tensor, *, photos: bool = False) -> NDArray[np.bool_]:
         """Return which images resemble the training data: (n,) float32 to (n,) bool; NaN does not.
 
-        A model without a novelty score raises ValueError.
+        Prepared photographs have a threshold of their own, where the model states one. A model
+        without a novelty score raises ValueError.
         """
-        if self.manifest.novelty is None:
+        stated = self.manifest.novelty
+        if stated is None:
             raise ValueError("the model has no novelty score")
-        return novelty <= np.float32(self.manifest.novelty.threshold)
+        threshold = stated.photo_threshold if photos else None
+        return novelty <= np.float32(stated.threshold if threshold is None else threshold)
 
     def warm_up(self) -> None:
         """Run both signatures once; raise ArtifactError if they do not match the manifest."""

@@ -169,9 +169,14 @@ def service_command(*arguments: str) -> Sequence[str]:
 def copied_artifacts(tmp_path: Path) -> Path:
     """A copy of the default model alone, as version 1, that a test may damage."""
     copy = tmp_path / "fashion_mnist"
-    shutil.copytree(ARTIFACTS / DEFAULT_VERSION, copy / "1")
-    edit_manifest(copy / "1", lambda manifest: manifest.update(version=1))
+    copy_default(copy, 1)
     return copy
+
+
+def copy_default(root: Path, version: int) -> None:
+    """Copy the default model into `root` as this version."""
+    shutil.copytree(ARTIFACTS / DEFAULT_VERSION, root / str(version))
+    edit_manifest(root / str(version), lambda manifest: manifest.update(version=version))
 
 
 def edit_manifest(version: Path, edit: Callable[[dict[str, Any]], object]) -> None:

@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 from service.settings import EngineChoice, Settings
 from tests.service.conftest import (
-    ARTIFACTS,
+    copy_default,
     publish,
     samples_of,
     serve,
@@ -174,10 +174,13 @@ def all_workers_serve(client: httpx.Client, version: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def both_versions() -> Iterator[httpx.Client]:
+def both_versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A server of versions 1 and 2, with labels, one of them for a version that is not there."""
+    artifacts = tmp_path_factory.mktemp("both") / "fashion_mnist"
+    copy_default(artifacts, 1)
+    publish(artifacts, 2)
     settings = Settings(
-        artifacts=ARTIFACTS,
+        artifacts=artifacts,
         engine="litert",
         version_policy="all",
         version_labels={"stable": 1, "canary": 2, "gone": 3},

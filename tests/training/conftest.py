@@ -21,13 +21,6 @@ TINY_NETWORK = [
     "--network.dense-units=16",
 ]
 TINY_FIT = [*TINY_NETWORK, "--fit.epochs=3"]
-TEACHERS = [
-    "--distillation.folds=2",
-    "--distillation.views=2",
-    "--distillation.teacher.width=1",
-    "--distillation.teacher.fit.epochs=2",
-    "--distillation.teacher.fit.batch-size=64",
-]
 
 
 class Published(NamedTuple):
@@ -96,36 +89,3 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Published:
         assert main(["export", *where, f"--artifacts={artifacts}"]) == 0
 
     return published(made_once(tmp_path_factory, "tiny", make))
-
-
-def take_small_steps() -> None:
-    """Make teachers of half the depth, and have TensorFlow compile nothing.
-
-    They make four steps in these tests, and to compile those takes ten times as long as to make
-    them. `test_teacher.py` has teachers of the whole depth, and compares them with compiled ones.
-    """
-    import tensorflow as tf  # noqa: PLC0415 - it takes seconds, and few tests need it
-
-    from training import backend, teacher  # noqa: PLC0415
-
-    backend.make_deterministic()
-    tf.config.run_functions_eagerly(True)
-    teacher.BLOCKS_PER_SIZE = 1
-
-
-# What TensorFlow says to it.
-UNCOMPILED_WARNING = "ignore:Even though the `tf.config.experimental_run_functions_eagerly`"
-
-
-@pytest.fixture(scope="module")
-def small_teachers() -> Iterator[None]:
-    """Teachers that are shallow, and not compiled, in the tests of the module."""
-    import tensorflow as tf  # noqa: PLC0415
-
-    from training import teacher  # noqa: PLC0415
-
-    depth = teacher.BLOCKS_PER_SIZE
-    take_small_steps()
-    yield
-    teacher.BLOCKS_PER_SIZE = depth
-    tf.config.run_functions_eagerly(False)

@@ -21,7 +21,10 @@ RECIPE = [
     "--fit.weight-decay=0.01",
     "--fit.label-smoothing=0.1",
     "--augmentation.flip",
-    "--augmentation.photo-share=0.5",
+    "--augmentation.shift=2",
+    "--augmentation.erase=0.5",
+    "--photographs.share=0.25",
+    "--photographs.augmentation.rotate=20",
 ]
 
 
@@ -30,7 +33,7 @@ def fit(run_dir: Path, *arguments: str) -> int:
 
 
 def weights(run_dir: Path) -> list[Any]:
-    model = keras.models.load_model(Run(run_dir).checkpoint)
+    model = keras.models.load_model(Run(run_dir).last)
     optimizer_state = [np.asarray(variable) for variable in model.optimizer.variables]
     return [*model.get_weights(), *optimizer_state]
 

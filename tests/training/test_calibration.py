@@ -7,7 +7,11 @@ import pytest
 
 from tests.training.conftest import IDX_FOLDER, TINY_DATA, TINY_NETWORK
 from training.__main__ import main
-from training.calibration import find_temperature, fold_temperature
+from training.calibration import (
+    expected_calibration_error,
+    find_temperature,
+    fold_temperature,
+)
 from training.data import load_fashion_mnist
 from training.recipe import Fit
 from training.run import Run
@@ -59,7 +63,7 @@ def test_a_calibrated_run_publishes_the_checkpoint_with_its_last_layer_scaled(
     temperature = run.read_evaluation()["calibration"]["temperature"]
     assert 0.2 < temperature < 5
     assert temperature != 1
-    checkpoint = keras.models.load_model(run.checkpoint).get_weights()
+    checkpoint = keras.models.load_model(run.best).get_weights()
     model = keras.models.load_model(run.model).get_weights()
     for mine, original in zip(model[:-2], checkpoint[:-2], strict=True):
         np.testing.assert_array_equal(mine, original)
@@ -71,3 +75,22 @@ def test_a_calibrated_run_publishes_the_checkpoint_with_its_last_layer_scaled(
         images, labels = np.concatenate([images, images[:, :, ::-1]]), np.tile(labels, 2)
     probabilities = keras.models.load_model(run.model).predict(images, verbose=0)
     assert find_temperature(probabilities, labels) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "right", "error"),
+    [
+        ([0.8] * 5, [1, 1, 1, 1, 0], 0.0),
+        ([1.0] * 5, [1] * 5, 0.0),
+        ([1.0] * 5, [0] * 5, 1.0),
+        ([0.5] * 5, [1] * 5, 0.5),
+        ([0.9, 0.5], [0, 1], 0.7),  # gaps of different bins do not cancel
+    ],
+)
+def test_calibration_error_is_the_gap_between_confidence_and_accuracy(
+    confidence: list[float], right: list[int], error: float
+) -> None:
+    measured = expected_calibration_error(
+        np.array(confidence, np.float32), np.array(right, np.bool_), bins=15
+    )
+    assert measured == pytest.approx(error, abs=1e-6)

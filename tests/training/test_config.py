@@ -1,3 +1,4 @@
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,7 @@ def test_every_recipe_is_one_of_the_network_of_the_lesson(path: Path) -> None:
     recipe = fit_settings("--config", str(path)).recipe
     # Dropout is how it is trained: once it is, the layer does nothing.
     assert recipe.network.model_copy(update={"dropout": 0.4}) == Network()
-    assert bool(recipe.teachers) == (path.stem != "quick")
+    assert bool(recipe.photographs.share) == (path.stem == "full")
 
 
 def test_command_line_beats_environment_beats_file_beats_default(
@@ -65,7 +66,7 @@ def test_one_file_serves_every_command(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--fit.epoch=3"], "--fit.epoch=3"),
+        (["--fit.epoch=3"], "--fit.epoch=3 (is --fit.epochs meant?)"),
         (["--fit.epochs=many"], "fit.epochs: Input should be a valid integer"),
         (["--fit.epochs=0"], "fit.epochs"),
         (["--fit.learning-rate=inf"], "fit.learning_rate"),
@@ -73,14 +74,13 @@ def test_one_file_serves_every_command(tmp_path: Path, monkeypatch: pytest.Monke
         (["--network.dropout=1"], "network.dropout"),
         (["--network.blocks=[]"], "network.blocks"),
         (["--network.blocks=[{"], "network.blocks"),
-        (['--network.blocks=[{"filter": 3}]'], "network.blocks.0.filter: Extra inputs"),
+        (
+            ['--network.blocks=[{"filter": 3}]'],
+            "network.blocks.0.filter: unknown setting (is filters meant?)",
+        ),
+        (['--network.blocks=[{"kernel_size": [3, 0]}]'], "network.blocks.0.kernel_size"),
         (["--network.dense-activation=rely"], "network.dense_activation"),
         (["--config=no-such.toml"], "no-such.toml cannot be read as TOML"),
-        (["--distillation.teacher.validation-fraction=0.1"], "no less may be held out from the"),
-        (
-            ["--distillation.teacher.validation-fraction=0.5", "--fit.stratify"],
-            "would be other images",
-        ),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_sentence(
@@ -104,9 +104,9 @@ def test_a_file_with_an_unknown_key_or_no_toml_is_refused(tmp_path: Path, conten
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("FIT__EPOCH", "fit.epoch:"),
-        ("FITS__EPOCHS", "setting: fits"),
-        ("RUNDIR", "setting: rundir"),
+        ("FIT__EPOCH", r"fit.epoch: unknown setting \(is epochs meant\?\)"),
+        ("FITS__EPOCHS", r"setting: fits \(is fit meant\?\)"),
+        ("RUNDIR", r"setting: rundir \(is run_dir meant\?\)"),
     ],
 )
 def test_an_unknown_environment_variable_is_refused(
@@ -122,13 +122,13 @@ def test_an_unknown_environment_variable_is_refused(
     [
         (
             THREE_BLOCKS,
-            "block 2: max pooling 2x2 valid, stride 2: floor((14-2)/2)+1 = 7; "
-            "block 3: conv 9x9 valid, stride 1: floor((7-9)/1)+1 = -1",
+            "block 2: max pooling 2 valid, stride 2: floor((14-2)/2)+1 = 7; "
+            "block 3: conv 9 valid, stride 1: floor((7-9)/1)+1 = -1",
         ),
         (
             '[{"strides": 5, "pooling": "average", "pool_size": 7}]',
-            "block 1: conv 3x3 same, stride 5: ceil(28/5) = 6; "
-            "block 1: average pooling 7x7 valid, stride 7: floor((6-7)/7)+1 = 0",
+            "block 1: conv 3 same, stride 5: ceil(28/5) = 6; "
+            "block 1: average pooling 7 valid, stride 7: floor((6-7)/7)+1 = 0",
         ),
     ],
 )
@@ -162,6 +162,31 @@ def test_help_and_refusal_import_neither_tensorflow_nor_numpy(
     assert "pydantic" in imported
     assert not imported & {"tensorflow", "keras", "numpy", "sklearn"}
     assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_block_gives_one_error_for_each_setting(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    blocks = '[{"filters": 0, "kernel_size": "x"}, {"pool_size": 1.5}]'
+    assert main(["fit", f"--network.blocks={blocks}"]) == EXIT_USAGE
+    message = capsys.readouterr().err.strip().removeprefix("python -m training fit: ")
+    names = [clause.split(":")[0] for clause in message.split("; ")]
+    assert names == [
+        "network.blocks.0.filters",
+        "network.blocks.0.kernel_size",
+        "network.blocks.1.pool_size",
+    ]
+
+
+def test_the_next_command_has_the_run_and_the_data_of_this_one() -> None:
+    settings = fit_settings(
+        "--run-dir=my run", "--data-dir=d", "--allow-other-data", '--class-names=["a","b c"]'
+    )
+    command = settings.next_command("export")
+    assert command.startswith("python -m training export --run-dir 'my run' --data-dir d ")
+    again = read_settings(ExportSettings, shlex.split(command)[4:], program="export")
+    for name in ("run_dir", "data_dir", "allow_other_data", "class_names"):
+        assert getattr(again, name) == getattr(settings, name)
 
 
 def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None:

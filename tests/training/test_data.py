@@ -8,7 +8,15 @@ import pytest
 
 from tests.training.conftest import IDX_FOLDER
 from training import data
-from training.data import DEBIAN_FOLDER, DIGESTS, load_fashion_mnist, parse_idx, to_inputs
+from training.data import (
+    CLASS_NAMES,
+    DEBIAN_FOLDER,
+    DIGESTS,
+    load_fashion_mnist,
+    parse_idx,
+    split_as,
+    to_inputs,
+)
 from training.errors import DataError
 from training.recipe import Fit
 
@@ -159,11 +167,16 @@ def test_images_and_labels_must_be_as_many(folder: Path) -> None:
     assert refusal(folder) == f"{folder}: 256 images with 64 labels"
 
 
-def test_a_label_beyond_the_ten_classes_is_refused(folder: Path) -> None:
+def test_a_label_beyond_the_classes_is_refused_and_other_classes_have_other_names(
+    folder: Path,
+) -> None:
     content = bytearray(gzip.decompress((folder / f"{LABELS}.gz").read_bytes()))
     content[-1] = 10
     rewrite(folder, LABELS, bytes(content))
-    assert "labels must be there and lie in 0…9" in refusal(folder)
+    loaded = load_fashion_mnist(folder, allow_other_data=True)
+    assert loaded.class_names == tuple(map(str, range(11)))
+    with pytest.raises(DataError, match="labels must be there and lie in 0…9"):
+        load_fashion_mnist(folder, allow_other_data=True, class_names=CLASS_NAMES)
 
 
 def test_an_empty_set_is_refused(folder: Path) -> None:
@@ -197,15 +210,13 @@ def test_the_split_is_that_of_scikit_learn_and_stratified_only_if_asked() -> Non
     assert np.abs(np.bincount(validation.labels) - wanted * 0.8).max() > 1
 
 
-def test_a_larger_validation_part_holds_the_smaller_one() -> None:
+def test_an_array_of_all_images_is_split_as_they_are() -> None:
     loaded = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
-    less, more = Fit(validation_fraction=0.05), Fit(validation_fraction=0.3)
-    training, validation = loaded.split(less)
-    taught, held_out = loaded.split(more)
-    np.testing.assert_array_equal(held_out.images[: len(validation.images)], validation.images)
-    np.testing.assert_array_equal(training.images[-len(taught.images) :], taught.images)
-    for fit, part in ((less, training), (more, taught)):
-        assert loaded.training_images(fit) == len(part.labels)
+    for fit in (Fit(), Fit(validation_fraction=0.25, stratify=True)):
+        training, validation = loaded.split(fit)
+        labels = split_as(fit, loaded.train_labels, loaded.train_labels)
+        np.testing.assert_array_equal(labels[0], training.labels)
+        np.testing.assert_array_equal(labels[1], validation.labels)
 
 
 def test_a_split_that_leaves_a_part_empty_is_one_sentence() -> None:

@@ -13,13 +13,13 @@ import keras
 import numpy as np
 import pytest
 
+from tests.training.conftest import TINY_DATA
 from tests.training.runs import FIT, RECIPE, assert_same_run, fit, stopped_after, weights
-from training.__main__ import EXIT_FAILED, EXIT_INTERRUPTED
-from training.callbacks import History, WholeBackup
-from training.normalization import build_normalized
+from training.__main__ import EXIT_FAILED, EXIT_INTERRUPTED, main
+from training.architecture import build_network
+from training.fit import Accuracy, Crossentropy, Resume, build_optimizer
 from training.recipe import Block, Fit, Network
 from training.run import Run, best_epoch
-from training.trainer import build_optimizer
 
 
 @pytest.fixture(scope="module")
@@ -35,19 +35,11 @@ def test_training_stops_after_the_patience_and_keeps_the_best_weights(reference:
     history = run.read_history()
     best = best_epoch(history)
     assert 2 <= best == len(history) - 3 < 17, "the run must overshoot for these tests to bite"
-    model = keras.models.load_model(run.checkpoint)
+    model = keras.models.load_model(run.best)
     assert int(model.optimizer.iterations.numpy()) == (best + 1) * 13
+    assert run.checkpoint(Fit()) == run.best
     assert (run.tensorboard / "train").is_dir()
     assert (reference / "run.json").exists()
-    assert not run.backup.exists()
-
-
-def test_the_last_weights_are_kept_if_they_are_to_be(reference: Path, tmp_path: Path) -> None:
-    assert fit(tmp_path, "--fit.keep=last") == 0
-    history = Run(tmp_path).read_history()
-    assert history == Run(reference).read_history()
-    model = keras.models.load_model(Run(tmp_path).checkpoint)
-    assert int(model.optimizer.iterations.numpy()) == len(history) * 13
 
 
 def test_a_run_of_every_ingredient_that_keeps_its_last_weights_goes_on_as_if_not_stopped(
@@ -56,21 +48,18 @@ def test_a_run_of_every_ingredient_that_keeps_its_last_weights_goes_on_as_if_not
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     arguments = [*RECIPE, "--fit.keep=last", "--fit.epochs=3", "--fit.patience=3"]
     assert fit(whole, *arguments) == 0
-    for last in (1, 2):  # the last of them with all epochs in the history, and no weights kept
-        with stopped_after(last, WholeBackup, monkeypatch):
+    for last in (1, 2):  # the last of them with all epochs done, and not finished
+        with stopped_after(last, Resume, monkeypatch):
             assert fit(stopped, *arguments) == EXIT_INTERRUPTED
-    assert not Run(stopped).checkpoint.exists()
+    assert not Run(stopped).is_finished(Fit(epochs=3))
     assert fit(stopped, *arguments) == 0
     assert_same_run(stopped, whole)
 
 
-def test_the_same_seed_gives_the_same_weights_and_a_half_written_backup_is_not_gone_on_from(
+def test_the_same_seed_gives_the_same_weights_and_a_half_written_model_is_not_gone_on_from(
     reference: Path, tmp_path: Path
 ) -> None:
-    unfinished = tmp_path / "backup" / "unfinished"
-    unfinished.mkdir(parents=True)
-    (unfinished / "latest.weights.h5").write_bytes(b"half")
-    (unfinished / "training_metadata.json").write_text("")
+    (tmp_path / ".last.keras").write_bytes(b"half")
     assert fit(tmp_path) == 0
     assert_same_run(tmp_path, reference)
 
@@ -83,8 +72,8 @@ def test_another_seed_gives_other_weights(reference: Path, tmp_path: Path) -> No
 # After the second of them patience is used up: whether the last was backed up does not matter then.
 @pytest.mark.parametrize(
     ("epochs_after_best", "callback"),
-    [(0, History), (1, WholeBackup), (2, History)],
-    ids=["the best, not backed up", "a worse one, backed up", "the last, not backed up"],
+    [(0, keras.callbacks.CSVLogger), (1, Resume), (2, keras.callbacks.CSVLogger)],
+    ids=["the best, not saved", "a worse one, saved", "the last, not saved"],
 )
 def test_a_run_stopped_after_an_epoch_goes_on_as_if_it_had_not_been(
     reference: Path,
@@ -144,6 +133,7 @@ def test_another_configuration_in_the_same_folder_is_refused(
     assert message.count("\n") == 1
     assert "--run-dir" in message
     assert "--fresh" in message
+    assert "fit.batch_size is 16 there, 8 here" in message
     assert (reference / "history.csv").read_bytes() == before
 
 
@@ -161,7 +151,7 @@ def test_a_run_from_before_a_setting_there_is_now_counts_as_one_at_its_default(
 ) -> None:
     earlier = Path(shutil.copytree(reference, tmp_path / "earlier"))
     about = json.loads((earlier / "run.json").read_text())
-    del about["configuration"]["fit"]["mixed_precision"]
+    del about["configuration"]["fit"]["stratify"]
     (earlier / "run.json").write_text(json.dumps(about))
     assert fit(earlier) == 0
 
@@ -187,8 +177,44 @@ def test_a_training_that_diverges_says_so(
     assert message.count("\n") == 1
 
 
+def test_a_network_that_learnt_nothing_is_said_to_have_and_can_be_evaluated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(tmp_path, "--fit.learning-rate=1e-9", "--fit.epochs=1") == 0
+    assert (
+        "It learnt next to nothing: by chance it would be right on 10%" in capsys.readouterr().out
+    )
+    assert main(["evaluate", *TINY_DATA, f"--run-dir={tmp_path}"]) == 0
+
+
+def test_more_epochs_go_on_with_a_finished_run(tmp_path: Path) -> None:
+    patient = "--fit.patience=9"
+    assert fit(tmp_path / "run", "--fit.epochs=1", patient) == 0
+    assert fit(tmp_path / "run", "--fit.epochs=2", patient) == 0
+    assert fit(tmp_path / "whole", "--fit.epochs=2", patient) == 0
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_the_loss_of_a_set_of_right_classes_is_that_of_their_sum() -> None:
+    probabilities = np.array([[0.5, 0.3, 0.2]] * 3, np.float32)
+    targets = np.array([[1, 0, 0], [0, 1, 1], [0.6, 0.4, 0]], np.float32)
+    losses = np.asarray(Crossentropy().call(targets, probabilities))
+    expected = -np.log([0.5, 0.5, 0.5**0.6 * 0.3**0.4])
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    smooth = np.asarray(Crossentropy(0.3).call(targets[:1], probabilities[:1]))
+    np.testing.assert_allclose(smooth, -(np.log([0.5, 0.3, 0.2]) @ [0.8, 0.1, 0.1]), rtol=1e-5)
+
+
+def test_any_of_a_set_of_classes_is_right() -> None:
+    accuracy = Accuracy()
+    probabilities = np.array([[0.5, 0.3, 0.2]] * 4, np.float32)
+    targets = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1], [0.6, 0.4, 0]], np.float32)
+    accuracy.update_state(targets, probabilities)
+    assert float(accuracy.result()) == 0.75
+
+
 def test_only_what_images_are_multiplied_by_decays() -> None:
-    model = build_normalized(Network(blocks=(Block(filters=2),), dense_units=4))
+    model = build_network(Network(blocks=(Block(filters=2),), dense_units=4))
     variables = model.trainable_variables
     before = [np.asarray(variable) + 1 for variable in variables]
     for variable, value in zip(variables, before, strict=True):

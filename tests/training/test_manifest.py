@@ -1,7 +1,9 @@
 import re
 
+import keras
+
 from training.architecture import build_network
-from training.manifest import count_parameters, describe_layer, summarise
+from training.manifest import count_parameters, describe_layer, layer_inputs, summarise
 from training.recipe import Block, Network
 
 
@@ -53,3 +55,22 @@ def test_the_summary_is_plain_text_of_at_most_80_columns() -> None:
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", text)
     assert "conv2d_5 (Conv2D)" in text
     assert "Total params" in text
+
+
+def test_each_layer_names_the_layers_whose_outputs_it_takes() -> None:
+    names = [layer.name for layer in build_network(Network()).layers]
+    inputs = layer_inputs(build_network(Network()))
+    assert list(inputs) == names
+    assert list(inputs.values()) == [[], *([name] for name in names[:-1])]
+    layers = keras.layers
+    images = keras.Input((8, 8, 1), name="images")
+    first = layers.Conv2D(2, 3, padding="same", name="first")(images)
+    second = layers.Conv2D(2, 3, padding="same", name="second")(first)
+    added = layers.Add(name="added")([first, second])
+    pooled = layers.GlobalAveragePooling2D(name="pooled")(added)
+    assert layer_inputs(keras.Model(images, pooled)) == {
+        "first": [],
+        "second": ["first"],
+        "added": ["first", "second"],
+        "pooled": ["added"],
+    }

@@ -1,62 +1,63 @@
-import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.training.conftest import IDX_FOLDER, TINY_DATA, Published
-from training.__main__ import EXIT_FAILED, main
-from training.data import load_fashion_mnist
-from training.run import Run
+from service.images.decode import read_image
+from training.errors import DataError
+from training.photographs import CLASSES_OF_A_LABEL, KINDS, PHOTOGRAPHS, read_photographs
+
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "photographs"
 
 
-@pytest.fixture
-def prepared(tmp_path: Path) -> Path:
-    """Ten "photographs": test images for what has a class, stripes for what has none."""
-    data = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
-    stripes = np.tile(np.array([0, 255], np.uint8), (2, 28, 14))
-    path = tmp_path / "prepared.npz"
-    np.savez(
-        path,
-        kinds=np.array(["clothes"] * 8 + ["stripes"] * 2),
-        thumbnails=np.zeros((10, 12, 12, 3), np.uint8),
-        pixels=np.concatenate([data.test_images[:8], stripes]),
-        right_classes=np.concatenate(
-            [np.eye(10, dtype=bool)[data.test_labels[:8]], np.zeros((2, 10), bool)]
-        ),
-    )
-    return path
+def test_no_sender_is_in_both_splits_and_every_label_is_known() -> None:
+    photographs = read_photographs()
+    train, validation = (photographs.of_split(split) for split in ("train", "validation"))
+    assert len(photographs.label) == len(train.label) + len(validation.label) == 4172
+    assert not set(train.sender) & set(validation.sender)
+    assert set(photographs.label) == set(CLASSES_OF_A_LABEL)
+    assert set(KINDS) <= set(validation.label)
 
 
-def test_photographs_are_scored_and_drawn_and_get_into_the_card(
-    tiny: Published, prepared: Path, tmp_path: Path
-) -> None:
-    where = [*TINY_DATA, f"--run-dir={shutil.copytree(tiny.run_dir, tmp_path / 'run')}"]
-    assert main(["evaluate", *where, f"--photographs={prepared}"]) == 0
-    scores = Run(tmp_path / "run").read_evaluation()["photographs"]
-    assert scores["images"] == 8
-    assert scores["kinds"] == {"clothes": scores["macro_average"]}
-    assert scores["without_a_class"]["kinds"] == ["stripes"]
-    assert scores["without_a_class"]["images"] == 2
-    assert 0 <= scores["without_a_class"]["auroc"] <= 1
-    assert main(["export", *where, f"--artifacts={tmp_path / 'artifacts'}"]) == 0
-    extras = tmp_path / "artifacts" / "1" / "assets.extra"
-    card = (extras / "MODEL_CARD.md").read_text()
-    assert "8 photographs taken at home" in card
-    assert "| photographs of stripes | 2 |" in card
-    assert (extras / "report" / "photographs.png").is_file()
-    assert json.loads((extras / "manifest.json").read_text())["scores"]["photographs"] == scores
+def test_a_label_allows_its_classes() -> None:
+    photographs = read_photographs()
+    for label, classes in CLASSES_OF_A_LABEL.items():
+        chosen = photographs[photographs.label == label]
+        np.testing.assert_array_equal(chosen.classes.sum(axis=1), len(classes))
+        assert chosen.has_class.all() == bool(classes)
+
+
+def test_a_group_is_drawn_as_often_as_the_root_of_its_size() -> None:
+    photographs = read_photographs().of_split("train")
+    chances = photographs.chances(without_class=0.5)
+    assert chances.sum() == pytest.approx(1)
+    share = {
+        label: chances[np.isin(photographs.label, labels)].sum()
+        for label, labels in {
+            "trouser": ["Pants"],
+            "shoes": ["Shoes"],
+            "none": ["Hat", "Shorts", "Skirt", "Body"],
+        }.items()
+    }
+    assert share["trouser"] / share["shoes"] == pytest.approx((501 / 165) ** 0.5)
+    assert share["none"] / share["shoes"] == pytest.approx(0.5 * (428 / 165) ** 0.5)
+    assert not photographs.chances(without_class=0)[~photographs.has_class].any()
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the photographs themselves")
+def test_the_committed_images_are_what_the_service_makes_of_the_photographs() -> None:
+    photographs = read_photographs()
+    with np.load(PHOTOGRAPHS) as arrays:
+        names = arrays["name"]
+    for index in range(0, len(names), 400):
+        data = (SHARED / str(names[index])).read_bytes()
+        prepared = read_image(data, prepare="auto", shape=(28, 28), max_pixels=10**8)
+        np.testing.assert_array_equal(prepared.pixels, photographs.pixels[index])
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"text"])
-def test_a_file_that_holds_no_photographs_is_one_sentence(
-    tiny: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
-) -> None:
-    file = tmp_path / "prepared.npz"
+def test_a_file_that_holds_no_photographs_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "photographs.npz"
     file.write_bytes(content)
-    arguments = [f"--run-dir={tiny.run_dir}", f"--photographs={file}"]
-    assert main(["evaluate", *TINY_DATA, *arguments]) == EXIT_FAILED
-    message = capsys.readouterr().err
-    assert f"{file} cannot be read as prepared photographs" in message
-    assert message.count("\n") == 1
+    with pytest.raises(DataError, match="cannot be read as prepared photographs"):
+        read_photographs(file)

@@ -5,12 +5,12 @@ import pytest
 from PIL import Image
 
 from tests.training.conftest import Published
-from training.report import MAP_GAP_PIXELS, MAP_PIXELS, draw_surest_mistakes, mosaic
+from training.data import CLASS_NAMES
+from training.photographs import read_photographs
+from training.report import draw_photographs, draw_surest_mistakes
 
 PICTURES = [
     "confusion_matrix",
-    "feature_maps",
-    "novelty",
     "reliability",
     "surest_mistakes",
     "training_curves",
@@ -36,7 +36,7 @@ def test_the_surest_mistakes_come_in_order_and_right_answers_do_not_come() -> No
     probabilities = np.zeros((4, 10), np.float32)
     probabilities[[0, 1, 2, 3], [1, 2, 3, 0]] = [0.6, 0.9, 0.7, 1.0]
     images = np.zeros((4, 28, 28, 1), np.float32)
-    figure = draw_surest_mistakes(images, np.zeros(4, np.uint8), probabilities)
+    figure = draw_surest_mistakes(images, np.zeros(4, np.uint8), probabilities, CLASS_NAMES)
     titles = [axes.get_title().split("\n")[0] for axes in figure.axes]
     assert titles == ["Pullover, 90.0% sure", "Dress, 70.0% sure", "Trouser, 60.0% sure"] + [""] * 3
 
@@ -44,25 +44,16 @@ def test_the_surest_mistakes_come_in_order_and_right_answers_do_not_come() -> No
 def test_a_model_without_mistakes_has_an_empty_picture(tmp_path: Path) -> None:
     images = np.zeros((1, 28, 28, 1), np.float32)
     probabilities = np.eye(10, dtype=np.float32)[:1]
-    figure = draw_surest_mistakes(images, np.zeros(1, np.uint8), probabilities)
+    figure = draw_surest_mistakes(images, np.zeros(1, np.uint8), probabilities, CLASS_NAMES)
     figure.savefig(tmp_path / "empty.png")
     assert not any(axes.get_title() for axes in figure.axes)
 
 
-@pytest.mark.parametrize(("side", "channels", "rows"), [(28, 32, 2), (14, 17, 2), (7, 1, 1)])
-def test_maps_lie_in_rows_of_sixteen_each_from_its_lowest_to_its_highest(
-    side: int, channels: int, rows: int
-) -> None:
-    maps = np.random.default_rng(0).random((side, side, channels), np.float32) * 9
-    grid = mosaic(maps)
-    cell = MAP_PIXELS + MAP_GAP_PIXELS
-    assert grid.shape == (rows * cell, 16 * cell)
-    last_row, last_column = (channels - 1) // 16, (channels - 1) % 16
-    tile = grid[last_row * cell :, last_column * cell :][:MAP_PIXELS, :MAP_PIXELS]
-    last = maps[:, :, -1]
-    expected = (last - last.min()) / (last.max() - last.min())
-    np.testing.assert_allclose(tile[:: MAP_PIXELS // side, :: MAP_PIXELS // side], expected, 1e-5)
-
-
-def test_a_dead_map_is_dark_and_not_a_division_by_zero() -> None:
-    assert np.nanmax(mosaic(np.full((7, 7, 1), 3, np.float32))) == 0
+def test_photographs_are_drawn_with_their_answers() -> None:
+    photographs = read_photographs().of_split("validation")
+    answers = np.full((len(photographs.label), 10), 0.01, np.float32)
+    answers[:, 1] = 0.91
+    figure = draw_photographs(photographs, answers, CLASS_NAMES)
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert len(titles) > 100
+    assert set(titles) == {"Trouser, 91%"}

@@ -3,32 +3,33 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.conftest import IDX_FOLDER, TINY_DATA, Published
+from tests.training.conftest import IDX_FOLDER, TINY_DATA, TINY_FIT, Published
 from training.__main__ import EXIT_FAILED, main
+from training.data import load_fashion_mnist
 from training.errors import RunError
-from training.recipe import Fit
-from training.run import Run, best_epoch, epochs_waited, kept_epoch
+from training.recipe import Augmentation, Fit, Recipe
+from training.run import Run, best_epoch, epochs_waited, is_used_up, kept_epoch
 
 ROWS = [{"loss": 1.0, "val_loss": value} for value in (0.9, 0.3, 0.1 + 0.2, 0.3, 0.5)]
 
 
 def run_of(folder: Path, epochs: int) -> Run:
-    """Return a run after so many epochs of `ROWS`, with something kept of it."""
+    """Return a run after so many epochs of `ROWS`, as Keras' CSVLogger writes them."""
     run = Run(folder)
-    if epochs:
-        run.write_history(ROWS[:epochs])
-    run.checkpoint.touch()
+    lines = [f"{epoch},{row['loss']},{row['val_loss']}" for epoch, row in enumerate(ROWS[:epochs])]
+    run.history.write_text("\n".join(["epoch,loss,val_loss", *lines]) + "\n")
     return run
 
 
-def test_the_history_is_read_as_exactly_as_it_was_written(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    assert run.read_history() == []
-    run.write_history(ROWS)
+def test_the_history_is_read_as_exactly_as_it_was_written_and_cut_where_a_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    assert Run(tmp_path).read_history() == []
+    run = run_of(tmp_path, 5)
     assert run.read_history() == ROWS
-    lines = (tmp_path / "history.csv").read_text().splitlines()
-    assert lines[0] == "epoch,loss,val_loss"
-    assert lines[1] == "1,1.0,0.9"
+    assert run.keep_history(2) == run.read_history() == ROWS[:2]
+    assert run.keep_history(0) == []
+    assert run.history.read_text() == ""
 
 
 def test_the_best_epoch_is_the_first_of_the_lowest_validation_loss() -> None:
@@ -38,22 +39,44 @@ def test_the_best_epoch_is_the_first_of_the_lowest_validation_loss() -> None:
     assert epochs_waited(ROWS) == 3
 
 
-@pytest.mark.parametrize(
-    ("epochs_so_far", "finished"), [(0, False), (1, False), (3, False), (4, True), (5, True)]
-)
-def test_a_run_is_finished_when_patience_is(
-    tmp_path: Path, epochs_so_far: int, finished: bool
+def test_a_run_is_finished_when_epochs_or_patience_are_used_up_and_it_says_so(
+    tmp_path: Path,
 ) -> None:
-    run = run_of(tmp_path, epochs_so_far)
-    assert run.is_finished(Fit(epochs=9, patience=2)) is finished
+    for epochs, most, patience, used_up in (
+        (0, 9, 2, False),
+        (3, 9, 2, False),
+        (4, 9, 2, True),
+        (2, 2, 9, True),
+        (2, 3, 9, False),
+    ):
+        run, fit = run_of(tmp_path, epochs), Fit(epochs=most, patience=patience)
+        assert is_used_up(run.read_history(), fit) is used_up
+        assert not run.is_finished(fit)
+        run.finish()
+        assert run.is_finished(fit) is used_up
+        run.discard()
 
 
-def test_a_run_is_finished_when_its_epochs_are_used_up_and_its_weights_kept(tmp_path: Path) -> None:
-    run = run_of(tmp_path, 2)
-    assert run.is_finished(Fit(epochs=2, patience=9))
-    assert not run.is_finished(Fit(epochs=3, patience=9))
-    run.checkpoint.unlink()
-    assert not run.is_finished(Fit(epochs=2, patience=9))
+def test_another_recipe_is_refused_by_the_names_of_its_settings_but_for_more_epochs(
+    tmp_path: Path,
+) -> None:
+    run, data = Run(tmp_path), load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
+    run.begin(Recipe(), data)
+    run.begin(Recipe(fit=Fit(epochs=21)), data)
+    assert run.read_about()[0].fit.epochs == 21
+    for recipe, words in (
+        (Recipe(fit=Fit(epochs=20)), "fit.epochs is 21 there, 20 here"),
+        (Recipe(fit=Fit(epochs=22, seed=1)), "fit.epochs is 21 there, 22 here; fit.seed is 42"),
+        (Recipe(augmentation=Augmentation(flip=True)), "augmentation.flip is False there, True"),
+    ):
+        with pytest.raises(RunError) as refusal:
+            run.begin(recipe, data)
+        assert words in str(refusal.value)
+    cosine = Recipe(fit=Fit(schedule="cosine"))
+    run.discard()
+    run.begin(cosine, data)
+    with pytest.raises(RunError):  # more epochs would be another schedule
+        run.begin(Recipe(fit=Fit(schedule="cosine", epochs=21)), data)
 
 
 @pytest.mark.parametrize("command", ["evaluate", "export"])
@@ -69,7 +92,7 @@ def test_an_unfinished_run_is_refused(
     tiny: Published, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     unfinished = Run(Path(shutil.copytree(tiny.run_dir, tmp_path / "run")))
-    unfinished.write_history(unfinished.read_history()[:1])
+    unfinished.keep_history(1)
     assert main([command, *TINY_DATA, f"--run-dir={unfinished.folder}"]) == EXIT_FAILED
     assert "is not finished" in capsys.readouterr().err
 
@@ -82,7 +105,7 @@ def test_a_run_is_not_continued_with_other_data(
     for kind in ("images-idx3", "labels-idx1"):
         shutil.copy(other / f"t10k-{kind}-ubyte.gz", other / f"train-{kind}-ubyte.gz")
     where = [f"--data-dir={other}", "--allow-other-data", f"--run-dir={tiny.run_dir}"]
-    assert main([command, *where]) == EXIT_FAILED
+    assert main([command, *where, *TINY_FIT * (command == "fit")]) == EXIT_FAILED
     assert "other data" in capsys.readouterr().err
 
 

@@ -68,12 +68,13 @@ function worth(label, { scores, class_names: classes }) {
   return [make("p", "worth", said.join(" "))];
 }
 
-/** Below zero the picture is nearer to a class than to clothes in general. @param {import("../api.js").Prediction} prediction @param {Summary} summary */
-function novelty({ novelty: score, in_distribution: known }, { novelty: measure }) {
+/** The score is an entropy, at most the logarithm of the number of classes. @param {import("../api.js").Prediction} prediction @param {Summary} summary */
+function novelty({ novelty: score, in_distribution: known, preparation }, { novelty: measure, class_names: classes }) {
   if (known === null || score === null || !measure) return []; // a model may come without
-  const { threshold } = measure;
-  const grade = known ? (score <= 0 ? "known" : "unusual") : score > 2 * Math.abs(threshold) ? "alien" : "strange";
-  const numbers = text("novelty", { novelty: decimal(score, 1), threshold: decimal(threshold, 1) });
+  const threshold = (preparation === "photo" ? measure.photo_threshold : null) ?? measure.threshold;
+  const halfway = (threshold + Math.log(classes.length)) / 2;
+  const grade = known ? (score <= threshold / 2 ? "known" : "unusual") : score > halfway ? "alien" : "strange";
+  const numbers = text("novelty", { novelty: decimal(score, 2), threshold: decimal(threshold, 2) });
   return [make("p", known ? "known" : "strange", text(grade), " ", make("small", "", numbers))];
 }
 

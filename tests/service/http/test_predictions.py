@@ -18,12 +18,13 @@ BLACK = np.zeros((28, 28), np.uint8)
 PREPARATIONS: tuple[Preparation, ...] = ("none", "photo", "plain")
 
 
-def classifier(threshold: float = 0.0) -> Classifier:
+def classifier(threshold: float = 0.0, photo_threshold: float = 0.5) -> Classifier:
     manifest = SimpleNamespace(name='the "model"', version=7, class_names=NAMES)
-    return cast(
-        "Classifier",
-        SimpleNamespace(manifest=manifest, in_distribution=lambda novelty: novelty <= threshold),
-    )
+
+    def in_distribution(novelty: Tensor, *, photos: bool = False) -> Any:
+        return novelty <= (photo_threshold if photos else threshold)
+
+    return cast("Classifier", SimpleNamespace(manifest=manifest, in_distribution=in_distribution))
 
 
 def images(count: int) -> list[PreparedImage]:
@@ -49,7 +50,9 @@ def expected(probabilities: Tensor, novelty: Tensor | None, top_k: int | None) -
                 "confidence": row[best],
                 "probabilities": dict(zip(NAMES, row, strict=True)),
                 "novelty": None if novelty is None else novelty[index],
-                "in_distribution": None if novelty is None else bool(novelty[index] <= 0),
+                "in_distribution": None
+                if novelty is None
+                else bool(novelty[index] <= (0.5 if PREPARATIONS[index % 3] == "photo" else 0)),
                 "preparation": PREPARATIONS[index % 3],
             }
         )

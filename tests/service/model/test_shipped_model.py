@@ -17,7 +17,7 @@ from tests.service.conftest import ARTIFACTS
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 WHOLE_DATA_SET = Path("/usr/share/datasets/fashion-mnist")
-ACCURACY_ON_THE_SLICE = 0.950
+ACCURACY_ON_THE_SLICE = 0.954
 MOST_ARTIFACT_BYTES = 10_000_000
 
 
@@ -54,12 +54,13 @@ def test_accuracy_on_the_whole_test_set_is_what_the_manifest_says(
     assert measured == pytest.approx(artifact.manifest.scores["test"]["accuracy"], abs=0.001)
 
 
-def test_the_default_is_the_version_for_photographs(artifact: Artifact) -> None:
-    others = [verify(ARTIFACTS / str(n)) for n in published_versions(ARTIFACTS)]
-    macro = {a.manifest.version: a.manifest.scores["photographs"]["macro_average"] for a in others}
-    right = {a.manifest.version: a.manifest.scores["test"]["accuracy"] for a in others}
-    assert max(macro, key=lambda version: macro[version]) == artifact.manifest.version
-    assert max(right, key=lambda version: right[version]) == 1
+def test_one_version_is_shipped_and_it_is_right_about_images_and_photographs(
+    artifact: Artifact,
+) -> None:
+    assert published_versions(ARTIFACTS) == [artifact.manifest.version]
+    scores = artifact.manifest.scores
+    assert scores["test"]["accuracy"] > 0.935
+    assert scores["photographs"]["macro_average"] > 0.7
 
 
 def test_what_is_shipped_is_small() -> None:

@@ -18,7 +18,7 @@ from service.model.artifact import FLATBUFFER, MANIFEST
 from service.model.repository import Repository
 from service.model.store import Directory, Source, open_source
 from service.settings import Settings
-from tests.service.conftest import ARTIFACTS, publish, run_service, serve, wait_for
+from tests.service.conftest import publish, run_service, serve, wait_for
 from tests.service.model.test_artifact import append_a_byte
 
 BUCKET = "s3://models"
@@ -100,8 +100,8 @@ def version_2(copied_artifacts: Path) -> Path:
 
 
 @pytest.fixture
-def source(bucket: str, tmp_path: Path) -> Source:
-    upload(ARTIFACTS / "1", f"{bucket}/1")
+def source(bucket: str, copied_artifacts: Path, tmp_path: Path) -> Source:
+    upload(copied_artifacts / "1", f"{bucket}/1")
     return open_source(bucket, tmp_path / "cache")
 
 
@@ -113,12 +113,12 @@ def test_the_fingerprint_of_a_directory_changes_with_any_file(copied_artifacts: 
     assert source.fingerprint(1) != before
 
 
-def test_a_version_is_fetched_as_it_was_published(source: Source) -> None:
+def test_a_version_is_fetched_as_it_was_published(source: Source, copied_artifacts: Path) -> None:
     assert source.versions() == [1]
-    fetched = source.directory(1)
-    for path in (ARTIFACTS / "1").rglob("*"):
+    fetched, published = source.directory(1), copied_artifacts / "1"
+    for path in published.rglob("*"):
         if path.is_file():
-            assert (fetched / path.relative_to(ARTIFACTS / "1")).read_bytes() == path.read_bytes()
+            assert (fetched / path.relative_to(published)).read_bytes() == path.read_bytes()
 
 
 def test_a_version_is_fetched_once_for_all_processes(source: Source, tmp_path: Path) -> None:
@@ -149,8 +149,10 @@ def test_what_has_no_manifest_yet_is_no_version(source: Source, version_2: Path)
 
 
 @pytest.mark.parametrize("name", ["01", "latest", "1.tmp"])
-def test_what_is_not_named_as_a_version_is_none(source: Source, name: str) -> None:
-    upload(ARTIFACTS / "1", f"{LOCATION}/{name}")
+def test_what_is_not_named_as_a_version_is_none(
+    source: Source, copied_artifacts: Path, name: str
+) -> None:
+    upload(copied_artifacts / "1", f"{LOCATION}/{name}")
     assert source.versions() == [1]
 
 
@@ -250,7 +252,7 @@ def version_is(client: httpx.Client, version: int) -> Callable[[], bool]:
 def test_a_version_whose_digests_do_not_hold_is_refused_until_it_is_mended(
     bucket: str, version_2: Path, tmp_path: Path
 ) -> None:
-    upload(ARTIFACTS / "1", f"{bucket}/1")
+    upload(version_2.parent / "1", f"{bucket}/1")
     good = (version_2 / FLATBUFFER).read_bytes()
     (version_2 / FLATBUFFER).write_bytes(good + b"!")
     settings = Settings(artifacts=bucket, cache=tmp_path / "cache", poll_seconds=0.1)

@@ -54,8 +54,8 @@ def test_it_is_said_whether_the_picture_is_like_those_of_the_training(
     )
     expect(either.locator(".strange")).to_contain_text(strange)
     assert artifact.manifest.novelty is not None
-    threshold = re.escape(f"{artifact.manifest.novelty.threshold:.1f}")
-    expect(either.locator(".strange")).to_contain_text(re.compile(rf"\d+\.\d, .*{threshold}"))
+    threshold = re.escape(f"{artifact.manifest.novelty.threshold:.2f}")
+    expect(either.locator(".strange")).to_contain_text(re.compile(rf"\d+\.\d\d, .*{threshold}"))
 
 
 def test_the_answer_is_saved_as_it_was_sent(
