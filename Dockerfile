@@ -4,12 +4,12 @@
 #   docker build --target training --tag fashion-mnist-training .
 #
 # Every package comes from requirements/, pinned with hashes, and no file says when it was built: the
-# same commit gives the same image where the builder writes no time either (deploy/README.md).
+# same commit gives the same image where the builder writes no time either (docs/deploy.md).
 # `--build-arg LOCK=service-extras` adds gRPC and the model stores s3:// and gs://.
 # `--build-arg REVISION="$(git rev-parse HEAD)"` writes down what it was built from.
 
 FROM python:3.13.14-slim-trixie AS base
-LABEL org.opencontainers.image.version="0.1.0" \
+LABEL org.opencontainers.image.version="1.0.0" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.base.name="docker.io/library/python:3.13.14-slim-trixie"
 ENV PYTHONUNBUFFERED=1 \

@@ -18,12 +18,13 @@ PYTEST ?=
 AS_TESTED := --constraint requirements/all.txt
 extras = pyproject.toml $(foreach extra,$(1),--extra $(extra))
 
-.PHONY: help setup serve test test-ray check pictures train bench fuzz audit lock proto clean
+.PHONY: help setup serve test test-ray check docs pictures train bench fuzz audit lock proto clean
 
 help:
 	@echo "make serve   start the service with the shipped model"
 	@echo "make test    lint, check types, run the tests"
 	@echo "make test-ray  test deploy/ray on a local cluster, in $(RAY_VENV)"
+	@echo "make docs    build the documentation into site/"
 	@echo "make pictures  take the README's pictures of the page and of the feature maps"
 	@echo "make train   train, evaluate and export the model into runs/; RECIPE=lesson: the plain one"
 	@echo "make setup   install everything into $(VENV)"
@@ -49,6 +50,9 @@ check: $(VENV)/.all node_modules
 # Needs Chromium and a font that has Korean.
 pictures: $(VENV)/.all
 	$(BIN)/python -m tests.service.web.screenshots
+
+docs: $(VENV)/.all
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs site
 
 # Ray is as large as all the rest but TensorFlow, so it has an environment of its own.
 test-ray: $(RAY_VENV)/.all
@@ -88,7 +92,7 @@ proto: $(VENV)/.all
 
 lock: $(BIN)/python
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	$(COMPILE) --upgrade $(call extras,grpc otel s3 signing training test) -o requirements/all.txt
+	$(COMPILE) --upgrade $(call extras,grpc otel s3 signing training test docs) -o requirements/all.txt
 	$(COMPILE) $(AS_TESTED) $(call extras,) -o requirements/service.txt
 	$(COMPILE) $(AS_TESTED) $(call extras,grpc otel s3 gcs signing) -o requirements/service-extras.txt
 	$(COMPILE) $(AS_TESTED) $(call extras,training) -o requirements/training.txt
@@ -96,7 +100,7 @@ lock: $(BIN)/python
 	$(COMPILE) $(AS_TESTED) $(call extras,ray) --group test-ray -o requirements/ray.txt
 
 clean:
-	rm -rf $(VENV) $(RAY_VENV) .venv-peers node_modules .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(RAY_VENV) .venv-peers node_modules site .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.service: requirements/service.txt | $(BIN)/python
 	@echo "Installing the service into $(VENV): 60 MB, once, a minute or so"

@@ -1,3 +1,3 @@
 """The online half: loads a SavedModel directory and classifies pictures over HTTP."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

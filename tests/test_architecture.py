@@ -1,4 +1,4 @@
-"""Who may import whom, and how large the service may become (README, “How it is built”)."""
+"""Who may import whom, and how large the service may become (docs/how-it-is-built.md)."""
 
 import ast
 from collections.abc import Iterator, Mapping

@@ -57,6 +57,7 @@ def main() -> int:
             prove_confinement(stack)
             prove_spreading(stack)
             prove_readiness(stack)
+            prove_upgrade(stack)
             prove_observability(stack)
             prove_training(stack)
         finally:
@@ -125,6 +126,21 @@ def prove_readiness(stack: Stack) -> None:
         wait_for("an unhealthy replica", lambda: stack.health(container) == "unhealthy")
         check(ask(f"{repository}/load", b"")[0] == 200, "it does not take its model back")
         wait_for("a healthy replica", lambda: stack.health(container) == "healthy")
+
+
+def prove_upgrade(stack: Stack) -> None:
+    """Replace every replica by one of another image under load, and back; refuse a broken one."""
+    say("rolling upgrade and rollback")
+    image = "fashion-mnist-service"
+    stack.engine("tag", f"{image}:latest", f"{image}:next")
+    for tag in ("next", "latest"):
+        before = set(stack.containers("service"))
+        with losing_nothing(SERVICE):
+            stack.upgrade(tag)
+        after = stack.containers("service")
+        check(len(after) == REPLICAS and not before & set(after), "not every replica is new")
+        images = {stack.engine.inspect(container)["Config"]["Image"] for container in after}
+        check(images == {f"{image}:{tag}"}, f"the replicas are of {images}")
 
 
 def prove_observability(stack: Stack) -> None:

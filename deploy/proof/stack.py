@@ -22,6 +22,14 @@ STOPSIGNAL SIGUSR1
 USER haproxy
 CMD ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]
 """,
+    "prom/alertmanager:": """\
+FROM {base}
+RUN apt-get update && apt-get install --yes --no-install-recommends prometheus-alertmanager
+RUN install --directory --owner=nobody --group=nogroup /alertmanager
+USER nobody
+WORKDIR /alertmanager
+ENTRYPOINT ["/usr/bin/prometheus-alertmanager"]
+""",
     "prom/prometheus:": """\
 FROM {base}
 RUN apt-get update && apt-get install --yes --no-install-recommends prometheus
@@ -55,10 +63,15 @@ class Stack:
 
     def compose(self, *arguments: str) -> None:
         """Run docker-compose; what it prints is for whoever watches."""
-        environment = {**os.environ, **self._settings}
-        subprocess.run(
-            ["docker-compose", *arguments], cwd=self._project, env=environment, check=True
-        )
+        self._run("docker-compose", *arguments)
+
+    def upgrade(self, tag: str) -> None:
+        """Replace the replicas by those of this tag of the image, as the shipped script does."""
+        self._run("deploy/compose/rolling-upgrade.sh", COMPOSE="docker-compose", TAG=tag)
+
+    def _run(self, *command: str, **settings: str) -> None:
+        environment = {**os.environ, **self._settings, **settings}
+        subprocess.run(command, cwd=self._project, env=environment, check=True)
 
     def containers(self, service: str) -> list[str]:
         """Return the ids of the running containers of a service."""
@@ -86,10 +99,10 @@ def build_images(buildah: Buildah) -> list[Path]:
     """Build each image of the stack that can be made here, by its name there; return archives."""
     base = buildah.make_base()
     archives: list[Path] = []
-    for image in dict.fromkeys(re.findall(r" image: (\S+)", COMPOSE.read_text())):
-        if target := re.fullmatch(r"fashion-mnist-(\w+)", image):
+    for image in dict.fromkeys(re.findall(r" image: ([^\s$]+)", COMPOSE.read_text())):
+        if target := re.fullmatch(r"fashion-mnist-(\w+):?", image):
             say(f"build {image}")
-            buildah.build(image, f"--target={target[1]}")
+            buildah.build(image.rstrip(":"), f"--target={target[1]}")
         elif stand_in := [text for name, text in STAND_INS.items() if image.startswith(name)]:
             say(f"a stand-in for {image}")
             buildah.build(image, dockerfile=stand_in[0].format(base=base))
@@ -97,5 +110,5 @@ def build_images(buildah: Buildah) -> list[Path]:
             say(f"not to be had here: {image}")
             continue
         archives.append(buildah.folder / f"image-{len(archives)}.tar")
-        buildah.save(image, archives[-1])
+        buildah.save(image.rstrip(":"), archives[-1])
     return archives

@@ -7,16 +7,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-CONFIGURATION = Path(__file__).parent.parent.parent / "deploy/haproxy/haproxy.cfg"
+from tests.service.conftest import unused_port
+
+CONFIGURATIONS = Path(__file__).parent.parent.parent / "deploy/haproxy"
 
 
 @contextmanager
-def proxied(addresses: list[str], replica_port: int, folder: Path) -> Iterator[str]:
-    """Run the proxy before these replicas, which it is told of by a DNS server; return its URL."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+def proxied(
+    addresses: list[str], replica_port: int, folder: Path, certificate: Path | None = None
+) -> Iterator[str]:
+    """Run the proxy before these replicas, which it is told of by a DNS server; return its URL.
+
+    With a certificate, for localhost, it is the URL of the proxy's port with TLS.
+    """
+    port, tls_port = unused_port(), unused_port()
     with answering_dns(addresses) as dns_port:
-        configuration = CONFIGURATION.read_text()
+        configuration = (CONFIGURATIONS / "haproxy.cfg").read_text()
+        if certificate is not None:
+            configuration += (CONFIGURATIONS / "tls.cfg").read_text()
+            configuration = configuration.replace("/run/secrets/proxy.pem", str(certificate))
+            configuration = configuration.replace("bind :8443", f"bind 127.0.0.1:{tls_port}")
         for name, here in {
             "127.0.0.11:53": f"127.0.0.1:{dns_port}",
             "bind :8000": f"bind 127.0.0.1:{port}",
@@ -30,7 +40,7 @@ def proxied(addresses: list[str], replica_port: int, folder: Path) -> Iterator[s
                 ["haproxy", "-db", "-f", folder / "haproxy.cfg"], stdout=log, stderr=log
             )
         try:
-            yield f"http://127.0.0.1:{port}"
+            yield f"https://localhost:{tls_port}" if certificate else f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait()

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +13,12 @@ from tests.conftest import ROOT
 
 COMPOSE = ROOT / "docker-compose.yml"
 STACK = yaml.safe_load(COMPOSE.read_text())
+SECURE = str(ROOT / "deploy/compose/secure.yml")
 SERVICES: dict[str, dict[str, Any]] = STACK["services"]
 
 
 def test_it_follows_the_published_schema() -> None:
-    command = ["check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
+    command = ["check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE), SECURE]
     subprocess.run([sys.executable, "-m", *command], check=True)
 
 
@@ -31,7 +33,7 @@ def test_compose_itself_reads_it_with_each_profile(profiles: list[str]) -> None:
     ("profile", "services"),
     [
         (None, {"service", "proxy"}),
-        ("observability", {"prometheus", "grafana"}),
+        ("observability", {"prometheus", "alertmanager", "grafana"}),
         ("train", {"fit", "evaluate", "export"}),
     ],
 )
@@ -47,6 +49,7 @@ def test_every_container_is_confined(name: str) -> None:
     assert container["cap_drop"] == ["ALL"]
     assert container["security_opt"] == ["no-new-privileges:true"]
     assert {"mem_limit", "pids_limit"} <= container.keys()
+    assert container["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
@@ -57,6 +60,16 @@ def test_every_mounted_file_is_in_the_checkout(name: str) -> None:
             assert (ROOT / source).exists(), source
         else:
             assert source in STACK["volumes"]
+
+
+@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="needs docker-compose")
+def test_keys_and_tls_are_one_more_file() -> None:
+    command = ["docker-compose", f"--file={COMPOSE}", f"--file={SECURE}", "config", "--quiet"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    secure = yaml.safe_load(Path(SECURE).read_text())
+    for name, secret in secure["secrets"].items():
+        assert sum(name in service["secrets"] for service in secure["services"].values()) == 1
+        assert secret["file"].startswith("./deploy/compose/secrets/")
 
 
 def test_replicas_do_not_fight_for_a_port() -> None:

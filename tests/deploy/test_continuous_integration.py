@@ -1,21 +1,55 @@
 """What GitHub reads."""
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
+import service
 from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
     ("schema", "file"),
-    [("github-workflows", "workflows/ci.yml"), ("dependabot", "dependabot.yml")],
+    [
+        ("github-workflows", ".github/workflows/ci.yml"),
+        ("github-workflows", ".github/workflows/release.yml"),
+        ("dependabot", ".github/dependabot.yml"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/bug.yml"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/feature.yml"),
+        ("github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
+        ("citation-file-format", "CITATION.cff"),
+    ],
 )
 def test_it_follows_the_published_schema(schema: str, file: str) -> None:
-    command = ["check_jsonschema", "--builtin-schema", f"vendor.{schema}", f".github/{file}"]
+    command = ["check_jsonschema", "--builtin-schema", f"vendor.{schema}", file]
     subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=True)
+
+
+def test_a_release_is_of_the_version_in_tag_package_changelog_and_citation(tmp_path: Path) -> None:
+    """The shell of the workflow, for the version that this is."""
+    steps = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]["wheel"]
+    checks = [step["run"] for step in steps["steps"] if "name" in step]
+    assert len(checks) == 2
+    for name in ("CHANGELOG.md", "service/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    for tag, passes in ((f"v{service.__version__}", True), ("v0.0.1", False)):
+        ran = [
+            subprocess.run(
+                ["bash", "-e", "-c", check],
+                cwd=tmp_path,
+                env={**os.environ, "GITHUB_REF_NAME": tag},
+                check=False,
+            ).returncode
+            for check in checks
+        ]
+        assert (ran == [0, 0]) == passes, tag
+    assert f"version: {service.__version__}" in (ROOT / "CITATION.cff").read_text()
 
 
 def test_it_runs_what_the_projects_own_ci_runs() -> None:

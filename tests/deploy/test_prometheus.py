@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from tests.conftest import ROOT
 from tests.service.conftest import (
@@ -30,6 +32,7 @@ REQUESTS = 40
     [
         ("check", "config", "prometheus.yml"),
         ("check", "config", "compose.yml"),
+        ("check", "config", "--syntax-only", "secure.yml"),  # Its secret is in the stack only.
         ("test", "rules", "rules.test.yml"),
     ],
 )
@@ -38,6 +41,21 @@ def test_promtool_approves(arguments: tuple[str, ...]) -> None:
         ["promtool", *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.skipif(shutil.which("amtool") is None, reason="needs prometheus-alertmanager")
+def test_amtool_approves() -> None:
+    configuration = ROOT / "deploy/alertmanager/alertmanager.yml"
+    subprocess.run(["amtool", "check-config", configuration], check=True)
+
+
+def test_with_keys_prometheus_differs_by_its_secret_alone() -> None:
+    plain, secure = (
+        yaml.safe_load((PROMETHEUS / name).read_text()) for name in ("compose.yml", "secure.yml")
+    )
+    [job] = secure["scrape_configs"]
+    assert job.pop("authorization") == {"credentials_file": "/run/secrets/prometheus.key"}
+    assert secure == plain
 
 
 def test_every_alert_is_tested() -> None:

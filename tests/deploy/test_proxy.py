@@ -1,9 +1,12 @@
 """deploy/haproxy/haproxy.cfg before two replicas of the service, found through DNS."""
 
 import base64
+import os
 import shutil
 import signal
+import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.conftest import ROOT
 from tests.deploy.proxy import proxied
 from tests.service.conftest import serve_process, wait_for, wait_until_ready
 
@@ -82,8 +86,8 @@ def answered_by(host: str, port: int) -> int:
 
 
 @contextmanager
-def replica(host: str, port: int) -> Iterator[subprocess.Popen[str]]:
-    with serve_process("--host", host, "--log-level=error", port=port) as process:
+def replica(host: str, port: int, *options: str) -> Iterator[subprocess.Popen[str]]:
+    with serve_process("--host", host, "--log-level=error", *options, port=port) as process:
         with httpx.Client(base_url=f"http://{host}:{port}") as client:
             wait_until_ready(client)
         yield process
@@ -119,6 +123,31 @@ def test_a_replica_that_is_not_ready_gets_no_request(
             httpx.post(f"{first}/v2/repository/models/fashion_mnist/load").raise_for_status()
             wait_for(lambda: answered_by(REPLICAS[0], replica_port) > 10)
     assert set(load.answers) == {200}
+
+
+def test_with_keys_and_tls_as_the_stack_has_them(
+    replica_port: int, tmp_path: Path, boot_png: bytes
+) -> None:
+    secrets = tmp_path / "secrets"
+    make = [ROOT / "deploy/compose/make-secrets.sh", "localhost"]
+    environment = {**os.environ, "SECRETS": str(secrets), "PYTHON": sys.executable}
+    for _ in range(2):  # What is there is kept.
+        subprocess.run(make, env=environment, check=True, capture_output=True)
+    keys = {path.stem: path.read_text() for path in secrets.glob("*.key")}
+    assert keys.keys() == {"client", "operator", "prometheus"}
+    assert secrets.stat().st_mode & 0o777 == 0o700
+    trusted = ssl.create_default_context(cafile=str(secrets / "certificate.pem"))
+    with (
+        replica(REPLICAS[0], replica_port, f"--api-keys-file={secrets / 'api_keys.txt'}"),
+        proxied(REPLICAS[:1], replica_port, tmp_path, secrets / "proxy.pem") as url,
+        httpx.Client(base_url=url, verify=trusted) as client,
+    ):
+        wait_until_ready(client)
+        assert client.post("/predict", content=boot_png).status_code == 401
+        for name, predicts, is_observed in (("client", 200, 403), ("prometheus", 403, 200)):
+            key = {"Authorization": f"Bearer {keys[name]}"}
+            assert client.post("/predict", content=boot_png, headers=key).status_code == predicts
+            assert client.get("/metrics", headers=key).status_code == is_observed
 
 
 def test_without_a_replica_the_proxy_says_unavailable(

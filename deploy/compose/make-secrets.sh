@@ -1,0 +1,34 @@
+#!/bin/sh
+# Makes what deploy/compose/secure.yml reads, in deploy/compose/secrets: API keys and a certificate.
+#
+#     deploy/compose/make-secrets.sh [HOST]    # the name in the certificate; localhost by default
+#
+# What is there already is kept: put a certificate of your own into proxy.pem (chain and key).
+set -eu
+cd "$(dirname "$0")/../.."
+host=${1:-localhost}
+secrets=${SECRETS:-deploy/compose/secrets}
+mkdir -p "$secrets"
+# The folder keeps other users out. The files are readable, since containers run as users of their own.
+chmod 700 "$secrets"
+umask 022
+
+make_key() { # NAME SCOPE…: the key goes to NAME.key, its digest to api_keys.txt
+    name=$1
+    shift
+    [ -e "$secrets/$name.key" ] && return
+    shown=$("${PYTHON:-python3}" -m service.keys "$name" --scopes "$@" 2>&1 >>"$secrets/api_keys.txt")
+    printf %s "${shown##*: }" >"$secrets/$name.key"
+}
+make_key client predict
+make_key operator predict administer observe
+make_key prometheus observe
+
+if [ ! -e "$secrets/proxy.pem" ]; then
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 \
+        -subj "/CN=$host" -addext "subjectAltName=DNS:$host" \
+        -keyout "$secrets/key.pem" -out "$secrets/certificate.pem" 2>/dev/null
+    cat "$secrets/certificate.pem" "$secrets/key.pem" >"$secrets/proxy.pem"
+    rm "$secrets/key.pem"
+fi
+echo "$secrets: keys client, operator and prometheus; certificate for $host"
