@@ -72,8 +72,8 @@ function worth(label, { scores, class_names: classes }) {
 function novelty({ novelty: score, in_distribution: known, preparation }, { novelty: measure, class_names: classes }) {
   if (known === null || score === null || !measure) return []; // a model may come without
   const threshold = (preparation === "photo" ? measure.photo_threshold : null) ?? measure.threshold;
-  const halfway = (threshold + Math.log(classes.length)) / 2;
-  const grade = known ? (score <= threshold / 2 ? "known" : "unusual") : score > halfway ? "alien" : "strange";
+  const farther = threshold + (Math.log(classes.length) - threshold) / 3;
+  const grade = known ? (score <= threshold / 2 ? "known" : "unusual") : score > farther ? "alien" : "strange";
   const numbers = text("novelty", { novelty: decimal(score, 2), threshold: decimal(threshold, 2) });
   return [make("p", known ? "known" : "strange", text(grade), " ", make("small", "", numbers))];
 }

@@ -42,7 +42,7 @@ def close(expected: object, actual: object) -> bool:
     if isinstance(expected, float):
         is_novelty = abs(expected) > 1
         return actual == pytest.approx(
-            expected, abs=0.02, rel=0.15 if is_novelty else 0, nan_ok=True
+            expected, abs=0.05, rel=0.15 if is_novelty else 0, nan_ok=True
         )
     return expected == actual
 
