@@ -102,7 +102,8 @@ class _Supervisor(Multiprocess):
         # What the workers no longer accept would wait for the last of them to end, and be reset.
         time.sleep(self.notice_seconds + _CLOSE_SECONDS)
         for listener in self.sockets:
-            listener.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):  # No worker has come so far as to listen.
+                listener.shutdown(socket.SHUT_RDWR)
 
 
 def _serve_alone(config: uvicorn.Config, listener: socket.socket) -> NoReturn:
