@@ -21,7 +21,6 @@ from service.capacity.memory import release_memory
 from service.capacity.pools import Pools, available_processors
 from service.errors import ArtifactError, StartError
 from service.http import explain, open_inference, operations, predict, tf_serving
-from service.http.answers import AnswerMiddleware
 from service.http.batcher import Batcher
 from service.http.messages import add_error_handlers
 from service.http.middleware import RequestMiddleware
@@ -85,7 +84,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         on_change=metrics.count_in_flight,
     )
     state.pools = Pools(settings.threads or max(1, available_processors() // settings.workers))
-    app.add_middleware(AnswerMiddleware)
     app.add_middleware(
         RequestMiddleware,
         instrumentation=state.instrumentation,

@@ -1,11 +1,17 @@
-"""What every HTTP request passes before its route: record, API key, headers, CORS, shutdown."""
+"""What every HTTP request passes before its route: record, API key, headers, CORS, shutdown.
+
+What is done to every answer: HEAD, compression, and addresses behind a proxy.
+"""
 
 import asyncio
 import logging
+import re
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Connection
@@ -41,6 +47,10 @@ _READ = [REQUEST_ID_HEADER, JSON_LENGTH_HEADER, "Retry-After", "Warning", "trace
 
 PIECE_BYTES = 65536
 """Of an answer that are written at a time. A longer one counts as bytes in flight until then."""
+
+MIN_COMPRESSED_BYTES = 4096
+
+_TAKES_GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))(?:;|,|$)", re.I)
 
 _TRACED = {b"x-request-id", b"traceparent", b"tracestate"}
 _KEYS = {b"authorization", b"x-api-key"}
@@ -115,6 +125,7 @@ class RequestMiddleware:
         root_path: str,
     ) -> None:
         self.app = app
+        self._compressed = GZipMiddleware(app, MIN_COMPRESSED_BYTES, compresslevel=1)
         self._instrumentation = instrumentation
         self._admission = admission
         self._keys = keys
@@ -179,7 +190,46 @@ class RequestMiddleware:
         except RequestError as error:
             await request_error(Request(scope, receive), error)(scope, receive, send)
         else:
-            await self.app(scope, receive, send)
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """Answer HEAD like GET, compress for clients that take gzip, and keep addresses relative.
+
+        A compressed answer has an ETag of its own.
+        """
+        is_head = scope["method"] == "HEAD"
+        fields = MutableHeaders(raw=list(scope["headers"]))
+        takes_gzip = _TAKES_GZIP.search(fields.get("Accept-Encoding", "")) is not None
+        fields["Accept-Encoding"] = "gzip" if takes_gzip else "identity"
+        tags = fields.get("If-None-Match", "")
+        if takes_gzip and tags:
+            fields["If-None-Match"] = tags.replace('-gzip"', '"')
+        if not fields.get("Range", "").startswith("bytes="):
+            del fields["Range"]  # Another unit is to be ignored.
+        method = "GET" if is_head else scope["method"]
+        inner = {**scope, "method": method, "headers": fields.raw}
+
+        async def send_adapted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                is_known = message["status"] == 304 and tags != fields.get("If-None-Match", "")
+                if "ETag" in headers and (is_known or "Content-Encoding" in headers):
+                    headers["ETag"] = headers["ETag"].removesuffix('"') + '-gzip"'
+                if "Location" in headers:  # It differs in the slashes at the end.
+                    bare = scope["path"].rstrip("/")
+                    name = quote(bare.rpartition("/")[2])
+                    query = f"?{scope['query_string'].decode('latin-1')}".rstrip("?")
+                    up = "../" * (len(scope["path"]) - len(bare))
+                    headers["Location"] = (up + name if up else f"{name}/") + query
+            elif is_head:
+                message = {**message, "body": b""}
+            await send(message)
+
+        try:
+            await self._compressed(inner, receive, send_adapted)
+        finally:
+            if "route" in inner:
+                scope["route"] = inner["route"]
 
 
 def _check_key(keys: KeyRing, scope: Connection) -> None:
