@@ -49,7 +49,6 @@ class Admission:
 
     @property
     def is_open(self) -> bool:
-        """Whether new requests are accepted."""
         return self._closed_at is None
 
     def close(self) -> None:
@@ -100,7 +99,6 @@ class Admission:
             self.release(0, byte_count)
 
     def release(self, images: int, byte_count: int) -> None:
-        """Count less in flight."""
         with self._lock:
             self.images -= images
             self.bytes -= byte_count
@@ -167,7 +165,6 @@ class Permit:
         self._bytes += count
 
     def start_deadline(self, seconds: float) -> None:
-        """Have the answer due in so many seconds."""
         self.deadline = time.monotonic() + seconds
 
     def cancel(self) -> None:

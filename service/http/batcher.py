@@ -30,7 +30,7 @@ from service.http.inference import DEADLINE_HEADER, INLINE_BODY_BYTES, plain_hea
 from service.http.messages import describe, reply
 from service.http.predictions import check_top_k, list_predictions, write_predictions
 from service.http.protocol import Reply, ServiceProtocol
-from service.http.schemas import Liveness, ModelVersion, Readiness
+from service.http.schemas import Liveness, Readiness
 from service.http.shedding import LoadShedder
 from service.http.uploads import Upload, read_upload
 from service.images.decode import ImageReader, Prepare
@@ -184,10 +184,7 @@ class Batcher:
         if path == "/livez":
             body: BaseModel = Liveness(status="live", worker=worker)
         elif path == "/readyz" and self._repository.is_ready and self._admission.is_open:
-            classifier = self._repository.classifier()
-            name, version = classifier.manifest.name, classifier.manifest.version
-            model, engine = ModelVersion(name=name, version=version), classifier.engine_name
-            body = Readiness(status="ready", worker=worker, model=model, engine=engine)
+            body = Readiness.of(self._repository.classifier(), worker)
         else:
             return None
         headers = {k.decode(): v.decode("latin-1") for k, v in scope["headers"] if k in _READ}

@@ -19,24 +19,10 @@ async def _is_ready(request: Request) -> bool:
     return bool(state.repository.is_ready and state.admission.is_open)
 
 
-async def _worker(request: Request) -> int:
-    number: int = request.app.state.instrumentation.metrics.worker
-    return number
-
-
 ModelRepository = Annotated[Repository, Depends(_repository)]
-WorkerNumber = Annotated[int, Depends(_worker)]
 
 Ready = Annotated[bool, Depends(_is_ready)]
 """Whether a version is served and new requests are accepted."""
-
-
-async def _default_classifier(repository: ModelRepository) -> Classifier:
-    return repository.classifier()
-
-
-DefaultClassifier = Annotated[Classifier, Depends(_default_classifier)]
-"""The version that answers requests that ask for none."""
 
 
 JSON_LENGTH_HEADER = "Inference-Header-Content-Length"

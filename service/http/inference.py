@@ -157,11 +157,7 @@ def deadline_seconds(headers: Mapping[str, str], most: float) -> float:
 
 
 def check_head(headers: Mapping[str, str], max_bytes: int) -> str:
-    """Return the content coding of a body, `identity` if it has none.
-
-    Args:
-        headers: Found by names in lower case.
-        max_bytes: Most that a body may have.
+    """Return the content coding of a body, `identity` if it has none; names are in lower case.
 
     Raises:
         UnsupportedMediaType: It is another than gzip and deflate.

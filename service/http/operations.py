@@ -12,8 +12,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from service.errors import Draining
-from service.http.dependencies import DefaultClassifier, Ready, WorkerNumber
-from service.http.schemas import ErrorResponse, Liveness, ModelVersion, Readiness
+from service.http.dependencies import ModelRepository, Ready
+from service.http.schemas import ErrorResponse, Liveness, Readiness
 from service.telemetry.exposition import MEDIA_TYPE
 from service.telemetry.metrics import Metrics
 
@@ -40,9 +40,9 @@ pages = APIRouter(include_in_schema=False)
 
 
 @health.get("/livez", summary="The process runs")
-async def livez(worker: WorkerNumber) -> Liveness:
+async def livez(request: Request) -> Liveness:
     """Answer 200 for as long as the process can answer at all."""
-    return Liveness(status="live", worker=worker)
+    return Liveness(status="live", worker=request.app.state.instrumentation.metrics.worker)
 
 
 @health.get(
@@ -50,17 +50,12 @@ async def livez(worker: WorkerNumber) -> Liveness:
     summary="The model is loaded, and requests are taken",
     responses={503: {"model": ErrorResponse, "description": "Still loading, or about to stop"}},
 )
-async def readyz(classifier: DefaultClassifier, is_ready: Ready, worker: WorkerNumber) -> Readiness:
+async def readyz(request: Request, repository: ModelRepository, is_ready: Ready) -> Readiness:
     """Answer 200 once the model is loaded, verified and warmed up, until the process drains."""
+    classifier = repository.classifier()
     if not is_ready:
         raise Draining("the service is about to stop")
-    manifest = classifier.manifest
-    return Readiness(
-        status="ready",
-        worker=worker,
-        model=ModelVersion(name=manifest.name, version=manifest.version),
-        engine=classifier.engine_name,
-    )
+    return Readiness.of(classifier, request.app.state.instrumentation.metrics.worker)
 
 
 @metrics.get(

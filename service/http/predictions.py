@@ -50,11 +50,7 @@ def write_predictions(
 ) -> bytes:
     """Return `schemas.PredictResponse` as JSON; what is not finite is null.
 
-    Args:
-        predictions: Of the images, by `list_predictions`; completed here.
-        images: What was classified.
-        classifier: Of the version that answered.
-        top_k: How many classes to rank, at most as many as there are; None for no ranking.
+    The `predictions`, by `list_predictions`, are completed here; `top_k` is checked before.
     """
     for prediction, image in zip(predictions, images, strict=True):
         prediction["preparation"] = image.preparation

@@ -1,12 +1,13 @@
 """The public JSON, as pydantic models."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.images.decode import Preparation
 from service.images.steps import StepName
 from service.model.artifact import InputSpec, Layer, Novelty, Parameters
+from service.model.classifier import Classifier
 
 
 class _Schema(BaseModel):
@@ -200,3 +201,9 @@ class Readiness(_Schema):
     """Which of the workers answers, from 0: each speaks for itself."""
     model: ModelVersion
     engine: str
+
+    @classmethod
+    def of(cls, classifier: Classifier, worker: int) -> Self:
+        name, version = classifier.manifest.name, classifier.manifest.version
+        model = ModelVersion(name=name, version=version)
+        return cls(status="ready", worker=worker, model=model, engine=classifier.engine_name)

@@ -171,6 +171,5 @@ class Metrics:
             self._ready.set((), int(bool(serving)))
 
     def count_refused_version(self) -> None:
-        """Count a version that must not be served."""
         with self._storage.lock:
             self._refused.add()

@@ -86,9 +86,7 @@ class RequestRecord:
         self.predictions = predictions or self.predictions
 
     def fail(self) -> None:
-        """Note that the request ended in an unforeseen error."""
         self.status, self.error_code = _INTERNAL_ERROR, "internal_error"
 
     def end(self) -> None:
-        """Note that the answer has been sent."""
         self.elapsed_ns = time.perf_counter_ns() - self._started_ns
