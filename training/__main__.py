@@ -1,4 +1,4 @@
-"""`fashion-mnist-training fit | evaluate | export`, or `python -m training`."""
+"""`fashion-mnist-training fit | evaluate | export | publish`, or `python -m training`."""
 
 import argparse
 import importlib
@@ -16,6 +16,7 @@ from training.config import (
     EvaluateSettings,
     ExportSettings,
     FitSettings,
+    PublishSettings,
     Settings,
     command_line,
     read_settings,
@@ -29,6 +30,7 @@ COMMANDS: dict[str, type[Settings]] = {
     "fit": FitSettings,
     "evaluate": EvaluateSettings,
     "export": ExportSettings,
+    "publish": PublishSettings,
 }
 DESCRIPTION = "\n".join(
     ["Train the Fashion-MNIST network offline and publish it for the service.", ""]

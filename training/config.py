@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    CliPositionalArg,
     CliSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -130,6 +131,28 @@ class ExportSettings(Settings):
     """Version to publish. Without it: one more than the highest there is."""
 
 
+class PublishSettings(Settings):
+    """Publish a Keras model that was made elsewhere, such as the one built in the lesson."""
+
+    model: CliPositionalArg[Path]
+    """The model: a .keras or .h5 file."""
+    artifacts: Path | None = None
+    """Folder of the published versions. Without it: `exported/NAME` beside the model."""
+    name: str = Field(default="fashion_mnist", pattern="^[A-Za-z0-9_]{1,64}$")
+    """Name of the model, which clients ask for."""
+    class_file: Path | None = None
+    """Text file with the name of a class in each line, instead of `class_names`."""
+    from_logits: bool = False
+    """The model gives logits: a softmax is added. It is told from the last activation where it can
+    be."""
+    evaluate: bool = True
+    """Score it on the test images, if it has their size and classes."""
+    novelty: bool = False
+    """Add a novelty score, with its threshold from the test images."""
+    version: Count | None = None
+    """Version to publish. Without it: one more than the highest there is."""
+
+
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
@@ -179,7 +202,7 @@ def _environment_names() -> Iterator[str]:
 
 def _refuse_unknown(names: Iterable[str], where: str) -> None:
     known = {*FitSettings.model_fields, *EvaluateSettings.model_fields}
-    known.update(ExportSettings.model_fields)
+    known.update(ExportSettings.model_fields, PublishSettings.model_fields)
     if unknown := sorted(set(names) - known):
         named = ", ".join(name + _suggestion(name, known) for name in unknown)
         raise ConfigurationError(f"{where} an unknown setting: {named}")

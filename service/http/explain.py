@@ -276,6 +276,11 @@ async def layer_weights(
     if name not in layers:
         raise UnknownLayer(f"no layer {name!r}; there are {', '.join(layers)}")
     layer = layers[name]
+    if layer.parameters and not classifier.has_weights(layer):
+        raise UnknownLayer(
+            f"the weights of {name}, a {layer.type}, are not given: they are for Conv2D and Dense, "
+            "in a network without normalisation and rescaling"
+        )
     chosen = _select_channels(layer, options.channels)
     if layer.parameters // layer.output_shape[-1] * len(chosen) > MAX_NUMBERS:
         raise InvalidParameter(

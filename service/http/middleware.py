@@ -215,6 +215,9 @@ class RequestMiddleware:
                 is_known = message["status"] == 304 and tags != fields.get("If-None-Match", "")
                 if "ETag" in headers and (is_known or "Content-Encoding" in headers):
                     headers["ETag"] = headers["ETag"].removesuffix('"') + '-gzip"'
+                if "Vary" in headers:  # Files of the page are compressed by their own rule before.
+                    names = map(str.strip, headers["Vary"].split(","))
+                    headers["Vary"] = ", ".join(dict.fromkeys(names))
                 if "Location" in headers:  # It differs in the slashes at the end.
                     bare = scope["path"].rstrip("/")
                     name = quote(bare.rpartition("/")[2])

@@ -54,6 +54,8 @@ class Layer(BaseModel, frozen=True):
     configuration: dict[str, Any]
     output_shape: tuple[PositiveInt, ...]
     parameters: int = Field(ge=0)
+    inputs: tuple[str, ...] = ()
+    """The layers whose outputs it takes; none if it takes the image."""
 
 
 class Novelty(BaseModel, frozen=True):
@@ -159,7 +161,10 @@ def verify(directory: Path) -> Artifact:
 def _read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST
     if not path.exists():
-        raise ArtifactError(f"{path} is missing: not a published model")
+        raise ArtifactError(
+            f"{path} is missing: not a published model (`fashion-mnist-training publish MODEL` makes "
+            "one of a Keras file)"
+        )
     try:
         with _reading(path):
             return Manifest.model_validate_json(path.read_bytes())

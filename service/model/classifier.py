@@ -12,6 +12,9 @@ from service.capacity.parallel import WorkerThreads
 from service.errors import ArtifactError
 from service.model.artifact import Artifact, Layer
 
+# LiteRT multiplies what these do into the kernels of other layers.
+_MERGED = ("BatchNormalization", "Normalization", "Rescaling")
+
 LayerOutputs = Mapping[str, Tensor]  # Each layer's output by name: (n, …) float32.
 
 
@@ -64,6 +67,11 @@ class Classifier:
         images, invalid = _blank_invalid(images)
         outputs = self._engine.feature_maps(images, workers)
         return {name: _fill_with_nan(output, invalid) for name, output in outputs.items()}
+
+    def has_weights(self, layer: Layer) -> bool:
+        """Return whether kernel and bias of a layer are known as they were trained."""
+        is_merged = any(other.type in _MERGED for other in self.manifest.layers)
+        return layer.type in ("Conv2D", "Dense") and not is_merged
 
     def weights(self, layer: Layer) -> Weights:
         """Return kernel and bias of a layer that has parameters, exactly as trained."""

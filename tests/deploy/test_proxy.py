@@ -129,7 +129,7 @@ def test_with_keys_and_tls_as_the_stack_has_them(
     replica_port: int, tmp_path: Path, boot_png: bytes
 ) -> None:
     secrets = tmp_path / "secrets"
-    make = [ROOT / "deploy/compose/make-secrets.sh", "localhost"]
+    make = [str(ROOT / "deploy/compose/make-secrets.sh"), "localhost"]
     environment = {**os.environ, "SECRETS": str(secrets), "PYTHON": sys.executable}
     for _ in range(2):  # What is there is kept.
         subprocess.run(make, env=environment, check=True, capture_output=True)

@@ -28,11 +28,12 @@ def read_weights(content: bytes, signature: str, layer: str) -> Weights:
             continue
         inputs = producer.InputsAsNumpy()
         if model.OperatorCodes(producer.OpcodeIndex()).BuiltinCode() in _WEIGHTED:
-            constants = map(graph.Tensors, inputs[1:3])
-            kernel, bias = (
+            constants = [graph.Tensors(index) for index in inputs[1:3] if index >= 0]
+            kernel, *biases = (
                 model.Buffers(c.Buffer()).DataAsNumpy().view(np.float32).reshape(c.ShapeAsNumpy())
                 for c in constants
             )
+            bias = biases[0] if biases else np.zeros(len(kernel), np.float32)
             return Weights(np.moveaxis(kernel, 0, -1), bias)  # LiteRT has the outputs first.
         tensors.extend(inputs)  # an activation that is an operator of its own
     raise LookupError(f"layer {layer} has no weights")

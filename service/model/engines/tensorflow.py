@@ -6,6 +6,7 @@ from typing import Any
 # TensorFlow reads it on import; without it, it logs its build options.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import numpy as np
 import tensorflow as tf
 
 from service.arrays import Assessment, Tensor, Weights
@@ -44,7 +45,8 @@ class TensorFlowEngine:
 
     def weights(self, layer: str) -> Weights:
         values = {v.name.removesuffix(":0"): v.numpy() for v in self._feature_maps.variables}
-        return Weights(values[f"{layer}/kernel"], values[f"{layer}/bias"])
+        kernel = values[f"{layer}/kernel"]
+        return Weights(kernel, values.get(f"{layer}/bias", np.zeros(kernel.shape[-1], np.float32)))
 
     def _run(self, signature: Any, images: Tensor) -> dict[str, Tensor]:
         outputs = signature(**{self._input: tf.constant(images)})

@@ -49,10 +49,10 @@ def test_tensorflows_loader_finds_every_signature_with_their_types_and_shapes(
 
 
 def test_the_loaded_signatures_classify(artifact: Artifact, test_slice: Slice) -> None:
-    images = tf.constant(test_slice[0][:6, ..., None] / np.float32(255))
+    images = tf.constant(test_slice[0][:4, ..., None] / np.float32(255))
     model = tf.saved_model.load(str(artifact.directory))
     probabilities = model.signatures["serving_default"](images=images)["probabilities"]
-    assert probabilities.numpy().argmax(axis=1).tolist() == [9, 2, 1, 1, 6, 1]
+    assert probabilities.numpy().argmax(axis=1).tolist() == [9, 2, 1, 1]
     last = model.signatures["feature_maps"](images=images)[artifact.manifest.layers[-1].name]
     np.testing.assert_allclose(last, probabilities, atol=1e-5)
 

@@ -1,0 +1,267 @@
+"""Publish a Keras model that was made elsewhere: checked, made ready to be served, and scored."""
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from training.architecture import INPUT_NAME
+from training.calibration import PREDICT_BATCH
+from training.config import PublishSettings
+from training.data import (
+    CLASS_NAMES,
+    GREY_LEVELS,
+    FashionMnist,
+    Inputs,
+    Labelled,
+    load_fashion_mnist,
+)
+from training.errors import ExportError
+from training.evaluate import measure_novelty, score
+from training.export import next_version, published, write_description, write_model
+from training.manifest import describe
+from training.novelty import with_novelty
+from training.recipe import IMAGE_SIDE
+from training.report import Report
+
+PROBES = 64
+"""Random images, where there are none of the model's own."""
+LEAST_GAIN = 2.0
+"""Times as often right as by chance; below that something is probably mixed up."""
+
+
+def run(settings: PublishSettings) -> None:
+    """Publish the model file `settings.model` as the next version.
+
+    Raises:
+        ExportError: it cannot be served; the message says why.
+        DataError: the data set to score it on is missing or damaged.
+    """
+    model = load(settings.model)
+    network = as_classifier(model, from_logits=settings.from_logits)
+    classes, shape = network.output_shape[-1], network.input_shape[1:]
+    class_names = read_class_names(settings, classes)
+    data = _find_data(settings, class_names, shape)
+    scale = _scale_of(network, data)
+    images = to_inputs(data.test_images, scale) if data else _probes(shape, scale)
+    print(f"Running it on {len(images):,} images")
+    probabilities = network.predict(images, batch_size=PREDICT_BATCH, verbose=1)
+    labels = data.test_labels if data else probabilities.argmax(axis=1).astype(np.uint8)
+    test, scores = Labelled(images, labels), {}
+    if data:
+        scores = score(probabilities, labels, class_names)
+        accuracy = scores["test"]["accuracy"]
+        print(f"Right on {accuracy:.2%} of the {len(labels):,} test images")
+        if accuracy < LEAST_GAIN / classes:
+            print("That is hardly better than chance: are the classes in another order?")
+    if settings.novelty:
+        if data is None:
+            raise ExportError("--novelty needs test images of the model's size and classes")
+        scores["novelty"] = measure_novelty(with_novelty(network), test, test, None, seed=0)
+    artifacts = settings.artifacts or settings.model.parent / "exported" / settings.name
+    version = settings.version or next_version(artifacts)
+    with published(artifacts / str(version)) as folder, tempfile.TemporaryDirectory() as report:
+        if data:
+            Report(Path(report), class_names).draw_test(test, probabilities)
+        parity = write_model(folder, network, test, scores)
+        manifest = describe(
+            network,
+            version,
+            class_names=class_names,
+            scores={**scores, "parity": parity},
+        )
+        manifest["name"], manifest["input"]["scale"] = settings.name, scale
+        write_description(folder, manifest, Path(report) if data else None)
+    print(f"Published {artifacts / str(version)}")
+    print(f"Serve it: python -m service --artifacts {artifacts}")
+    print("and open http://127.0.0.1:8000")
+
+
+def load(path: Path) -> Any:
+    """Load a Keras model without running anything that its file may hold.
+
+    Raises:
+        ExportError: it is no such file, or has a layer whose code is in it or is not known.
+    """
+    if path.is_dir():
+        raise ExportError(
+            f"{path} is a SavedModel, which no longer has the layers: publish the .keras or .h5 "
+            "file of the same model (model.save('model.keras'))"
+        )
+    for layer in _layers(_read_configuration(path)):
+        if layer.get("class_name") == "Lambda":
+            name = layer.get("config", {}).get("name", "lambda")
+            raise ExportError(f"{path}: layer {name} is a Lambda, whose code is not run")
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ExportError(
+            f"{path} cannot be loaded by Keras {keras.__version__}: {reason}"
+        ) from error
+
+
+def _read_configuration(path: Path) -> Any:
+    """Return the description of the layers in a model file."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return json.loads(archive.read("config.json"))
+        with h5py.File(path) as file:
+            return json.loads(file.attrs["model_config"])
+    except (OSError, KeyError, ValueError) as error:
+        raise ExportError(
+            f"{path} is not a Keras model: a .keras or .h5 file of a whole model is needed, as "
+            "model.save('model.keras') writes it"
+        ) from error
+
+
+def _layers(configuration: Any) -> Iterator[dict[str, Any]]:
+    """Yield everything in a configuration that has a class, at any depth."""
+    if isinstance(configuration, dict):
+        if "class_name" in configuration:
+            yield configuration
+        configuration = list(configuration.values())
+    if isinstance(configuration, list):
+        for item in configuration:
+            yield from _layers(item)
+
+
+def as_classifier(model: Any, *, from_logits: bool) -> Any:
+    """Return the model with an input of (height, width, 1) and an output of probabilities.
+
+    Raises:
+        ExportError: it has another input or output.
+    """
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
+        raise ExportError(f"the model has {counts}; one of each can be served")
+    shape, output = model.input_shape[1:], model.outputs[0]
+    size = _image_size(shape)
+    if len(output.shape) != 2 or output.shape[1] < 2:
+        raise ExportError(
+            f"layer {model.layers[-1].name} gives {tuple(output.shape[1:])} for an image; one "
+            "number for each of at least two classes can be served"
+        )
+    network = _with_input(model, keras.Input((*size, 1), name=INPUT_NAME))
+    network.set_weights(model.get_weights())
+    scores = network.outputs[0]
+    if _gives_logits(model, from_logits):
+        scores = keras.layers.Softmax(name="softmax")(scores)
+    return keras.Model(network.inputs, scores, name=model.name)
+
+
+def _image_size(shape: Sequence[int | None]) -> tuple[int, int]:
+    """Return height and width of the images that a model of this input takes."""
+    match tuple(shape):
+        case (int(height), int(width)) | (int(height), int(width), 1):
+            return height, width
+        case (int(pixels),) if (side := int(pixels**0.5)) ** 2 == pixels:
+            return side, side
+        case (_, _, 3):
+            raise ExportError(f"the model takes colour images, {shape}; grey ones can be served")
+    raise ExportError(
+        f"the model takes {shape}; (height, width, 1), (height, width) or the pixels of a square "
+        "can be served"
+    )
+
+
+def _with_input(model: Any, images: Any) -> Any:
+    """Return the same layers, without their weights, on an input of (height, width, 1)."""
+    shape = model.input_shape[1:]
+    is_same = shape == images.shape[1:]
+    if isinstance(model, keras.Sequential):
+        output = images if is_same else keras.layers.Reshape(shape)(images)
+        for layer in model.layers:
+            output = type(layer).from_config(layer.get_config())(output)
+        return keras.Model(images, output)
+    if is_same:
+        return keras.models.clone_model(model, input_tensors=images)
+    inner = keras.models.clone_model(model)
+    return keras.Model(images, inner(keras.layers.Reshape(shape)(images)))
+
+
+def _gives_logits(model: Any, from_logits: bool) -> bool:
+    """Tell from the answers to random images whether the model gives logits.
+
+    Raises:
+        ExportError: it gives neither probabilities nor, as far as is known, logits.
+    """
+    images = np.random.default_rng(0).random((PROBES, *model.input_shape[1:]), np.float32)
+    answers = model.predict(images, batch_size=PREDICT_BATCH, verbose=0)
+    if (answers >= 0).all() and np.allclose(answers.sum(axis=1), 1, atol=1e-3):
+        return False
+    last = getattr(model.layers[-1], "activation", None)
+    if from_logits or last is keras.activations.linear:
+        return True
+    raise ExportError(
+        f"layer {model.layers[-1].name} gives numbers that do not add up to 1: if they are logits, "
+        "say so with --from-logits"
+    )
+
+
+def read_class_names(settings: PublishSettings, classes: int) -> tuple[str, ...]:
+    """Return the names of the classes: as given, Fashion-MNIST's for ten, or numbers.
+
+    Raises:
+        ExportError: there are more or fewer than the model has classes.
+    """
+    names = settings.class_names
+    if settings.class_file:
+        names = tuple(settings.class_file.read_text("utf-8").split("\n"))
+        names = tuple(name.strip() for name in names if name.strip())
+    if not names:
+        return CLASS_NAMES if classes == len(CLASS_NAMES) else tuple(map(str, range(classes)))
+    if len(names) != classes:
+        raise ExportError(f"{len(names)} class names are given, the model has {classes} classes")
+    return names
+
+
+def to_inputs(images: Any, scale: float) -> Inputs:
+    """Return (n, height, width, 1) float32: grey values in 0…255 divided by the scale."""
+    inputs: Inputs = images[..., None].astype(np.float32) / np.float32(scale)
+    return inputs
+
+
+def _probes(shape: Sequence[int], scale: float) -> Inputs:
+    grey = np.random.default_rng(0).integers(0, 256, (PROBES, *shape[:2]))
+    return to_inputs(grey, scale)
+
+
+def _find_data(
+    settings: PublishSettings, class_names: Sequence[str], shape: Sequence[int]
+) -> FashionMnist | None:
+    """Return the data to score the model on, or None where that says nothing about it."""
+    is_fashion = tuple(class_names) == CLASS_NAMES and tuple(shape[:2]) == (IMAGE_SIDE, IMAGE_SIDE)
+    if not settings.evaluate or not (is_fashion or settings.allow_other_data):
+        return None
+    return load_fashion_mnist(settings.data_dir, settings.allow_other_data, class_names)
+
+
+def _scale_of(network: Any, data: FashionMnist | None) -> float:
+    """Return what grey values are to be divided by: 255, or 1 for a model that does it itself.
+
+    A layer that divides tells; otherwise the loss does, since a network that learnt from small
+    numbers is as often right about large ones, only far too sure.
+    """
+    if any(isinstance(layer, keras.layers.Rescaling) for layer in network.layers):
+        return 1.0
+    if data is None:
+        return GREY_LEVELS
+    some = slice(0, 2000)
+    losses = {}
+    for scale in (float(GREY_LEVELS), 1.0):
+        images = to_inputs(data.test_images[some], scale)
+        probabilities = network.predict(images, batch_size=PREDICT_BATCH, verbose=0)
+        scores = score(probabilities, data.test_labels[some], data.class_names)
+        losses[scale] = scores["test"]["loss"]
+    best = min(losses, key=lambda scale: losses[scale])
+    if best == 1:
+        print("It takes grey values in 0…255: its loss is lower than with values in 0…1")
+    return best
