@@ -119,11 +119,9 @@ def _read_message(message: pb.ModelInferRequest) -> InferenceRequest:
     tensors = []
     for index, sent in enumerate(message.inputs):
         name, datatype, shape = sent.name, sent.datatype, tuple(sent.shape)
+        content, field = raw[index] if raw else None, _CONTENTS.get(datatype, "")
         try:
-            if raw:
-                values = from_raw(raw[index], datatype, shape)
-            else:
-                values = typed_values(sent.contents, _CONTENTS.get(datatype, ""), datatype, shape)
+            values = read_values(content, sent.contents, field, datatype, shape)
         except InvalidTensor as error:
             raise error.at(name) from error
         tensors.append(NamedTensor(name, datatype, shape, values))
@@ -154,8 +152,12 @@ def _write_message(
     return response
 
 
-def typed_values(message: Message, field: str, datatype: str, shape: tuple[int, ...]) -> Values:
-    """Return the values of a tensor that are in a field of a message."""
+def read_values(
+    raw: bytes | None, message: Message, field: str, datatype: str, shape: tuple[int, ...]
+) -> Values:
+    """Return the values of a tensor from its bytes, or without them from a field of a message."""
+    if raw is not None:
+        return from_raw(raw, datatype, shape)
     count = count_values(datatype, shape)
     if not field:
         raise InvalidTensor(f"{datatype} has no typed contents; send it raw")

@@ -14,9 +14,9 @@ from service.model.classifier import Classifier
 from service.model.repository import Repository
 from service.protocols import tf_serving
 from service.protocols.grpc import tf_serving_pb2 as pb
-from service.protocols.grpc.messages import parse, typed_values
+from service.protocols.grpc.messages import parse, read_values
 from service.protocols.inference import PreparedRequest, files_to_images, infer, numbers_to_images
-from service.protocols.tensors import BYTES, NamedTensor, from_raw, to_raw
+from service.protocols.tensors import BYTES, NamedTensor, to_raw
 
 _FIELDS = {2: {2: {2: {}, 5: 4, 6: 8, 7: 1, 10: 1, 13: 1, 16: 1, 17: 1}}}
 """Of PredictRequest, as `parse` counts them."""
@@ -106,16 +106,12 @@ def _to_images(
     datatype, field = _DATATYPES[sent.dtype]
     shape = tuple(dim.size for dim in sent.tensor_shape.dim)
     try:
-        if sent.tensor_content:
-            values = from_raw(sent.tensor_content, datatype, shape)
-        else:
-            values = typed_values(sent, field, datatype, shape)
+        values = read_values(sent.tensor_content or None, sent, field, datatype, shape)
     except InvalidTensor as error:
         raise error.at(name) from error
     tensor = NamedTensor(name, datatype, shape, values)
-    if datatype == BYTES:
-        return files_to_images(tensor, classifier, permit)
-    return numbers_to_images(tensor, classifier, permit)
+    to_images = files_to_images if datatype == BYTES else numbers_to_images
+    return to_images(tensor, classifier, permit)
 
 
 METHODS = {
