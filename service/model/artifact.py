@@ -162,8 +162,8 @@ def _read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST
     if not path.exists():
         raise ArtifactError(
-            f"{path} is missing: not a published model; `fashion-mnist-training publish MODEL` makes "
-            "one of a Keras file"
+            f"{path} is missing: not a published model; `fashion-mnist-training publish MODEL` "
+            "makes one of a Keras file"
         )
     try:
         with _reading(path):
