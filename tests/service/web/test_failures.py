@@ -143,7 +143,7 @@ def test_every_code_that_a_reader_can_meet_is_known() -> None:
     not_sent = {
         "invalid_request", "invalid_parameter", "invalid_encoding", "invalid_json",
         "invalid_instances", "invalid_multipart", "invalid_tensor", "invalid_inference",
-        "unknown_model", "unknown_layer", "not_acceptable",
+        "answer_too_large", "unknown_model", "unknown_layer", "not_acceptable",
     }  # fmt: skip
     missing = [code for code in error_codes() if f"{code}:" not in known]
     assert set(missing) == not_sent
