@@ -67,7 +67,8 @@ def test_every_setting_reaches_the_configuration_and_the_shapes(page: Page, tmp_
     first, second, third = network.blocks
     assert first.model_dump() == {
         "filters": 8, "kernel_size": 5, "strides": 2, "padding": "valid",
-        "activation": "tanh", "pooling": "none", "pool_size": 2, "pool_strides": None, "pool_padding": "valid",
+        "activation": "tanh", "pooling": "none", "pool_size": 2,
+        "pool_strides": None, "pool_padding": "valid",
     }  # fmt: skip
     assert (second.filters, second.pooling, second.pool_size) == (64, "average", 3)
     assert (third.filters, third.kernel_size, third.pooling) == (64, 1, "max")
