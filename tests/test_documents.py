@@ -107,7 +107,7 @@ def test_a_program_prints_what_its_comments_say(
     server: str, tmp_path: Path, language: str, code: str
 ) -> None:
     command, file, comment = PROGRAMS[language]
-    if shutil.which(command) is None and "CI" not in os.environ:
+    if shutil.which(command) is None:
         pytest.skip(f"needs {command}")
     (tmp_path / file).write_text(code.replace(ADDRESS, server))
     ran = subprocess.run(
