@@ -31,7 +31,9 @@ TOLERANCE = 0.01
 
 @pytest.fixture(scope="module")
 def client(engine_choice: EngineChoice) -> Iterator[httpx.Client]:
-    with serve(Settings(artifacts=ARTIFACTS, engine=engine_choice)) as client:
+    # On a busy machine jobs may have to wait longer than the default deadline lets them.
+    settings = Settings(artifacts=ARTIFACTS, engine=engine_choice, deadline_seconds=120)
+    with serve(settings) as client:
         yield client
 
 

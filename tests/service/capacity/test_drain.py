@@ -107,7 +107,7 @@ def test_a_client_that_connected_before_the_end_is_told_of_it(free_port: int) ->
 
 
 def test_nobody_waits_for_workers_that_only_finish(free_port: int) -> None:
-    arguments = ("--workers=2", "--drain-notice-seconds=0.5", "--drain-seconds=8")
+    arguments = ("--workers=2", "--drain-notice-seconds=0.5", "--drain-seconds=20")
     address = ("127.0.0.1", free_port)
     with serve_process(*arguments, "--log-level=warning", port=free_port) as process:
         with httpx.Client(base_url=f"http://127.0.0.1:{free_port}") as probe:
@@ -116,12 +116,8 @@ def test_nobody_waits_for_workers_that_only_finish(free_port: int) -> None:
             slow.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx")
             time.sleep(0.2)
             process.send_signal(signal.SIGTERM)
-            start, outcomes = time.monotonic(), []
-            while time.monotonic() - start < 3:
-                outcomes.append(ask_for_health(address))
+            wait_for(lambda: ask_for_health(address) == "refused")
             assert process.poll() is None, "it waits for the slow one"
-            assert outcomes[-1] == "refused"
-            assert set(outcomes) <= {"answered", "refused"}
             slow.sendall(b"12345678")
             assert slow.recv(4096).startswith(b"HTTP/1.1 400 ")
         _, log = process.communicate(timeout=20)
@@ -130,9 +126,9 @@ def test_nobody_waits_for_workers_that_only_finish(free_port: int) -> None:
 
 
 def ask_for_health(address: tuple[str, int]) -> str:
-    """Return what becomes of a new connection; it must show within two seconds."""
+    """Return what becomes of a new connection; it must show long before the drain ends."""
     try:
-        with socket.create_connection(address, timeout=2) as connection:
+        with socket.create_connection(address, timeout=5) as connection:
             connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             return "answered" if connection.recv(4096) else "refused"
     except ConnectionError:
