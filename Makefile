@@ -69,6 +69,7 @@ train: $(VENV)/.all
 bench: $(VENV)/.all
 	$(BIN)/python -m benchmarks.tensor_overhead
 	$(BIN)/python -m benchmarks.novelty_cost
+	$(BIN)/python -m benchmarks.preparation
 	$(BIN)/python -m benchmarks.metrics_overhead
 	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.attribution

@@ -5,7 +5,6 @@ import zlib
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-import numpy as np
 from PIL import features
 
 from service.errors import InvalidImage
@@ -30,7 +29,9 @@ MAX_PIECES = 25_000
 # A progressive JPEG has about ten scans. Each costs the time of all pixels, however short it is.
 _MAX_SCANS = 100
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
+_SCAN_OR_END = re.compile(rb"\xff[\xd9\xda]")
 _MAX_GAP = 65536  # bytes to the next marker, where there should be none
+_SEARCHED_BYTES = 2**20  # at a time: a search keeps the interpreter's lock
 _START_OF_SCAN, _END_OF_IMAGE, _APP1 = b"\xff\xda", b"\xff\xd9", b"\xff\xe1"
 
 _NEEDED = {b"IHDR", b"PLTE", b"IDAT", b"IEND"} | {
@@ -85,8 +86,8 @@ def without_metadata(data: bytes, name: str) -> PictureFile:
         ):
             exif = data[start + (8 if name == "PNG" else 4) : end]
         scans += kind == _START_OF_SCAN
-    if scans > _MAX_SCANS:
-        raise InvalidImage(f"the JPEG picture is in more than {_MAX_SCANS} scans")
+        if scans > _MAX_SCANS:
+            raise InvalidImage(f"the JPEG picture is in more than {_MAX_SCANS} scans")
     return PictureFile(b"".join(kept), exif, kind in {b"IEND", _END_OF_IMAGE}, scans)
 
 
@@ -110,16 +111,18 @@ def _segments(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         end = start + 2 + int.from_bytes(data[start + 2 : start + 4])
         if kind != _START_OF_SCAN:
             yield kind, start, end
-    # `find` and `count` of bytes would keep the interpreter's lock for milliseconds.
-    words = [np.frombuffer(data, ">u2", (len(data) - at) // 2, at) for at in (start, start + 1)]
-    hits = (each == int.from_bytes(_END_OF_IMAGE) for each in words)
-    ends = [start + at + 2 * int(hit.argmax()) for at, hit in enumerate(hits) if hit.any()]
-    end = min(ends, default=len(data))
-    counts = (np.count_nonzero(each[: (end - start) // 2] == 0xFFDA) for each in words)
-    for _ in range(min(_MAX_SCANS, sum(counts) - 1)):
-        yield _START_OF_SCAN, start, start
-    yield _START_OF_SCAN, start, end
-    if ends:
+    at, end = start + 2, 0
+    while at < len(data) and not end:
+        found = _SCAN_OR_END.search(data, at, at + _SEARCHED_BYTES)
+        if found is None:
+            at += _SEARCHED_BYTES - 1
+        elif found[0] == _START_OF_SCAN:
+            yield _START_OF_SCAN, start, start
+            at = found.end()
+        else:
+            end = found.start()
+    yield _START_OF_SCAN, start, end or len(data)
+    if end:
         yield _END_OF_IMAGE, end, end + 2
 
 

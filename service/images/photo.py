@@ -75,7 +75,11 @@ def _or_everywhere(mask: Mask) -> Mask:
 def _light_on_black(grey: Floats, mask: Mask) -> Floats:
     """Return the garment's negative on black, with tones like the data set's."""
     negative = 255 - grey
-    low, median, high = (float(value) for value in np.percentile(negative[mask], [3, 50, 97]))
+    # As np.percentile has it, ten times faster: there are 256 levels only.
+    ranks = np.bincount(negative[mask].astype(np.uint8)).cumsum()
+    places = np.array([0.03, 0.5, 0.97]) * (ranks[-1] - 1)
+    below, above = (ranks.searchsorted(np.floor(places + step), "right") for step in (0, 1))
+    low, median, high = (below + (above - below) * (places % 1)).tolist()
     gain = min(max(_SPREAD / max(high - low, 1.0), _MIN_GAIN), _MAX_GAIN)
     level = min(max(median, _LOWEST_MEDIAN), _HIGHEST_MEDIAN)
     toned = ((negative - median) * gain + level).clip(_DARKEST, 255)
