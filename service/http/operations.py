@@ -8,11 +8,13 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from service.errors import Draining
-from service.http.dependencies import ModelRepository, Ready
+from service.http.dependencies import AcceptHeader, ModelRepository, Ready
+from service.http.messages import JSON, preferred
 from service.http.schemas import ErrorResponse, Liveness, Readiness
 from service.telemetry.exposition import MEDIA_TYPE
 from service.telemetry.metrics import Metrics
@@ -89,9 +91,14 @@ page_files = GZipMiddleware(_files, minimum_size=500)
 
 
 @pages.get("/")
-async def page(request: Request) -> Response:
-    """Answer the page, or 304 if the browser has it."""
-    return await _files.get_response("index.html", request.scope)
+async def page(request: Request, accept: AcceptHeader = None) -> Response:
+    """Answer the page, or 304 if the browser has it; and to programs, as KServe does, liveness."""
+    if preferred(accept, [JSON, "text/html"]) == JSON:
+        response: Response = JSONResponse({"status": "alive"})
+    else:
+        response = await _files.get_response("index.html", request.scope)
+    response.headers["Vary"] = "Accept"
+    return response
 
 
 @pages.get("/docs")

@@ -48,6 +48,9 @@ MAX_AGE_SECONDS = 60
 client does not read its answer. Others open the next one without losing a call."""
 PATIENCE_SECONDS = 1.0
 """A call may receive, and a stream be idle, while others wait for its place."""
+WATCH_SECONDS = 0.1  # Between two looks at the health that a client watches.
+MAX_WATCHES = 64
+"""At a time: they need no key, and last as long as their connection."""
 
 _CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -193,6 +196,7 @@ class _Service:
         self.streams = make(size, places, None, PATIENCE_SECONDS)
         # Nobody who asks for health, without a key, keeps others waiting.
         self._probes = make(0, places, settings.receive_seconds, PATIENCE_SECONDS / 10)
+        self._watches = asyncio.Semaphore(MAX_WATCHES)
 
     def methods(self, answers: Mapping[str, Answer]) -> dict[str, Handler]:
         """Return what answers a call, by the path of the method."""
@@ -208,6 +212,7 @@ class _Service:
             f"{INFERENCE}/ModelStreamInfer": self._stream,
             f"{REFLECTION}/ServerReflectionInfo": self._reflect,
             f"{HEALTH}/Check": partial(self._tell, self._probes, kinds, _check),
+            f"{HEALTH}/Watch": self._watch,
         }
         return {f"/{path}": partial(self._observe, f"/{path}", works[path]) for path in works}
 
@@ -256,12 +261,38 @@ class _Service:
     ) -> None:
         """Answer a request that needs no inference; one that has no fields is not read."""
         kind, answer = kinds
+        request = await self._receive_small(receiver, kind, context)
+        document = await asyncio.to_thread(fields, request, self._core)
+        await self._send(context, ParseDict(document or {}, answer()))
+
+    async def _receive_small(
+        self, receiver: _Receiver, kind: type[Message], context: Context
+    ) -> Message:
         body = await receiver.receive(context) if kind.DESCRIPTOR.fields else b""
         if body is None or len(body) > MAX_SMALL_BYTES:
             raise errors.BodyTooLarge(f"expected one message of at most {MAX_SMALL_BYTES} bytes")
-        request = parse(kind, body, {}, self._core.admission.limits)
-        document = await asyncio.to_thread(fields, request, self._core)
-        await self._send(context, ParseDict(document or {}, answer()))
+        return parse(kind, body, {}, self._core.admission.limits)
+
+    async def _watch(self, context: Context, _: object) -> None:
+        """Send whether a service serves, now and after each change, until the process drains."""
+        if self._watches.locked():
+            raise errors.Overloaded(f"{MAX_WATCHES} clients watch already")
+        async with self._watches:
+            request = await self._receive_small(
+                self._probes, health_pb2.HealthCheckRequest, context
+            )
+            sent = None
+            while True:
+                try:
+                    fields = _check(request, self._core)
+                except errors.UnknownModel:
+                    fields = {"status": "SERVICE_UNKNOWN"}
+                if fields != sent:
+                    await self._send(context, ParseDict(fields, health_pb2.HealthCheckResponse()))
+                    sent = fields
+                if not self._core.admission.is_open:
+                    return
+                await asyncio.sleep(WATCH_SECONDS)
 
     async def _infer(self, answer: Answer, context: Context, record: RequestRecord) -> None:
         self._core.admission.check(images=0)
@@ -359,5 +390,8 @@ _FIELDS: dict[str, Fields] = {
 }
 """Makes the fields of a response of the Open Inference Protocol."""
 
-_OPEN = {f"/{INFERENCE}/ServerLive", f"/{INFERENCE}/ServerReady", f"/{HEALTH}/Check"}
+_OPEN = {
+    *(f"/{INFERENCE}/ServerLive", f"/{INFERENCE}/ServerReady"),
+    *(f"/{HEALTH}/Check", f"/{HEALTH}/Watch"),
+}
 """Load balancers ask these without a key."""

@@ -8,8 +8,11 @@ import grpc
 import httpx
 import numpy as np
 import pytest
-from kserve import InferInput, InferRequest
+from kserve import InferInput, InferRequest, Model, ModelRepository
+from kserve.context import set_predictor_config
 from kserve.inference_client import InferenceGRPCClient, InferenceRESTClient, RESTConfig
+from kserve.predictor_config import PredictorConfig
+from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.infer_type import RequestedOutput
 from numpy.typing import NDArray
 
@@ -68,17 +71,33 @@ async def ask_grpc(address: str) -> None:
 
 async def ask_v1(address: str) -> None:
     client = InferenceRESTClient(RESTConfig(protocol="v1"))
+    assert await client.is_server_live(address)
     assert await client.is_model_ready(address, MODEL)
     answer = await client.infer(address, {"instances": [[0.0] * 784] * 2}, model_name=MODEL)
     assert np.shape(answer["predictions"]) == (2, 10)
     await client.close()
 
 
+async def transform(protocol: str, address: str) -> None:
+    """Be a transformer, which is ready once the predictor behind it is."""
+    models, model = ModelRepository(), Model(MODEL)
+    model.ready = True
+    models.update(model)
+    host = address.removeprefix("http://").rstrip("/")
+    set_predictor_config(PredictorConfig(host, protocol, predictor_health_check=True))
+    transformer = DataPlane(models)
+    assert await transformer.ready()
+    assert await transformer.model_ready(MODEL)
+
+
 if __name__ == "__main__":
     kind, to = sys.argv[1:]
     if kind == "grpc":
         asyncio.run(ask_grpc(to))
+        asyncio.run(transform("grpc-v2", to))
     else:
         asyncio.run(ask_v2(to))
         asyncio.run(ask_v1(to))
+        for version in ("v1", "v2"):
+            asyncio.run(transform(version, to))
     print("all was answered")

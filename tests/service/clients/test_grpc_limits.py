@@ -283,6 +283,26 @@ def test_a_probe_that_stalls_keeps_no_other_waiting(server: Server) -> None:
         raw.socket.close()
 
 
+def test_few_watch_health_and_the_end_of_the_service_ends_them() -> None:
+    port, grpc_port = unused_port(), unused_port()
+    with (
+        serve_process(f"--grpc-port={grpc_port}", "--engine=litert", port=port) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+        grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel,
+    ):
+        wait_until_ready(client)
+        watch = channel.unary_stream("/grpc.health.v1.Health/Watch")
+        watches = [watch(b"", timeout=60) for _ in range(64)]
+        assert {next(each) for each in watches} == {b"\x08\x01"}  # SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            next(watch(b"", timeout=60))
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        process.terminate()
+        for each in watches:
+            assert list(each) == [b"\x08\x02"]  # NOT_SERVING, and the end
+        assert process.wait(timeout=30) == 0
+
+
 def test_an_answer_that_is_not_read_keeps_its_capacity() -> None:
     port, grpc_port = unused_port(), unused_port()
     arguments = (f"--grpc-port={grpc_port}", "--engine=litert", "--max-images-in-flight=14")

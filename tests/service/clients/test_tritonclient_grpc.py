@@ -286,6 +286,21 @@ def test_health_as_kubernetes_and_envoy_ask_for_it(address: str) -> None:
     assert caught.value.code() is NOT_FOUND
 
 
+def test_health_is_watched_and_each_change_is_sent(address: str, server: Any) -> None:
+    kind = health_pb2.HealthCheckResponse
+    with grpc.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        watches = [
+            stub.Watch(health_pb2.HealthCheckRequest(service=service), timeout=30)
+            for service in ("inference.GRPCInferenceService", "other")
+        ]
+        assert [next(watch).status for watch in watches] == [kind.SERVING, kind.SERVICE_UNKNOWN]
+        server.unload_model(MODEL)
+        assert next(watches[0]).status == kind.NOT_SERVING
+        server.load_model(MODEL)
+        assert next(watches[0]).status == kind.SERVING
+
+
 def test_reflection_lists_the_services_and_describes_their_methods(address: str) -> None:
     with grpc.insecure_channel(address) as channel:
         database = ProtoReflectionDescriptorDatabase(channel)

@@ -31,7 +31,7 @@ def test_head_is_answered_like_get(client: httpx.Client, encoding: str) -> None:
         head = client.head(path, headers={"Accept-Encoding": encoding})
         assert head.status_code == answer.status_code, path
         assert head.content == b""
-        for name in ("Content-Type", "ETag", "Content-Encoding"):
+        for name in ("Content-Type", "ETag", "Content-Encoding", "Vary"):
             assert head.headers.get(name) == answer.headers.get(name), path
         if path not in {"/metrics", "/model/summary"}:  # They differ in their length.
             assert head.headers["Content-Length"] == answer.headers["Content-Length"], path

@@ -230,9 +230,23 @@ WEB = ROOT / "service" / "web"
 MOST_BYTES = 150_000
 
 
+HTML = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+"""As browsers ask for a page."""
+
+
+def test_browsers_get_the_page_and_programs_liveness(strict_client: httpx.Client) -> None:
+    page = strict_client.get("/", headers=HTML)
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    for accept in ("*/*", "application/json", ""):
+        answer = strict_client.get("/", headers={"Accept": accept})
+        assert answer.json() == {"status": "alive"}
+    for one in (page, answer):
+        assert "Accept" in one.headers["Vary"].split(", ")
+
+
 def test_the_page_may_load_nothing_from_elsewhere(strict_client: httpx.Client) -> None:
     for path in ("/", "/web/main.js"):
-        headers = strict_client.get(path).headers
+        headers = strict_client.get(path, headers=HTML).headers
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert "unsafe" not in headers["Content-Security-Policy"]
         assert headers["X-Content-Type-Options"] == "nosniff"
@@ -241,8 +255,9 @@ def test_the_page_may_load_nothing_from_elsewhere(strict_client: httpx.Client) -
 
 def test_what_the_browser_has_is_not_sent_again(strict_client: httpx.Client) -> None:
     for path in ("/", "/web/main.js"):
-        etag = strict_client.get(path).headers["ETag"]
-        assert strict_client.get(path, headers={"If-None-Match": etag}).status_code == 304
+        etag = strict_client.get(path, headers=HTML).headers["ETag"]
+        headers = {**HTML, "If-None-Match": etag}
+        assert strict_client.get(path, headers=headers).status_code == 304
 
 
 def test_modules_are_compressed_for_who_takes_it(strict_client: httpx.Client) -> None:
@@ -259,7 +274,8 @@ def test_the_page_is_light(strict_client: httpx.Client) -> None:
     weight = 0
     paths = ["/", *(f"/web/{file.relative_to(WEB)}" for file in WEB.rglob("*") if file.is_file())]
     for path in paths:
-        with strict_client.stream("GET", path, headers={"Accept-Encoding": "gzip"}) as sent:
+        headers = {**HTML, "Accept-Encoding": "gzip"}
+        with strict_client.stream("GET", path, headers=headers) as sent:
             head = sum(len(name) + len(value) + 4 for name, value in sent.headers.raw)
             weight += head + len(b"".join(sent.iter_raw()))
     assert len(paths) > 40

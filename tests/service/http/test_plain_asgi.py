@@ -103,6 +103,7 @@ def requests(boot_png: bytes, encode: Encode) -> Requests:
         ("GET", "/docs", {}),
         ("GET", "/openapi.json", {}),
         ("GET", "/", {}),
+        ("GET", "/", {"headers": {"Accept": "text/html"}}),
         ("GET", "/web/main.js", {}),
         ("GET", "/nowhere", {}),
         ("HEAD", "/livez", {}),
