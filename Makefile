@@ -101,7 +101,7 @@ lock: $(BIN)/python
 	$(COMPILE) $(AS_TESTED) $(call extras,ray) --group test-ray -o requirements/ray.txt
 
 clean:
-	rm -rf $(VENV) $(RAY_VENV) .venv-peers node_modules site .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(RAY_VENV) .venv-peers node_modules tests/service/clients/node_modules site .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.service: requirements/service.txt | $(BIN)/python
 	@echo "Installing the service into $(VENV): 60 MB, once, a minute or so"
@@ -113,7 +113,7 @@ $(VENV)/.all: requirements/all.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
-# TypeScript, which checks the modules of service/web, and axe, which their tests run.
+# TypeScript and axe, which check the page, and clients that the tests run.
 node_modules: package-lock.json
 	npm ci --no-audit --no-fund --silent
 	touch $@

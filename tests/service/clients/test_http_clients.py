@@ -54,6 +54,14 @@ def test_fetch_of_node(url: str) -> None:
     assert ready == "200"
 
 
+def test_axios(url: str) -> None:
+    lines = run("node", HERE / "axios_conversation.mjs", url, BOOT)
+    types = ("application/x-www-form-urlencoded", "multipart/form-data", "application/json")
+    for line, media_type in zip(lines, types, strict=True):
+        assert line.startswith(f"200 {media_type}")
+        assert line.count('"label":"Ankle boot","class_id":9,"confidence"') == 1
+
+
 @pytest.mark.parametrize(
     "options",
     [
