@@ -24,7 +24,7 @@ from service.http import explain, open_inference, operations, predict, tf_servin
 from service.http.batcher import Batcher
 from service.http.messages import add_error_handlers
 from service.http.middleware import RequestMiddleware
-from service.http.openapi import complete, operation_id
+from service.http.openapi import complete, operation_id, with_examples
 from service.keys import load_keys
 from service.model.repository import Repository
 from service.model.store import open_source
@@ -94,7 +94,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     add_error_handlers(app)
     describe = app.openapi
-    app.openapi = lambda: app.openapi_schema or complete(describe())  # type: ignore[method-assign]  # as FastAPI documents
+    app.openapi = lambda: with_examples(  # type: ignore[method-assign]  # as FastAPI documents
+        app.openapi_schema or complete(describe(), settings.version_labels), state.repository
+    )
     _add_routes(app)
     return app
 
@@ -109,6 +111,7 @@ def _add_routes(app: FastAPI) -> None:
     for router in (operations.health, open_inference.health, operations.pages):
         app.include_router(router)
     app.mount("/web", operations.page_files)
+    app.mount("/swagger", operations.swagger_files)
 
 
 @asynccontextmanager

@@ -215,6 +215,7 @@ for _path, _endpoint, _summary, _model in (
             _path,
             _endpoint,
             methods=[_method],
+            include_in_schema=_method == "POST",
             summary=_summary,
             response_model=_model,
             responses={**({} if _endpoint is preparation else {200: _png}), **ERRORS},
@@ -255,14 +256,14 @@ async def model_summary(
 
 
 @model.get(
-    "/model/layers/{name}",
+    "/model/layers/{layer}",
     summary="Kernels and biases of a layer",
     response_model=LayerWeights,
     responses={"4XX": {"model": ErrorResponse}, 503: {"model": ErrorResponse}},
 )
 async def layer_weights(
     repository: ModelRepository,
-    name: Annotated[str, Path(description="As `/model/summary` lists it.")],
+    layer: Annotated[str, Path(description="As `/model/summary` lists it.")],
     options: Annotated[LayerOptions, Query()],
 ) -> Response:
     """Answer the float32 weights as they were trained, whichever engine serves.
@@ -273,21 +274,21 @@ async def layer_weights(
     """
     classifier = repository.classifier(options.version, options.version_label)
     layers = {layer.name: layer for layer in classifier.manifest.layers}
-    if name not in layers:
-        raise UnknownLayer(f"no layer {name!r}; there are {', '.join(layers)}")
-    layer = layers[name]
-    if layer.parameters and not classifier.has_weights(layer):
+    if layer not in layers:
+        raise UnknownLayer(f"no layer {layer!r}; there are {', '.join(layers)}")
+    found = layers[layer]
+    if found.parameters and not classifier.has_weights(found):
         raise UnknownLayer(
-            f"the weights of {name}, a {layer.type}, are not given: they are for Conv2D and Dense, "
-            "in a network without normalisation and rescaling"
+            f"the weights of {layer}, a {found.type}, are not given: they are for Conv2D and "
+            "Dense, in a network without normalisation and rescaling"
         )
-    chosen = _select_channels(layer, options.channels)
-    if layer.parameters // layer.output_shape[-1] * len(chosen) > MAX_NUMBERS:
+    chosen = _select_channels(found, options.channels)
+    if found.parameters // found.output_shape[-1] * len(chosen) > MAX_NUMBERS:
         raise InvalidParameter(
-            f"channels: {len(chosen)} of {name} are more than {MAX_NUMBERS:,} numbers, "
+            f"channels: {len(chosen)} of {layer} are more than {MAX_NUMBERS:,} numbers, "
             "ask for some of them"
         )
-    body = await run_in_threadpool(_weights_as_json, classifier, layer, chosen)
+    body = await run_in_threadpool(_weights_as_json, classifier, found, chosen)
     return Response(body, media_type=JSON)
 
 

@@ -35,7 +35,7 @@ from service.telemetry.instrumentation import Instrumentation
 logger = logging.getLogger(__name__)
 
 _OPEN = {"/", "/docs", "/openapi.json", "/livez", "/readyz"}
-_OPEN_FOLDERS = ("/web/", "/v2/health/")
+_OPEN_FOLDERS = ("/web/", "/swagger/", "/v2/health/")
 """What needs no key: health, and the page and documentation, which can do nothing without one."""
 
 _SENT = [

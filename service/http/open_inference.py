@@ -74,22 +74,11 @@ async def all_statistics(repository: ModelRepository) -> dict[str, object]:
     return statistics(repository)
 
 
-@router.get("/models/{name}/stats", summary="Statistics of every version of a model")
-async def model_statistics(name: str, repository: ModelRepository) -> dict[str, object]:
-    """Answer what all workers counted since the service started."""
-    return statistics(repository, name)
-
-
-@router.get(
-    "/models/{name}/versions/{version}/stats",
-    summary="Statistics of one version",
-    openapi_extra={"parameters": path_parameters("{version}")},
-)
-async def version_statistics(
+async def model_statistics(
     request: Request, name: str, repository: ModelRepository
 ) -> dict[str, object]:
     """Answer requests of both protocols, REST and gRPC: how many, and where their time went."""
-    return statistics(repository, name, request.path_params["version"])
+    return statistics(repository, name, request.path_params.get("version", ""))
 
 
 async def metadata(request: Request, name: str, repository: ModelRepository) -> dict[str, object]:
@@ -141,6 +130,9 @@ for _path in ("/models/{name}", "/models/{name}/versions/{version}"):
     _named = {"parameters": path_parameters(_path)}
     router.add_api_route(
         _path, metadata, summary="The model's inputs and outputs", openapi_extra=_named
+    )
+    router.add_api_route(
+        f"{_path}/stats", model_statistics, summary="Statistics of versions", openapi_extra=_named
     )
     router.add_api_route(
         f"{_path}/config", config, summary="The model's configuration", openapi_extra=_named

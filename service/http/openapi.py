@@ -1,6 +1,7 @@
 """The OpenAPI document: requests and errors, beside what FastAPI knows of the routes."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from fastapi.routing import APIRoute
 from service.http.inference import DEADLINE_HEADER
 from service.http.messages import JSON
 from service.http.schemas import ErrorResponse, ProtocolError
+from service.model.repository import Repository
 
 COMPONENTS = Path(__file__).parent / "components.json"
 """Bodies of requests, with examples, and the parameters that are read without FastAPI."""
@@ -56,22 +58,31 @@ def operation_id(route: APIRoute) -> str:
     """Return a name for generated clients: the function's, with protocol and kind of path."""
     protocol = {"/v1": "v1_", "/v2": "v2_"}.get(route.path_format[:3], "")
     kinds = [kind for kind in ("version", "label") if f"{{{kind}" in route.path_format]
-    return "_".join([protocol + route.name, *kinds, *["put"] * (route.methods == {"PUT"})])
+    return "_".join([protocol + route.name, *kinds])
 
 
-def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """Add the components that routes refer to; make more of parameters, answers and errors."""
+def complete(document: dict[str, Any], labels: Collection[str]) -> dict[str, Any]:
+    """Add the components that routes refer to; make more of parameters, answers and errors.
+
+    Without labels of versions, paths that name one have nothing to answer, and are left out.
+    """
+    for path in [path for path in document["paths"] if "{label}" in path and not labels]:
+        del document["paths"][path]
     own = json.loads(COMPONENTS.read_text())
     parameters, errors = own["parameters"], own.setdefault("responses", {})
     descriptions = {""}
     for methods in document["paths"].values():
         for operation in methods.values():
-            # Variants of a path, and PUT, keep their summary.
+            # Variants of a path keep their summary.
             if (description := operation.pop("description", "")) not in descriptions:
                 descriptions.add(description)
                 operation["description"] = description
             for number, sent in enumerate(operation.get("parameters", ())):
                 name = sent.get("name", "")  # A reference has none.
+                schema = sent.get("schema", {})
+                if {"type": "null"} in schema.get("anyOf", ()):  # Nothing in a request is null.
+                    schema.update(schema.pop("anyOf")[0])
+                name += "_in_path" * (sent.get("in") == "path")
                 if name and parameters.setdefault(name, sent) == sent:
                     operation["parameters"][number] = {"$ref": f"#/components/parameters/{name}"}
             content = operation["responses"]["200"]["content"].get(JSON, {})
@@ -86,4 +97,23 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
                 operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
     for kind, components in own.items():
         document["components"].setdefault(kind, {}).update(components)
+    return document
+
+
+def with_examples(document: dict[str, Any], repository: Repository) -> dict[str, Any]:
+    """Have parameters name what is served now, so that /docs can try each operation as it is."""
+    if repository.is_ready:
+        classifier = repository.classifier()
+        layer = classifier.layers_with_maps[0].name
+        examples = {
+            "name_in_path": classifier.manifest.name,
+            "version_in_path": str(classifier.manifest.version),
+            "label_in_path": next(iter(repository.labels), ""),
+            "layer_in_path": layer,
+            "layer": [layer],
+            "channels": ["0"],
+        }
+        for name, example in examples.items():
+            if parameter := document["components"]["parameters"].get(name):
+                parameter["example"] = example
     return document

@@ -19,9 +19,6 @@ from service.http.schemas import ErrorResponse, Liveness, Readiness
 from service.telemetry.exposition import MEDIA_TYPE
 from service.telemetry.metrics import Metrics
 
-SCRIPT = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui-bundle.js"
-STYLE = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui.css"
-
 _INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 _WEB = Path(__file__).parent.parent / "web"
@@ -89,6 +86,9 @@ _files = _PageFiles(directory=_WEB)
 page_files = GZipMiddleware(_files, minimum_size=500)
 """What the page loads, to be mounted at `/web`: compressed well, since browsers keep it."""
 
+swagger_files = StaticFiles(packages=[("fastapi_offline", "static")])
+"""What Swagger UI loads, to be mounted at `/swagger`."""
+
 
 @pages.get("/")
 async def page(request: Request, accept: AcceptHeader = None) -> Response:
@@ -107,8 +107,8 @@ async def docs(request: Request) -> Response:
     response = get_swagger_ui_html(
         openapi_url="openapi.json",
         title=request.app.title,
-        swagger_js_url=SCRIPT,
-        swagger_css_url=STYLE,
+        swagger_js_url="swagger/swagger-ui-bundle.js",
+        swagger_css_url="swagger/swagger-ui.css",
         swagger_favicon_url="web/samples/9.png",
     )
     digests = [
@@ -117,7 +117,7 @@ async def docs(request: Request) -> Response:
     ]
     scripts = " ".join(f"'sha256-{digest}'" for digest in digests)
     response.headers["Content-Security-Policy"] = (
-        f"default-src 'none'; script-src {SCRIPT} {scripts}; style-src {STYLE}; "
+        f"default-src 'none'; script-src 'self' {scripts}; style-src 'self'; "
         "img-src 'self' data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )

@@ -65,6 +65,7 @@ for _method in ("POST", "PUT"):  # PUT because that is what `curl -T picture.png
         "/predict",
         predict,
         methods=[_method],
+        include_in_schema=_method == "POST",
         summary="Classify pictures",
         response_model=PredictResponse,
         responses=ERRORS,

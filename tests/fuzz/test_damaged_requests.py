@@ -114,7 +114,7 @@ def test_forms_that_break_their_format(client: httpx.Client) -> None:
 def test_every_path_with_every_verb(client: httpx.Client, method: str) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     fill: Callable[[str], str] = lambda path: (  # noqa: E731
-        path.replace("{name}", "fashion_mnist").replace("{version}", "1").replace("{label}", "a")
+        path.replace("{name}", "fashion_mnist").replace("{version}", "1").replace("{layer}", "a")
     )
     for path in sorted(paths):
         if path.endswith("/unload"):

@@ -41,6 +41,7 @@ def guarded() -> Iterator[httpx.Client]:
     [
         "/",
         "/web/main.js",
+        "/swagger/swagger-ui.css",
         "/docs",
         "/openapi.json",
         "/livez",
