@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -171,3 +172,8 @@ def test_the_published_figures_are_those_of_the_model() -> None:
         text = DOCUMENTS[name]
         assert f"{scores['test']['accuracy']:.1%}".replace("%", " %") in text, name
         assert f"{scores['photographs']['macro_average']:.1%}".replace("%", " %") in text, name
+    int8 = scores["parity"]["int8"]
+    for name in (*READMES, "docs/protocols.md"):
+        assert f"{int8['label_agreement']:.1%}".replace("%", " %") in DOCUMENTS[name], name
+    highest = math.ceil(100 * int8["max_probability_difference"]) / 100
+    assert f"more than {highest:.2f}" in " ".join(DOCUMENTS["docs/protocols.md"].split())

@@ -168,6 +168,9 @@ class ModelSummary(_Schema):
     version: int
     created: str
     engine: str
+    precision: Literal["int8", "float32"]
+    """Of the weights that give probabilities and novelty; feature maps are always float32.
+    `scores["parity"]` says how far each is from the network as it was trained."""
     class_names: tuple[str, ...]
     input: InputSpec
     layers: tuple[Layer, ...]

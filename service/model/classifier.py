@@ -22,6 +22,7 @@ class Engine(Protocol):
     """One loaded network; thread-safe. Arguments and results are those of `Classifier`."""
 
     name: str  # Of `EngineChoice`.
+    precision: str  # Of the weights that `assess` uses, float32 or int8.
 
     def assess(self, images: Tensor, workers: WorkerThreads | None = ..., /) -> Assessment: ...
     def feature_maps(
@@ -35,7 +36,7 @@ class Classifier:
 
     def __init__(self, artifact: Artifact, engine: Engine) -> None:
         self.manifest = artifact.manifest
-        self.engine_name = engine.name
+        self.engine_name, self.precision = engine.name, engine.precision
         self._engine = engine
 
     @property

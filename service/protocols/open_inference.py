@@ -207,7 +207,11 @@ def model_config(
         "input": [_tensor_config(spec) | layout],
         "output": [_tensor_config(output) for output in output_specs(classifier.manifest, name)],
         # How far the answers of the flatbuffers are from those of the SavedModel.
-        "parameters": {"engine": {"string_value": classifier.engine_name}, "parity": parity},
+        "parameters": {
+            "engine": {"string_value": classifier.engine_name},
+            "precision": {"string_value": classifier.precision},
+            "parity": parity,
+        },
     }
 
 

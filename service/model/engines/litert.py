@@ -25,6 +25,7 @@ class LiteRTEngine:
 
     def __init__(self, artifact: Artifact) -> None:
         smallest = INT8_FLATBUFFER if artifact.file(INT8_FLATBUFFER) else FLATBUFFER
+        self.precision = "int8" if smallest is INT8_FLATBUFFER else "float32"
         signature = "novelty" if artifact.manifest.novelty else "serving_default"
         self._assessors = _RunnerPool(artifact, smallest, signature)
         self._mappers = _RunnerPool(artifact, FLATBUFFER, "feature_maps")

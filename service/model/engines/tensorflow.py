@@ -18,7 +18,7 @@ from service.model.artifact import Artifact
 class TensorFlowEngine:
     """The signatures of the SavedModel, which TensorFlow runs in threads of its own."""
 
-    name = "tensorflow"
+    name, precision = "tensorflow", "float32"
 
     def __init__(self, artifact: Artifact) -> None:
         self._input = artifact.manifest.input.name

@@ -44,7 +44,7 @@ def same(one: object, other: object, path: str = "") -> None:
     if isinstance(one, dict) and isinstance(other, dict):
         assert list(one) == list(other), path
         for key in one:
-            if key not in ("request_id", "engine"):
+            if key not in ("request_id", "engine", "precision"):
                 same(one[key], other[key], f"{path}.{key}")
     elif isinstance(one, list) and isinstance(other, list):
         assert len(one) == len(other), path
@@ -132,6 +132,10 @@ def test_answers_and_errors_are_the_same(
 def test_each_engine_says_which_it_is(clients: Clients) -> None:
     for client, engine in zip(clients, ENGINES, strict=True):
         assert client.get("/readyz").json()["engine"] == engine
+        precision = "int8" if engine == "litert" else "float32"
+        assert client.get("/model/summary").json()["precision"] == precision
+        config = client.get("/v2/models/fashion_mnist/config").json()
+        assert config["parameters"]["precision"]["string_value"] == precision
         assert client.get("/model/summary").json()["engine"] == engine
 
 

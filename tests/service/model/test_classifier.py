@@ -53,7 +53,7 @@ KNOWN = np.zeros(1, np.float32)
 class BrokenEngine:
     """An engine with the outputs that a test passes."""
 
-    name = "broken"
+    name, precision = "broken", "float32"
 
     def __init__(
         self, probabilities: Tensor, maps: Mapping[str, Tensor], novelty: Tensor | None = KNOWN
