@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     dataset-fashion-mnist, then Keras' cache, then a download into that cache."""
     allow_other_data: bool = False
     """Read a subset, or another data set of the same form: its digests are not checked."""
-    class_names: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
     """Names of the classes of other data, by label. Without them: the labels themselves."""
 
     @classmethod
@@ -92,8 +92,8 @@ class Settings(BaseSettings):
             options += ["--data-dir", str(self.data_dir)]
         if self.allow_other_data:
             options.append("--allow-other-data")
-        for name in self.class_names:
-            options += ["--class-names", name]
+        for name in self.classes:
+            options += ["--classes", name]
         return shlex.join(["python", "-m", "training", command, *options])
 
 
@@ -132,21 +132,24 @@ class ExportSettings(Settings):
 
 
 class PublishSettings(Settings):
-    """Publish a Keras model that was made elsewhere, such as the one built in the lesson."""
+    """Publish a model that was made elsewhere, such as the one built in the lesson."""
 
     model: CliPositionalArg[Path]
-    """The model: a .keras or .h5 file."""
+    """The model: a .keras or .h5 file, or the folder of a SavedModel."""
     artifacts: Path | None = None
     """Folder of the published versions. Without it: `exported/NAME` beside the model."""
     name: str = Field(default="fashion_mnist", pattern="^[A-Za-z0-9_]{1,64}$")
     """Name of the model, which clients ask for."""
     class_file: Path | None = None
-    """Text file with the name of a class in each line, instead of `class_names`."""
+    """Text file with the name of a class in each line, instead of `classes`."""
     from_logits: bool = False
     """The model gives logits: a softmax is added. It is told from the last activation where it can
     be."""
+    test_data: Path | None = None
+    """Images to score it on: an .npz file with x_test, (n, height, width) uint8, and y_test, as
+    Keras keeps its data sets. Without it: Fashion-MNIST's, if it has their size and classes."""
     evaluate: bool = True
-    """Score it on the test images, if it has their size and classes."""
+    """Score it on the test images."""
     novelty: bool = False
     """Add a novelty score, with its threshold from the test images."""
     version: Count | None = None

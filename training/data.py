@@ -5,6 +5,7 @@ import hashlib
 import math
 import os
 import struct
+import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ DIGESTS = {
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.uint8]
 Inputs = npt.NDArray[np.float32]
+Size = tuple[int, int]
 
 
 class Labelled(NamedTuple):
@@ -108,11 +110,10 @@ def split_as(fit: Fit, labels: Labels, array: npt.NDArray[Any]) -> list[npt.NDAr
     return parts
 
 
-def to_inputs(images: Images) -> Inputs:
-    """Turn (n, 28, 28) uint8 into (n, 28, 28, 1) float32 in [0, 1]."""
-    return images.reshape(-1, IMAGE_SIDE, IMAGE_SIDE, 1).astype(np.float32) / np.float32(
-        GREY_LEVELS
-    )
+def to_inputs(images: Images, scale: float = GREY_LEVELS) -> Inputs:
+    """Turn (n, height, width) uint8 into (n, height, width, 1) float32, divided by the scale."""
+    inputs: Inputs = images[..., None].astype(np.float32) / np.float32(scale)
+    return inputs
 
 
 def load_fashion_mnist(
@@ -146,7 +147,7 @@ def load_fashion_mnist(
     names = tuple(class_names) or _class_names(digests, arrays["train-labels-idx1-ubyte"])
     for part in ("train", "t10k"):
         images, labels = arrays[f"{part}-images-idx3-ubyte"], arrays[f"{part}-labels-idx1-ubyte"]
-        _check_pair(images, labels, len(names), folder)
+        _check_pair(images, labels, len(names), (IMAGE_SIDE, IMAGE_SIDE), folder)
     return FashionMnist(
         train_images=arrays["train-images-idx3-ubyte"],
         train_labels=arrays["train-labels-idx1-ubyte"],
@@ -156,6 +157,23 @@ def load_fashion_mnist(
         folder=folder,
         class_names=names,
     )
+
+
+def load_test_images(path: Path, size: Size, classes: int) -> tuple[Images, Labels]:
+    """Read x_test, (n, height, width), and y_test, (n,), of an .npz file, as Keras has them.
+
+    Raises:
+        DataError: they are missing, damaged or not of this size and number of classes.
+    """
+    try:
+        with np.load(path) as arrays:
+            images, labels = arrays["x_test"], arrays["y_test"]
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is not an .npz file with x_test and y_test: {error}") from error
+    if images.dtype != np.uint8 or labels.dtype.kind not in "ui" or labels.ndim != 1:
+        raise DataError(f"{path}: x_test must be grey values in uint8, y_test a label for each")
+    _check_pair(images, labels, classes, size, path)
+    return images, labels.astype(np.uint8)
 
 
 def _class_names(digests: dict[str, str], labels: Labels) -> tuple[str, ...]:
@@ -197,9 +215,9 @@ def parse_idx(content: bytes, path: Path, dimensions: int) -> npt.NDArray[np.uin
     return np.frombuffer(content, np.uint8, offset=header_bytes).reshape(shape)
 
 
-def _check_pair(images: Images, labels: Labels, classes: int, folder: Path) -> None:
-    if images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE):
-        raise DataError(f"{folder}: images of {images.shape[1:]} pixels, expected (28, 28)")
+def _check_pair(images: Images, labels: Labels, classes: int, size: Size, folder: Path) -> None:
+    if images.shape[1:] != size:
+        raise DataError(f"{folder}: images of {images.shape[1:]} pixels, expected {size}")
     if len(images) != len(labels):
         raise DataError(f"{folder}: {len(images)} images with {len(labels)} labels")
     if not len(labels) or labels.max() >= classes:

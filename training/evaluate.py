@@ -38,7 +38,7 @@ def run(settings: EvaluateSettings) -> None:
     """
     finished_run = Run(settings.run_dir)
     finished_run.require_finished()
-    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.class_names)
+    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.classes)
     finished_run.require_data(data)
     recipe, _ = finished_run.read_about()
     _, validation = data.split(recipe.fit)

@@ -39,7 +39,7 @@ def run(settings: ExportSettings) -> None:
     evaluated_run.require_finished()
     scores = evaluated_run.read_evaluation()
     experiments = read_experiments(settings.experiments) if settings.experiments else {}
-    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.class_names)
+    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.classes)
     evaluated_run.require_data(data)
     artifacts = settings.artifacts or settings.run_dir / "exported"
     version = settings.version or next_version(artifacts)

@@ -45,7 +45,7 @@ def run(settings: FitSettings) -> None:
     if settings.fresh:
         training_run.discard()
     training_run.require_same_recipe(recipe)
-    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.class_names)
+    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.classes)
     photographs = None
     if recipe.photographs.share:
         photographs = read_photographs().of_split("train")

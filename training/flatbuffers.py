@@ -75,7 +75,7 @@ def measure_float32(flatbuffer: bytes, reference: Reference) -> dict[str, Any]:
     Raises:
         ExportError: it differs by more than LiteRT's own rounding.
     """
-    interpreter = _interpreter(flatbuffer)
+    interpreter = open_flatbuffer(flatbuffer)
     keras_maps = keras.Model(*trace_layers(reference.model))
     feature_maps = interpreter.get_signature_runner(FEATURE_MAPS_SIGNATURE)
     map_difference = 0.0
@@ -103,7 +103,7 @@ def measure_float32(flatbuffer: bytes, reference: Reference) -> dict[str, Any]:
 
 def measure_int8(flatbuffer: bytes, reference: Reference) -> dict[str, Any]:
     """Compare the flatbuffer of int8 weights with Keras; it is shipped where it agrees enough."""
-    parity = _measure(_interpreter(flatbuffer), reference)
+    parity = _measure(open_flatbuffer(flatbuffer), reference)
     keras_accuracy = np.mean(reference.probabilities.argmax(axis=1) == reference.test.labels)
     return {**parity, "shipped": _agrees_enough(parity, float(keras_accuracy))}
 
@@ -116,7 +116,8 @@ def _agrees_enough(parity: dict[str, float], keras_accuracy: float) -> bool:
     )
 
 
-def _interpreter(flatbuffer: bytes) -> Any:
+def open_flatbuffer(flatbuffer: bytes) -> Any:
+    """Return an interpreter of a flatbuffer that has its memory."""
     with native_noise_hidden():
         interpreter = Interpreter(model_content=flatbuffer)
         interpreter.allocate_tensors()

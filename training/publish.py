@@ -1,4 +1,4 @@
-"""Publish a Keras model that was made elsewhere: checked, made ready to be served, and scored."""
+"""Publish a model that was made elsewhere: checked, made ready to be served, and scored."""
 
 import json
 import tempfile
@@ -11,19 +11,23 @@ import h5py
 import keras
 import numpy as np
 
+from training import saved_model
 from training.architecture import INPUT_NAME
 from training.calibration import PREDICT_BATCH
 from training.config import PublishSettings
 from training.data import (
     CLASS_NAMES,
     GREY_LEVELS,
-    FashionMnist,
+    Images,
     Inputs,
     Labelled,
+    Labels,
     load_fashion_mnist,
+    load_test_images,
+    to_inputs,
 )
 from training.errors import ExportError
-from training.evaluate import measure_novelty, score
+from training.evaluate import cross_entropy, measure_novelty, score
 from training.export import next_version, published, write_description, write_model
 from training.manifest import describe
 from training.novelty import with_novelty
@@ -32,12 +36,16 @@ from training.report import Report
 
 PROBES = 64
 """Random images, where there are none of the model's own."""
+SOME = slice(0, 2000)
+"""Test images that tell the scale."""
+LARGEST_INPUT = 2.0
+"""What a Rescaling that takes grey values makes of the range of 255 at most: it is in -1…1."""
 LEAST_GAIN = 2.0
 """Times as often right as by chance; below that something is probably mixed up."""
 
 
 def run(settings: PublishSettings) -> None:
-    """Publish the model file `settings.model` as the next version.
+    """Publish `settings.model`, a file or a SavedModel folder, as the next version.
 
     Raises:
         ExportError: it cannot be served; the message says why.
@@ -47,27 +55,27 @@ def run(settings: PublishSettings) -> None:
     network = as_classifier(model, from_logits=settings.from_logits)
     classes, shape = network.output_shape[-1], network.input_shape[1:]
     class_names = read_class_names(settings, classes)
-    data = _find_data(settings, class_names, shape)
-    scale = _scale_of(network, data)
-    images = to_inputs(data.test_images, scale) if data else _probes(shape, scale)
+    found = _find_test_images(settings, class_names, shape)
+    scale = _scale_of(network, found)
+    images = to_inputs(found[0], scale) if found else _probes(shape, scale)
     print(f"Running it on {len(images):,} images")
     probabilities = network.predict(images, batch_size=PREDICT_BATCH, verbose=1)
-    labels = data.test_labels if data else probabilities.argmax(axis=1).astype(np.uint8)
+    labels = found[1] if found else probabilities.argmax(axis=1).astype(np.uint8)
     test, scores = Labelled(images, labels), {}
-    if data:
+    if found:
         scores = score(probabilities, labels, class_names)
         accuracy = scores["test"]["accuracy"]
         print(f"Right on {accuracy:.2%} of the {len(labels):,} test images")
         if accuracy < LEAST_GAIN / classes:
             print("That is hardly better than chance: are the classes in another order?")
     if settings.novelty:
-        if data is None:
-            raise ExportError("--novelty needs test images of the model's size and classes")
+        if found is None:
+            raise ExportError("--novelty needs test images, which --test-data names")
         scores["novelty"] = measure_novelty(with_novelty(network), test, test, None, seed=0)
     artifacts = settings.artifacts or settings.model.parent / "exported" / settings.name
     version = settings.version or next_version(artifacts)
     with published(artifacts / str(version)) as folder, tempfile.TemporaryDirectory() as report:
-        if data:
+        if found:
             Report(Path(report), class_names).draw_test(test, probabilities)
         parity = write_model(folder, network, test, scores)
         manifest = describe(
@@ -77,23 +85,20 @@ def run(settings: PublishSettings) -> None:
             scores={**scores, "parity": parity},
         )
         manifest["name"], manifest["input"]["scale"] = settings.name, scale
-        write_description(folder, manifest, Path(report) if data else None)
+        write_description(folder, manifest, Path(report) if found else None)
     print(f"Published {artifacts / str(version)}")
     print(f"Serve it: python -m service --artifacts {artifacts}")
     print("and open http://127.0.0.1:8000")
 
 
 def load(path: Path) -> Any:
-    """Load a Keras model without running anything that its file may hold.
+    """Load a Keras model, or a SavedModel as one, without running code that its file may hold.
 
     Raises:
         ExportError: it is no such file, or has a layer whose code is in it or is not known.
     """
-    if path.is_dir():
-        raise ExportError(
-            f"{path} is a SavedModel, which no longer has the layers: publish the .keras or .h5 "
-            "file of the same model (model.save('model.keras'))"
-        )
+    if (path / "saved_model.pb").is_file():
+        return saved_model.load(path)
     for layer in _layers(_read_configuration(path)):
         if layer.get("class_name") == "Lambda":
             name = layer.get("config", {}).get("name", "lambda")
@@ -117,8 +122,8 @@ def _read_configuration(path: Path) -> Any:
             return json.loads(file.attrs["model_config"])
     except (OSError, KeyError, ValueError) as error:
         raise ExportError(
-            f"{path} is not a Keras model: a .keras or .h5 file of a whole model is needed, as "
-            "model.save('model.keras') writes it"
+            f"{path} is not a Keras model: a .keras or .h5 file, as model.save('model.keras') "
+            "writes it, or a SavedModel folder, as model.export('model') does, is needed"
         ) from error
 
 
@@ -175,16 +180,19 @@ def _image_size(shape: Sequence[int | None]) -> tuple[int, int]:
 def _with_input(model: Any, images: Any) -> Any:
     """Return the same layers, without their weights, on an input of (height, width, 1)."""
     shape = model.input_shape[1:]
-    is_same = shape == images.shape[1:]
+    output = taken = images
+    if shape != images.shape[1:]:
+        output = taken = keras.layers.Reshape(shape)(images)
     if isinstance(model, keras.Sequential):
-        output = images if is_same else keras.layers.Reshape(shape)(images)
         for layer in model.layers:
             output = type(layer).from_config(layer.get_config())(output)
         return keras.Model(images, output)
-    if is_same:
-        return keras.models.clone_model(model, input_tensors=images)
-    inner = keras.models.clone_model(model)
-    return keras.Model(images, inner(keras.layers.Reshape(shape)(images)))
+
+    def call(layer: Any, *inputs: Any, **options: Any) -> Any:
+        inputs = keras.tree.map_structure(lambda x: taken if x is images else x, inputs)
+        return layer(*inputs, **options)
+
+    return keras.models.clone_model(model, input_tensors=images, call_function=call)
 
 
 def _gives_logits(model: Any, from_logits: bool) -> bool:
@@ -212,7 +220,7 @@ def read_class_names(settings: PublishSettings, classes: int) -> tuple[str, ...]
     Raises:
         ExportError: there are more or fewer than the model has classes.
     """
-    names = settings.class_names
+    names = settings.classes
     if settings.class_file:
         names = tuple(settings.class_file.read_text("utf-8").split("\n"))
         names = tuple(name.strip() for name in names if name.strip())
@@ -223,44 +231,43 @@ def read_class_names(settings: PublishSettings, classes: int) -> tuple[str, ...]
     return names
 
 
-def to_inputs(images: Any, scale: float) -> Inputs:
-    """Return (n, height, width, 1) float32: grey values in 0…255 divided by the scale."""
-    inputs: Inputs = images[..., None].astype(np.float32) / np.float32(scale)
-    return inputs
-
-
 def _probes(shape: Sequence[int], scale: float) -> Inputs:
-    grey = np.random.default_rng(0).integers(0, 256, (PROBES, *shape[:2]))
+    grey = np.random.default_rng(0).integers(0, 256, (PROBES, *shape[:2]), np.uint8)
     return to_inputs(grey, scale)
 
 
-def _find_data(
+def _find_test_images(
     settings: PublishSettings, class_names: Sequence[str], shape: Sequence[int]
-) -> FashionMnist | None:
-    """Return the data to score the model on, or None where that says nothing about it."""
-    is_fashion = tuple(class_names) == CLASS_NAMES and tuple(shape[:2]) == (IMAGE_SIDE, IMAGE_SIDE)
-    if not settings.evaluate or not (is_fashion or settings.allow_other_data):
+) -> tuple[Images, Labels] | None:
+    """Return images, (n, height, width), and labels to score the model on, where there are some."""
+    size = (shape[0], shape[1])
+    if not settings.evaluate:
         return None
-    return load_fashion_mnist(settings.data_dir, settings.allow_other_data, class_names)
+    if settings.test_data:
+        return load_test_images(settings.test_data, size, len(class_names))
+    if tuple(class_names) != CLASS_NAMES or size != (IMAGE_SIDE, IMAGE_SIDE):
+        return None
+    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, class_names)
+    return data.test_images, data.test_labels
 
 
-def _scale_of(network: Any, data: FashionMnist | None) -> float:
+def _scale_of(network: Any, found: tuple[Images, Labels] | None) -> float:
     """Return what grey values are to be divided by: 255, or 1 for a model that does it itself.
 
     A layer that divides tells; otherwise the loss does, since a network that learnt from small
     numbers is as often right about large ones, only far too sure.
     """
-    if any(isinstance(layer, keras.layers.Rescaling) for layer in network.layers):
-        return 1.0
-    if data is None:
+    for layer in network.layers:
+        is_rescaling = isinstance(layer, keras.layers.Rescaling)
+        if is_rescaling and np.max(np.abs(layer.scale)) * GREY_LEVELS <= LARGEST_INPUT:
+            return 1.0
+    if found is None:
         return GREY_LEVELS
-    some = slice(0, 2000)
     losses = {}
     for scale in (float(GREY_LEVELS), 1.0):
-        images = to_inputs(data.test_images[some], scale)
+        images = to_inputs(found[0][SOME], scale)
         probabilities = network.predict(images, batch_size=PREDICT_BATCH, verbose=0)
-        scores = score(probabilities, data.test_labels[some], data.class_names)
-        losses[scale] = scores["test"]["loss"]
+        losses[scale] = cross_entropy(probabilities, found[1][SOME])
     best = min(losses, key=lambda scale: losses[scale])
     if best == 1:
         print("It takes grey values in 0…255: its loss is lower than with values in 0…1")

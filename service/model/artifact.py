@@ -163,7 +163,7 @@ def _read_manifest(directory: Path) -> Manifest:
     if not path.exists():
         raise ArtifactError(
             f"{path} is missing: not a published model; `fashion-mnist-training publish MODEL` "
-            "makes one of a Keras file"
+            "makes one of a Keras model"
         )
     try:
         with _reading(path):

@@ -180,12 +180,12 @@ def test_a_wrong_block_gives_one_error_for_each_setting(
 
 def test_the_next_command_has_the_run_and_the_data_of_this_one() -> None:
     settings = fit_settings(
-        "--run-dir=my run", "--data-dir=d", "--allow-other-data", '--class-names=["a","b c"]'
+        "--run-dir=my run", "--data-dir=d", "--allow-other-data", '--classes=["a","b c"]'
     )
     command = settings.next_command("export")
     assert command.startswith("python -m training export --run-dir 'my run' --data-dir d ")
     again = read_settings(ExportSettings, shlex.split(command)[4:], program="export")
-    for name in ("run_dir", "data_dir", "allow_other_data", "class_names"):
+    for name in ("run_dir", "data_dir", "allow_other_data", "classes"):
         assert getattr(again, name) == getattr(settings, name)
 
 

@@ -1,5 +1,6 @@
 """Models made elsewhere, published and served."""
 
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 from keras import layers
 
+from service.model.classifier import Classifier
 from service.model.repository import load_classifier
+from tests.conftest import DATA
 from tests.service.conftest import ENGINES
 from tests.training.conftest import TINY_DATA
 from training.__main__ import main
@@ -30,11 +33,12 @@ def lesson() -> Model:
     )
 
 
-def everything() -> Model:
+def everything(*, augmented: bool = True) -> Model:
     """Grey values in, logits out, and the kinds of layers of later lessons."""
     images = keras.Input((32, 24, 1))
     x = layers.Rescaling(1 / 255)(images)
-    x = layers.RandomFlip("horizontal")(x)
+    if augmented:
+        x = layers.RandomFlip("horizontal")(x)
     x = layers.Conv2D(4, 3, use_bias=False)(x)
     y = layers.Conv2D(4, 3, padding="same")(x)
     y = layers.BatchNormalization()(y)
@@ -48,10 +52,31 @@ def flat() -> Model:
     return keras.Sequential([keras.Input((64,)), layers.Dense(5), layers.Softmax()])
 
 
+def compiled() -> Model:
+    """What LiteRT makes other operations of, in a SavedModel."""
+    images = keras.Input((20, 20))
+    x = layers.Rescaling(1 / 127.5, offset=-1)(layers.Reshape((20, 20, 1))(images))
+    x = layers.Conv2D(4, 3, strides=2, activation="leaky_relu")(layers.ZeroPadding2D(2)(x))
+    y = layers.MaxPooling2D(2, padding="same", strides=1)(x)
+    x = layers.BatchNormalization()(layers.Concatenate()([x, y]))
+    x = layers.Conv2D(8, 3, groups=2, activation="gelu")(layers.LeakyReLU()(x))
+    x = layers.Conv2D(4, 1, activation="silu")(x)
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2, activation="tanh")(x)
+    x = layers.Dense(6, activation="relu")(layers.GlobalMaxPooling2D()(x))
+    return keras.Model(images, layers.Dense(4, activation="softmax")(x))
+
+
 def publish(model: Model, folder: Path, *options: str, suffix: str = ".keras") -> Path:
     path = folder / f"model{suffix}"
-    model.save(path)
-    artifacts = folder / "artifacts"
+    if suffix:
+        model.save(path)
+    else:
+        model.export(path, verbose=False)
+    return publish_file(path, *options)
+
+
+def publish_file(path: Path, *options: str) -> Path:
+    artifacts = path.parent / "artifacts"
     assert main(["publish", str(path), f"--artifacts={artifacts}", *options]) == 0
     return artifacts / "1"
 
@@ -61,8 +86,9 @@ def publish(model: Model, folder: Path, *options: str, suffix: str = ".keras") -
     ("make", "suffix", "options", "scale"),
     [
         (lesson, ".h5", [*TINY_DATA, "--novelty"], 255),
-        (everything, ".keras", ["--class-names=a", "--class-names=b", "--class-names=c"], 1),
+        (everything, ".keras", ["--classes=a,b", "--classes=c"], 1),
         (flat, ".keras", [], 255),
+        (compiled, ".keras", [], 1),
     ],
 )
 def test_a_model_is_served_as_keras_runs_it(
@@ -78,8 +104,8 @@ def test_a_model_is_served_as_keras_runs_it(
     for engine in ENGINES:
         classifier = load_classifier(version, engine)
         manifest = classifier.manifest
-        names = {lesson: "T-shirt/top", everything: "a", flat: "0"}
-        assert manifest.class_names[0] == names[make]
+        first = {lesson: "T-shirt/top", everything: "a"}.get(make, "0")
+        assert manifest.class_names[0] == first
         assert manifest.input.scale == scale
         assert (manifest.novelty is not None) == ("--novelty" in options)
         size = manifest.input.size
@@ -98,7 +124,110 @@ def test_a_model_is_served_as_keras_runs_it(
                 assert np.allclose(kernel, original[0], atol=1e-6)
                 assert np.allclose(bias, original[1] if len(original) > 1 else 0, atol=1e-6)
         known = {layer.type for layer in manifest.layers if classifier.has_weights(layer)}
-        assert known == {lesson: {"Conv2D", "Dense"}, everything: set(), flat: {"Dense"}}[make]
+        assert known == {lesson: {"Conv2D", "Dense"}, flat: {"Dense"}}.get(make, set())
+
+
+def with_uneven_normalisation(model: Model) -> Model:
+    numbers = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.set_weights([numbers.uniform(0.5, 2, w.shape) for w in layer.get_weights()])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "kinds"),
+    [
+        (lesson, "Conv2D MaxPooling2D Flatten Dense"),
+        (
+            lambda: everything(augmented=False),
+            "Conv2D Conv2D DepthwiseConv2D Add DepthwiseConv2D Conv2D AveragePooling2D "
+            "GlobalAveragePooling2D Dense Softmax",
+        ),
+        (compiled, ""),
+        (flat, "Reshape Dense"),
+    ],
+    ids=["lesson", "everything", "compiled", "flat"],
+)
+def test_a_saved_model_is_served_with_the_layers_it_was_compiled_to(
+    tmp_path: Path, make: Callable[[], Model], kinds: str
+) -> None:
+    keras.utils.set_random_seed(1)
+    model = with_uneven_normalisation(make())
+    classifier = load_classifier(publish(model, tmp_path, "--no-evaluate", suffix=""), "litert")
+    images = np.random.default_rng(0).random((9, *classifier.manifest.input.shape), np.float32)
+    expected = model.predict(images.reshape(-1, *model.input_shape[1:]), verbose=0)
+    if "Softmax" in kinds:
+        expected = keras.ops.convert_to_numpy(keras.ops.softmax(expected))
+    assert_answers(classifier, images, expected)
+    if kinds:
+        assert " ".join(layer.type for layer in classifier.manifest.layers) == kinds
+
+
+def assert_answers(classifier: Classifier, images: Any, expected: Any) -> None:
+    """Predictions may come from int8 weights, the last of the feature maps do not."""
+    last = classifier.manifest.layers[-1].name
+    assert np.allclose(classifier.feature_maps(images)[last], expected, atol=1e-5)
+    assert np.allclose(classifier.assess(images).probabilities, expected, atol=0.02)
+
+
+def test_a_saved_model_of_tf_keras_is_served(tmp_path: Path) -> None:
+    with tarfile.open(DATA / "tf_keras.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    classifier = load_classifier(publish_file(tmp_path / "model", *TINY_DATA), "litert")
+    with np.load(tmp_path / "answers.npz") as answers:
+        assert_answers(classifier, answers["images"], answers["expected"])
+    names = [layer.name for layer in classifier.manifest.layers]
+    assert names == ["conv2d", "max_pooling2d", "flatten", "dense"]
+    assert classifier.manifest.class_names[0] == "T-shirt/top"
+
+
+def test_a_model_is_scored_on_test_data_of_any_size(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    keras.utils.set_random_seed(1)
+    model, data = flat(), tmp_path / "data.npz"
+    images = np.random.default_rng(0).integers(0, 256, (50, 8, 8), np.uint8)
+    labels = model.predict(images.reshape(50, 64) / 255, verbose=0).argmax(axis=1)
+    np.savez(data, x_test=images, y_test=labels)
+    version = publish(model, tmp_path, f"--test-data={data}", "--novelty")
+    assert "Right on 100.00% of the 50 test images" in capfd.readouterr().out
+    classifier = load_classifier(version, "litert")
+    assert classifier.manifest.novelty is not None
+    assert classifier.manifest.scores["test"]["images"] == 50
+    wrong = {
+        "x_test must be grey values in uint8": {"x_test": images / 255, "y_test": labels},
+        "images of (8, 7) pixels, expected (8, 8)": {"x_test": images[:, :, 1:], "y_test": labels},
+        "labels must be there and lie in 0…4": {"x_test": images, "y_test": labels + 5},
+        "is not an .npz file with x_test and y_test": {"images": images},
+    }
+    for sentence, arrays in wrong.items():
+        np.savez(data, **arrays)
+        assert main(["publish", str(tmp_path / "model.keras"), f"--test-data={data}"]) == 1
+        assert sentence in capfd.readouterr().err
+
+
+def test_a_saved_model_that_cannot_be_told_names_its_operation(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "model"
+    images = keras.Input((8, 8, 1))
+    squared = keras.Model(images, layers.Flatten()(keras.ops.square(images)))
+    pair = keras.Model([images, other := keras.Input((8, 8, 1))], layers.Add()([images, other]))
+    refused = {
+        "no layer is known for an operation": squared,
+        "cannot be compiled, it runs Stateless": everything(),
+        "the SavedModel has 2 inputs and 1 outputs": pair,
+    }
+    for sentence, model in refused.items():
+        model.export(folder, verbose=False)
+        assert main(["publish", str(folder)]) == 1
+        told = capfd.readouterr().err
+        assert sentence in told
+        assert model is pair or "publish the .keras or .h5 file that it was made from" in told
+    (folder / "saved_model.pb").write_bytes(b"no model")
+    assert main(["publish", str(folder)]) == 1
+    assert "cannot be compiled" in capfd.readouterr().err
 
 
 def test_what_cannot_be_served_is_one_sentence(
@@ -123,7 +252,7 @@ def test_what_cannot_be_served_is_one_sentence(
         assert main(["publish", str(path), f"--artifacts={tmp_path / 'none'}"]) == 1
         assert sentence in capfd.readouterr().err
     path.write_bytes(b"no model")
-    for wrong, sentence in ((path, "is not a Keras model"), (tmp_path, "is a SavedModel")):
+    for wrong in (path, tmp_path):
         assert main(["publish", str(wrong), f"--artifacts={tmp_path / 'none'}"]) == 1
-        assert sentence in capfd.readouterr().err
+        assert "is not a Keras model" in capfd.readouterr().err
     assert not (tmp_path / "none").exists()
