@@ -30,7 +30,7 @@ PICTURES, LAYERS = "_pictures", "_layers"
 
 
 class InputSpec(BaseModel, frozen=True):
-    """The one input tensor: pixels in [0, `scale`] divided by `scale`."""
+    """The one input tensor: pixels in [0, 255] divided by `scale`."""
 
     name: str
     shape: Annotated[

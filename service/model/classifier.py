@@ -45,7 +45,7 @@ class Classifier:
         return [layer for layer in self.manifest.layers if len(layer.output_shape) == 3]
 
     def to_images(self, pixels: Sequence[Pixels]) -> Tensor:
-        """Return (n, height, width, 1) float32: pixels in [0, scale] divided by the scale."""
+        """Return (n, height, width, 1) float32: pixels in [0, 255] divided by the scale."""
         spec = self.manifest.input
         images: Tensor = np.divide(np.array(pixels), np.float32(spec.scale), dtype=np.float32)
         return images.reshape(-1, *spec.shape)

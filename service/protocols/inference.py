@@ -13,6 +13,7 @@ from service.errors import AnswerTooLarge, InvalidTensor, TooManyImages
 from service.images.decode import ImageReader, Prepare
 from service.model.artifact import LAYERS, PICTURES, Layer, Manifest
 from service.model.classifier import Classifier
+from service.protocols.instances import WHITE
 from service.protocols.json_arrays import image_shapes
 from service.protocols.tensors import BYTES, DTYPES, NamedTensor
 from service.telemetry.record import Predictions
@@ -27,7 +28,7 @@ MAX_LAYER_VALUES = 400_000
 """Numbers of layers in one answer: 1.6 MB, as JSON up to three times that; all of 7 pictures."""
 
 _PIXEL_DATATYPES = {f"{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)}
-"""In 0…scale, divided by the scale."""
+"""In 0…255, divided by the scale."""
 _UNIT_DATATYPES = {"FP16", "FP32", "FP64"}  # In the network's own units.
 _DATATYPES = {"f": "FP32", "i": "INT64", "b": "BOOL"}  # Of outputs, by kind of dtype.
 
@@ -207,7 +208,7 @@ def _read_input(request: InferenceRequest, classifier: Classifier, permit: Permi
 
 
 def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permit) -> Tensor:
-    """Return a tensor as the network takes it: integers in 0…scale, or floats in its own units."""
+    """Return a tensor as the network takes it: integers in 0…255, or floats in its own units."""
     spec, values = classifier.manifest.input, tensor.values
     datatypes = _PIXEL_DATATYPES | _UNIT_DATATYPES
     if isinstance(values, list) or tensor.datatype not in datatypes:
@@ -226,23 +227,24 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permi
     if tensor.datatype in _UNIT_DATATYPES:
         with np.errstate(over="ignore"):  # A number too large for float32 becomes infinite.
             images: Tensor = values.astype(np.float32, copy=False)
-        if images.max() > 1:
+        white = WHITE / spec.scale
+        if images.max() > white:
             permit.record.warning = (
-                f"{tensor.name}: the largest number is {images.max():g}, and 1 is white: "
-                f"divide by {spec.scale:g}"
+                f"{tensor.name}: the largest number is {images.max():g}, and {white:g} is "
+                f"white: divide by {spec.scale:g}"
             )
     else:
-        _check_pixels(values, tensor.name, spec.scale)
+        _check_pixels(values, tensor.name)
         images = np.divide(values, np.float32(spec.scale), dtype=np.float32)
     return images.reshape(-1, *spec.shape)
 
 
-def _check_pixels(values: NDArray[Any], name: str, scale: float) -> None:
-    if values.dtype == np.uint8 and scale >= np.iinfo(np.uint8).max:
+def _check_pixels(values: NDArray[Any], name: str) -> None:
+    if values.dtype == np.uint8:
         return  # It cannot hold anything else.
     low, high = values.min(), values.max()
-    if low < 0 or high > scale:
-        raise InvalidTensor(f"{name}: {low if low < 0 else high} is outside 0…{scale:g}")
+    if low < 0 or high > WHITE:
+        raise InvalidTensor(f"{name}: {low if low < 0 else high} is outside 0…{WHITE}")
 
 
 def files_to_images(

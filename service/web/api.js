@@ -2,7 +2,7 @@
 
 /**
  * @typedef {number[][]} Plane rows of numbers
- * @typedef {{name: string, type: string, configuration: Record<string, any>, output_shape: number[], parameters: number}} Layer
+ * @typedef {{name: string, type: string, configuration: Record<string, any>, output_shape: number[], parameters: number, inputs: string[]}} Layer `inputs`: the layers it takes; none if it takes the picture
  * @typedef {{name: string, version: number, engine: string, class_names: string[], layers: Layer[], input: {name: string, shape: [number, number, number], scale: number}, parameters: {total: number}, novelty: {threshold: number, photo_threshold: number | null} | null, scores: Record<string, any>}} Summary
  * @typedef {"none" | "photo" | "plain"} Preparation
  * @typedef {{label: string, class_id: number, confidence: number, probabilities: Record<string, number>, preparation: Preparation, novelty: number | null, in_distribution: boolean | null}} Prediction

@@ -31,6 +31,9 @@ export function scaleAroundZero(values) {
   return { low: -most, high: most, ramp: AROUND_ZERO };
 }
 
+/** The largest pixel of a picture. */
+export const WHITE = 255;
+
 /** @param {number} high @returns {Scale} */
 export const greyUpTo = (high) => ({ low: 0, high, ramp: GREY });
 

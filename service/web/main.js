@@ -5,7 +5,7 @@ import { asksForKey, doOrTell, failureBox } from "./failures.js";
 import { showAnswers } from "./picture/answer.js";
 import { showBasics } from "./basics/basics.js";
 import { experimentWith } from "./basics/laboratory.js";
-import { paint, greyUpTo } from "./colours.js";
+import { WHITE, paint, greyUpTo } from "./colours.js";
 import { byId, make, save } from "./elements.js";
 import { giveSample, listenForFiles, listenToCamera, markSamples, nameSamples, showSamples } from "./picture/giving.js";
 import { inspectWith } from "./network/inspector.js";
@@ -13,7 +13,7 @@ import { Look } from "./picture/looks.js";
 import { showNetwork } from "./network/network.js";
 import { percent, whole } from "./numbers.js";
 import { showOverview } from "./network/overview.js";
-import { listenToPen } from "./picture/pen.js";
+import { listenToPen, openPen } from "./picture/pen.js";
 import { showPictures } from "./picture/photograph.js";
 import { showPreparation } from "./picture/preparation.js";
 import { showRequests } from "./picture/requests.js";
@@ -21,7 +21,7 @@ import { stagesOf } from "./network/stages.js";
 import { change, onChange, state } from "./state.js";
 import { showUnits } from "./picture/votes.js";
 import { walkWith } from "./walk/walk.js";
-import { language, text, translate, useLanguage } from "./language/text.js";
+import { areGarments, language, text, translate, useLanguage } from "./language/text.js";
 
 /** @typedef {import("./picture/looks.js").News} News */
 /** @typedef {{summary: import("./api.js").Summary, stages: import("./network/stages.js").Stage[]}} Network */
@@ -110,7 +110,7 @@ function showPicture() {
   const { summary, stages } = network;
   byId("answer-section", HTMLElement).setAttribute("aria-busy", String(looks.some(({ busy }) => busy)));
   showPictures(looks);
-  showPreparation(looks, summary.input.scale);
+  showPreparation(looks);
   showAnswers(looks, summary, ask, explain);
   showUnits(looks, stages, summary);
 }
@@ -122,7 +122,7 @@ function explain(classId) {
 }
 
 function experiment() {
-  if (network) experimentWith(looks[0]?.prepared?.image, network.summary.input.scale);
+  if (network) experimentWith(looks[0]?.prepared?.image);
 }
 
 function drawNetwork() {
@@ -168,9 +168,11 @@ async function offerVersions({ name, version }) {
 function write() {
   translate();
   if (!network) return;
-  const { name, version, parameters, scores } = network.summary;
-  const accuracy = scores.test ? text("accuracy", { share: percent(scores.test.accuracy) }) : "";
-  byId("served", HTMLElement).textContent = text("served", { name, version, parameters: whole(parameters.total), accuracy });
+  const { name, version, class_names: classes, parameters, scores } = network.summary;
+  const accuracy = scores.test ? ` · ${text("accuracy", { share: percent(scores.test.accuracy) })}` : "";
+  document.title = `${areGarments(classes) ? "Fashion-MNIST" : name}: ${text("title")}`;
+  byId("lead", HTMLElement).textContent = areGarments(classes) ? text("lead") : text("leadOfOther", { classes: classes.join(", ") });
+  byId("served", HTMLElement).textContent = text("served", { name, version, parameters: whole(parameters.total) }) + accuracy;
   nameSamples();
   showPicture();
   showBasics(network.summary);
@@ -202,6 +204,7 @@ async function start() {
     showSamples(summary.class_names, give);
   }
   write();
+  if (!areGarments(summary.class_names)) return openPen();
   const last = summary.class_names.length - 1;
   const { other } = state;
   const asked = [giveSample(Math.min(state.sample ?? last, last), (given) => give(given, 0))];
@@ -238,7 +241,7 @@ byId("save-picture", HTMLElement).addEventListener("click", () => {
   const image = looks[0]?.prepared?.image;
   if (!image || !network) return;
   const canvas = make("canvas");
-  paint(canvas, image, greyUpTo(network.summary.input.scale));
+  paint(canvas, image, greyUpTo(WHITE));
   const name = `${looks[0].name.replace(/\.\w+$/, "")}-${canvas.width}x${canvas.height}.png`;
   canvas.toBlob((file) => file && save(file, name), "image/png");
 });
@@ -271,6 +274,7 @@ onChange(["scale", "order"], () => {
 onChange(["layer", "channel"], () => showRequests(looks[0], chosen()));
 onChange(["sample", "other"], () => {
   const { sample, other } = state;
+  if (!network || !areGarments(network.summary.class_names)) return;
   if (sample !== undefined && sample !== looks[0]?.sample) giveSample(sample, (given) => give(given, 0));
   if (other === looks[1]?.sample) return;
   setCompare(other !== undefined);

@@ -1,6 +1,6 @@
 // A kernel to edit, slid over the reader's own picture or over ten numbers, with pooling beside it: every sum is real.
 
-import { greyUpTo, scaleOf } from "../colours.js";
+import { WHITE, greyUpTo, scaleOf } from "../colours.js";
 import { byId, make } from "../elements.js";
 import { text } from "../language/text.js";
 import { enlarge } from "../network/enlarged.js";
@@ -41,9 +41,9 @@ let [row, column] = [0, 0];
 /** @type {ReturnType<typeof setInterval> | undefined} */
 let sliding;
 
-/** @param {Plane | undefined} image of the picture that is looked at, in 0…`scale` @param {number} scale */
-export function experimentWith(image, scale) {
-  picture = image?.map((line) => line.map((pixel) => pixel / scale));
+/** @param {Plane | undefined} image of the picture that is looked at, in 0…255 */
+export function experimentWith(image) {
+  picture = image?.map((line) => line.map((pixel) => pixel / WHITE));
   if (kernel.length === 0) choosePreset();
   else show();
 }

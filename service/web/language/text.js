@@ -30,6 +30,9 @@ export const text = (name, values = {}) =>
 /** What a class is called. @param {string} name that the service knows it by */
 export const garment = (name) => (language() === "ko" ? garments[name] ?? name : name);
 
+/** Whether the classes are those of Fashion-MNIST. @param {string[]} classes */
+export const areGarments = (classes) => classes.join() === Object.keys(garments).join();
+
 /** The same, with the name that the service knows it by, should that be another. @param {string} name */
 export const fullName = (name) => (garment(name) === name ? [name] : [garment(name), " ", make("small", "", name)]);
 
@@ -39,7 +42,7 @@ const touch = matchMedia("(hover: none)");
 /** Write every sentence of the document in the present language. */
 export function translate() {
   document.documentElement.lang = language();
-  document.title = `Fashion-MNIST: ${text("title")}`;
+  document.title = text("title");
   for (const element of document.querySelectorAll("[data-text]")) {
     const name = (touch.matches && element.getAttribute("data-touch")) || element.getAttribute("data-text");
     element.textContent = text(/** @type {Name} */ (name));

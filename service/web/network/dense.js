@@ -91,7 +91,7 @@ export function sourceOf(before, i, flat = false) {
 }
 
 /** Softmax, written out. @param {number[]} logits @param {number} channel @param {string[]} classes @param {number} value @param {import("../picture/looks.js").Look} look */
-function shares(logits, channel, classes, value, look) {
+export function shares(logits, channel, classes, value, look) {
   const { largest, powers, total, shares: parts } = softmax(logits);
   const head = make("tr", "", make("td"), ...["z", "e^(z − max)", text("share")].map((title) => make("th", "", title)));
   const rows = logits.map((logit, i) => {

@@ -24,10 +24,13 @@ function settings({ kind, layer: { configuration } }) {
   return words.map((word) => make("span", "", word));
 }
 
+/** @param {string} kernel @param {import("../api.js").Layer} layer */
+const weightsOf = (kernel, { configuration }) => (configuration.use_bias === false ? kernel : `(${kernel} + 1)`);
+
 /** How the parameters come to be so many. @param {import("./stages.js").Stage} stage */
 function arithmetic(stage) {
   const { kind, layer, before } = stage;
   if (!before || layer.parameters === 0) return "";
   const inputs = kind === "convolution" ? [...layer.configuration.kernel_size, channelsOf(before)] : kind === "dense" ? [channelsOf(before)] : [];
-  return inputs.length === 0 ? "" : ` = (${sizes(inputs)} + 1) × ${whole(channelsOf(stage))}`;
+  return inputs.length === 0 ? "" : ` = ${weightsOf(sizes(inputs), layer)} × ${whole(channelsOf(stage))}`;
 }

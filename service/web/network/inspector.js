@@ -133,7 +133,7 @@ export function openInspector(takesFocus = true) {
 
 /** @param {Stage} stage @param {import("../api.js").Plane} plane @param {number} row @param {number} column */
 function drawLarge(stage, plane, row, column) {
-  const scale = stage.kind === "input" ? greyUpTo(1) : scaleOf([plane]);
+  const scale = stage.kind === "input" ? greyUpTo(stage.layer.configuration.white) : scaleOf([plane]);
   enlarge(large, plane, scale, { top: row, left: column, height: 1, width: 1 });
   byId("large-name", HTMLElement).textContent = byId("what", HTMLElement).textContent;
   byId("large-legend", HTMLElement).replaceChildren(legendOf(scale));
@@ -168,7 +168,7 @@ function drawSource(look, stage, channel, row, column) {
   const plane = stage.before && look.maps.get(stage.before.layer.name)?.[channel];
   if (!plane || !stage.before) return;
   byId("from", HTMLElement).classList.remove("unknown");
-  const scale = stage.before.kind === "input" ? greyUpTo(1) : scaleOf([plane]);
+  const scale = stage.before.kind === "input" ? greyUpTo(stage.before.layer.configuration.white) : scaleOf([plane]);
   enlarge(source, plane, scale, windowOf(stage, row, column), frameOf(stage));
   byId("source-legend", HTMLElement).replaceChildren(legendOf(scale));
   byId("source-name", HTMLElement).textContent = `${stage.before.layer.name} · ${text("map")} ${channel}`;

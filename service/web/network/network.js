@@ -5,7 +5,7 @@ import { greyUpTo, paintTogether, scaleAroundZero, scaleOf } from "../colours.js
 import { byId, make, makeButton, rove, save } from "../elements.js";
 import { doOrTell } from "../failures.js";
 import { factsOf } from "./facts.js";
-import { channelsOf, hasMaps } from "./stages.js";
+import { channelsOf, hasMaps, isSoftmax } from "./stages.js";
 import { sum } from "./sums.js";
 import { state } from "../state.js";
 import { text } from "../language/text.js";
@@ -42,7 +42,7 @@ function card(stage, looks, common, summary) {
   heading.id = `name-${layer.name}`;
   heading.tabIndex = -1;
   const head = make("header", "", heading);
-  const box = make("section", `layer ${kind}`, head, factsOf(stage), make("p", "explain", text(layer.configuration.activation === "softmax" ? "explain_softmax" : `explain_${kind}`)));
+  const box = make("section", `layer ${kind}`, head, factsOf(stage), make("p", "explain", explanationOf(stage)));
   box.id = `layer-${layer.name}`;
   box.setAttribute("aria-labelledby", heading.id);
   if (looks.length === 0) return box;
@@ -50,11 +50,19 @@ function card(stage, looks, common, summary) {
   return box;
 }
 
+/** @param {Stage} stage */
+function explanationOf(stage) {
+  const { kind, layer: { configuration, inputs } } = stage;
+  if (kind === "input") return text(configuration.white === 1 ? "explain_input" : "explain_undivided");
+  if (inputs.length > 1) return text("explain_merge", { layers: inputs.join(", ") });
+  return text(kind === "dense" && isSoftmax(stage) ? "explain_denseSoftmax" : `explain_${kind}`);
+}
+
 /** @param {Stage} stage @param {Look[]} looks @param {Scale} common @param {HTMLElement} head */
 function maps(stage, looks, common, head) {
   const { name } = stage.layer;
   const planes = looks.map(({ maps: all }) => all.get(name) ?? []);
-  const own = stage.kind === "input" ? greyUpTo(1) : scaleOf(planes.flat());
+  const own = stage.kind === "input" ? greyUpTo(stage.layer.configuration.white) : scaleOf(planes.flat());
   const scale = state.scale === "all" && stage.kind !== "input" ? common : own;
   const perMap = state.scale === "map" && stage.kind !== "input";
   head.append(perMap ? legendOfEach(scale) : legendOf(scale));
@@ -99,7 +107,7 @@ function units(stage, looks, head, classes) {
   const { layer, kind } = stage;
   const values = looks.map(({ values: all }) => all.get(layer.name) ?? []);
   if (kind === "flatten" || kind === "dropout" || values.some((some) => some.length === 0)) return [];
-  if (layer.configuration.activation === "softmax" && channelsOf(stage) === classes.length) {
+  if (isSoftmax(stage) && channelsOf(stage) === classes.length) {
     const list = group(stage, text("unitsOf", { layer: layer.name }));
     list.className = "classes";
     list.append(...classes.map((name, unit) => classBars(name, unit, values.map((some) => some[unit]))));

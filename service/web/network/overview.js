@@ -46,7 +46,7 @@ function thumbnail({ layer, kind }, look) {
   const values = look?.values.get(layer.name);
   if (planes) {
     const plane = planes[busiest(planes)];
-    paint(canvas, plane, kind === "input" ? greyUpTo(1) : scaleOf([plane]));
+    paint(canvas, plane, kind === "input" ? greyUpTo(layer.configuration.white) : scaleOf([plane]));
     canvas.style.width = `${Math.round(20 + 1.5 * plane[0].length)}px`;
     const sheets = Math.min(5, Math.ceil(Math.log2(planes.length)));
     canvas.style.boxShadow = Array.from({ length: sheets }, (_, i) => `${3 * i + 3}px ${-3 * i - 3}px 0 -1px var(--sheet${i % 2})`).join();

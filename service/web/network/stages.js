@@ -1,29 +1,33 @@
 // The network as the page walks it: its input and its layers, each with the one before.
 
+import { WHITE } from "../colours.js";
 import { sum } from "./sums.js";
 
 /** @typedef {import("../api.js").Layer} Layer */
 /** @typedef {import("../api.js").Plane} Plane */
 
 /**
- * @typedef {"input" | "convolution" | "pooling" | "flatten" | "dense" | "dropout" | "other"} Kind
+ * @typedef {"input" | "convolution" | "pooling" | "flatten" | "dense" | "softmax" | "dropout" | "other"} Kind
  *   `other`: a layer whose arithmetic the page does not know
- * @typedef {{layer: Layer, kind: Kind, before: Stage | undefined}} Stage
+ * @typedef {{layer: Layer, kind: Kind, before: Stage | undefined}} Stage `before`: the only one whose output it takes
  */
 
 /** @type {Record<string, Kind>} */
 const KINDS = {
   Conv2D: "convolution", MaxPooling2D: "pooling", AveragePooling2D: "pooling",
-  Flatten: "flatten", Dense: "dense", Dropout: "dropout",
+  Flatten: "flatten", Dense: "dense", Softmax: "softmax", Dropout: "dropout",
 };
 
 /** @param {import("../api.js").Summary} summary @returns {Stage[]} */
 export function stagesOf({ input, layers }) {
-  const first = { name: input.name, type: "Input", configuration: {}, output_shape: [...input.shape], parameters: 0 };
+  const configuration = { white: WHITE / input.scale };
+  const first = { name: input.name, type: "Input", configuration, output_shape: [...input.shape], parameters: 0, inputs: [] };
   /** @type {Stage[]} */
   const stages = [{ layer: first, kind: "input", before: undefined }];
   for (const layer of layers) {
-    stages.push({ layer, kind: kindOf(layer), before: stages[stages.length - 1] });
+    const [name = first.name, ...others] = layer.inputs;
+    const before = others.length === 0 ? stages.find((stage) => stage.layer.name === name) : undefined;
+    stages.push({ layer, kind: before ? kindOf(layer) : "other", before });
   }
   return stages;
 }
@@ -43,7 +47,16 @@ export const hasMaps = ({ layer }) => layer.output_shape.length === 3;
 /** How many maps, or units. @param {Stage} stage */
 export const channelsOf = ({ layer }) => layer.output_shape[layer.output_shape.length - 1];
 
-/** The layer whose units vote on the classes: the dense one before the last. @param {Stage} last @returns {Stage | undefined} */
+/** Whether the outputs are shares of the classes. @param {Stage} stage */
+export const isSoftmax = ({ kind, layer }) => kind === "softmax" || layer.configuration.activation === "softmax";
+
+/** The layer that weighs the votes: the last, or the one that it only makes shares of. @param {Stage[]} stages @returns {Stage} */
+export function judgeOf(stages) {
+  const last = stages[stages.length - 1];
+  return last.kind === "softmax" && last.before ? last.before : last;
+}
+
+/** The layer whose units vote on the classes: the dense one before. @param {Stage} judge @returns {Stage | undefined} */
 export function votersOf({ before: stage }) {
   while (stage?.kind === "dropout") stage = stage.before;
   return stage?.kind === "dense" ? stage : undefined;

@@ -37,7 +37,7 @@ export function mapTile(stage, channel, planes, scale, printed) {
     box.dataset.which = String(which);
     return box;
   });
-  const label = stage.kind === "input" ? text("inputMap") : text("mapLabel", { channel, low: short(scale.low), high: short(scale.high) });
+  const label = stage.kind === "input" ? text("inputMap", { white: scale.high }) : text("mapLabel", { channel, low: short(scale.low), high: short(scale.high) });
   const button = tile(channel, label, make("span", "planes", ...drawn));
   if (printed) button.append(make("small", "", ends(scale)));
   return button;

@@ -1,8 +1,8 @@
 // Writes out how one number of the network comes about, with the real numbers.
 
-import { askWeights } from "../api.js";
+import { Failed, askWeights } from "../api.js";
 import { colour, inkOn, paint, scaleAroundZero } from "../colours.js";
-import { dense, sourceOf } from "./dense.js";
+import { dense, shares, sourceOf } from "./dense.js";
 import { byId, make, makeButton, rove } from "../elements.js";
 import { failureBox } from "../failures.js";
 import { activated, cells, disagreement, ledger, line, wayTo } from "./ledger.js";
@@ -39,19 +39,29 @@ export async function write(subject) {
   place.replaceChildren(); // what stood there is the sum of another number
   const drawSource = (/** @type {Parameters<Subject["drawSource"]>} */ ...at) => mine === latest && subject.drawSource(...at);
   const writer = WRITERS[subject.stage.kind] ?? unknown;
-  const parts = await Promise.resolve(writer({ ...subject, drawSource })).catch((error) => [failureBox(error, subject.again)]);
+  const parts = await Promise.resolve(writer({ ...subject, drawSource })).catch((error) => told(error, subject.again));
   if (mine === latest) place.replaceChildren(...parts);
 }
 
 /** @type {Record<string, (subject: Subject) => Promise<HTMLElement[]> | HTMLElement[]>} */
-const WRITERS = { input: pixel, convolution, pooling, dense, flatten: passed, dropout: passed };
+const WRITERS = { input: pixel, convolution, pooling, dense, softmax, flatten: passed, dropout: passed };
 
 const unknown = () => [make("p", "", text("unknownArithmetic"))];
+
+/** The service gives no weights that were merged into others. @param {unknown} error @param {() => void} again */
+const told = (error, again) =>
+  [error instanceof Failed && error.code === "unknown_layer" ? make("p", "", text("noWeights")) : failureBox(error, again)];
 
 /** Nothing is computed: the number is one of the layer before. @param {Subject} subject */
 function passed({ stage, channel, value }) {
   const { name, place } = sourceOf(/** @type {Stage} */ (stage.before), channel, stage.kind === "flatten");
   return [ledger([line(name, decimal(value), "result", place)])];
+}
+
+/** Of logits that another layer computed. @param {Subject} subject */
+function softmax({ stage, look, channel, value, classes }) {
+  const { layer } = /** @type {Stage} */ (stage.before);
+  return shares(look.values.get(layer.name) ?? [], channel, classes, value, look);
 }
 
 /** @param {Subject} subject */

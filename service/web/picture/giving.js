@@ -3,7 +3,7 @@
 import { Failed } from "../api.js";
 import { context } from "../colours.js";
 import { byId, make, makeButton, rove } from "../elements.js";
-import { garment, text } from "../language/text.js";
+import { areGarments, garment, text } from "../language/text.js";
 
 /** @typedef {(given: import("./looks.js").Given) => unknown} Give */
 
@@ -32,8 +32,9 @@ export function listenForFiles(give) {
   });
 }
 
-/** @param {string[]} classes @param {Give} give */
+/** Those of the test set; a model of anything else has none. @param {string[]} classes @param {Give} give */
 export function showSamples(classes, give) {
+  if (!areGarments(classes)) return;
   const group = byId("samples", HTMLElement);
   group.replaceChildren(...classes.map((name, sample) => {
     const image = make("img");

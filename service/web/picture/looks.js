@@ -1,7 +1,7 @@
 // A picture, and all that the service says of it: one object, so that no picture is shown with what belongs to another.
 
 import { Failed, askMaps, askPrediction, askPreparation, askSample, askValues, askWhy } from "../api.js";
-import { flatten } from "../network/stages.js";
+import { flatten, hasMaps } from "../network/stages.js";
 import { shrunk, isRead } from "./shrinking.js";
 
 /** @typedef {import("../api.js").Plane} Plane */
@@ -144,7 +144,7 @@ export class Look {
    */
   async askOutputs(summary, stages, image, signal) {
     const flat = stages.filter(({ layer }) => layer.output_shape.length === 1);
-    const asked = flat.filter(({ kind }) => kind !== "flatten").map(({ layer }) => layer.name);
+    const asked = flat.filter(({ kind, before }) => kind !== "flatten" || (before && !hasMaps(before))).map(({ layer }) => layer.name);
     const [maps, values] = await Promise.all([
       askMaps(image, summary.version, signal), askValues(summary, image, asked, signal),
     ]);

@@ -7,11 +7,15 @@ import { byId } from "../elements.js";
 
 const STEPS = new Map([["ArrowUp", [0, -1]], ["ArrowDown", [0, 1]], ["ArrowLeft", [-1, 0]], ["ArrowRight", [1, 0]]]);
 
+/** Show the sheet, or put it away. */
+export function openPen(now = true) {
+  byId("sketch", HTMLElement).hidden = !now;
+  byId("pen", HTMLElement).setAttribute("aria-expanded", String(now));
+}
+
 /** @param {import("./giving.js").Give} give @param {[number, number, number]} shape of the network's input */
 export function listenToPen(give, [height, width]) {
   const sheet = byId("sheet", HTMLCanvasElement);
-  const open = byId("pen", HTMLButtonElement);
-  const sketch = byId("sketch", HTMLElement);
   const thickness = byId("thickness", HTMLInputElement);
   const ink = context(sheet);
   [sheet.width, sheet.height] = [width, height];
@@ -47,10 +51,7 @@ export function listenToPen(give, [height, width]) {
   });
 
   wipe();
-  open.addEventListener("click", () => {
-    sketch.hidden = !sketch.hidden;
-    open.setAttribute("aria-expanded", String(!sketch.hidden));
-  });
+  byId("pen", HTMLElement).addEventListener("click", () => openPen(byId("sketch", HTMLElement).hidden === true));
   byId("wipe", HTMLElement).addEventListener("click", () => {
     wipe();
     finish();

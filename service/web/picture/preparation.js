@@ -1,6 +1,6 @@
 // What the model saw: each step of the picture's preparation, and the pixels that go into the network.
 
-import { greyUpTo, paint } from "../colours.js";
+import { WHITE, greyUpTo, paint } from "../colours.js";
 import { byId, make } from "../elements.js";
 import { language, text } from "../language/text.js";
 
@@ -9,17 +9,17 @@ import { language, text } from "../language/text.js";
 /** What is drawn: images that are made anew would flicker. @type {unknown[]} */
 let drawn = [];
 
-/** @param {Look[]} looks @param {number} scale the largest pixel */
-export function showPreparation(looks, scale) {
+/** @param {Look[]} looks */
+export function showPreparation(looks) {
   const now = [language(), ...looks.map(({ prepared }) => prepared)];
   if (now.length === drawn.length && now.every((each, i) => each === drawn[i])) return;
   drawn = now;
-  byId("steps", HTMLElement).replaceChildren(...looks.map((look, index) => row(look, scale, looks.length > 1 ? "AB"[index] : "")));
+  byId("steps", HTMLElement).replaceChildren(...looks.map((look, index) => row(look, looks.length > 1 ? "AB"[index] : "")));
   byId("save-picture", HTMLButtonElement).disabled = !looks[0]?.prepared;
 }
 
-/** @param {Look} look @param {number} scale @param {string} letter */
-function row(look, scale, letter) {
+/** @param {Look} look @param {string} letter */
+function row(look, letter) {
   const list = make("ol", "steps");
   if (letter) list.append(make("li", "letter", letter));
   if (!look.prepared) return list;
@@ -34,7 +34,7 @@ function row(look, scale, letter) {
     list.append(item(step, done, `${width} × ${height}`));
   }
   const input = make("canvas", "input");
-  paint(input, image, greyUpTo(scale));
+  paint(input, image, greyUpTo(WHITE));
   input.role = "img";
   input.ariaLabel = text("input");
   const last = /** @type {any} */ (between.length ? steps[steps.length - 1].name : "unchanged");

@@ -4,7 +4,7 @@ import { byId, make, makeButton } from "../elements.js";
 import { garment, text } from "../language/text.js";
 import { brightest, lookInto, openInspector } from "../network/inspector.js";
 import { cardOf } from "../network/network.js";
-import { channelsOf, hasMaps, votersOf } from "../network/stages.js";
+import { channelsOf, hasMaps, judgeOf, votersOf } from "../network/stages.js";
 import { holdStill } from "../network/steering.js";
 import { products, sum } from "../network/sums.js";
 import { askWeights } from "../api.js";
@@ -23,6 +23,8 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** @type {Step[]} */
 let steps = [];
+/** What weighs the votes. @type {Stage | undefined} */
+let judge;
 /** @type {Look | undefined} */
 let look;
 /** @type {ReturnType<typeof setInterval> | undefined} */
@@ -35,10 +37,11 @@ export function walkWith(stages, first) {
   look = first;
   const convolutions = stages.filter(({ kind }) => kind === "convolution");
   const last = stages[stages.length - 1];
+  judge = judgeOf(stages);
   steps = [
     { name: "pixels", stage: stages[0] }, { name: "edges", stage: convolutions[0] },
     { name: "parts", stage: convolutions.length > 1 ? convolutions[convolutions.length - 1] : undefined },
-    { name: "votes", stage: votersOf(last) }, { name: "answer", stage: last },
+    { name: "votes", stage: votersOf(judge) }, { name: "answer", stage: last },
   ].filter(({ stage }) => stage !== undefined).map((step) => /** @type {Step} */ (step));
   shown = "";
   show();
@@ -68,7 +71,7 @@ async function show() {
   const plane = look.maps.get(stage.layer.name)?.[channel];
   byId("walk-sentence", HTMLElement).textContent = text(`walked_${name}`, {
     count: whole(plane ? plane.length * plane[0].length : channelsOf(stage)),
-    size: (stage.layer.configuration.kernel_size ?? []).join(" × "), unit: channel,
+    white: stage.layer.configuration.white, size: (stage.layer.configuration.kernel_size ?? []).join(" × "), unit: channel,
     garment: garment(look.prediction.label), share: percent(look.prediction.confidence),
   });
   holdStill(true);
@@ -85,11 +88,10 @@ async function strongest(stage, of) {
     const strength = (of.maps.get(stage.layer.name) ?? []).map((plane) => sum(plane.flat().map(Math.abs)));
     return strength.indexOf(Math.max(...strength));
   }
-  const last = steps[steps.length - 1].stage;
   const answer = of.prediction?.class_id ?? 0;
-  if (stage === last) return answer;
+  if (stage === steps[steps.length - 1].stage || !judge) return answer;
   try {
-    const { kernel } = await askWeights(last.layer, of.version, answer);
+    const { kernel } = await askWeights(judge.layer, of.version, answer);
     const terms = products(of.values.get(stage.layer.name) ?? [], /** @type {number[]} */ (kernel));
     return terms.indexOf(Math.max(...terms));
   } catch {

@@ -14,6 +14,7 @@ from tests.service.web.conftest import Open
 from tests.service.web.reading import ledger_of, value_of
 from tests.training.conftest import TINY_DATA
 from training.__main__ import main
+from training.data import CLASS_NAMES
 
 # Odd windows, strides that leave a rest, padding on one side only, no pooling, other activations.
 NETWORK = """
@@ -48,7 +49,8 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     config, run = folder / "network.toml", folder / "run"
     artifacts: Path = folder / "artifacts" / "fashion_mnist"
     config.write_text(NETWORK)
-    where = [*TINY_DATA, f"--run-dir={run}"]
+    names = [f"--classes={name}" for name in CLASS_NAMES]  # those that there are samples of
+    where = [*TINY_DATA, *names, f"--run-dir={run}"]
     assert main(["fit", *where, f"--config={config}"]) == 0
     assert main(["evaluate", *where]) == 0
     assert main(["export", *where, f"--artifacts={artifacts}"]) == 0
