@@ -1,16 +1,17 @@
 """What the network learns from: shuffled and augmented images with their targets, in batches."""
 
 import math
-from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from training.data import Inputs, Labelled, Labels, to_inputs
 from training.photographs import Photographs
 from training.recipe import IMAGE_SIDE, Augmentation, Recipe
+
+ERASED_AREA = 0.02, 0.2
+"""Least and most of an image that a rectangle covers."""
 
 Targets = npt.NDArray[np.float32]
 """(n, classes): the probability of each class; or, for a set of right classes, 1 for each."""
@@ -54,8 +55,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
                 (1 - recipe.photographs.weight) / (1 - share),
                 (recipe.photographs.weight / share),
             )
-        self._augment = Augmenter(recipe.augmentation)
-        self._augment_photographs = Augmenter(recipe.photographs.augmentation)
+        self._recipe = recipe
         self._seed = recipe.fit.seed
         self.begin_epoch(0)
 
@@ -73,11 +73,13 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
         generator = np.random.default_rng((self._seed, self._epoch, index))
         first = index * self._images_a_batch
         chosen = self._order[first : first + self._images_a_batch]
-        images, targets = self._augment(self._images[chosen], generator), self._targets[chosen]
+        images = augment(self._images[chosen], self._recipe.augmentation, generator)
+        targets = self._targets[chosen]
         if not self._photographs:
             return images, targets, np.ones(len(images), np.float32)
         drawn = generator.choice(len(self._chances), self._photographs_a_batch, p=self._chances)
-        photographs = self._augment_photographs(self._pixels[drawn], generator)
+        changes = self._recipe.photographs.augmentation
+        photographs = augment(self._pixels[drawn], changes, generator)
         return (
             np.concatenate([images, photographs]),
             np.concatenate([targets, self._classes[drawn]]),
@@ -85,51 +87,51 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
         )
 
 
-class Augmenter:
-    """Random changes to images, by Keras' own layers."""
+def augment(images: Inputs, settings: Augmentation, generator: np.random.Generator) -> Inputs:
+    """Change images, (b, 28, 28, 1) float32 in [0, 1], at random; all is drawn from the generator.
 
-    def __init__(self, settings: Augmentation) -> None:
-        layers = keras.layers
-        black = {"fill_mode": "constant", "fill_value": 0.0}
-        shift, turn, zoom = settings.shift / IMAGE_SIDE, settings.rotate / 360, settings.zoom
-        self._brightness = settings.brightness
-        self._layers = [
-            layer
-            for is_used, layer in (
-                (settings.flip, layers.RandomFlip("horizontal")),
-                (turn, layers.RandomRotation(turn, **black)),
-                (zoom, layers.RandomZoom(zoom, zoom, **black)),
-                (
-                    # By whole pixels: between them an image would be blurred.
-                    shift,
-                    layers.RandomTranslation(shift, shift, interpolation="nearest", **black),
-                ),
-                (
-                    settings.erase,
-                    layers.RandomErasing(settings.erase, (0.02, 0.2), value_range=(0, 1)),
-                ),
-            )
-            if is_used
+    Flip, rotation, zoom and shift are one affine transform, interpolated once. Shifts are by whole
+    pixels: between them an image that is not rotated or zoomed would be blurred.
+    """
+    count, side = len(images), IMAGE_SIDE
+    angle = np.radians(generator.uniform(-settings.rotate, settings.rotate, count))
+    width, height = generator.uniform(1 - settings.zoom, 1 + settings.zoom, (2, count))
+    shift = generator.integers(-settings.shift, settings.shift, (count, 2), endpoint=True)
+    if settings.flip:
+        width *= generator.choice([-1, 1], count)
+    # From the pixels (x, y) of the result to those of the image, both measured from its middle.
+    matrix = np.array(
+        [
+            [np.cos(angle) * width, -np.sin(angle) * height],
+            [np.sin(angle) * width, np.cos(angle) * height],
         ]
+    ).transpose(2, 0, 1)
+    middle = (side - 1) / 2
+    offset = middle - matrix @ np.full(2, middle) + shift
+    rows = np.concatenate([matrix, offset[..., None]], axis=2).reshape(count, 6)
+    transforms = np.pad(rows, ((0, 0), (0, 2))).astype(np.float32)
+    light = generator.uniform(1 - settings.brightness, 1 + settings.brightness, (count, 1, 1, 1))
+    moved = np.asarray(keras.ops.image.affine_transform(images, transforms))
+    changed = np.clip(moved * light, 0, 1).astype(np.float32)
+    return erase(changed, settings.erase, generator) if settings.erase else changed
 
-        specification = tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE, 1), tf.float32)
-        self._change = tf.function(self._apply_layers, input_signature=[specification])
 
-    def __call__(self, images: Inputs, generator: np.random.Generator) -> Inputs:
-        """Change images, (b, 28, 28, 1) float32 in [0, 1]; all is drawn from the generator."""
-        for layer in self._layers:
-            layer.generator.state.assign(generator.integers(2**32, size=2, dtype=np.uint32))
-        changed = np.asarray(self._change(images))
-        if self._brightness:
-            low, high = 1 - self._brightness, 1 + self._brightness
-            light = generator.uniform(low, high, (len(images), 1, 1, 1))
-            changed = np.clip(changed * light, 0, 1)
-        return changed.astype(np.float32)
+def erase(images: Inputs, share: float, generator: np.random.Generator) -> Inputs:
+    """Fill a rectangle of a share of the images with noise.
 
-    def _apply_layers(self, images: Any) -> Any:
-        for layer in self._layers:
-            images = layer(images, training=True)
-        return images
+    Zhong, Zheng, Kang, Li and Yang 2020, Random Erasing Data Augmentation,
+    https://arxiv.org/abs/1708.04896.
+    """
+    count, side = len(images), IMAGE_SIDE
+    size = side * np.sqrt(generator.uniform(*ERASED_AREA, (count, 1)))
+    size = size * generator.uniform(2 / 3, 3 / 2, (count, 1)) ** [[0.5, -0.5]]
+    size = np.minimum(np.rint(size), side)
+    first = np.rint(generator.random((count, 2)) * (side - size))
+    place = np.arange(side)
+    inside = (place >= first[..., None]) & (place < (first + size)[..., None])
+    inside &= (generator.random(count) < share)[:, None, None]
+    noise = generator.random(images.shape, np.float32)
+    return np.where((inside[:, 0, :, None] & inside[:, 1, None, :])[..., None], noise, images)
 
 
 class ValidationBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types

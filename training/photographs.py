@@ -78,11 +78,11 @@ class Photographs:
     def chances(self, without_class: float) -> npt.NDArray[np.float64]:
         """Return the chance of each to be drawn, (n,).
 
-        A group, the photographs with the same right classes, is drawn as often as the root of its
-        size; that of the photographs without a class as often as `without_class` times that.
+        Each group, the photographs with the same right classes, is drawn as often as the others;
+        that of the photographs without a class `without_class` times as often.
         """
         _, group, count = np.unique(self.classes, axis=0, return_inverse=True, return_counts=True)
-        chances = np.where(self.has_class, 1, without_class) / np.sqrt(count[group.ravel()])
+        chances = np.where(self.has_class, 1, without_class) / count[group.ravel()]
         return np.asarray(chances / chances.sum())
 
 

@@ -183,9 +183,9 @@ class Photographs(_Group):
     """Share of the images of a batch that are photographs; without photographs 0."""
     weight: Share = 0.3
     """Share of the loss that they have."""
-    without_class: Share = 0.0
-    """How often photographs that show none of the classes are among them, beside those of a class
-    with as many. The answer to them is to be all classes alike."""
+    without_class: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """How often photographs that show none of the classes are among them, beside those of one
+    class. The answer to them is to be all classes alike."""
     augmentation: Augmentation = Augmentation()
     """Random changes to them."""
 

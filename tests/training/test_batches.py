@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.batches import Augmenter, TrainingBatches, one_hot
+from training.batches import ERASED_AREA, TrainingBatches, augment, one_hot
 from training.data import Labelled
 from training.photographs import Photographs
 from training.recipe import Augmentation, Fit, Recipe
@@ -83,15 +83,60 @@ def test_every_change_keeps_pixels_in_range_and_black_black() -> None:
     images = np.zeros((16, 28, 28, 1), np.float32)
     images[:, 8:20, 6:18] = generator.random((16, 12, 12, 1))
     for name in type(EVERY_CHANGE).model_fields:
-        change = Augmenter(Augmentation(**{name: getattr(EVERY_CHANGE, name)}))
-        changed = change(images, np.random.default_rng(1))
+        settings = Augmentation(**{name: getattr(EVERY_CHANGE, name)})
+        changed = augment(images, settings, np.random.default_rng(1))
         assert changed.dtype == np.float32
         assert changed.min() >= 0, name
         assert changed.max() <= 1, name
         assert not np.array_equal(changed, images), name
         if name != "erase":
             assert (changed == 0).mean() > 0.5, name
-    np.testing.assert_array_equal(Augmenter(Augmentation())(images, generator), images)
+    np.testing.assert_array_equal(augment(images, Augmentation(), generator), images)
+
+
+def test_flips_and_shifts_move_pixels_and_leave_them_as_they_are() -> None:
+    generator = np.random.default_rng(0)
+    images = np.zeros((64, 28, 28, 1), np.float32)
+    images[:, 4:24, 4:24] = generator.random((64, 20, 20, 1), np.float32)
+    flipped = augment(images, Augmentation(flip=True), generator)
+    shifted = augment(images, Augmentation(shift=2), generator)
+    moves = set()
+    for image, mirrored, moved in zip(images, flipped, shifted, strict=True):
+        assert any(np.array_equal(mirrored, known) for known in (image, image[:, ::-1]))
+        y, x = np.argwhere(moved)[0][:2] - np.argwhere(image)[0][:2]
+        np.testing.assert_array_equal(moved, np.roll(image, (y, x), (0, 1)))
+        moves |= {y, x}
+    assert moves == {-2, -1, 0, 1, 2}
+    assert 16 < sum(map(np.array_equal, flipped, images)) < 48
+
+
+def test_rotation_and_zoom_are_about_the_middle_and_within_their_bounds() -> None:
+    side = np.arange(28) - 13.5
+    distance = np.hypot(*np.meshgrid(side, side))[..., None]
+    disc = np.clip(8.5 - distance, 0, 1).astype(np.float32)
+    disc = np.repeat(disc[None], 200, axis=0)
+    generator = np.random.default_rng(0)
+    turned = augment(disc, Augmentation(rotate=180), generator)
+    np.testing.assert_allclose(turned, disc, atol=0.3)
+    half = disc * (side > 0)[:, None]
+    angles = []
+    for image in augment(half, Augmentation(rotate=20), generator)[..., 0]:
+        y, x = (image.sum(axis=1) @ side, image.sum(axis=0) @ side)
+        angles.append(np.degrees(np.arctan2(y, x)))
+    assert min(angles) == pytest.approx(-20, abs=1)
+    assert max(angles) == pytest.approx(20, abs=1)
+    areas = augment(disc, Augmentation(zoom=0.2), generator).sum(axis=(1, 2, 3)) / disc[0].sum()
+    assert 1 / 1.2**2 * 0.98 < areas.min() < 0.8
+    assert 1.25 < areas.max() < 1 / 0.8**2 * 1.02
+
+
+def test_a_share_of_the_images_loses_a_rectangle_of_bounded_area() -> None:
+    images = np.ones((1000, 28, 28, 1), np.float32)
+    changed = augment(images, Augmentation(erase=0.3), np.random.default_rng(0)) != 1
+    area = changed.mean(axis=(1, 2, 3))
+    assert (area > 0).mean() == pytest.approx(0.3, abs=0.04)
+    assert ERASED_AREA[0] * 0.7 < area[area > 0].min()
+    assert area.max() < ERASED_AREA[1] * 1.15
 
 
 def test_a_label_becomes_the_probability_one_of_its_class() -> None:
