@@ -248,7 +248,10 @@ async def model_summary(
     manifest = classifier.manifest
     if preferred(accept, [JSON, "text/plain"]) == "text/plain":
         return Response(manifest.summary.rstrip() + "\n", media_type="text/plain; charset=utf-8")
-    served = {"engine": classifier.engine_name, "precision": classifier.precision}
+    served: dict[str, Any] = {
+        "engine": classifier.engine_name,
+        "precision": classifier.precision,
+    }
     fields = {name: getattr(manifest, name) for name in ModelSummary.model_fields.keys() - served}
     summary = ModelSummary.model_construct(**served, **fields)
     return Response(summary.model_dump_json(), media_type=JSON)

@@ -104,7 +104,7 @@ def with_examples(document: dict[str, Any], repository: Repository) -> dict[str,
     """Have parameters name what is served now, so that /docs can try each operation as it is."""
     if repository.is_ready:
         classifier = repository.classifier()
-        layer = classifier.layers_with_maps[0].name
+        layer = next(iter(classifier.layers_with_maps), classifier.manifest.layers[0]).name
         examples = {
             "name_in_path": classifier.manifest.name,
             "version_in_path": str(classifier.manifest.version),
