@@ -62,9 +62,8 @@ class Prediction(_Schema):
     probabilities: dict[str, float]
     """Of every class, by name, in the order of the class ids."""
     novelty: float | None
-    """How unlike the training pictures it is: any number, the higher the stranger (relative
-    Mahalanobis distance, in squared standard deviations within a class); null if the model has no
-    such score."""
+    """How unlike the training pictures it is: the entropy of `probabilities`, from 0 to the
+    logarithm of the number of classes; null if the model has no such score."""
     in_distribution: bool | None
     """Whether `novelty` is at most the model's threshold, which 95 of 100 pictures of clothes stay
     under. If not, the other fields mean little."""

@@ -44,7 +44,7 @@ export const english = {
   heatLabel: "What speaks for {garment} is strongest at the {place}.",
   placeTop: "top ", placeMiddle: "middle ", placeBottom: "bottom ", placeLeft: "left", placeCentre: "centre", placeRight: "right",
   votesFor: "Units that spoke most for {garment}", votesAgainst: "Units that spoke most against {garment}", nobody: "None.",
-  novelty: "novelty {novelty}, threshold {threshold}",
+  novelty: "novelty {novelty}, threshold {threshold}{rank}", noveltyRank: "; less familiar than {share} of such pictures that it knows",
   saveAnswer: "Answer as JSON", same: "The same request from a shell", request: "Request", requestAnswer: "the answer", requestWhy: "why, drawn on the picture",
   requestMaps: "these feature maps as numbers", sentSmall: "The browser has made this picture smaller before it was sent:", saveSent: "Save what was sent", requestPicture: "all feature maps as a picture", copy: "Copy", copied: "Copied",
 

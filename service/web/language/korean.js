@@ -45,7 +45,7 @@ export const korean = {
   heatLabel: "{garment}의 근거는 {place}에서 가장 강합니다.",
   placeTop: "위 ", placeMiddle: "가운데 ", placeBottom: "아래 ", placeLeft: "왼쪽", placeCentre: "중앙", placeRight: "오른쪽",
   votesFor: "{garment} 쪽에 가장 크게 더한 유닛", votesAgainst: "{garment}에서 가장 크게 뺀 유닛", nobody: "없음.",
-  novelty: "낯섦 {novelty}, 기준 {threshold}",
+  novelty: "낯섦 {novelty}, 기준 {threshold}{rank}", noveltyRank: "; 아는 사진의 {share}보다 더 낯섦",
   saveAnswer: "답을 JSON으로", same: "셸에서 같은 요청 보내기", request: "요청", requestAnswer: "답", requestWhy: "근거를 그린 사진",
   requestMaps: "이 특성 맵을 수로", sentSmall: "브라우저가 이 사진을 줄여서 보냈습니다:", saveSent: "보낸 사진 저장", requestPicture: "모든 특성 맵을 그림으로", copy: "복사", copied: "복사됨",
 

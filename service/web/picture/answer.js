@@ -69,12 +69,16 @@ function worth(label, { scores, class_names: classes }) {
 }
 
 /** The score is an entropy, at most the logarithm of the number of classes. @param {import("../api.js").Prediction} prediction @param {Summary} summary */
-function novelty({ novelty: score, in_distribution: known, preparation }, { novelty: measure, class_names: classes }) {
+function novelty({ novelty: score, in_distribution: known, preparation }, { novelty: measure, class_names: classes, scores }) {
   if (known === null || score === null || !measure) return []; // a model may come without
   const threshold = (preparation === "photo" ? measure.photo_threshold : null) ?? measure.threshold;
   const farther = threshold + (Math.log(classes.length) - threshold) / 3;
   const grade = known ? (score <= threshold / 2 ? "known" : "unusual") : score > farther ? "alien" : "strange";
-  const numbers = text("novelty", { novelty: decimal(score, 2), threshold: decimal(threshold, 2) });
+  const { percentiles, of_percentiles: shares } = scores.novelty ?? {};
+  const kind = preparation === "photo" && percentiles?.photographs ? "photographs" : "images";
+  const below = percentiles?.[kind]?.filter((/** @type {number} */ each) => each < score).length ?? 0;
+  const rank = shares?.[below - 1] ? text("noveltyRank", { share: `${shares[below - 1]} %` }) : "";
+  const numbers = text("novelty", { novelty: decimal(score, 2), threshold: decimal(threshold, 2), rank });
   return [make("p", known ? "known" : "strange", text(grade), " ", make("small", "", numbers))];
 }
 

@@ -41,7 +41,7 @@ def test_bars_can_be_in_the_order_of_the_classes(page: Page, server: httpx.Clien
 
 
 def test_it_is_said_whether_the_picture_is_like_those_of_the_training(
-    either: Page, encode: Encode, artifact: Artifact
+    either: Page, server: httpx.Client, encode: Encode, artifact: Artifact
 ) -> None:
     language = either.evaluate("document.documentElement.lang")
     known = {"en": "like those it was trained on", "ko": "비슷합니다"}[language]
@@ -55,7 +55,12 @@ def test_it_is_said_whether_the_picture_is_like_those_of_the_training(
     expect(either.locator(".strange")).to_contain_text(strange)
     assert artifact.manifest.novelty is not None
     threshold = re.escape(f"{artifact.manifest.novelty.threshold:.2f}")
-    expect(either.locator(".strange")).to_contain_text(re.compile(rf"\d+\.\d\d, .*{threshold}"))
+    expect(either.locator(".strange")).to_contain_text(re.compile(rf"\d+\.\d\d, .*{threshold}; "))
+    scores = artifact.manifest.scores["novelty"]["percentiles"]["images"]
+    ranks = artifact.manifest.scores["novelty"]["of_percentiles"]
+    answer = server.post("/predict", content=encode(noise)).json()["predictions"][0]
+    passed = max(rank for rank, each in zip(ranks, scores, strict=True) if each < answer["novelty"])
+    expect(either.locator(".strange")).to_contain_text(f"{passed} %")
 
 
 def test_the_answer_is_saved_as_it_was_sent(
