@@ -7,13 +7,12 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from service.arrays import Assessment, Tensor
+from service.arrays import WHITE, Assessment, Tensor
 from service.capacity.admission import Permit
 from service.errors import AnswerTooLarge, InvalidTensor, TooManyImages
 from service.images.decode import ImageReader, Prepare
 from service.model.artifact import LAYERS, PICTURES, Layer, Manifest
 from service.model.classifier import Classifier
-from service.protocols.instances import WHITE
 from service.protocols.json_arrays import image_shapes
 from service.protocols.tensors import BYTES, DTYPES, NamedTensor
 from service.telemetry.record import Predictions

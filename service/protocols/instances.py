@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from service.arrays import WHITE
 from service.errors import InvalidInstances, InvalidTensor, TooManyImages
 from service.images.decode import ImageReader, PreparedImage
 from service.protocols.json_arrays import (
@@ -16,8 +17,6 @@ from service.protocols.json_arrays import (
     parse_with_numbers,
 )
 from service.protocols.tensors import flatten
-
-WHITE = 255
 
 
 def read_instances(body: bytes, reader: ImageReader, scale: float = WHITE) -> list[PreparedImage]:

@@ -50,13 +50,13 @@ export const channelsOf = ({ layer }) => layer.output_shape[layer.output_shape.l
 /** Whether the outputs are shares of the classes. @param {Stage} stage */
 export const isSoftmax = ({ kind, layer }) => kind === "softmax" || layer.configuration.activation === "softmax";
 
-/** The layer that weighs the votes: the last, or the one that it only makes shares of. @param {Stage[]} stages @returns {Stage} */
-export function judgeOf(stages) {
+/** The layer that computes the logits: the last, or the one before it if that is a softmax of its own. @param {Stage[]} stages @returns {Stage} */
+export function logitsLayerOf(stages) {
   const last = stages[stages.length - 1];
   return last.kind === "softmax" && last.before ? last.before : last;
 }
 
-/** The layer whose units vote on the classes: the dense one before. @param {Stage} judge @returns {Stage | undefined} */
+/** The layer whose units vote on the classes: the dense one before. @param {Stage} logitsLayer @returns {Stage | undefined} */
 export function votersOf({ before: stage }) {
   while (stage?.kind === "dropout") stage = stage.before;
   return stage?.kind === "dense" ? stage : undefined;

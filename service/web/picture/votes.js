@@ -4,7 +4,7 @@ import { askWeights } from "../api.js";
 import { byId, make, makeButton, rove } from "../elements.js";
 import { goBack, lookInto, openInspector } from "../network/inspector.js";
 import { decimal } from "../numbers.js";
-import { channelsOf, judgeOf, votersOf } from "../network/stages.js";
+import { channelsOf, logitsLayerOf, votersOf } from "../network/stages.js";
 import { products } from "../network/sums.js";
 import { paintHeat } from "./photograph.js";
 import { garment, text } from "../language/text.js";
@@ -21,21 +21,21 @@ export async function showUnits([look], stages, summary) {
   latest += 1;
   const mine = latest;
   const box = byId("votes", HTMLElement);
-  const judge = judgeOf(stages);
-  const voters = votersOf(judge);
+  const logitsLayer = logitsLayerOf(stages);
+  const voters = votersOf(logitsLayer);
   const classId = look?.why?.class_id ?? look?.prediction?.class_id;
   const values = look?.values.get(voters?.layer.name ?? "");
   if (!look || !voters || !values || classId === undefined) return box.replaceChildren();
   /** @type {HTMLElement[]} */
   let parts = [];
   try {
-    const { kernel } = await askWeights(judge.layer, look.version, classId);
+    const { kernel } = await askWeights(logitsLayer.layer, look.version, classId);
     const terms = products(values, /** @type {number[]} */ (kernel));
     const order = terms.map((_, unit) => unit).sort((a, b) => terms[b] - terms[a]);
     const sides = [order.slice(0, MOST).filter((unit) => terms[unit] > 0), order.slice(-MOST).reverse().filter((unit) => terms[unit] < 0)];
     const name = garment(summary.class_names[classId]);
     parts = await Promise.all(sides.map(async (units, side) => {
-      const group = make("div", "voters", ...await Promise.all(units.map((unit) => voter(look, judge, classId, voters, unit, terms[unit]))));
+      const group = make("div", "voters", ...await Promise.all(units.map((unit) => voter(look, logitsLayer, classId, voters, unit, terms[unit]))));
       group.role = "group";
       group.ariaLabel = text(side === 0 ? "votesFor" : "votesAgainst", { garment: name });
       rove(group);
@@ -47,10 +47,10 @@ export async function showUnits([look], stages, summary) {
   if (mine === latest) box.replaceChildren(...parts);
 }
 
-/** @param {Look} look @param {Stage} judge @param {number} classId it votes on @param {Stage} stage @param {number} unit @param {number} term */
-async function voter(look, judge, classId, stage, unit, term) {
+/** @param {Look} look @param {Stage} logitsLayer @param {number} classId it votes on @param {Stage} stage @param {number} unit @param {number} term */
+async function voter(look, logitsLayer, classId, stage, unit, term) {
   const button = makeButton("voter", () => {
-    lookInto({ layer: judge.layer.name, channel: classId }, 0);
+    lookInto({ layer: logitsLayer.layer.name, channel: classId }, 0);
     goBack({ layer: stage.layer.name, channel: unit });
     openInspector();
   }, make("span", "", `${text("unit")} ${unit}`), make("b", "", `${term < 0 ? "" : "+"}${decimal(term, 2)}`));

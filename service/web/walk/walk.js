@@ -4,7 +4,7 @@ import { byId, make, makeButton } from "../elements.js";
 import { garment, text } from "../language/text.js";
 import { brightest, lookInto, openInspector } from "../network/inspector.js";
 import { cardOf } from "../network/network.js";
-import { channelsOf, hasMaps, judgeOf, votersOf } from "../network/stages.js";
+import { channelsOf, hasMaps, logitsLayerOf, votersOf } from "../network/stages.js";
 import { holdStill } from "../network/steering.js";
 import { products, sum } from "../network/sums.js";
 import { askWeights } from "../api.js";
@@ -23,8 +23,8 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** @type {Step[]} */
 let steps = [];
-/** What weighs the votes. @type {Stage | undefined} */
-let judge;
+/** The layer that computes the logits. @type {Stage | undefined} */
+let logitsLayer;
 /** @type {Look | undefined} */
 let look;
 /** @type {ReturnType<typeof setInterval> | undefined} */
@@ -37,11 +37,11 @@ export function walkWith(stages, first) {
   look = first;
   const convolutions = stages.filter(({ kind }) => kind === "convolution");
   const last = stages[stages.length - 1];
-  judge = judgeOf(stages);
+  logitsLayer = logitsLayerOf(stages);
   steps = [
     { name: "pixels", stage: stages[0] }, { name: "edges", stage: convolutions[0] },
     { name: "parts", stage: convolutions.length > 1 ? convolutions[convolutions.length - 1] : undefined },
-    { name: "votes", stage: votersOf(judge) }, { name: "answer", stage: last },
+    { name: "votes", stage: votersOf(logitsLayer) }, { name: "answer", stage: last },
   ].filter(({ stage }) => stage !== undefined).map((step) => /** @type {Step} */ (step));
   shown = "";
   show();
@@ -89,9 +89,9 @@ async function strongest(stage, of) {
     return strength.indexOf(Math.max(...strength));
   }
   const answer = of.prediction?.class_id ?? 0;
-  if (stage === steps[steps.length - 1].stage || !judge) return answer;
+  if (stage === steps[steps.length - 1].stage || !logitsLayer) return answer;
   try {
-    const { kernel } = await askWeights(judge.layer, of.version, answer);
+    const { kernel } = await askWeights(logitsLayer.layer, of.version, answer);
     const terms = products(of.values.get(stage.layer.name) ?? [], /** @type {number[]} */ (kernel));
     return terms.indexOf(Math.max(...terms));
   } catch {
