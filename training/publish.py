@@ -262,6 +262,7 @@ def _scale_of(network: Any, found: tuple[Images, Labels] | None) -> float:
         if is_rescaling and np.max(np.abs(layer.scale)) * GREY_LEVELS <= LARGEST_INPUT:
             return 1.0
     if found is None:
+        print("Without test images it is taken to expect values in 0…1")
         return GREY_LEVELS
     losses = {}
     for scale in (float(GREY_LEVELS), 1.0):

@@ -1,0 +1,112 @@
+"""The notebook of the lesson: its code runs as it is printed, on a slice of the data."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from service.model.repository import load_classifier
+from tests.conftest import DATA, ROOT
+from tests.training.conftest import TINY_DATA
+from training.__main__ import main
+
+NOTEBOOK = ROOT / "docs" / "lesson.ipynb"
+MAX_BYTES = 200_000
+CELLS: list[dict[str, Any]] = json.loads(NOTEBOOK.read_text())["cells"]
+CODE_CELLS = [cell for cell in CELLS if cell["cell_type"] == "code"]
+CODE = ["".join(cell["source"]) for cell in CODE_CELLS]
+MINUTE = 60
+
+
+@contextmanager
+def reader(folder: Path, program: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a program in `docs` of a folder that has nothing but the two packages."""
+    for package in ("service", "training"):
+        (folder / package).symlink_to(ROOT / package)
+    data = folder / "keras" / "datasets" / "fashion-mnist"
+    data.parent.mkdir(parents=True)
+    data.symlink_to(DATA / "idx")
+    (folder / "docs").mkdir()
+    (folder / "docs" / "lesson.py").write_text(program)
+    environment = {
+        "KERAS_HOME": str(folder / "keras"),
+        "FASHION_TRAINING_DATA_DIR": str(data),
+        "FASHION_TRAINING_ALLOW_OTHER_DATA": "true",
+        "MPLBACKEND": "agg",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "lesson.py"],
+        cwd=folder / "docs",
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):  # the service that it started, should it have failed
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_the_code_runs_to_an_answer_and_both_its_models_are_published(
+    tmp_path: Path, free_port: int
+) -> None:
+    with reader(tmp_path, "\n\n".join(CODE).replace("8000", str(free_port))) as process:
+        printed, told = process.communicate(timeout=5 * MINUTE)
+        assert process.returncode == 0, told
+    assert "1 × (-1) + 1 × (0) + 2 × (1) = 1\n" in printed
+    [answer] = re.findall(r'^\{"model":.*', printed, re.MULTILINE)
+    assert json.loads(answer)["predictions"][0]["label"] in printed
+    saved = tmp_path / "runs" / "lesson"
+    exported = tmp_path / "exported"
+    assert main(["publish", str(saved / "saved_model"), *TINY_DATA, f"--artifacts={exported}"]) == 0
+    images = np.random.default_rng(0).random((4, 28, 28, 1), np.float32)
+    of_file, of_folder = (
+        load_classifier(version, "litert").feature_maps(images)
+        for version in (saved / "exported" / "fashion_mnist" / "1", exported / "1")
+    )
+    for name in ("conv2d", "max_pooling2d", "conv2d_1", "max_pooling2d_1", "dense", "dense_1"):
+        assert np.allclose(of_file[name], of_folder[name], atol=1e-5)
+
+
+def test_pictures_are_kept_with_the_code_that_draws_them() -> None:
+    drawing = [
+        cell
+        for cell, source in zip(CODE_CELLS, CODE, strict=True)
+        if re.search(r"^(draw\(|plt\.show)", source, re.MULTILINE)
+    ]
+    assert len(drawing) >= 10
+    for cell in drawing:
+        assert "image/png" in [
+            kind for output in cell["outputs"] for kind in output.get("data", ())
+        ]
+
+
+def test_the_notebook_is_small_was_run_to_its_end_and_tells_no_place() -> None:
+    text = NOTEBOOK.read_text()
+    assert len(text.encode()) < MAX_BYTES
+    assert not re.search(r"/(home|root|tmp|usr|work)/", text)
+    outputs = [output for cell in CODE_CELLS for output in cell["outputs"]]
+    assert {output["output_type"] for output in outputs} <= {"stream", "display_data"}
+    counts = [cell["execution_count"] for cell in CODE_CELLS]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_headings_are_in_both_languages() -> None:
+    prose = "\n".join("".join(cell["source"]) for cell in CELLS if cell not in CODE_CELLS)
+    headings = re.findall(r"^#+ .*", prose, re.MULTILINE)
+    assert len(headings) == 15
+    for heading in headings:
+        english, _, korean = heading.partition(" · ")
+        assert re.search("[a-z]{3}", english)
+        assert re.search("[가-힣]", korean)
