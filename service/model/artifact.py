@@ -25,6 +25,8 @@ SIGNATURE = EXTRAS / "model.sig"  # Written after the manifest, which does not l
 FLATBUFFER = EXTRAS / "model.tflite"
 INT8_FLATBUFFER = EXTRAS / "model.int8.tflite"
 
+HINT = "`fashion-mnist-training publish MODEL` makes one of a Keras model or a SavedModel"
+
 PICTURES, LAYERS = "_pictures", "_layers"
 """Endings of the names under which a model takes picture files, and answers every layer."""
 
@@ -161,10 +163,7 @@ def verify(directory: Path) -> Artifact:
 def _read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST
     if not path.exists():
-        raise ArtifactError(
-            f"{path} is missing: not a published model; `fashion-mnist-training publish MODEL` "
-            "makes one of a Keras model"
-        )
+        raise ArtifactError(f"{path} is missing: not a published model; {HINT}")
     try:
         with _reading(path):
             return Manifest.model_validate_json(path.read_bytes())

@@ -17,7 +17,7 @@ from service.errors import (
     UnknownModel,
     UnknownVersion,
 )
-from service.model.artifact import FLATBUFFER, LAYERS, PICTURES, Artifact, verify
+from service.model.artifact import FLATBUFFER, HINT, LAYERS, PICTURES, Artifact, verify
 from service.model.classifier import Classifier, Engine
 from service.model.signature import verify_signature
 from service.model.store import Fingerprint, Source
@@ -172,7 +172,7 @@ class Repository:
             wanted = [number for number in published if number in policy]
             kind = f"version of the policy ({', '.join(map(str, policy))})"
         if not wanted:
-            raise ArtifactError(f"no {kind} in {self.source}")
+            raise ArtifactError(f"no {kind} in {self.source}; {HINT}")
         for number in self._statuses.keys() - set(published):
             self._tried.pop(number, None)
             if self._statuses[number].state == "END":
