@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from service.arrays import Assessment, Tensor, Weights
 from service.capacity.parallel import WorkerThreads
 from service.errors import ArtifactError
-from service.model.artifact import Artifact
+from service.model.artifact import Artifact, Novelty
 from service.model.classifier import Classifier
 
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -109,6 +109,34 @@ def test_a_model_without_a_novelty_score_says_so_when_asked_for_it(
     older = replace(artifact, manifest=artifact.manifest.model_copy(update={"novelty": None}))
     with pytest.raises(ValueError, match="no novelty score"):
         Classifier(older, classifier._engine).in_distribution(KNOWN)
+
+
+def test_photographs_have_a_threshold_of_their_own_where_the_model_states_one(
+    artifact: Artifact,
+) -> None:
+    stated = Novelty(score="entropy", layer="dense", threshold=0.5, photo_threshold=1.5)
+    without = stated.model_copy(update={"photo_threshold": None})
+    scores = np.array([0.25, 0.5, 0.75, 1.5, 1.75], np.float32)
+    for novelty, photos, expected in (
+        (stated, False, [True, True, False, False, False]),
+        (stated, True, [True, True, True, True, False]),
+        (without, True, [True, True, False, False, False]),
+    ):
+        manifest = artifact.manifest.model_copy(update={"novelty": novelty})
+        classifier = Classifier(replace(artifact, manifest=manifest), BrokenEngine(UNIFORM, {}))
+        assert classifier.in_distribution(scores, photos=photos).tolist() == expected
+
+
+def test_weights_are_known_of_convolutions_and_dense_layers_that_no_other_is_merged_into(
+    artifact: Artifact, classifier: Classifier
+) -> None:
+    layers = artifact.manifest.layers
+    known = [layer.type for layer in layers if classifier.has_weights(layer)]
+    assert set(known) == {"Conv2D", "Dense"}
+    merged = layers[0].model_copy(update={"name": "norm", "type": "BatchNormalization"})
+    manifest = artifact.manifest.model_copy(update={"layers": (*layers, merged)})
+    other = Classifier(replace(artifact, manifest=manifest), BrokenEngine(UNIFORM, {}))
+    assert not any(map(other.has_weights, manifest.layers))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
