@@ -140,6 +140,8 @@ class PublishSettings(Settings):
     """Folder of the published versions. Without it: `exported/NAME` beside the model."""
     name: str = Field(default="fashion_mnist", pattern="^[A-Za-z0-9_]{1,64}$")
     """Name of the model, which clients ask for."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, by label. Without them ten are Fashion-MNIST's, others are numbered."""
     class_file: Path | None = None
     """Text file with the name of a class in each line, instead of `classes`."""
     from_logits: bool = False

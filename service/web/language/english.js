@@ -71,6 +71,7 @@ export const english = {
   explain_dense: "Each unit weighs all the numbers before it, adds them up with a bias, and applies its activation.",
   explain_denseSoftmax: "Each unit weighs all the numbers before it and adds them up with a bias; softmax makes shares of one of these sums: the probabilities.",
   explain_softmax: "Softmax makes shares of the numbers before it: the probabilities.",
+  explain_addition: "Numbers at the same place of several layers, added up: {layers}.",
   explain_merge: "What several layers answer, put together: {layers}.",
   explain_dropout: "During training some units are switched off at random, so that none is relied upon too much. When it answers, nothing happens here.",
   explain_other: "A layer whose arithmetic this page does not know.",

@@ -72,6 +72,7 @@ export const korean = {
   explain_dense: "유닛마다 앞의 모든 수에 가중치를 곱해 더하고, 절편을 더한 뒤 활성화 함수를 거칩니다.",
   explain_denseSoftmax: "유닛마다 앞의 모든 수에 가중치를 곱해 더하고 절편을 더합니다. 소프트맥스가 이 합들을 모두 더해 1이 되는 몫, 곧 확률로 바꿉니다.",
   explain_softmax: "소프트맥스가 앞의 수들을 모두 더해 1이 되는 몫, 곧 확률로 바꿉니다.",
+  explain_addition: "여러 층의 같은 자리에 있는 수를 더합니다: {layers}.",
   explain_merge: "여러 층의 출력을 하나로 합칩니다: {layers}.",
   explain_dropout: "훈련할 때 일부 유닛을 무작위로 꺼서 어느 하나에 지나치게 기대지 않게 합니다. 답할 때는 아무 일도 하지 않습니다.",
   explain_other: "이 페이지가 계산법을 모르는 층입니다.",

@@ -54,7 +54,7 @@ function card(stage, looks, common, summary) {
 function explanationOf(stage) {
   const { kind, layer: { configuration, inputs } } = stage;
   if (kind === "input") return text(configuration.white === 1 ? "explain_input" : "explain_undivided");
-  if (inputs.length > 1) return text("explain_merge", { layers: inputs.join(", ") });
+  if (kind === "addition" || inputs.length > 1) return text(kind === "addition" ? "explain_addition" : "explain_merge", { layers: inputs.join(", ") });
   return text(kind === "dense" && isSoftmax(stage) ? "explain_denseSoftmax" : `explain_${kind}`);
 }
 

@@ -7,9 +7,10 @@ import { sum } from "./sums.js";
 /** @typedef {import("../api.js").Plane} Plane */
 
 /**
- * @typedef {"input" | "convolution" | "pooling" | "flatten" | "dense" | "softmax" | "dropout" | "other"} Kind
+ * @typedef {"input" | "convolution" | "pooling" | "flatten" | "dense" | "softmax" | "dropout" | "addition" | "other"} Kind
  *   `other`: a layer whose arithmetic the page does not know
- * @typedef {{layer: Layer, kind: Kind, before: Stage | undefined}} Stage `before`: the only one whose output it takes
+ * @typedef {{layer: Layer, kind: Kind, before: Stage | undefined, sources: Stage[]}} Stage
+ *   `sources`: those whose outputs it takes; `before`: the only one of them
  */
 
 /** @type {Record<string, Kind>} */
@@ -23,14 +24,18 @@ export function stagesOf({ input, layers }) {
   const configuration = { white: WHITE / input.scale };
   const first = { name: input.name, type: "Input", configuration, output_shape: [...input.shape], parameters: 0, inputs: [] };
   /** @type {Stage[]} */
-  const stages = [{ layer: first, kind: "input", before: undefined }];
+  const stages = [{ layer: first, kind: "input", before: undefined, sources: [] }];
   for (const layer of layers) {
-    const [name = first.name, ...others] = layer.inputs;
-    const before = others.length === 0 ? stages.find((stage) => stage.layer.name === name) : undefined;
-    stages.push({ layer, kind: before ? kindOf(layer) : "other", before });
+    const sources = layer.inputs.length === 0 ? [stages[0]] : stages.filter((stage) => layer.inputs.includes(stage.layer.name));
+    const before = layer.inputs.length > 1 ? undefined : sources[0];
+    stages.push({ layer, kind: before ? kindOf(layer) : isSum(layer, sources) ? "addition" : "other", before, sources });
   }
   return stages;
 }
+
+/** Whether it adds up numbers that lie at the same place. @param {Layer} layer @param {Stage[]} sources */
+const isSum = ({ type, inputs, output_shape: shape }, sources) =>
+  type === "Add" && sources.length === inputs.length && sources.every(({ layer }) => layer.output_shape.join() === shape.join());
 
 /** @param {Layer} layer @returns {Kind} */
 function kindOf({ type, configuration }) {

@@ -44,7 +44,7 @@ export async function write(subject) {
 }
 
 /** @type {Record<string, (subject: Subject) => Promise<HTMLElement[]> | HTMLElement[]>} */
-const WRITERS = { input: pixel, convolution, pooling, dense, softmax, flatten: passed, dropout: passed };
+const WRITERS = { input: pixel, convolution, pooling, dense, softmax, addition, flatten: passed, dropout: passed };
 
 const unknown = () => [make("p", "", text("unknownArithmetic"))];
 
@@ -56,6 +56,14 @@ const told = (error, again) =>
 function passed({ stage, channel, value }) {
   const { name, place } = sourceOf(/** @type {Stage} */ (stage.before), channel, stage.kind === "flatten");
   return [ledger([line(name, decimal(value), "result", place)])];
+}
+
+/** @param {Subject} subject */
+function addition({ stage, look, channel, row, column, value }) {
+  const terms = stage.sources.map(({ layer: { name } }) => ({ name, term: look.maps.get(name)?.[channel][row][column] ?? look.values.get(name)?.[channel] ?? NaN }));
+  const total = sum(terms.map(({ term }) => term));
+  const lines = terms.map(({ name, term }, i) => line(name, i === 0 ? decimal(term) : added(term), "", { layer: name, channel, row, column }));
+  return [ledger([...lines, line(text("total"), decimal(total), "result"), ...disagreement(total, value)])];
 }
 
 /** Of logits that another layer computed. @param {Subject} subject */
