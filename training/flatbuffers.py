@@ -21,7 +21,7 @@ NOVELTY_SIGNATURE = "novelty"
 
 BATCH = 500
 
-MAX_PROBABILITY_DIFFERENCE = 1e-5
+MAX_PROBABILITY_DIFFERENCE = 1e-4
 MAX_FEATURE_MAP_DIFFERENCE = 1e-4
 """Of the largest value of a layer's maps, or of 1 if that is less."""
 MAX_NOVELTY_DIFFERENCE = 1e-4

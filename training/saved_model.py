@@ -93,16 +93,19 @@ class _Graph:
         if (len(sources), len(results)) != (1, 1):
             counts = f"{len(sources)} inputs and {len(results)} outputs"
             raise ExportError(f"the SavedModel has {counts}; one of each can be served")
-        image = self._outputs[sources[0]] = keras.Input(self._shape(sources[0]))
+        if min(shape := self._shape(sources[0])) < 1:
+            raise ExportError("the SavedModel takes images of any size; one size can be served")
+        image = self._outputs[sources[0]] = keras.Input(shape)
         return keras.Model(image, self._output(results[0]))
 
     def _output(self, tensor: int) -> Any:
         if tensor not in self._outputs:
-            operator = self._maker[tensor]
+            operator = self._maker.get(tensor)
             try:
                 self._outputs[tensor] = self._apply(operator)
             except (AttributeError, KeyError, TypeError, ValueError) as error:
-                unknown = f"no layer is known for an operation {self._name(operator)}"
+                name = self._name(operator) if operator else "of a constant"
+                unknown = f"no layer is known for an operation {name}"
                 raise ExportError(f"{unknown}: {INSTEAD}") from error
         return self._outputs[tensor]
 
