@@ -1,1 +1,1 @@
-"""What the process takes on at a time, and which threads do the work. Knows nothing of HTTP."""
+"""Admission control, thread pools and fair scheduling, independent of HTTP."""

@@ -1,7 +1,4 @@
-"""Counts what the process has accepted and not yet answered, and rejects what exceeds it.
-
-Excess load is rejected at once: an answer that comes too late costs the same work for nothing.
-"""
+"""Limits the requests in flight and rejects the excess at once, before it costs any work."""
 
 import threading
 import time
@@ -14,14 +11,13 @@ from service.capacity.parallel import WorkerThreads
 from service.errors import DeadlineExceeded, Draining, Overloaded
 from service.telemetry.record import RequestRecord
 
-SMALL_BYTES = 65536
-SMALL_SHARE = 1.25
-"""Of the most bytes in flight: requests of up to `SMALL_BYTES` go on where large ones, which a few
-slow clients can send, have taken all of it."""
+# Small requests may exceed the limit of bytes in flight by this factor, so that a few slow clients
+# with large ones cannot block them.
+SMALL_BYTES, SMALL_SHARE = 65536, 1.25
 
 
 class Limits(NamedTuple):
-    """What one request may cost; see the settings of the same names."""
+    """Limits of one request; see the settings of the same names."""
 
     max_images: int = 256
     max_pixels: int = 25_000_000
@@ -30,18 +26,17 @@ class Limits(NamedTuple):
 
 
 class Deferred(Exception):
-    """The request costs more than may be spent where it is, and starts again elsewhere."""
+    """The request is too large for the current thread and starts again in the large pool."""
 
 
 @dataclass(kw_only=True, eq=False)
 class Admission:
-    """Counts images and bytes of request bodies in flight, waiting ones included. Thread-safe."""
+    """Counts images and body bytes in flight, queued ones included. Thread-safe."""
 
     max_images: int
     max_bytes: int
     limits: Limits = field(default_factory=Limits)
-    on_change: Callable[[int], object] = lambda _: None
-    """Called with the change of the number of images."""
+    on_change: Callable[[int], object] = lambda _: None  # Called with the change of `images`.
     images: int = field(default=0, init=False)
     bytes: int = field(default=0, init=False)
     _closed_at: float | None = field(default=None, init=False)
@@ -52,27 +47,22 @@ class Admission:
         return self._closed_at is None
 
     def close(self) -> None:
-        """Accept no new request; those in flight go on."""
+        """Accept no new request."""
         self._closed_at = time.monotonic()
 
     def remaining(self, seconds: float) -> float:
-        """Return what is left of a period that begins when the admission is closed."""
+        """Return what is left of a period that starts with `close`."""
         closed_for = 0 if self._closed_at is None else time.monotonic() - self._closed_at
         return max(0, seconds - closed_for)
 
     def admit(self, record: RequestRecord, images: int = 1, byte_count: int = 0) -> "Permit":
-        """Accept a request of so many images and bytes, as far as they are known yet.
-
-        Raises:
-            Draining: The process is about to end.
-            Overloaded: Too many images or bytes are in flight.
-        """
+        """Accept a request of the images and bytes known so far; raises Draining or Overloaded."""
         self._check_open()
         self.reserve(images, byte_count)
         return Permit(record, self.limits, self, images, byte_count)
 
     def check(self, images: int = 1) -> None:
-        """Raise what `admit` would."""
+        """Raise what `admit` would raise."""
         self._check_open()
         self._check_capacity(images, 0, 0)
 
@@ -81,7 +71,7 @@ class Admission:
             raise Draining("the service is about to stop; another instance may answer")
 
     def reserve(self, images: int, byte_count: int, held: int = 0) -> None:
-        """Count more in flight, for a request that holds so many bytes; or raise Overloaded."""
+        """Add images and bytes to a request that has `held` bytes, or raise Overloaded."""
         with self._lock:
             self._check_capacity(images, byte_count, held)
             self.images += images
@@ -91,7 +81,7 @@ class Admission:
 
     @contextmanager
     def hold(self, byte_count: int) -> Iterator[None]:
-        """Count so many bytes more in flight during the block, or raise Overloaded."""
+        """Reserve bytes during the block, or raise Overloaded."""
         self.reserve(0, byte_count)
         try:
             yield
@@ -119,10 +109,10 @@ class Admission:
 
 @dataclass(slots=True, eq=False)
 class Permit:
-    """What one accepted request holds and may use, passed to every function that works on it.
+    """The capacity and limits of one accepted request.
 
-    The connection and the threads that work on the request share it. What it reserves is released
-    when the last of them leaves its `with` block: abandoned work still takes its capacity.
+    The connection and the threads that work on the request share it. The last one to leave its
+    `with` block releases the capacity, because abandoned work still uses it.
     """
 
     record: RequestRecord
@@ -130,14 +120,10 @@ class Permit:
     _admission: Admission
     _images: int
     _bytes: int
-    deadline: float = float("inf")
-    """When the answer is due, in seconds of `time.monotonic()`."""
-    pixel_budget: float = float("inf")
-    """Pixels that may be decoded before the request is deferred."""
+    deadline: float = float("inf")  # In seconds of `time.monotonic()`.
+    pixel_budget: float = float("inf")  # Pixels that may be decoded before the request is deferred.
     workers: WorkerThreads | None = None
-    """Threads that may share its work."""
-    is_large: bool = False
-    """Whether it is known to be a large job; see `Pools`."""
+    is_large: bool = False  # Whether it starts in the large pool.
     _users: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -154,13 +140,13 @@ class Permit:
             self._admission.release(self._images, self._bytes)
 
     def reserve_images(self, count: int) -> None:
-        """Reserve capacity for `count` images in all, or raise Overloaded."""
+        """Raise the reservation to `count` images in total, or raise Overloaded."""
         if count > self._images:
             self._admission.reserve(count - self._images, 0)
             self._images = count
 
     def reserve_bytes(self, count: int) -> None:
-        """Reserve capacity for `count` more bytes, or raise Overloaded."""
+        """Reserve `count` more bytes, or raise Overloaded."""
         self._admission.reserve(0, count, self._bytes)
         self._bytes += count
 
@@ -168,16 +154,16 @@ class Permit:
         self.deadline = time.monotonic() + seconds
 
     def cancel(self) -> None:
-        """Have the threads that work on the request stop at their next `check`."""
+        """Stop the threads that work on the request at their next `check`."""
         self.deadline = float("-inf")
 
     def check(self) -> None:
-        """Raise DeadlineExceeded if nobody waits for the answer any more."""
+        """Raise DeadlineExceeded after the deadline or `cancel`."""
         if time.monotonic() > self.deadline:
             raise DeadlineExceeded("the answer was not ready in time")
 
     def charge_pixels(self, count: int) -> None:
-        """Check, and raise Deferred if so many more pixels may not be decoded where it is."""
+        """Check the deadline, and raise Deferred if the pixel budget is exceeded."""
         self.check()
         self.pixel_budget -= count
         if self.pixel_budget < 0:

@@ -1,4 +1,4 @@
-"""Stops without losing a request: announce it, reject new requests, finish the others, then end."""
+"""Graceful shutdown: announce it, reject new requests, finish those in flight, then exit."""
 
 import asyncio
 import logging
@@ -14,10 +14,10 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def drain_on_sigterm(admission: Admission, notice_seconds: float) -> Iterator[None]:
-    """Put a time of notice between SIGTERM and the server's own orderly end.
+    """Delay the server's graceful shutdown after SIGTERM by a notice period.
 
-    Meanwhile the port stays open, readiness is 503 and new requests are rejected with a message,
-    so that load balancers stop sending before connections are refused. A second SIGTERM ends it.
+    Meanwhile the port stays open, readiness is 503 and new requests are rejected, so that load
+    balancers stop sending before connections are refused. A second SIGTERM skips the rest.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # Only the main thread may handle signals.

@@ -1,8 +1,7 @@
-"""Limits the memory of images, and returns free memory to the system now and then.
+"""Limits the memory of decoded images, and returns free memory to the system periodically.
 
-The C library returns large blocks at once, and a good part of preparing a photograph goes into
-getting them back; small ones it keeps for good after a rush of requests. So it is told to keep
-everything, and to return everything every few seconds.
+By default glibc returns large blocks at once, which makes every photograph pay for page faults, and
+never returns small ones after a burst. Here it keeps all, and returns all every few seconds.
 """
 
 import asyncio
@@ -18,10 +17,10 @@ from service.errors import DeadlineExceeded
 
 PAUSE_SECONDS = 2.0
 
-MAX_IMAGE_BYTES = 160 * 1024 * 1024
-"""Of all images while they are decoded, before they are reduced."""
+MAX_IMAGE_BYTES = 160 * 1024 * 1024  # Of all images that are being decoded.
 
-_SMALL_BYTES, _LARGE_BYTES = 2**20, 2**24  # No wait for an image; memory is returned after it.
+# Images below the first size do not wait; after one above the second, memory is returned at once.
+_SMALL_BYTES, _LARGE_BYTES = 2**20, 2**24
 
 _images: list[int] = []  # Bytes of each.
 _change = threading.Condition()
@@ -29,10 +28,9 @@ _change = threading.Condition()
 
 @contextmanager
 def image_memory(byte_count: int, deadline: float) -> Iterator[None]:
-    """Hold memory for an image that the block decodes and forgets.
+    """Reserve memory for an image during the block, which must not keep the image.
 
-    Raises:
-        DeadlineExceeded: Other images took it until the deadline, in `time.monotonic()`.
+    Raises DeadlineExceeded if none is free before the deadline, in seconds of `time.monotonic()`.
     """
     if byte_count < _SMALL_BYTES:
         yield
@@ -50,7 +48,7 @@ def image_memory(byte_count: int, deadline: float) -> Iterator[None]:
     finally:
         library = _library() if byte_count > _LARGE_BYTES else None
         if library is not None:
-            library.malloc_trim(0)  # Releases the interpreter's lock.
+            library.malloc_trim(0)  # Releases the GIL.
         with _change:
             _images.remove(byte_count)
             _change.notify_all()
@@ -62,13 +60,13 @@ def _library() -> ctypes.CDLL | None:
 
 
 async def release_memory(jobs_done: Callable[[], int]) -> None:
-    """Return free memory whenever `jobs_done` has risen; ends at once where glibc is missing."""
+    """Return free memory whenever `jobs_done` has risen; returns at once without glibc."""
     library = _library()
     if library is None:
         return
-    library.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD: blocks up to this size are kept
-    library.mallopt(-1, 64 << 20)  # M_TRIM_THRESHOLD: as many bytes at the end of the heap
-    library.mallopt(-2, 1 << 20)  # M_TOP_PAD: and so many more are asked for at once
+    library.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD: keep blocks up to this size
+    library.mallopt(-1, 64 << 20)  # M_TRIM_THRESHOLD: keep as much at the top of the heap
+    library.mallopt(-2, 1 << 20)  # M_TOP_PAD: grow the heap in such steps
     before = jobs_done()
     while True:
         await asyncio.sleep(PAUSE_SECONDS)

@@ -1,7 +1,4 @@
-"""A map over the threads of a pool that are free.
-
-Pillow and LiteRT release the interpreter's lock: as many threads, as many processors.
-"""
+"""A parallel map over the idle threads of a pool. Pillow and LiteRT release the GIL."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,7 +6,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
 
-MIN_SHARED_BYTES = 4096  # An item in fewer bytes is done before another thread has taken it.
+MIN_SHARED_BYTES = 4096  # Handing a smaller item to another thread takes longer than its work.
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -17,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class WorkerThreads:
-    """Up to `count` threads of an executor that take part when they have nothing else to do."""
+    """Up to `count` threads of an executor that help when they are idle."""
 
     executor: Executor
     count: int
@@ -30,10 +27,10 @@ def parallel_map(
     *,
     total_bytes: float = math.inf,
 ) -> list[T]:
-    """Return `function` of each item, or raise what it raised for the first that failed.
+    """Return `function` of each item, or raise the error of the first item that failed.
 
-    The caller works as well, and waits only for threads that have begun, so a busy pool costs
-    nothing. `total_bytes` is the size of all items; small ones are not shared.
+    The caller works too, and waits only for threads that have started, so a busy pool causes no
+    delay. Items that are small by their `total_bytes` are not shared.
     """
     if workers is None or total_bytes < MIN_SHARED_BYTES * len(items):
         return [function(item) for item in items]
@@ -44,7 +41,7 @@ def parallel_map(
     def take_part() -> None:
         for index in indices:
             if failures:
-                return  # Items are taken in order, so the failure is of an earlier one.
+                return  # Items are taken in order, so an earlier one has failed.
             try:
                 results[index] = function(items[index])
             except BaseException as error:
@@ -61,4 +58,4 @@ def parallel_map(
             raise failures[min(failures)]
         return [results[index] for index in range(len(items))]
     finally:
-        failures.clear()  # Their tracebacks refer to this frame: a reference cycle.
+        failures.clear()  # Their tracebacks refer to this frame, which is a reference cycle.

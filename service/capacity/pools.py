@@ -1,7 +1,6 @@
-"""Runs the work of requests in threads, large jobs apart from small ones.
+"""Runs small and large jobs in separate thread pools, to avoid head-of-line blocking.
 
-A photograph of twelve megapixels takes a thousand times as long as an image of the data set, which
-would have to wait for it in one queue.
+A photograph of twelve megapixels takes a thousand times as long as an image of the data set.
 """
 
 import asyncio
@@ -17,25 +16,24 @@ from service.capacity.admission import Deferred, Permit
 from service.capacity.parallel import WorkerThreads
 from service.errors import DeadlineExceeded, Overloaded
 
-SMALL_PIXELS = 64 * 64  # What a small job may decode; an image of the data set has 784.
-INITIAL_LARGE_SECONDS = 0.05  # What a large job is assumed to take before the first one is done.
+SMALL_PIXELS = 64 * 64  # Limit of a small job; an image of the data set has 784.
+INITIAL_LARGE_SECONDS = 0.05  # Estimate for a large job before the first one is done.
 LARGE_NICENESS = 10  # Added to the process's own, as in nice(1).
+
+# The share of the time to its deadline that a job may wait in the queue. The estimate is rough, the
+# work takes time too, and queued requests take memory.
 WAITING_SHARE = 0.1
-"""Of the time to its deadline that a job may have to wait. The estimate is rough, the work itself
-takes time, and what waits is in memory."""
-RECEIVED_PATIENCE = 2
-"""So many times longer a large job may have to wait whose body has been received: others may have
-arrived meanwhile, and to reject it now is to have received it for nothing."""
-_AVERAGE_WEIGHT = 0.05  # Of a job in the moving average of what jobs take.
+RECEIVED_PATIENCE = 2  # Factor on that after receiving a large body, to not waste the transfer.
+_AVERAGE_WEIGHT = 0.05  # Of one job in the exponential moving average of job times.
 
 T = TypeVar("T")
 
 
 class Pools:
-    """Two pools of threads: one for small jobs, one of lower priority for large ones.
+    """A pool of threads for small jobs, and one of lower priority for large jobs.
 
-    A job starts in the small pool unless it is known to be large. If it turns out to be large,
-    which shows before anything of it is decoded, it starts again in the large pool.
+    A job starts in the small pool unless it is known to be large. If it raises Deferred, which
+    happens before anything is decoded, it starts again in the large pool.
     """
 
     def __init__(self, threads: int) -> None:
@@ -44,53 +42,53 @@ class Pools:
         self._large = _Pool(large, threads, INITIAL_LARGE_SECONDS)
 
     def run_inline(self, job: Callable[[], T], permit: Permit) -> T:
-        """Return what `job` returns, run by the caller; raises Deferred if the job is large."""
+        """Run a job in the calling thread; raises Deferred if it is large."""
         permit.pixel_budget = SMALL_PIXELS
         return job()
 
     async def run(self, job: Callable[[], T], permit: Permit) -> T:
-        """Return what `job` returns, run by a thread. `job` may be started twice.
+        """Run a job, which may be started twice, in a thread.
 
         Raises:
-            Overloaded: By what jobs took lately, its turn would come too late.
-            DeadlineExceeded: It is not done by the permit's deadline. If it has not started it
-                never will; if it has, it stops at its next `Permit.check`.
+            Overloaded: The estimated wait in the queue is too long.
+            DeadlineExceeded: It is not done by the permit's deadline. It stops at its next
+                `Permit.check`.
         """
         if not permit.is_large:
             try:
                 permit.pixel_budget = SMALL_PIXELS
                 return await self._small.run(job, permit)
             except Deferred:
-                pass  # Leaving this block releases the frames of the attempt.
+                pass  # Leaving the handler frees the frames of the attempt.
         permit.pixel_budget = float("inf")
         permit.workers = self._large.workers
         return await self._large.run(job, permit)
 
     @property
     def has_large_jobs(self) -> bool:
-        """Whether a large job would have to wait for others."""
+        """Whether large jobs are running or queued."""
         return self._large.jobs > 0
 
     @property
     def jobs_done(self) -> int:
-        """How many jobs have ended, well or not."""
+        """The number of jobs that have ended, failed ones included."""
         return self._small.jobs_done + self._large.jobs_done
 
     def check_large_job(self, seconds: float) -> None:
-        """Raise Overloaded if a large job that may take so many seconds would start too late.
+        """Raise Overloaded if a large job with so many seconds to its deadline would wait too long.
 
-        It is not counted before its body has arrived: a client may announce one and never send it.
+        This does not add it to the queue, because a client may never send the body it announces.
         """
         self._large.check_queue(seconds)
 
     def close(self) -> None:
-        """Drop what has not started."""
+        """Drop the jobs that have not started."""
         for pool in (self._small, self._large):
             pool.workers.executor.shutdown(wait=False, cancel_futures=True)
 
 
 class _Pool:
-    """A pool of threads that estimates how long its queue takes."""
+    """A pool of threads that estimates the wait in its queue."""
 
     def __init__(self, executor: Executor, threads: int, seconds_per_job: float) -> None:
         self.workers = WorkerThreads(executor, threads - 1)
@@ -123,11 +121,10 @@ class _Pool:
             permit.cancel()
             raise
         finally:
-            # Its exception refers to this frame: images would wait for the garbage collector.
-            del future
+            del future  # Its exception refers to this frame: a cycle would keep images in memory.
 
     def _work(self, job: Callable[[], T], permit: Permit) -> T:
-        permit.check()  # It may have waited long.
+        permit.check()  # The deadline may have passed in the queue.
         start = time.monotonic()
         try:
             return job()
@@ -144,21 +141,21 @@ class _Pool:
 
 
 def available_processors() -> int:
-    """Return how many processors this process may run on."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _low_priority(threads: int) -> Callable[[], None]:
-    """Return what lowers the priority of the calling thread, which only Linux can do.
+    """Return a thread initialiser that lowers the thread's priority, which only Linux supports.
 
-    If there is a processor for each of the threads, each stays on its own: the event loop wakes up
-    too often for Linux to move a thread that waits behind another to an idle processor.
+    If there are as many processors as threads, it pins each thread to one: the event loop wakes up
+    too often for the scheduler to move a waiting thread to an idle processor.
     """
     if sys.platform != "linux":
         return lambda: None
     processors = os.sched_getaffinity(0)
     own = iter(processors if len(processors) == threads else ())
-    # The process's own: a thread inherits that of the thread that started it.
+    # Not the calling thread's, which may have been lowered already.
     niceness = min(19, os.getpriority(os.PRIO_PROCESS, os.getpid()) + LARGE_NICENESS)
 
     def settle() -> None:

@@ -1,4 +1,4 @@
-"""Image files to the pixels the network was made for."""
+"""Decodes image files into the network's input."""
 
 import io
 import operator
@@ -20,13 +20,7 @@ from service.capacity.admission import Admission, Deferred, Limits, Permit
 from service.capacity.memory import MAX_IMAGE_BYTES, image_memory
 from service.capacity.parallel import parallel_map
 from service.errors import EmptyBody, ImageTooLarge, InvalidImage, RequestError
-from service.images.formats import (
-    MAX_PIECES,
-    PictureFile,
-    format_of,
-    orientation_of,
-    without_metadata,
-)
+from service.images import formats
 from service.images.photo import prepare_photo
 from service.images.steps import LONGEST_SIDE, Step
 from service.telemetry.record import RequestRecord
@@ -34,33 +28,30 @@ from service.telemetry.record import RequestRecord
 Prepare = Literal["auto", "photo", "plain"]
 Preparation = Literal["none", "photo", "plain"]
 
-# What a picture takes while it is decoded, in bytes a pixel, by measurement; of a JPEG in several
-# scans all samples at full size are kept besides.
+# Measured memory of the decoders in bytes per pixel. Several scans of a JPEG also keep all samples.
 _PIXEL_BYTES = {"PNG": 4, "JPEG": 8, "GIF": 4, "BMP": 5, "WEBP": 16, "AVIF": 20}
 _SAMPLE_BYTES = 2
-_JPEG_SHARE = 4  # A JPEG may have so many times the pixels of others: few of them are decoded.
+_JPEG_SHARE = 4  # A JPEG may have more pixels: its decoder skips most of a large one.
 _MAX_SIDE = 32768
 _RLE, _MAX_RLE_PIXELS = {1, 2}, 65536  # Pillow decodes run-length encoded BMPs in Python.
 
-# Longer sides are reduced while colours are converted, in strips: no copy is at full size, and no
-# call keeps the interpreter's lock for long.
+# Larger images are converted and reduced in strips: no full-size copy, no long hold of the GIL.
 _READ_SIDE, _STRIP_PIXELS = 1024, 2**17
 
-# A JPEG that lacks its end is read if different data in that place make the same picture.
+# A truncated JPEG is accepted if different data in place of its end decode to the same pixels.
 _JPEG_END, _NOISE = b"\xff\xd9", bytes(range(1, 255))
 _NOISE += b"".join(bytes([0xFF, 0xD0 + restart]) + _NOISE for restart in range(8))
 
-# How to turn an image upright, by its EXIF orientation.
+# The transposition that turns an image upright, by EXIF orientation.
 _TURNS = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), 2))
 
-# A plain PNG: signature and header, the length of its only chunk of pixels, the chunk's type,
-# compressed pixels and checksum, and its end.
+# A plain PNG is signature and header, then length, type, compressed pixels and checksum of its only
+# IDAT chunk, then IEND.
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LENGTH, _CHUNK, _PIXELS = slice(33, 37), slice(37, -16), slice(41, -16)
 _CHECKSUM, _PNG_END = slice(-16, -12), b"\0\0\0\0IEND\xaeB`\x82"
 
-# Pillow's own guard warns at one size and raises at twice that size. Here images are rejected by
-# the declared size before anything is decoded.
+# Pillow's limit is not needed: images are rejected by their declared size before decoding.
 Image.MAX_IMAGE_PIXELS = None
 
 
@@ -70,19 +61,16 @@ class PreparedImage(NamedTuple):
     pixels: Pixels
     """(height, width) uint8 or float32 in [0, 255]."""
     preparation: Preparation
-    """How they were made; `none` is bit for bit what was sent."""
+    """`none` if the pixels are bit for bit those of the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageReader:
-    """Decodes the image files of one request and prepares them for the network.
-
-    The permit is charged before an image is decoded, and its record gets the phases.
-    """
+    """Decodes and prepares the image files of one request, within the limits of its permit."""
 
     prepare: Prepare
-    """`auto` takes an image that already has `shape` as it is and prepares any other as a
-    photograph; `photo` always prepares; `plain` only converts to grey and resizes."""
+    """`auto` keeps an image that already has `shape` and prepares any other as a photograph;
+    `photo` always prepares; `plain` only converts to grey and resizes."""
     shape: tuple[int, int]
     """(height, width) of the network's input."""
     permit: Permit
@@ -90,29 +78,26 @@ class ImageReader:
     """Collects the steps of the preparation."""
 
     def read(self, data: bytes, place: str | None = None) -> PreparedImage:
-        """Return the image of a PNG, JPEG, WebP, GIF, BMP or AVIF file, or of its first frame.
+        """Return the first frame of a PNG, JPEG, WebP, GIF, BMP or AVIF file.
 
-        Raises:
-            RequestError: The file is empty, no image, damaged or too large. The message begins
-                with its place in the request.
+        Raises RequestError, whose message begins with `place`, if the file is empty, no image,
+        damaged or too large.
         """
         return self._read(data, place, self.permit.record)
 
     def read_all(self, files: Sequence[bytes], name: str) -> list[PreparedImage]:
-        """Return the images of some files in order, decoded in parallel if that is faster.
+        """Return the images in order, decoded in parallel if that is faster.
 
-        Raises:
-            RequestError: The first file that is rejected, at `name[index]`.
+        Raises RequestError for the first rejected file, at `name[index]`.
         """
         record = self.permit.record
         if self.prepare == "auto":
-            # One thread does all: Pillow releases the interpreter's lock at each of these small
-            # images, and getting it back from another thread takes longer than decoding.
+            # In one thread: for such small images, contention for the GIL costs more than decoding.
             pixels = read_plain_pngs(files, self.shape, self.permit)
             if pixels is not None:
                 record.record_phase("decode")
                 return [self._prepare(each) for each in pixels]
-        unused = RequestRecord("")  # The other is not thread-safe.
+        unused = RequestRecord("")  # A record is not thread-safe.
         images = parallel_map(
             lambda index: self._read(files[index], f"{name}[{index}]", unused),
             range(len(files)),
@@ -135,7 +120,7 @@ class ImageReader:
         return prepared
 
     def _decode(self, data: bytes) -> Image.Image | Pixels:
-        """Return the first frame, upright; an array for a plain PNG."""
+        """Return the first frame, upright; a plain PNG as an array."""
         if not data:
             raise EmptyBody("the picture is empty: 0 bytes")
         if self.prepare == "auto":
@@ -143,24 +128,24 @@ class ImageReader:
             if pixels is not None:
                 first: Pixels = pixels[0]
                 return first
-        name = format_of(data)
+        name = formats.format_of(data)
         try:
             return self._decode_file(data, name)
         except (RequestError, Deferred):
             raise
-        except Exception as error:  # Pillow raises almost anything on hostile files.
+        except Exception as error:  # Pillow raises many types of errors on hostile files.
             problem = f"the {name} picture cannot be decoded: it is truncated or damaged"
             raise InvalidImage(problem) from error
 
     def _decode_file(self, data: bytes, name: str) -> Image.Image:
         """Return an image in the file's own mode, or a large one reduced and converted."""
         permit = self.permit
-        if name not in {"PNG", "JPEG"}:  # Merely to open it may take long.
+        if name not in {"PNG", "JPEG"}:  # Opening it alone may take long.
             permit.charge_pixels(permit.limits.max_pixels)
-        file = without_metadata(data, name)
+        file = formats.without_metadata(data, name)
         image = _open(name, file.data if file.has_end else file.data + _JPEG_END)
         width, height = image.size
-        # A decoder of JPEG halves an image many times cheaper than resizing it would.
+        # A JPEG decoder halves an image far faster than resizing does.
         side = _READ_SIDE if self.prepare == "plain" else LONGEST_SIDE
         image.draft(None, (side, side))
         size = _PIXEL_BYTES[name] * image.width * image.height
@@ -182,25 +167,25 @@ class ImageReader:
             try:
                 return self._load(image, name, file, side)
             finally:
-                del image  # Its memory is for others now.
+                del image  # Frees the memory before the reservation ends.
 
     def _load(
-        self, file: ImageFile.ImageFile, name: str, source: PictureFile, side: int
+        self, file: ImageFile.ImageFile, name: str, source: formats.PictureFile, side: int
     ) -> Image.Image:
         file.load()
         if not source.has_end:
             if name == "PNG":
-                raise ValueError("no IEND")  # Pillow is content with all pixels.
+                raise ValueError("no IEND")  # Pillow does not need it.
             other = _open(name, source.data + _NOISE + _JPEG_END)
             other.draft(None, (side, side))
             if ImageChops.difference(file, other).getbbox():
                 raise ValueError("not all pixels")
         if name == "BMP" and file.mode == "RGBA" and not file.getchannel("A").getbbox():
-            file.putalpha(255)  # Nobody set it.
+            file.putalpha(255)  # All zero: the writer did not use the channel.
         image: Image.Image = file
         if max(image.size) > _READ_SIDE:
             image = _convert(image, "L" if self.prepare == "plain" else "RGB")
-        turn = _TURNS.get(orientation_of(source.exif or file.info.get("exif", b"")))
+        turn = _TURNS.get(formats.orientation_of(source.exif or file.info.get("exif", b"")))
         return image if turn is None else image.transpose(turn)
 
     def _prepare(self, decoded: Image.Image | Pixels) -> PreparedImage:
@@ -226,7 +211,7 @@ class ImageReader:
 def read_image(
     data: bytes, *, prepare: Prepare, shape: tuple[int, int], max_pixels: int
 ) -> PreparedImage:
-    """Return the image of a file as an `ImageReader` does, without a request."""
+    """Read one image file without a request."""
     limits = Limits(max_pixels=max_pixels)
     permit = Admission(max_images=1, max_bytes=0, limits=limits).admit(RequestRecord(""))
     return ImageReader(prepare, shape, permit).read(data)
@@ -235,11 +220,9 @@ def read_image(
 def read_plain_pngs(
     files: Sequence[bytes], shape: tuple[int, int], permit: Permit
 ) -> NDArray[np.uint8] | None:
-    """Decode PNGs like those of the data set three times as fast as Pillow opens them.
+    """Decode PNGs like those of the data set to (n, height, width), three times as fast as Pillow.
 
-    Returns:
-        (n, height, width); None if a file is something else, damaged or too large, for which
-        `ImageReader.read` has the right error.
+    Returns None if a file is of another kind, damaged or too large.
     """
     area = shape[0] * shape[1]
     if area > permit.limits.max_pixels or not all(is_plain_png(data, shape) for data in files):
@@ -251,25 +234,25 @@ def read_plain_pngs(
         for index, data in enumerate(files):
             image.frombytes(data[_PIXELS], "zip", "L", False)
             pixels[index] = canvas
-    except Exception:  # Pillow's decoders promise nothing about what they raise.
+    except Exception:  # Pillow does not document which errors its decoders raise.
         return None
     return pixels
 
 
 @cache
 def _canvas(shape: tuple[int, int], _thread: int) -> tuple[NDArray[np.uint8], Image.Image]:
-    """Return an array and an image in the same memory, its own for each thread.
+    """Return an array and an image in the same memory, one pair per thread.
 
-    Pillow takes as long to make an image, and to return its pixels, as to decode it.
+    Creating an image, and copying its pixels, each take as long as decoding it.
     """
     canvas = np.zeros(shape, np.uint8)
     return canvas, Image.frombuffer("L", shape[::-1], canvas, "raw", "L", 0, 1)
 
 
 def is_plain_png(data: bytes, shape: tuple[int, int]) -> bool:
-    """Whether a file is an 8-bit grey PNG of `shape` with its pixels in one undamaged chunk."""
+    """Return whether a file is an 8-bit grey PNG of `shape` with one undamaged IDAT chunk."""
     if not data.startswith(_png_header(shape)):
-        return False  # Before anything is copied.
+        return False  # Nothing is copied yet.
     chunk = data[_CHUNK]
     return (
         chunk.startswith(b"IDAT")
@@ -281,26 +264,26 @@ def is_plain_png(data: bytes, shape: tuple[int, int]) -> bool:
 
 @cache
 def _png_header(shape: tuple[int, int]) -> bytes:
-    """Return the signature and the only header that such a file can have."""
+    """Return the signature and header of a plain PNG."""
     height, width = shape
     header = b"IHDR" + width.to_bytes(4) + height.to_bytes(4) + bytes([8, 0, 0, 0, 0])
     return _PNG_SIGNATURE + (13).to_bytes(4) + header + zlib.crc32(header).to_bytes(4)
 
 
 class _LongFile(io.BytesIO):
-    """A file that limits how often it is read."""
+    """Limits the number of reads, which Pillow makes for each piece of a file."""
 
     _reads = 0
 
     def read(self, size: int | None = -1) -> bytes:
         self._reads += 1
-        if self._reads > MAX_PIECES:
-            raise InvalidImage(f"the picture file is in more than {MAX_PIECES} pieces")
+        if self._reads > formats.MAX_PIECES:
+            raise InvalidImage(f"the picture file is in more than {formats.MAX_PIECES} pieces")
         return super().read(size)
 
 
 def _open(name: str, data: bytes) -> ImageFile.ImageFile:
-    if name == "PNG":  # `Image.open` takes longer to get there.
+    if name == "PNG":  # `Image.open` is slower.
         return PngImageFile(io.BytesIO(data))
     if name == "JPEG":
         return JpegImageFile(io.BytesIO(data))
@@ -324,7 +307,7 @@ def _convert(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
 
 def _convert_strip(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
     if image.mode.startswith("I"):
-        # 16-bit grey: Pillow's own conversion would clip at 255 instead of scaling.
+        # 16-bit grey: Pillow's conversion would clip at 255 instead of scaling.
         values = np.asarray(image).clip(0, 65535)
         grey = np.rint(values / np.float32(257)).astype(np.uint8)
         grey[values == image.info.get("transparency", -1)] = 255

@@ -1,4 +1,4 @@
-"""Which format a picture file has, and the parts of it that its pixels need."""
+"""Recognises the format of an image file and strips its metadata."""
 
 import re
 import zlib
@@ -23,27 +23,27 @@ _FORMATS = {
 }
 _READ = ["PNG", "JPEG", "WEBP", "GIF", "BMP"] + ["AVIF"] * bool(features.check("avif"))
 
-# A file may be made of pieces of a few bytes. One of 16 MiB from a usual encoder has a tenth of it.
+# Chunks or segments of a file; a 16 MiB file from a common encoder has a tenth of these.
 MAX_PIECES = 25_000
 
-# A progressive JPEG has about ten scans. Each costs the time of all pixels, however short it is.
+# A progressive JPEG has about ten scans. Decoding one visits all pixels, however short it is.
 _MAX_SCANS = 100
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _SCAN_OR_END = re.compile(rb"\xff[\xd9\xda]")
-_MAX_GAP = 65536  # bytes to the next marker, where there should be none
-_SEARCHED_BYTES = 2**20  # at a time: a search keeps the interpreter's lock
+_MAX_GAP = 65536  # bytes of garbage before a marker
+_SEARCHED_BYTES = 2**20  # at a time: a search holds the GIL
 _START_OF_SCAN, _END_OF_IMAGE, _APP1 = b"\xff\xda", b"\xff\xd9", b"\xff\xe1"
 
 _NEEDED = {b"IHDR", b"PLTE", b"IDAT", b"IEND"} | {
-    bytes([0xFF, each])  # frames, scans, tables, the end, and what JFIF and Adobe say of colours
+    bytes([0xFF, each])  # frames, scans, tables, the end, JFIF's and Adobe's colour information
     for each in (*range(0xC0, 0xD0), *range(0xD9, 0xDE), 0xE0, 0xEE)
 }
-_COLOUR_KEY_BYTES = {0: [2], 2: [6], 3: range(257)}  # of tRNS, by the colour type
+_COLOUR_KEY_BYTES = {0: [2], 2: [6], 3: range(257)}  # lengths of tRNS by colour type
 _ORIENTATION_TAG, _MAX_TAGS = 0x0112, 1000
 
 
 class PictureFile(NamedTuple):
-    """A picture file without metadata; `has_end` and `scans` are of a PNG or JPEG."""
+    """An image file without metadata; `has_end` and `scans` are known of PNG and JPEG."""
 
     data: bytes
     exif: bytes = b""
@@ -52,7 +52,7 @@ class PictureFile(NamedTuple):
 
 
 def format_of(data: bytes) -> str:
-    """Return the format that the first bytes name; raises InvalidImage if it is not read."""
+    """Return the format by the first bytes; raises InvalidImage if it is not supported."""
     names = (name for name, start in _FORMATS.items() if re.match(start, data, re.DOTALL))
     name = next(names, None)
     if name in _READ:
@@ -62,12 +62,11 @@ def format_of(data: bytes) -> str:
 
 
 def without_metadata(data: bytes, name: str) -> PictureFile:
-    """Drop what decoders unpack and parse without limits although no pixel needs it.
+    """Drop metadata, which decoders decompress and parse without limits.
 
-    Raises:
-        InvalidImage: It is in too many pieces, or a JPEG in too many scans.
+    Raises InvalidImage if there are too many chunks, segments or scans.
     """
-    if name == "AVIF":  # Under another name EXIF data is not parsed.
+    if name == "AVIF":  # EXIF data under another name is not parsed.
         return PictureFile(re.sub(rb"(?s)(infe.{8,10}?)Exif", rb"\1none", data))
     if name not in {"PNG", "JPEG"}:
         return PictureFile(data)
@@ -101,7 +100,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _segments(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, start and end of the segments of a JPEG; the last scan stands for all."""
+    """Yield kind, start and end of the segments of a JPEG; all scan data come with the last."""
     kind, end = b"", 2
     while kind != _START_OF_SCAN:
         marker = _MARKER.search(data, end, end + _MAX_GAP)
@@ -127,21 +126,21 @@ def _segments(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _colour_key(chunk: bytes, depth: int, colour: int) -> bytes:
-    """Return a tRNS chunk in the range of the decoded pixels; nothing if it is damaged."""
+    """Return a tRNS chunk scaled like the decoded pixels; nothing if it is damaged."""
     key = chunk[8:-4]
     is_whole = zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
     if not is_whole or len(key) not in _COLOUR_KEY_BYTES.get(colour, []):
         return b""
-    if colour == 0 and depth < 8:  # Grey is scaled to 0…255.
+    if colour == 0 and depth < 8:  # The decoder scales grey to 0…255.
         key = (int.from_bytes(key) * 255 // (2**depth - 1) % 256).to_bytes(2)
-    elif colour == 2 and depth == 16:  # Of colours the upper eight bits are decoded.
+    elif colour == 2 and depth == 16:  # The decoder keeps the upper eight bits of a colour.
         key = bytes([0, key[0], 0, key[2], 0, key[4]])
     content = b"tRNS" + key
     return len(key).to_bytes(4) + content + zlib.crc32(content).to_bytes(4)
 
 
 def orientation_of(exif: bytes) -> int:
-    """Return the orientation in EXIF data: 1 is upright, anything above 8 is damaged."""
+    """Return the orientation in EXIF data: 1 is upright, 2 to 8 are others; else invalid."""
     exif = exif.removeprefix(b"Exif\0\0")
     order: Literal["little", "big"] = "little" if exif.startswith(b"II") else "big"
     first = int.from_bytes(exif[4:8], order) + 2

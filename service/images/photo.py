@@ -1,8 +1,8 @@
-"""Photographs to the form of Fashion-MNIST's own images.
+"""Turns photographs into images like those of Fashion-MNIST.
 
-The data set was made from product photographs on a light background: the background trimmed away,
-the longest side scaled to 28 pixels, centred, and negated, so that a garment is light on black
-(Xiao, Rasul and Vollgraf 2017, https://arxiv.org/abs/1708.07747, section 2).
+Its authors took product photographs on a light background, trimmed the background, scaled the
+longest side to 28 pixels, centred and negated, so that garments are light on black (Xiao, Rasul and
+Vollgraf 2017, https://arxiv.org/abs/1708.07747, section 2).
 """
 
 import numpy as np
@@ -12,12 +12,12 @@ from PIL import Image
 from service.images.segmentation import Floats, Mask, garment_mask
 from service.images.steps import LONGEST_SIDE, Step
 
-_MASK_SIDE = 96  # enough to find the garment, and cheap
-_BLACK = 8  # of 255: darker than a dark sheet on any photograph
+_MASK_SIDE = 96  # pixels: enough to find the garment, and cheap
+_BLACK = 8  # of 255: darker than any photographed background
 _MIDDLE_GREY = 127
 
-# A garment of the data set keeps some light everywhere (a white shirt is dim, never gone) and some
-# tone at the top. The negative's median goes into this range; its spread is kept, or widened a bit.
+# Garments of the data set are never black (a white shirt is dim) nor all white. The negative's
+# median is clipped to this range, and its spread is scaled towards `_SPREAD`.
 _DARKEST, _LOWEST_MEDIAN, _HIGHEST_MEDIAN = 30, 110, 210
 _SPREAD, _MIN_GAIN, _MAX_GAIN = 190, 0.6, 2.0
 
@@ -27,7 +27,7 @@ def prepare_photo(
 ) -> NDArray[np.uint8]:
     """Find the garment on an RGB image of any size, make it light on black, and centre it.
 
-    `shape` is (height, width) of the answer, which is zero outside the garment.
+    Returns pixels of `shape`, (height, width), which are zero outside the garment.
     """
     steps = [] if steps is None else steps
     side = min(LONGEST_SIDE, max(photo.size))
@@ -35,7 +35,7 @@ def prepare_photo(
     steps.append(Step("decoded", working))
     garment = np.asarray(working.convert("L"), np.float32)
     edge = np.concatenate([garment[0], garment[-1], garment[:, 0], garment[:, -1]])
-    if np.percentile(edge, 90) < _BLACK:  # an enlarged image of the data set's own form
+    if np.percentile(edge, 90) < _BLACK:  # already light on black, only enlarged
         mask = _or_everywhere(garment >= _BLACK)
         steps.append(Step("grey", garment))
     else:
@@ -68,14 +68,13 @@ def _scaled_to(
 
 
 def _or_everywhere(mask: Mask) -> Mask:
-    """Return the mask, or a full one if it is empty."""
     return mask if mask.any() else np.ones_like(mask)
 
 
 def _light_on_black(grey: Floats, mask: Mask) -> Floats:
     """Return the garment's negative on black, with tones like the data set's."""
     negative = 255 - grey
-    # As np.percentile has it, ten times faster: there are 256 levels only.
+    # np.percentile for 256 levels, ten times as fast.
     ranks = np.bincount(negative[mask].astype(np.uint8)).cumsum()
     places = np.array([0.03, 0.5, 0.97]) * (ranks[-1] - 1)
     below, above = (ranks.searchsorted(np.floor(places + step), "right") for step in (0, 1))

@@ -1,4 +1,4 @@
-"""Draws feature maps for people: a labelled block of maps for each layer, with its colour scale."""
+"""Draws feature maps: a labelled block of maps for each layer, with its colour scale."""
 
 from collections.abc import Sequence
 from functools import cache, lru_cache
@@ -20,12 +20,12 @@ _HEAT_SIDE, _HEAT_OPACITY = 448, 217  # pixels; of 255
 _FOR, _AGAINST = (255, 138, 0), (0, 120, 255)
 _WIDTH = 2 * _MARGIN + _COLUMNS * (_TILE + _GAP) - _GAP
 
-# Every eighth of viridis (van der Walt and Smith 2015), which keeps its order in grey and for
-# colour-blind eyes; between them it is close to straight.
+# Nine colours of viridis (van der Walt and Smith 2015), which stays ordered in grey and for
+# colour-blind viewers; it is nearly linear between them.
 _VIRIDIS = bytes.fromhex("440154 472c7a 3b528b 2c728e 21918c 28ae80 5ec962 addc30 fde725")
 
-# The rest of the palette is for letters, from white to ink: an image with a palette has a third of
-# the bytes to compress, which is most of the work.
+# The rest of the palette is for text, from white to ink. A palette image has a third of the bytes
+# of RGB to compress, which takes most of the time.
 _LEVELS = 232
 _WHITE, _INK, _INK_GREY = _LEVELS, 255, 0x22
 
@@ -38,7 +38,7 @@ class LayerMaps(NamedTuple):
     shape: tuple[int, ...]
     """(height, width, channels) of the whole layer."""
     channels: Sequence[int]
-    """Which of its channels the maps are."""
+    """The channels that the maps show."""
     maps: Tensor
     """(channels, height, width) float32."""
 
@@ -46,8 +46,7 @@ class LayerMaps(NamedTuple):
 def render_layers(layers: Sequence[LayerMaps]) -> bytes:
     """Return a PNG with the layers one below the other.
 
-    Colours go from the smallest to the largest value of a layer, which its scale prints: they are
-    comparable within a layer, not between layers.
+    Colours span each layer's range, so they are not comparable between layers.
     """
     blocks = [_draw_layer(layer) for layer in layers]
     height = sum(block.height for block in blocks) + 2 * _MARGIN
@@ -61,7 +60,7 @@ def render_layers(layers: Sequence[LayerMaps]) -> bytes:
 
 
 def render_heat(image: Image.Image, heat: Tensor, frame: Sequence[float]) -> bytes:
-    """Return a PNG of an image with heat (height, width) on it: orange above zero, blue below."""
+    """Return a PNG of an image under (height, width) heat: orange above zero, blue below."""
     canvas = ImageOps.contain(image.convert("RGB"), (_HEAT_SIDE, _HEAT_SIDE))
     box = [round(share * side) for share, side in zip(frame, canvas.size * 2, strict=True)]
     size = max(1, box[2] - box[0]), max(1, box[3] - box[1])
@@ -81,10 +80,10 @@ def _draw_layer(layer: LayerMaps) -> Image.Image:
     row_height = tiles.shape[1] + _LABEL_HEIGHT + _GAP
     height = _TITLE_HEIGHT + -(-len(tiles) // _COLUMNS) * row_height
     block = Image.new("L", (_WIDTH, height), _WHITE)
-    # The font that Pillow ships has no multiplication sign.
+    # Pillow's font has no multiplication sign.
     shape = " x ".join(map(str, layer.shape))
     block.paste(_text(f"{layer.name}   {layer.type}   {shape}", 15), (_MARGIN, 0))
-    # The colour scale is at the right end of the title line.
+    # Colour scale at the right end of the title line.
     smallest, largest = (_text(f"{end:.3g}", 12) for end in (low, high))
     right = _WIDTH - _MARGIN - largest.width
     left = right - 6 - _SCALE_WIDTH
@@ -102,8 +101,7 @@ def _draw_layer(layer: LayerMaps) -> Image.Image:
 
 @lru_cache(maxsize=256)
 def _text(text: str, size: int) -> Image.Image:
-    """Return a line of text, just large enough for it."""
-    # They load FreeType, which most processes never need.
+    # These load FreeType, which most processes never need.
     from PIL import ImageDraw, ImageFont  # noqa: PLC0415
 
     font = ImageFont.load_default(size)
@@ -115,7 +113,7 @@ def _text(text: str, size: int) -> Image.Image:
 
 @cache
 def _palette() -> bytes:
-    """Return red, green and blue of each of 256 indices."""
+    """Return 256 RGB triples."""
     anchors = np.frombuffer(_VIRIDIS, np.uint8).reshape(-1, 3)
     positions = np.linspace(0, _LEVELS - 1, len(anchors))
     scale = [np.interp(np.arange(_LEVELS), positions, channel) for channel in anchors.T]

@@ -1,18 +1,17 @@
-"""Finds the garment on a photograph, before whatever background: wood, a rug, a red blanket.
+"""Segments the garment on a photograph with any background: wood, a rug, a red blanket.
 
-1. The colours, in CIE Lab, are quantised to a small palette (close ones share their counts).
-2. The frame's edge shows the background, the middle a mixture of background and garment. The share
-   of background in the mixture follows from the colours that most of the edge has; the rest is the
-   garment. That gives each colour its odds.
-3. The area behind an outline, seen from the frame's edge, is likelier the garment whatever its
-   colour (a white shirt on a white wall): the geodesic distance from the edge.
-4. Colour, outline and place together, smoothed over neighbours that look alike (a mean field), give
-   each pixel its odds; the colours are counted again from the answer once, as GrabCut does (Rother,
-   Kolmogorov and Blake 2004, https://doi.org/10.1145/1015706.1015720).
-5. The mask is the largest piece, holes filled, hairs such as a hanger's hook removed.
+1. Colours (CIE Lab) are quantised to a small palette; similar colours share their counts.
+2. The border shows background, the middle a mixture of background and garment. The background's
+   share of the mixture, estimated from the border's colours, gives each colour its odds.
+3. An area enclosed by an outline is likelier the garment, whatever its colour (a white shirt on a
+   white wall): the geodesic distance from the border gives each pixel its odds.
+4. A mean field adds the odds of colour, outline and place, and smooths them over similar
+   neighbours. The result recounts the colours once, as in GrabCut (Rother, Kolmogorov and Blake
+   2004, https://doi.org/10.1145/1015706.1015720).
+5. The mask is the largest component, without holes or thin lines such as a hanger's hook.
 
-The constants were chosen on composites of data-set images and generated backgrounds, where the true
-mask is known. NumPy only: `scipy.ndimage` costs 0.17 s of start-up and 20 MB of every worker.
+The constants were tuned on composites of data-set images and generated backgrounds with known
+masks. NumPy only: `scipy.ndimage` costs 0.17 s of start-up and 20 MB in every worker.
 """
 
 import numpy as np
@@ -23,31 +22,30 @@ Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
-_GRID = np.array([16, 4, 1])  # for 64 colours to begin with, enough to tell a check from a rug
-_SAME_COLOUR = 5.0  # Lab distance at which a count for one colour still counts for another
+_GRID = np.array([16, 4, 1])  # 64 initial colours, enough to tell a check from a rug
+_SAME_COLOUR = 5.0  # Lab distance up to which colours share counts
 _LIGHTNESS = 0.7  # weight in colour distance: folds and shadows change it more than hue
-_BORDER_SHARE = 0.06  # of the longest side: the frame's edge, mostly background
-_BORDER_ODDS, _PLACE_WEIGHT = 1.5, 0.15  # against the garment on the edge; for it in the middle
-_OUTLINE_WEIGHT, _NOISE = 1.0, 1.0  # of the outlines' odds; the Lab step that is no outline
-_PULL, _PULL_ROUNDS = 1.2, 12  # of neighbours; the rounds it takes to settle
-_MIN_SIDE = 8  # pixels of the shorter side below which edge and middle are the same
-_MIN_AREA, _MAX_AREA = 0.02, 0.93  # share of the image outside which a mask is not believed
+_BORDER_SHARE = 0.06  # width of the border as a share of the longest side
+_BORDER_ODDS, _PLACE_WEIGHT = 1.5, 0.15  # against the garment on the border; for it in the middle
+_OUTLINE_WEIGHT, _NOISE = 1.0, 1.0  # weight of the outlines' odds; the largest Lab step of noise
+_PULL, _PULL_ROUNDS = 1.2, 12  # weight of neighbours; rounds until the mean field converges
+_MIN_SIDE = 8  # pixels of the shorter side, below which border and middle do not differ
+_MIN_AREA, _MAX_AREA = 0.02, 0.93  # range of plausible masks, as a share of the image
 
-# The light, from 0 to 1, that each value of an sRGB channel stands for.
+# Linear light in [0, 1] for each value of an sRGB channel.
 _SRGB = np.arange(256, dtype=np.float32) / 255
 _LINEAR: Floats = np.where(_SRGB > 0.04045, ((_SRGB + 0.055) / 1.055) ** 2.4, _SRGB / 12.92)
 
-# Linear RGB to XYZ, both for D65, each row divided by the XYZ of white.
+# Linear RGB to XYZ (D65), each row divided by the XYZ of white.
 _TO_XYZ = np.array(
     [[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8728]], np.float32
 )
 
 
 def garment_mask(image: Image.Image) -> Mask:
-    """Find the garment on an RGB image of about a hundred pixels on its longest side.
+    """Find the garment on an RGB image whose longest side has about a hundred pixels.
 
-    Returns:
-        (height, width), true on the garment; everywhere if no plausible one was found.
+    Returns (height, width), true on the garment; true everywhere if no mask is plausible.
     """
     if min(image.size) < _MIN_SIDE:
         return np.ones(image.size[::-1], np.bool_)
@@ -78,20 +76,20 @@ def _to_lab(pixels: NDArray[np.uint8]) -> Floats:
 
 
 def _quantise(pixels: NDArray[np.uint8], lab: Floats) -> Indices:
-    """Return each pixel's index in the image's own palette: a round of k-means in Lab."""
+    """Return each pixel's index in the image's palette, after one round of k-means in Lab."""
     palette = _without_gaps((pixels >> 6) @ _GRID)
     means = _mean_colours(lab, palette)
-    # |p - m|² without |p|², which is the same for every mean
+    # |p - m|² without |p|², which does not depend on the mean
     distances = np.einsum("kc,cp->kp", -2 * means, lab.reshape(3, -1))
     distances += (means**2).sum(axis=1)[:, None]
-    # The first of the nearest means: `distances.argmin(axis=0)`, seven times faster
+    # `distances.argmin(axis=0)`, seven times faster
     from_last = np.arange(len(means), 0, -1, dtype=np.uint8)[:, None]
     nearest = ((distances == distances.min(axis=0)) * from_last).max(axis=0)
     return _without_gaps((len(means) - nearest).reshape(palette.shape))
 
 
 def _without_gaps(palette: NDArray[np.integer]) -> Indices:
-    """Renumber the colours that occur, in their order."""
+    """Renumber the colours that occur, in order."""
     numbers: Indices = (np.cumsum(np.bincount(palette.ravel()) > 0) - 1)[palette]
     return numbers
 
@@ -104,7 +102,7 @@ def _mean_colours(lab: Floats, palette: Indices) -> Floats:
 
 
 def _affinity(means: Floats) -> Floats:
-    """Return how far a count for one colour also counts for another: (colours, colours)."""
+    """Return how far each pair of colours shares counts: (colours, colours)."""
     difference = means[:, None] - means[None]
     difference[..., 0] *= _LIGHTNESS
     squared = (difference**2).sum(axis=2)
@@ -112,7 +110,7 @@ def _affinity(means: Floats) -> Floats:
 
 
 def _histogram(palette: Indices, affinity: Floats, weight: NDArray[np.floating]) -> Floats:
-    """Return the weighted share of each palette colour, close colours counted together."""
+    """Return the weighted share of each palette colour; similar colours share counts."""
     count = affinity @ np.bincount(palette.ravel(), weight.ravel(), len(affinity))
     return np.asarray(count / count.sum(), np.float32)
 
@@ -121,10 +119,10 @@ def _histogram(palette: Indices, affinity: Floats, weight: NDArray[np.floating])
 
 
 def _first_colour_odds(palette: Indices, affinity: Floats, border: Mask) -> Floats:
-    """Return the odds of each colour, from the edge against the middle."""
+    """Return the log odds of each colour, from the border against the middle."""
     ground = _histogram(palette, affinity, border.astype(np.float32)) + 1e-9
     middle = _histogram(palette, affinity, np.where(border, 0, _closeness(palette.shape, 2))) + 1e-9
-    # The middle has `mixed` parts of background: the ratio of the edge's median colour.
+    # `mixed` is the background's share of the middle: the ratio for the border's median colour.
     ratio = middle / ground
     order = np.argsort(ratio)
     cumulative = np.cumsum(ground[order])
@@ -134,7 +132,7 @@ def _first_colour_odds(palette: Indices, affinity: Floats, border: Mask) -> Floa
 
 
 def _place_odds(height: int, width: int) -> tuple[Floats, Mask]:
-    """Return the odds of each place, higher in the middle, and the frame's edge."""
+    """Return the log odds of each place, higher in the middle, and the mask of the border."""
     y, x = (np.abs(each) for each in _positions((height, width)))
     middle = (2.2 * (0.72 - np.cbrt(x**3 + y**3)) / 0.5).clip(-2.5, 1.5)
     edge = max(1, min(round(_BORDER_SHARE * max(height, width)), height // 4, width // 4))
@@ -144,21 +142,21 @@ def _place_odds(height: int, width: int) -> tuple[Floats, Mask]:
 
 
 def _closeness(shape: tuple[int, ...], decay: int) -> Floats:
-    """Return e^(-decay d²), with d from 0 in the middle to 1 in the middle of each edge."""
+    """Return e^(-decay d²), where d goes from 0 in the middle to 1 in the middle of each side."""
     y, x = _positions(shape)
     return np.asarray(np.exp(-decay * (x**2 + y**2)), np.float32)
 
 
 def _positions(shape: tuple[int, ...]) -> list[Floats]:
-    """Return rows and columns from -1 to 1: (height, 1) and (1, width)."""
+    """Return coordinates in [-1, 1] of rows and columns: (height, 1) and (1, width)."""
     axes = [np.linspace(-1, 1, length, dtype=np.float32) for length in shape]
     return list(np.ix_(*axes))
 
 
 def _outline_odds(lab: Floats) -> Floats:
-    """Return the odds of each pixel from its geodesic distance to the frame's edge."""
+    """Return the log odds of each pixel from its geodesic distance to the border."""
     distance = _distance_from_edge(lab)
-    # Otsu's threshold: the two groups of distances whose means differ most.
+    # Otsu's threshold: the split with the largest variance between the two groups.
     ordered = np.sort(np.minimum(distance, np.percentile(distance, 98)).ravel())
     total = np.cumsum(ordered, dtype=np.float64)
     count = np.arange(1, ordered.size)
@@ -171,7 +169,7 @@ def _outline_odds(lab: Floats) -> Floats:
 
 
 def _distance_from_edge(lab: Floats) -> Floats:
-    """Return the smallest sum of colour steps on any path from the frame's edge to each pixel."""
+    """Return the smallest sum of colour steps on a path from the image's edge to each pixel."""
     down = np.maximum(np.abs(np.diff(lab, axis=1)).max(axis=0) - _NOISE, 0) + 0.05
     right = np.maximum(np.abs(np.diff(lab, axis=2)).max(axis=0) - _NOISE, 0).T + 0.05
     distance = np.full(lab.shape[1:], np.inf, np.float32)
@@ -183,8 +181,8 @@ def _distance_from_edge(lab: Floats) -> Floats:
 
 
 def _spread(distance: Floats, step: Floats) -> Floats:
-    """Spread distances over the rows, first to last and back."""
-    # The path between two rows is the difference of their cumulative sums.
+    """Propagate distances over the rows, first to last and back."""
+    # The length of the path between two rows is the difference of their cumulative sums.
     path = np.zeros(distance.shape)
     np.cumsum(step, axis=0, out=path[1:])
     down = path + np.minimum.accumulate(distance - path)
@@ -193,7 +191,7 @@ def _spread(distance: Floats, step: Floats) -> Floats:
 
 
 def _neighbour_weights(lab: Floats) -> Floats:
-    """Return how strongly the neighbours in `_mean_field` pull a pixel: (2, 2, height, width)."""
+    """Return the weights of the four neighbours in `_mean_field`: (2, 2, height, width)."""
     weights = np.zeros((2, 2, *lab.shape[1:]), np.float32)
     for axis, before, after in ((1, (0, 0), (1, 1)), (2, (1, 0), (0, 1))):
         squared = (np.diff(lab, axis=axis) ** 2).sum(axis=0)
@@ -205,12 +203,12 @@ def _neighbour_weights(lab: Floats) -> Floats:
 
 
 def _mean_field(unary: Floats, weights: Floats) -> Floats:
-    """Return log odds after neighbours have agreed across weak edges."""
+    """Return log odds smoothed over similar neighbours."""
     height, width = unary.shape
     framed = np.zeros((height + 2, width + 2), np.float32)
     spins = framed[1:-1, 1:-1]
-    # Above, right, left and below lie at -w, 1, -1 and w in memory, w being the length of a row:
-    # at -w + i (w - 1) + j (w + 1), with i and j 0 or 1.
+    # The neighbours above, right, left and below are at memory offsets -w, 1, -1 and w, where w is
+    # the row length: at -w + i (w - 1) + j (w + 1) for i and j in {0, 1}.
     strides = np.array([width + 1, width + 3, width + 2, 1]) * framed.itemsize
     neighbours = np.lib.stride_tricks.as_strided(
         framed[:, 1:], weights.shape, tuple(strides), writeable=False
@@ -219,16 +217,16 @@ def _mean_field(unary: Floats, weights: Floats) -> Floats:
     half = half_unary
     for _ in range(_PULL_ROUNDS):
         np.tanh(half, out=spins)
-        # One call, because each releases the interpreter's lock and waits for it again.
+        # One call, because each releases the GIL and waits for it again.
         half = half_unary + np.einsum("ijhw,ijhw->hw", half_weights, neighbours)
     return half * np.float32(2)
 
 
-# Morphology. Pillow's filters are slower and keep the interpreter's lock.
+# Morphology. Pillow's filters are slower and hold the GIL.
 
 
 def opened(mask: Mask) -> Mask:
-    """Return the mask eroded and dilated: without lines such as a hanger's hook."""
+    """Return the morphological opening, which removes thin lines."""
     for choose in (np.logical_and, np.logical_or):
         for axis in (0, 1):
             mask = choose.reduce(_shifted(mask, axis))
@@ -236,14 +234,14 @@ def opened(mask: Mask) -> Mask:
 
 
 def _shifted(pixels: Mask, axis: int) -> list[Mask]:
-    """Return each pixel's predecessor along the axis, the pixel, and its successor."""
+    """Return the mask shifted by -1, 0 and 1 along the axis."""
     lead = (slice(None),) * axis
     padded = np.concatenate((pixels[*lead, :1], pixels, pixels[*lead, -1:]), axis)
     return [padded[*lead, start : start + pixels.shape[axis]] for start in range(3)]
 
 
 def largest_piece(mask: Mask) -> Mask:
-    """Return the largest connected piece, pixels near the middle counting more."""
+    """Return the largest connected component; pixels near the middle count more."""
     if not mask.any():
         return mask
     weight = np.where(mask, _closeness(mask.shape, 1), 0)
@@ -253,15 +251,15 @@ def largest_piece(mask: Mask) -> Mask:
 
 
 def fill_holes(mask: Mask) -> Mask:
-    """Return the mask with everything filled that the outside does not reach."""
+    """Return the mask with its holes filled."""
     labels = _pieces(np.pad(mask, 1))
     filled: Mask = (labels != labels[0, 0])[1:-1, 1:-1]
     return filled
 
 
 def _pieces(mask: Mask) -> Indices:
-    """Return a label for each pixel, the same in each connected piece or gap."""
-    # Labels spread along whole runs, rows and columns in turn: a few sweeps for a garment.
+    """Label the connected components of the mask and of its complement."""
+    # Labels propagate along whole runs of rows and columns in turn: a few sweeps for a garment.
     runs = []
     for lines in (mask, mask.T):
         starts = np.ones(lines.shape, np.bool_)

@@ -1,4 +1,4 @@
-"""The steps of an image's preparation, for people to look at."""
+"""The steps of an image's preparation, for display."""
 
 import io
 from typing import Any, Literal, NamedTuple
@@ -9,8 +9,7 @@ from PIL import Image
 
 StepName = Literal["decoded", "cut_out", "light_on_black", "grey", "cropped", "centred", "resized"]
 
-LONGEST_SIDE = 224
-"""Pixels of the side from which a photograph's tones are taken, and at which steps are drawn."""
+LONGEST_SIDE = 224  # pixels, to which photographs and the steps shown are reduced
 
 
 class Step(NamedTuple):
@@ -20,12 +19,12 @@ class Step(NamedTuple):
     image: Image.Image | NDArray[Any]
     """An array is (height, width) uint8 or float32 in [0, 255]."""
     mask: NDArray[np.bool_] | None = None
-    """(height, width), true where the image is kept; None if all of it is."""
+    """(height, width), true where the image is kept; None keeps all."""
     frame: tuple[float, ...] = (0, 0, 1, 1)
-    """Its left, top, right and bottom as shares of the decoded image; may lie outside of it."""
+    """Left, top, right and bottom as fractions of the decoded image; may lie outside of it."""
 
     def to_image(self) -> Image.Image:
-        """Return the step as it is drawn: grey or in colour, transparent outside the mask."""
+        """Return the step as an image, grey or in colour, transparent outside the mask."""
         image = self.image
         if not isinstance(image, Image.Image):
             image = Image.fromarray(np.rint(image).clip(0, 255).astype(np.uint8))
@@ -41,7 +40,7 @@ class Step(NamedTuple):
 
 
 def as_png(image: Image.Image) -> bytes:
-    """Return the image as a PNG file."""
+    """Encode the image as a PNG file."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

@@ -7,14 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    Field,
-    PositiveInt,
-    ValidationError,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BaseModel, Field, PositiveInt, ValidationError, WithJsonSchema, model_validator
 
 from service.errors import ArtifactError
 
@@ -27,8 +20,8 @@ INT8_FLATBUFFER = EXTRAS / "model.int8.tflite"
 
 HINT = "`fashion-mnist-training publish MODEL` makes one of a Keras model or a SavedModel"
 
+# Suffixes of the model's name: under these it takes image files, or outputs every layer.
 PICTURES, LAYERS = "_pictures", "_layers"
-"""Endings of the names under which a model takes picture files, and answers every layer."""
 
 
 class InputSpec(BaseModel, frozen=True):
@@ -56,21 +49,20 @@ class Layer(BaseModel, frozen=True):
     configuration: dict[str, Any]
     output_shape: tuple[PositiveInt, ...]
     parameters: int = Field(ge=0)
-    inputs: tuple[str, ...] = ()
-    """The layers whose outputs it takes; none if it takes the image."""
+    inputs: tuple[str, ...] = ()  # Names of the layers that feed it; empty for the first.
 
 
 class Novelty(BaseModel, frozen=True):
     """How the model detects images unlike its training data."""
 
-    score: str  # What it computes, in the words of the field.
-    layer: str  # The layer whose output it computes it from.
-    threshold: float = Field(allow_inf_nan=False)  # The highest score that is in distribution.
-    photo_threshold: float | None = Field(None, allow_inf_nan=False)  # Of prepared photographs.
+    score: str  # Name of the method.
+    layer: str  # Input of the method.
+    threshold: float = Field(allow_inf_nan=False)  # The highest score in distribution.
+    photo_threshold: float | None = Field(None, allow_inf_nan=False)  # For prepared photographs.
 
 
 class Parameters(BaseModel, frozen=True):
-    """How many numbers the network learned."""
+    """Parameter counts of the network."""
 
     total: int = Field(ge=0)
     trainable: int = Field(ge=0)
@@ -78,7 +70,7 @@ class Parameters(BaseModel, frozen=True):
 
 
 class Manifest(BaseModel, frozen=True):
-    """Everything the service needs to know about a model; written by the training program."""
+    """The description of a model; written by the training program."""
 
     format: Literal[1]
     name: str = Field(min_length=1)
@@ -91,8 +83,7 @@ class Manifest(BaseModel, frozen=True):
     summary: str
     novelty: Novelty | None = None
     scores: dict[str, Any]
-    files: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
-    """SHA-256 of each file, by its path."""
+    files: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]  # SHA-256 by path.
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
@@ -121,12 +112,12 @@ class Artifact:
     manifest: Manifest
 
     def file(self, path: PurePosixPath) -> Path | None:
-        """Return the location of a file, or None if the model was published without it."""
+        """Return the location of a file, or None if the model does not have it."""
         return self.directory / path if str(path) in self.manifest.files else None
 
 
 def published_versions(root: Path) -> list[int]:
-    """Return the versions that have a directory in `root`, the highest first, or ArtifactError."""
+    """Return the versions in `root`, the highest first; raises ArtifactError if unreadable."""
     if not root.is_dir():
         raise ArtifactError(f"no model directory at {root}")
     with _reading(root):
@@ -135,13 +126,13 @@ def published_versions(root: Path) -> list[int]:
 
 
 def is_version(name: str) -> bool:
-    """Return whether a directory of this name is a version: a positive decimal integer."""
-    # isdecimal alone would let "01" and "٣" name the same version as "1" and "3".
+    """Return whether a directory name is a positive decimal integer."""
+    # isdecimal alone would accept "01" for 1 and "٣" for 3.
     return name.isascii() and name.isdecimal() and not name.startswith("0")
 
 
 def verify(directory: Path) -> Artifact:
-    """Compare every file of a version with its manifest; raise ArtifactError if they differ."""
+    """Check every file of a version against its manifest; raise ArtifactError on a difference."""
     manifest = _read_manifest(directory)
     if str(manifest.version) != directory.name:
         found = f"a manifest of version {manifest.version}"
@@ -174,12 +165,12 @@ def _read_manifest(directory: Path) -> Manifest:
 
 
 def _hash_files(directory: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file by its path, without those of manifest and signature."""
+    """Return the SHA-256 of each file by path, except the manifest and the signature."""
     digests = {}
     for path in directory.rglob("*"):
         if path.is_symlink():
             raise ArtifactError(f"{path} is a symbolic link; a published model has none")
-        if not path.is_file() and not path.is_dir():  # A named pipe would wait for its writer.
+        if not path.is_file() and not path.is_dir():  # Opening a named pipe would block.
             raise ArtifactError(f"{path} is no regular file; a published model has no other")
         if path.is_dir() or path in (directory / MANIFEST, directory / SIGNATURE):
             continue

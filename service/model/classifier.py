@@ -12,17 +12,17 @@ from service.capacity.parallel import WorkerThreads
 from service.errors import ArtifactError
 from service.model.artifact import Artifact, Layer
 
-# LiteRT multiplies what these do into the kernels of other layers.
+# LiteRT folds these layers into the kernels of others.
 _MERGED = ("BatchNormalization", "Normalization", "Rescaling")
 
 LayerOutputs = Mapping[str, Tensor]  # Each layer's output by name: (n, …) float32.
 
 
 class Engine(Protocol):
-    """One loaded network; thread-safe. Arguments and results are those of `Classifier`."""
+    """One loaded network; thread-safe. The methods are those of `Classifier`."""
 
-    name: str  # Of `EngineChoice`.
-    precision: str  # Of the weights that `assess` uses, float32 or int8.
+    name: str
+    precision: str  # Of the weights that `assess` uses: float32 or int8.
 
     def assess(self, images: Tensor, workers: WorkerThreads | None = ..., /) -> Assessment: ...
     def feature_maps(
@@ -41,7 +41,7 @@ class Classifier:
 
     @property
     def layers_with_maps(self) -> list[Layer]:
-        """The layers whose output is (height, width, channels), in the network's order."""
+        """The layers whose output is (height, width, channels), in network order."""
         return [layer for layer in self.manifest.layers if len(layer.output_shape) == 3]
 
     def to_images(self, pixels: Sequence[Pixels]) -> Tensor:
@@ -51,10 +51,9 @@ class Classifier:
         return images.reshape(-1, *spec.shape)
 
     def assess(self, images: Tensor, workers: WorkerThreads | None = None) -> Assessment:
-        """Classify (n, height, width, 1) images, and score their novelty where the model can.
+        """Classify (n, height, width, 1) images, and score their novelty if the model can.
 
-        The rows of an image that contains NaN or infinity are NaN. `workers` may share a large
-        batch.
+        An image with NaN or infinity gets NaN rows. `workers` may share a large batch.
         """
         images, invalid = _blank_invalid(images)
         probabilities, novelty = self._engine.assess(images, workers)
@@ -64,25 +63,24 @@ class Classifier:
         )
 
     def feature_maps(self, images: Tensor, workers: WorkerThreads | None = None) -> LayerOutputs:
-        """Return every layer's output; arguments and NaN as in `assess`."""
+        """Return every layer's output; arguments and NaN rows as in `assess`."""
         images, invalid = _blank_invalid(images)
         outputs = self._engine.feature_maps(images, workers)
         return {name: _fill_with_nan(output, invalid) for name, output in outputs.items()}
 
     def has_weights(self, layer: Layer) -> bool:
-        """Return whether kernel and bias of a layer are known as they were trained."""
+        """Return whether `weights` can return the layer's trained kernel and bias."""
         is_merged = any(other.type in _MERGED for other in self.manifest.layers)
         return layer.type in ("Conv2D", "Dense") and not is_merged
 
     def weights(self, layer: Layer) -> Weights:
-        """Return kernel and bias of a layer that has parameters, exactly as trained."""
         return self._engine.weights(layer.name)
 
     def in_distribution(self, novelty: Tensor, *, photos: bool = False) -> NDArray[np.bool_]:
-        """Return which images resemble the training data: (n,) float32 to (n,) bool; NaN does not.
+        """Return which images resemble the training data: (n,) scores to (n,) bool; NaN is False.
 
-        Prepared photographs have a threshold of their own, where the model states one. A model
-        without a novelty score raises ValueError.
+        Prepared photographs may have their own threshold. Raises ValueError if the model has no
+        novelty score.
         """
         stated = self.manifest.novelty
         if stated is None:
@@ -95,13 +93,13 @@ class Classifier:
         black = self.to_images([np.zeros(self.manifest.input.size, np.uint8)])
         try:
             reason = self._find_mismatch(self.assess(black), self.feature_maps(black))
-        except Exception as error:  # Engines share no base class for what they raise.
+        except Exception as error:  # The engines' errors share no base class.
             raise ArtifactError(f"the model failed its warm-up: {error}") from error
         if reason:
             raise ArtifactError(f"the model failed its warm-up: {reason}")
 
     def _find_mismatch(self, assessment: Assessment, outputs: LayerOutputs) -> str:
-        """Return how the outputs for one image differ from the manifest, or nothing."""
+        """Return how the outputs for one image differ from the manifest, or ""."""
         probabilities, novelty = assessment
         classes = len(self.manifest.class_names)
         if probabilities.shape != (1, classes):
@@ -119,15 +117,13 @@ class Classifier:
         return ""
 
 
-# A ReLU may turn NaN into zero, and quantization turns it into some number: the engine would
-# return a plausible answer.
-_NONE = np.empty(0, np.intp)
-
-
 def _blank_invalid(images: Tensor) -> tuple[Tensor, NDArray[np.intp]]:
-    """Return the images with invalid ones black, and the indices of these."""
-    if math.isfinite(np.vdot(images, images)):  # In one pass: neither leaves a sum of squares.
-        return images, _NONE
+    """Return the images with non-finite ones made black, and the indices of these.
+
+    Otherwise ReLU and quantization would turn NaN into a plausible answer.
+    """
+    if math.isfinite(np.vdot(images, images)):  # One pass: NaN and infinity stay in the sum.
+        return images, np.empty(0, np.intp)
     invalid = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
     images = images.copy()
     images[invalid] = 0

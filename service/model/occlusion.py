@@ -1,4 +1,4 @@
-"""Why a class: what it loses where a part of the image is hidden, with any engine."""
+"""Explains a class by occlusion: how far its log-odds fall when a window of the image is hidden."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from service.errors import TooManyImages
 from service.model.classifier import Classifier
 
 WINDOW, STRIDE = 7, 3  # pixels of the network's input
-_LEAST = 1e-7  # A float32 probability that is nearer to 0 or 1 has no log-odds.
+_LEAST = 1e-7  # A float32 probability nearer to 0 or 1 has no finite log-odds.
 
 
 def explain_each(
@@ -18,11 +18,9 @@ def explain_each(
 ) -> list[dict[str, Any]]:
     """Explain `class_id`, or the most probable class, of each of (n, height, width, 1) images.
 
-    Returns:
-        Label, class id, probability, and as `heat`, (height, width) float32, how far the log-odds
-        of the class fall when a window there is hidden: in black as if nothing were there, and by
-        its mean. The request counts as all the images that are classified; if several
-        take more than `max_images`, it raises TooManyImages.
+    Each result has the label, class id, probability and `heat`: (height, width) float32, the mean
+    drop in log-odds when a window there is filled with black or with its mean. The request counts
+    as all images classified; several that exceed `max_images` raise TooManyImages.
     """
     rows, columns = map(_weights, images.shape[1:3])
     weights = (rows[:, None, :, None] * columns[None, :, None, :]).reshape(-1, *images.shape[1:3])
@@ -52,8 +50,7 @@ def explain_each(
 
 
 def _weights(length: int) -> Tensor:
-    """Return how much each window tells of each pixel along a side, most of its middle."""
+    """Return each window's triangular weight for each pixel along a side: (windows, length)."""
     middles = np.arange(STRIDE - WINDOW // 2 - 1, length + WINDOW // 2, STRIDE)[:, None]
     shares = 1 - np.abs(np.arange(length) - middles) / (WINDOW // 2 + 1)
-    weights: Tensor = shares.clip(0).astype(np.float32)
-    return weights
+    return np.asarray(shares.clip(0), np.float32)

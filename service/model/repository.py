@@ -1,4 +1,4 @@
-"""The versions of the model: which are published, which are served, and why one is not."""
+"""The versions of the model: which are published, which are served, and why one is refused."""
 
 import importlib.util
 import logging
@@ -33,15 +33,15 @@ class VersionStatus:
 
     number: int
     state: Literal["LOADING", "AVAILABLE", "UNLOADING", "END"]
-    error: str = ""  # Why the published files are not served.
+    error: str = ""  # Why the published files were refused.
 
 
 @dataclass(eq=False)
 class Repository:
     """Loads versions when they are published and unloads them when they are removed.
 
-    A request takes a `Classifier` once and keeps it, even if its version is unloaded meanwhile.
-    `open`, `refresh` and `unload` block; the other members may be used anywhere.
+    A request keeps its `Classifier` even if the version is unloaded meanwhile. Only `open`,
+    `refresh` and `unload` block.
     """
 
     source: Source
@@ -51,10 +51,8 @@ class Repository:
     labels: Mapping[str, int] = field(default_factory=dict)
     public_key: Path | None = None
     metrics: Metrics = field(default_factory=Metrics)
-    name: str = field(default="", init=False)
-    """Of the model; empty before a version has been loaded."""
-    serving: Mapping[int, Classifier] = field(default_factory=dict, init=False)
-    """The served versions; replaced as a whole, never changed."""
+    name: str = field(default="", init=False)  # The model's; empty until a version is loaded.
+    serving: Mapping[int, Classifier] = field(default_factory=dict, init=False)  # Never mutated.
     _statuses: dict[int, VersionStatus] = field(default_factory=dict, init=False)
     _tried: dict[int, Fingerprint] = field(default_factory=dict, init=False)
     _problem: str = field(default="", init=False)
@@ -64,7 +62,7 @@ class Repository:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every version that is to be served has been loaded, and there is one."""
+        """Whether every version to be served has been loaded, and there is at least one."""
         return self._refreshed and bool(self.serving)
 
     @property
@@ -74,37 +72,27 @@ class Repository:
 
     @property
     def names(self) -> list[str]:
-        """The model's name, and the same with what its input or outputs are at the end."""
+        """The model's name, alone and with each suffix."""
         return [self.name, self.name + PICTURES, self.name + LAYERS]
 
     def check_name(self, name: str) -> None:
-        """Raise UnknownModel if the model has another name, NotReady if it is not known yet."""
+        """Raise UnknownModel if no name of the model matches, NotReady before it is loaded."""
         if not self.name:
             raise NotReady("the model is still being loaded")
         if name not in self.names:
-            # The beginning is Triton's, which clients look for.
+            # Clients look for this prefix of Triton's message.
             known = ", ".join(self.names)
             raise UnknownModel(f"Request for unknown model: no model {name!r}; there is {known}")
 
     def find(self, name: str, version: str | None = None) -> Classifier:
-        """Return the version that a path of the Open Inference Protocol names, or the highest.
-
-        Raises:
-            UnknownModel: There is no such model.
-            UnknownVersion: There is no such version.
-        """
+        """Return the named version, or the highest; raises UnknownModel or UnknownVersion."""
         self.check_name(name)
         return self.classifier(version_number(version) if version else None)
 
     def find_servable(
         self, name: str, version: str | None = None, label: str | None = None
     ) -> Classifier:
-        """Return the version that a path of TensorFlow Serving names; errors are in its words.
-
-        Raises:
-            UnknownModel: There is no such model.
-            UnknownVersion: There is no such version or label.
-        """
+        """Return a version like `find`, or by label, with TensorFlow Serving's error messages."""
         number = None if version is None else version_number(version)
         try:
             self.check_name(name)
@@ -116,7 +104,7 @@ class Repository:
             raise type(error)(f"Servable not found for request: {wanted}") from error
 
     def classifier(self, version: int | None = None, label: str | None = None) -> Classifier:
-        """Return the served version with this number or this label, or the highest."""
+        """Return the served version with this number or label, or the highest."""
         serving = self.serving
         if version is not None and label is not None:
             raise InvalidParameter("version and version_label: give one of the two")
@@ -142,7 +130,7 @@ class Repository:
                 raise ArtifactError(self._problem or self.statuses[0].error)
 
     def refresh(self) -> None:
-        """Load and unload versions as they are published now; errors are logged, once."""
+        """Load and unload versions to match what is published; log each error once."""
         with self._lock:
             if not self._unloaded:
                 self._refresh()
@@ -166,7 +154,7 @@ class Repository:
         self._keep(kept)
 
     def _load_wanted(self, published: list[int]) -> set[int]:
-        """Load those that the policy selects, and return which of them are served now."""
+        """Load the versions that the policy selects; return those that are served."""
         wanted, policy, kind = published, self.policy, "version directory (1, 2, …)"
         if not isinstance(policy, str):
             wanted = [number for number in published if number in policy]
@@ -186,7 +174,7 @@ class Repository:
         return loaded
 
     def _load_version(self, number: int) -> bool:
-        """Load a version, unless its files have not changed since; return if it is served."""
+        """Load a version if its files have changed; return whether it is served."""
         fingerprint, is_served = self.source.fingerprint(number), number in self.serving
         if self._tried.get(number) == fingerprint:
             return is_served
@@ -197,19 +185,19 @@ class Repository:
         try:
             directory = self.source.directory(number)
             classifier = self._load(directory)
-        except Exception as error:  # An engine's bug must not affect the other versions.
+        except Exception as error:  # A bug in an engine must not affect the other versions.
             reason = f"it failed to load: {type(error).__name__}"
             if isinstance(error, StoreError):
-                del self._tried[number]  # The next attempt may succeed with the same files.
+                del self._tried[number]  # A retry may succeed with the same files.
                 reason = "it cannot be fetched"
             elif isinstance(error, ArtifactError):
-                # Clients must not learn where on the machine the model is.
+                # Clients must not see the machine's paths.
                 reason = str(error).replace(f"{directory.parent}/", "")
             self._statuses[number] = VersionStatus(
                 number, "AVAILABLE" if is_served else "END", reason
             )
             if before is not None and before.error == reason and isinstance(error, StoreError):
-                return is_served  # It was logged at an attempt before.
+                return is_served  # Already logged.
             self.metrics.count_refused_version()
             traceback = None if isinstance(error, ArtifactError) else error
             logger.log(
@@ -232,7 +220,7 @@ class Repository:
         return classifier
 
     def _keep(self, kept: Collection[int]) -> None:
-        """Stop serving other versions; their memory is freed after the last requests to them."""
+        """Stop serving other versions; their last requests free the memory."""
         for number in self.serving.keys() - set(kept):
             status = self._statuses[number]
             status.state = "UNLOADING"
@@ -246,14 +234,14 @@ class Repository:
 
 
 def version_number(text: str) -> int:
-    """Return the version that a path names; raises UnknownVersion if it is no number."""
+    """Parse a version in a path; raises UnknownVersion if it is no number."""
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
         raise UnknownVersion(f"no version {text!r}: versions are numbers")
     return int(text)
 
 
 def load_classifier(directory: Path, engine: EngineChoice) -> Classifier:
-    """Verify, load and warm up one version, or raise ArtifactError with a reason for operators."""
+    """Verify, load and warm up one version, or raise ArtifactError."""
     artifact = verify(directory)
     classifier = Classifier(artifact, load_engine(artifact, engine))
     classifier.warm_up()
@@ -261,7 +249,7 @@ def load_classifier(directory: Path, engine: EngineChoice) -> Classifier:
 
 
 def load_engine(artifact: Artifact, choice: EngineChoice) -> Engine:
-    """Load the network, or raise ArtifactError if the engine cannot or is not installed."""
+    """Load the network, or raise ArtifactError if the engine cannot or is missing."""
     has_flatbuffer, reason = artifact.file(FLATBUFFER) is not None, "asked for"
     if choice == "auto":
         choice = "litert" if has_flatbuffer else "tensorflow"

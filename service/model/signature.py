@@ -1,6 +1,6 @@
 """Verifies the signature of a model directory.
 
-Anyone who can write the files can write their digests too; only the owner of the key can sign.
+Anyone who can write the files can write their digests too; only the key's owner can sign.
 """
 
 import importlib.util
@@ -11,10 +11,7 @@ from service.model.artifact import SIGNATURE
 
 
 def verify_signature(directory: Path, public_key: Path) -> None:
-    """Raise ArtifactError unless a version has exactly the files that the key's owner signed.
-
-    `public_key` is a PEM file of an elliptic-curve key; OpenSSF's model_signing signs.
-    """
+    """Raise ArtifactError unless model_signing verifies every file with this elliptic-curve key."""
     if importlib.util.find_spec("model_signing") is None:
         raise ArtifactError(
             "model_public_key needs model-signing, which is not installed: it comes with the extra "
@@ -25,7 +22,7 @@ def verify_signature(directory: Path, public_key: Path) -> None:
     signature = directory / SIGNATURE
     if not signature.is_file() or signature.is_symlink():
         raise ArtifactError(f"{signature} is missing: the model is not signed")
-    # model_signing lets the errors of its dependencies through: of files, PEM and JSON.
+    # model_signing does not wrap the errors of its dependencies (files, PEM, JSON).
     try:
         verifier = Config().use_elliptic_key_verifier(public_key=public_key)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The sources of versions: a directory, or an object store that fsspec reads (`s3://`, `gs://`)."""
+"""Sources of model versions: a directory, or an object store read by fsspec (`s3://`, `gs://`)."""
 
 import contextlib
 import hashlib
@@ -13,10 +13,10 @@ from typing import Any
 from service.errors import ArtifactError, StoreError
 from service.model.artifact import MANIFEST, is_version, published_versions
 
-# Fields in which stores describe an object that change when it is written.
+# Object metadata that changes on every write, as the different stores spell it.
 CHANGE_MARKS = ("ETag", "etag", "generation", "LastModified", "mtime")
 
-# The path of each file, with values that change when it is written.
+# The path of each file, with metadata that changes on every write.
 Fingerprint = frozenset[tuple[object, ...]]
 
 
@@ -34,10 +34,10 @@ class Directory:
         return published_versions(self.root)
 
     def fingerprint(self, number: int) -> Fingerprint:
-        """Return a value that changes when a file of the version does; reads no file."""
+        """Return a value that changes with any file of the version; reads metadata only."""
         entries = set()
         for path in self.directory(number).rglob("*"):
-            with contextlib.suppress(OSError):  # It was removed meanwhile.
+            with contextlib.suppress(OSError):  # Removed meanwhile.
                 stat = path.lstat()
                 entries.add((str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_mode))
         return frozenset(entries)
@@ -50,8 +50,8 @@ class Directory:
 class Store:
     """Versions in an object store, fetched into a cache that processes may share.
 
-    Every state of a version is fetched once, into a temporary directory, and renamed, so files of a
-    loaded model never change. Fetched files are not trusted: loading a version verifies them.
+    Each state of a version is fetched once, into a temporary directory that is then renamed, so
+    the files of a loaded model never change. Loading a version verifies the fetched files.
     """
 
     def __init__(self, url: str, cache: Path) -> None:
@@ -63,8 +63,7 @@ class Store:
         except (ImportError, ValueError) as error:
             raise StoreError(f"{url} cannot be read: {error}") from error
         self._cache = cache / _digest(self._url)
-        # The store's description of each file, by version and by path in the version.
-        self._published: dict[int, dict[str, Any]] = {}
+        self._published: dict[int, dict[str, Any]] = {}  # Metadata by version and file.
 
     def __str__(self) -> str:
         return self._url
@@ -73,14 +72,14 @@ class Store:
         try:
             self._files.invalidate_cache()
             found = self._files.find(self._root, detail=True)
-        except Exception as error:  # Every store has its own exceptions.
+        except Exception as error:  # Each store has its own exceptions.
             raise StoreError(f"{self._url} cannot be listed: {_reason(error)}") from error
         versions: dict[int, dict[str, Any]] = defaultdict(dict)
         for path, description in found.items():
             number, _, file = path.removeprefix(self._root).lstrip("/").partition("/")
             if is_version(number) and file:
                 versions[int(number)][file] = description
-        # A version that is still being uploaded may not have its manifest yet.
+        # Without a manifest, a version is still being uploaded.
         self._published = {n: files for n, files in versions.items() if str(MANIFEST) in files}
         return sorted(self._published, reverse=True)
 
@@ -103,11 +102,11 @@ class Store:
                 try:
                     fetched.rename(directory)
                 except OSError:
-                    if not directory.is_dir():  # If it is, another process fetched the same files.
+                    if not directory.is_dir():  # Else another process fetched the same files.
                         raise
         except Exception as error:
             raise StoreError(f"{self._url}/{number} cannot be fetched: {_reason(error)}") from error
-        for other in self._cache.glob(f"*/{number}"):  # Loaded models do not need their files.
+        for other in self._cache.glob(f"*/{number}"):  # Loaded models no longer read their files.
             if other.parent != state:
                 shutil.rmtree(other.parent, ignore_errors=True)
         return directory
@@ -121,11 +120,11 @@ class Store:
 
 
 Source = Directory | Store
-"""Both have the same methods and are not thread-safe; `str` is what the operator calls them."""
+"""Both have the same methods and are not thread-safe."""
 
 
 def open_source(location: Path | str, cache: Path) -> Source:
-    """Return the source at a path or URL, or raise ArtifactError if no package reads such URLs."""
+    """Return the source at a path or URL; raises ArtifactError if no package reads the URL."""
     if isinstance(location, Path):
         return Directory(location)
     if importlib.util.find_spec("fsspec") is None:

@@ -1,4 +1,4 @@
-"""Loads the versions in every worker of the service, at the start and on command."""
+"""Loads the versions in every worker, at the start and on command."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from service.errors import ArtifactError, DeadlineExceeded, InvalidInference, Re
 from service.model.repository import Repository
 from service.settings import Settings
 
-FOLLOW_SECONDS = 0.2  # Between two checks for a command; one takes microseconds.
+FOLLOW_SECONDS = 0.2  # Poll interval for commands; a poll takes microseconds.
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +31,10 @@ class Workers:
         self._last_command = ""
 
     def load(self, name: str, parameters: Collection[str], seconds: float) -> None:
-        """Load a model that a client names, with whatever parameters it sends along.
+        """Load the model, with the parameters of the client's request.
 
-        Raises:
-            UnknownModel: There is no such model.
-            InvalidInference: No version can be loaded, or not as the parameters ask.
-            DeadlineExceeded: Not every worker has followed in time.
+        Raises UnknownModel; InvalidInference if no version can be loaded or a parameter is not
+        supported; DeadlineExceeded if not every worker has followed in time.
         """
         try:
             self._repository.check_name(name)
@@ -44,24 +42,24 @@ class Workers:
                 raise InvalidInference("a model is loaded as it was published: no config, no files")
             self.send("load", seconds)
         except ArtifactError as error:
-            # Where the model lies on this machine is for the log.
+            # The error has paths of this machine, which clients must not see.
             reason = f"failed to load {name!r}: the repository index says why"
             raise InvalidInference(reason) from error
         except RequestError as error:
             raise error.at(f"failed to load {name!r}") from error
 
     def unload(self, name: str, seconds: float) -> None:
-        """Unload a model that a client names; raises UnknownModel or DeadlineExceeded."""
+        """Unload the model; raises UnknownModel or DeadlineExceeded."""
         self._repository.check_name(name)
         self.send("unload", seconds)
 
     def send(self, name: Literal["load", "unload"], seconds: float) -> None:
-        """Have every worker load the versions that are published now, or unload all it serves.
+        """Have every worker load the published versions, or unload all.
 
-        Raises ArtifactError, or DeadlineExceeded if not all have followed in time.
+        Raises ArtifactError, or DeadlineExceeded if not every worker has followed in time.
         """
         if self._file is not None:
-            command = f"{name} {uuid.uuid4()}"  # Equal commands must differ.
+            command = f"{name} {uuid.uuid4()}"  # Repeated commands must differ.
             complete = self._file.with_name(command)
             complete.write_text(command)
             complete.replace(self._file)
@@ -95,10 +93,9 @@ class Workers:
 async def serve_versions(
     repository: Repository, workers: Workers, settings: Settings, loaded: asyncio.Event
 ) -> None:
-    """Load the versions, or raise ArtifactError; set `loaded`; then refresh and follow for ever."""
+    """Load the versions, or raise ArtifactError; set `loaded`; then refresh and follow forever."""
     await asyncio.to_thread(repository.open)
-    # Everything so far is permanent. Scanning it for garbage, again and again, took a third of
-    # the time under load, during which no request was answered.
+    # All objects so far are permanent. Collecting them again took a third of the time under load.
     gc.collect()
     gc.freeze()
     manifest = repository.classifier().manifest
@@ -112,10 +109,10 @@ async def serve_versions(
 
 
 async def _repeat(function: Callable[[], None], seconds: float) -> None:
-    """Call a function every so many seconds; never if that is 0."""
+    """Call a function every `seconds`; never if that is 0."""
     while seconds > 0:
         await asyncio.sleep(seconds)
         try:
             await asyncio.to_thread(function)
-        except Exception:  # Loaded versions stay, and the next time may fare better.
+        except Exception:  # Loaded versions stay, and the next attempt may succeed.
             logger.exception("cannot %s the versions of the model", function.__name__)

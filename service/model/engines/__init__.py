@@ -1,1 +1,1 @@
-"""Run the network. Each engine is one module, imported only when it is chosen."""
+"""The engines that run the network. Each is one module, imported only when chosen."""

@@ -9,10 +9,10 @@ _WEIGHTED = {schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.FULLY_CONNEC
 
 
 def read_weights(content: bytes, signature: str, layer: str) -> Weights:
-    """Return kernel and bias of the layer that has this output in the signature.
+    """Return kernel and bias of the layer whose output the signature lists.
 
-    A converter names tensors as it likes, but a layer's output always comes from its convolution
-    or matrix product, so the graph is followed back from there.
+    Tensor names depend on the converter, so this walks the graph back from the layer's output to
+    its convolution or matrix product.
     """
     model = schema.Model.GetRootAs(content)
     definitions = map(model.SignatureDefs, range(model.SignatureDefsLength()))
@@ -34,6 +34,6 @@ def read_weights(content: bytes, signature: str, layer: str) -> Weights:
                 for c in constants
             )
             bias = biases[0] if biases else np.zeros(len(kernel), np.float32)
-            return Weights(np.moveaxis(kernel, 0, -1), bias)  # LiteRT has the outputs first.
-        tensors.extend(inputs)  # an activation that is an operator of its own
+            return Weights(np.moveaxis(kernel, 0, -1), bias)  # LiteRT stores outputs first.
+        tensors.extend(inputs)  # a separate activation operator
     raise LookupError(f"layer {layer} has no weights")

@@ -10,15 +10,15 @@ from service.capacity.parallel import WorkerThreads, parallel_map
 from service.errors import ArtifactError
 from service.model.artifact import FLATBUFFER, INT8_FLATBUFFER, Artifact
 
-# Larger batches exceed the processor's caches, and an interpreter keeps memory for its largest.
+# Larger batches exceed the CPU caches, and an interpreter keeps memory for its largest batch.
 IMAGES_AT_ONCE = 32
 
 
 class LiteRTEngine:
-    """Assesses with the int8 flatbuffer where there is one; feature maps come from float32.
+    """Assesses with the int8 flatbuffer if there is one; feature maps come from float32.
 
-    Feature maps of the quantized network differ from Keras' by about 0.01, which is visible;
-    training compared its other outputs with Keras' when it exported the model.
+    Quantized feature maps differ visibly from Keras', by about 0.01; training checked the other
+    outputs against Keras when it exported the model.
     """
 
     name = "litert"
@@ -40,21 +40,18 @@ class LiteRTEngine:
         return self._mappers.run(images, workers)
 
     def weights(self, layer: str) -> Weights:
-        # The schema takes 0.1 seconds to import, and few processes need it.
+        # The schema takes 0.1 s to import, and few processes need it.
         from service.model.engines.flatbuffer import read_weights  # noqa: PLC0415
 
         return read_weights(self._mappers.content, "feature_maps", layer)
 
 
 class _RunnerPool:
-    """Signature runners of one flatbuffer: as many as threads have called at once.
-
-    An interpreter keeps its tensors inside itself, so each is used by one thread at a time.
-    """
+    """Signature runners of one flatbuffer; an interpreter is not thread-safe."""
 
     def __init__(self, artifact: Artifact, flatbuffer: PurePosixPath, signature: str) -> None:
         self._path = artifact.directory / flatbuffer
-        # Kept for later runners: the directory may be replaced while requests use this version.
+        # Kept for later runners: the file may be replaced while requests use this version.
         self.content = self._path.read_bytes()
         self._signature = signature
         self._input = artifact.manifest.input.name
@@ -74,7 +71,7 @@ class _RunnerPool:
         except IndexError:
             runner = self._create()
         outputs: dict[str, Tensor] = runner(**{self._input: images})
-        self._idle.append(runner)  # Not in a finally: a runner that failed is not used again.
+        self._idle.append(runner)  # Not in a finally: a failed runner is not reused.
         return outputs
 
     def _create(self) -> SignatureRunner:

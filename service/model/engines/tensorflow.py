@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-# TensorFlow reads it on import; without it, it logs its build options.
+# Read on import; keeps TensorFlow from logging its build options.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
@@ -16,14 +16,14 @@ from service.model.artifact import Artifact
 
 
 class TensorFlowEngine:
-    """The signatures of the SavedModel, which TensorFlow runs in threads of its own."""
+    """The signatures of the SavedModel, which TensorFlow runs in its own threads."""
 
     name, precision = "tensorflow", "float32"
 
     def __init__(self, artifact: Artifact) -> None:
         self._input = artifact.manifest.input.name
         try:
-            # Kept because a signature holds no reference to the variables of its model.
+            # Kept because a signature does not keep the model's variables alive.
             self._model: Any = tf.saved_model.load(str(artifact.directory))
             signature = "novelty" if artifact.manifest.novelty else "serving_default"
             self._assess = self._model.signatures[signature]
