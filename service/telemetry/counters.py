@@ -1,9 +1,9 @@
-"""Counters, gauges and histograms of one worker, kept in files that the other workers read.
+"""Counters, gauges and histograms of one worker, in memory-mapped files that all workers read.
 
-A worker locks its files for as long as it lives. The kernel releases the lock however the process
-ends, so a killed worker loses no count: its successor takes the files and goes on with their
-numbers. Counters never fall, and there are never more files than workers were alive at once.
-Prometheus' own client must be told that a worker has ended, which a killed one cannot do.
+A worker locks its files while it lives. The kernel releases the lock however the process ends, and
+the next worker continues with the files, so counters survive a crash and there are never more files
+than workers alive at once. `prometheus_client` needs a call when a worker ends, which a killed one
+cannot make.
 """
 
 import itertools
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 Labels = tuple[str | int, ...]
 
-# By name of a metric: how many numbers a series of it has, and where those of each begin.
+# For each metric: the width of a series, and the first slot of each series.
 _Layout = dict[str, tuple[int, dict[Labels, int]]]
 
 _DOUBLE_BYTES = 8
@@ -31,21 +31,21 @@ _PID_SLOT = 0
 
 
 class Shard(NamedTuple):
-    """What one worker counted."""
+    """The values of one worker."""
 
     worker: int
     pid: int  # 0 if the process has ended.
-    series: dict[str, dict[Labels, list[float]]]  # By metric; a histogram's have several numbers.
+    series: dict[str, dict[Labels, list[float]]]  # By metric; a histogram's have several values.
 
 
 class Storage:
-    """The numbers of this worker, and a view of all others'.
+    """The values of this worker, and read access to those of the others.
 
-    `lock` must be held to call `allocate` and to change `values`, which is replaced when it grows.
+    Hold `lock` to call `allocate` and to change `values`, which is replaced when it grows.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
-        """Claim a place in a directory of the service's workers; None if there is only this one."""
+        """Claim files in the directory that the workers share; None keeps the values in memory."""
         self.lock = threading.Lock()
         self.worker = 0
         self._directory = directory
@@ -57,11 +57,11 @@ class Storage:
         self.values[_PID_SLOT] = os.getpid()
 
     def slots(self, name: str, width: int) -> dict[Labels, int]:
-        """Return where in `values` each series of a metric begins, which `allocate` extends."""
+        """Return the first slot of each series of a metric, which `allocate` extends."""
         return self._layout.setdefault(name, (width, {}))[1]
 
     def allocate(self, name: str, labels: Labels) -> int:
-        """Return where the numbers of a new series begin; they are zero."""
+        """Return the first slot of a new series, whose values are zero."""
         width, slots = self._layout[name]
         start = self._used
         self._used += width
@@ -73,7 +73,7 @@ class Storage:
         return start
 
     def read(self) -> list[Shard]:
-        """Return what every worker counted so far, this one included."""
+        """Return the values of every worker, this one included."""
         with self.lock:
             shards = [Shard(self.worker, os.getpid(), _series(self._layout, self.values))]
         if self._directory is not None:
@@ -82,14 +82,14 @@ class Storage:
         return sorted(shards)
 
     def close(self) -> None:
-        """Leave the files to another worker."""
+        """Release the files for another worker."""
         with self.lock:
             if self._keys is not None:
                 self._keys.close()
                 self._keys = None
 
     def _claim(self, directory: Path) -> BinaryIO:
-        """Lock the first keys that no living worker has, and go on with their series."""
+        """Lock the first files that no living worker has, and continue their series."""
         for self.worker in itertools.count():
             keys = (directory / f"{self.worker}.keys").open("a+b", buffering=0)
             if _lock(keys):
@@ -102,7 +102,7 @@ class Storage:
         return keys
 
     def _map(self, capacity: int, content: bytes = b"") -> "memoryview[float]":
-        """Return room for so many numbers; those in it are the file's, or `content` without one."""
+        """Return a buffer of so many values, with those of the file, or `content` without one."""
         size = capacity * _DOUBLE_BYTES
         if self._directory is None:
             return memoryview(bytearray(content.ljust(size, b"\0"))).cast("d")
@@ -113,7 +113,7 @@ class Storage:
 
 @dataclass(eq=False)
 class Family:
-    """A metric: a series for each combination of label values. Callers hold the storage's lock."""
+    """A metric, with a series per combination of label values. Callers hold the storage's lock."""
 
     kind: ClassVar[str]
 
@@ -121,19 +121,19 @@ class Family:
     name: str
     description: str
     label_names: Sequence[str] = ()
-    width: int = 1  # Numbers of one series.
+    width: int = 1  # Values of one series.
     slots: dict[Labels, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.slots = self.storage.slots(self.name, self.width)
 
     def slot(self, labels: Labels) -> int:
-        """Return where the numbers of a series begin; it appears, with zeros, if it is new."""
+        """Return the first slot of a series, which is created if it does not exist."""
         return self.slots.get(labels) or self.storage.allocate(self.name, labels)
 
 
 class Counter(Family):
-    """A number that only grows."""
+    """A value that only grows."""
 
     kind = "counter"
 
@@ -143,13 +143,13 @@ class Counter(Family):
 
 
 class Gauge(Counter):
-    """A number that rises and falls, and is gone with its worker."""
+    """A value that rises and falls, and ends with its worker."""
 
     kind = "gauge"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for slot in self.slots.values():  # Of a worker that has ended.
+        for slot in self.slots.values():  # Left by the previous worker.
             self.storage.values[slot] = 0
 
     def set(self, labels: Labels, value: float) -> None:
@@ -159,7 +159,7 @@ class Gauge(Counter):
 
 @dataclass(eq=False)
 class Histogram(Family):
-    """Counts of values between rising bounds, the last without an end, and their sum."""
+    """Counts of values in buckets with rising upper bounds, the last infinite, and their sum."""
 
     kind = "histogram"
 
@@ -176,7 +176,7 @@ class Histogram(Family):
         values[slot + self.width - 1] += value
 
     def observe_phases(self, phases: Iterable[tuple[str, int]]) -> None:
-        """Count nanoseconds by label as seconds; `observe` in a loop would take twice as long."""
+        """Observe nanoseconds by label, as seconds; twice as fast as `observe` in a loop."""
         for phase, ns in phases:
             slot = self.slots.get((phase,)) or self.slot((phase,))
             values = self.storage.values
@@ -185,7 +185,7 @@ class Histogram(Family):
             values[slot + self.width - 1] += seconds
 
     def observe_all(self, labels: Labels, observed: NDArray[np.float32]) -> None:
-        """Count each of (n,) finite values."""
+        """Observe (n,) finite values."""
         slot = self.slot(labels)
         values = self.storage.values
         for bucket, count in enumerate(np.bincount(np.searchsorted(self.bounds, observed))):
@@ -210,12 +210,12 @@ def _read_shard(path: Path) -> Shard:
         layout = _parse_layout(keys.read())
     numbers = path.with_suffix(".values")
     content = numbers.read_bytes() if numbers.exists() else b""
-    values = memoryview(content or bytes(_DOUBLE_BYTES)).cast("d")  # Empty while it starts.
+    values = memoryview(content or bytes(_DOUBLE_BYTES)).cast("d")  # Empty while a worker starts.
     return Shard(int(path.stem), int(values[_PID_SLOT]) * is_alive, _series(layout, values))
 
 
 def _parse_layout(content: bytes) -> _Layout:
-    """Parse the complete lines; the writer of half a line was killed, or has not done yet."""
+    """Parse the complete lines; a writer that was killed or is not done may leave a partial one."""
     layout: _Layout = {}
     for line in content[: content.rfind(b"\n") + 1].splitlines():
         name, labels, start, width = orjson.loads(line)

@@ -12,7 +12,7 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
-# By worker: a sum would hide the one that grows.
+# Per worker, because a sum would hide a leak in one of them.
 PROCESS_METRICS = (
     (Counter, "process_cpu_seconds_total", "User and system CPU time spent in seconds."),
     (Gauge, "process_start_time_seconds", "Start of the process in seconds since 1970."),
@@ -23,7 +23,7 @@ PROCESS_METRICS = (
 
 
 def write_families(families: Iterable[Family], shards: Sequence[Shard]) -> str:
-    """Return all metrics, each the sum over the workers; the living ones alone for a gauge."""
+    """Return the sum of each metric over all workers, of a gauge over the living ones."""
     all_time, alive = _sums(shards), _sums(shard for shard in shards if shard.pid)
     lines: list[str] = []
     for family in families:
@@ -41,7 +41,7 @@ def write_families(families: Iterable[Family], shards: Sequence[Shard]) -> str:
 
 
 def add_process_metrics(shards: Iterable[Shard]) -> None:
-    """Add the numbers of `PROCESS_METRICS` to the living workers' shards, where there is /proc."""
+    """Add the values of `PROCESS_METRICS` to the living workers' shards, if there is /proc."""
     for worker, pid, series in shards:
         with contextlib.suppress(OSError):  # The process is gone.
             for (_, name, _), value in zip(PROCESS_METRICS, _read_process(pid), strict=True):
@@ -49,9 +49,8 @@ def add_process_metrics(shards: Iterable[Shard]) -> None:
 
 
 def _read_process(pid: int) -> Sequence[float]:
-    """Return the numbers in the order of `PROCESS_METRICS`."""
     process = Path("/proc", str(pid))
-    # From the state on, the third, which follows the program's name; see proc_pid_stat(5).
+    # Numbered as in proc_pid_stat(5); the name, field 2, may contain spaces.
     fields = ["", "", "", *(process / "stat").read_text().rpartition(")")[2].split()]
     ticks_per_second = os.sysconf("SC_CLK_TCK")
     boot_time = int(Path("/proc/stat").read_text().partition("\nbtime ")[2].split()[0])
@@ -65,7 +64,6 @@ def _read_process(pid: int) -> Sequence[float]:
 
 
 def _sums(shards: Iterable[Shard]) -> Mapping[str, dict[Labels, list[float]]]:
-    """Return the numbers of each metric and each of its series over all shards."""
     sums: dict[str, dict[Labels, list[float]]] = defaultdict(dict)
     for shard in shards:
         for name, series in shard.series.items():

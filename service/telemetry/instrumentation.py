@@ -1,4 +1,4 @@
-"""Gives each request a record, and counts, logs and traces it at its end."""
+"""Creates a record for each request, and counts, logs and traces it at its end."""
 
 import random
 import re
@@ -11,7 +11,7 @@ from service.telemetry.metrics import Metrics
 from service.telemetry.record import RequestRecord
 from service.telemetry.traces import RequestTracer
 
-# What may be echoed into a header and a log line: no spaces, quotes, or control characters.
+# Safe to echo into a header and a log line: no spaces, quotes or control characters.
 _USABLE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -20,13 +20,12 @@ class Instrumentation:
 
     def __init__(self, metrics: Metrics, version: str) -> None:
         self.metrics = metrics
-        self.errors = 0
-        """Requests that were not answered: they may have left memory behind."""
+        self.errors = 0  # Failed requests; they may leave memory to release.
         self._tracer = RequestTracer(version)
 
     @contextmanager
     def observe(self, headers: Mapping[str, str]) -> Iterator[RequestRecord]:
-        """Begin a request and end it after the block, which says how it went."""
+        """Record a request during the block."""
         record = self.begin(headers)
         try:
             yield record
@@ -34,7 +33,7 @@ class Instrumentation:
             self.end(record)
 
     def begin(self, headers: Mapping[str, str]) -> RequestRecord:
-        """Return the record of a request that has just come; header names are in lower case."""
+        """Return the record of a new request; `headers` have lower-case names."""
         sent = headers.get("x-request-id", "")
         request_id = sent if _USABLE_ID.fullmatch(sent) else f"{random.getrandbits(64):016x}"
         record = RequestRecord(request_id)
@@ -50,6 +49,6 @@ class Instrumentation:
         self._tracer.end(record)
 
     def close(self) -> None:
-        """Send the remaining traces. It may take some seconds and belongs in a thread."""
+        """Send the remaining traces, which blocks for up to some seconds."""
         self.metrics.close()
         self._tracer.close()

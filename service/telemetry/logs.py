@@ -1,4 +1,4 @@
-"""How the log looks: lines for people, or one JSON object a line for machines."""
+"""The log format: text, or one JSON object per line."""
 
 import logging
 import re
@@ -9,22 +9,19 @@ import orjson
 
 from service.telemetry.record import RequestRecord
 
+# Secrets in query parameters, and API keys anywhere.
 _SECRET = re.compile(r"((?:key|token|secret|password|auth)[^=&]*=)[^&]*|fashion_[\w-]{20,}", re.I)
-"""What is no business of a log: keys in a query, where they do not belong, or anywhere."""
 
 access_logger = logging.getLogger("service.access")
 
-# Load balancers and monitoring ask for these every few seconds.
+# Load balancers and monitoring request these every few seconds.
 _PROBES = {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 
 _MILLISECOND = 1e6
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes a log record as one line of JSON.
-
-    A line about a request has its ids: it is logged with `extra={"request": request_record}`.
-    """
+    """Writes a log record as a line of JSON, with the ids of the request in `extra["request"]`."""
 
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC)
@@ -48,12 +45,12 @@ class JsonFormatter(logging.Formatter):
 
 
 def without_secrets(target: str) -> str:
-    """Return a path with its query, without what may be a key."""
+    """Mask what may be a secret in a path with its query."""
     return _SECRET.sub(r"\1***", target)
 
 
 def log_access(record: RequestRecord) -> None:
-    """Log a request that has been answered; a probe only at level debug."""
+    """Log an answered request; a probe at level debug."""
     level = logging.DEBUG if record.route in _PROBES else logging.INFO
     if access_logger.isEnabledFor(level):
         access_logger.log(
@@ -71,10 +68,7 @@ def log_access(record: RequestRecord) -> None:
 
 
 def log_config(log_format: Literal["text", "json"], level: str) -> dict[str, Any]:
-    """Return the configuration of `logging` for the service, uvicorn and other packages.
-
-    `level` is the least severe that is written; of other packages it is never below `warning`.
-    """
+    """Return the `logging` configuration; the level of other packages is at least `warning`."""
     formatters: dict[str, dict[str, Any]] = {
         "text": {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s"},
         "json": {"()": _json_formatter},
@@ -92,12 +86,11 @@ def log_config(log_format: Literal["text", "json"], level: str) -> dict[str, Any
 
 
 def _json_formatter() -> logging.Formatter:
-    logging.captureWarnings(True)  # Python's own lines are no JSON.
+    logging.captureWarnings(True)  # Python prints warnings as text otherwise.
     return JsonFormatter()
 
 
 def _access_fields(record: RequestRecord) -> dict[str, Any]:
-    """Return what the access line has besides ids; a field that is None is left out."""
     return {
         "client": record.client,
         "method": record.method,

@@ -1,4 +1,4 @@
-"""The metrics of this service: their names, what they mean, and when they change."""
+"""The metrics of this service."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -19,14 +19,14 @@ _BATCH_IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _CONFIDENCES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 _NOVELTIES = (0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.4, 1.8, 2.2)
 
-_FEW = 16  # Images that a loop counts sooner than NumPy.
+_FEW = 16  # Up to so many images, a loop is faster than NumPy.
 
 
 class Metrics:
-    """What this worker counted, written together with what all others did. Thread-safe."""
+    """Counts for this worker, and reports the metrics of all workers. Thread-safe."""
 
     def __init__(self, directory: Path | None = None) -> None:
-        """Keep the numbers in a directory of the service's workers; None if there is one worker."""
+        """Keep the values in the directory that the workers share; None if there is one worker."""
         self._storage = storage = Storage(directory)
         counter, gauge = partial(Counter, storage), partial(Gauge, storage)
         histogram = partial(Histogram, storage)
@@ -83,7 +83,7 @@ class Metrics:
         ]
         self.statistics = Statistics(storage)
         with storage.lock:
-            # An alert on a rate needs the zero before the first one.
+            # A rate needs the zero before the first increment.
             for family in self._families:
                 if not family.label_names:
                     family.slot(())
@@ -93,7 +93,7 @@ class Metrics:
 
     @property
     def worker(self) -> int:
-        """Which of the workers this is, from 0."""
+        """The index of this worker, from 0."""
         return self._storage.worker
 
     def write(self) -> str:
@@ -103,17 +103,17 @@ class Metrics:
         return write_families(self._families, shards)
 
     def versions_of_workers(self) -> list[set[int]]:
-        """Return which versions each living worker serves."""
+        """Return the versions that each living worker serves."""
         shards = [shard for shard in self._storage.read() if shard.pid]
         gauges = [shard.series.get(self._versions.name, {}) for shard in shards]
         return [{int(n) for (n,), [served] in gauge.items() if served} for gauge in gauges]
 
     def close(self) -> None:
-        """Leave this worker's numbers to its successor."""
+        """Release this worker's files for its successor."""
         self._storage.close()
 
     def count_request(self, record: RequestRecord) -> None:
-        """Count a request that has been answered, and its predictions."""
+        """Count an answered request and its predictions."""
         with self._storage.lock:
             self._requests.add((record.route, record.method, record.status))
             self._request_seconds.observe((record.route,), record.elapsed_ns / 1e9)
@@ -131,11 +131,10 @@ class Metrics:
             self.count_predictions(record.predictions)
 
     def count_predictions(self, predictions: Predictions) -> None:
-        """Count what images were taken for, and how novel they are."""
+        """Count predicted classes, confidences and novelty scores."""
         version, class_names, probabilities, novelty = predictions
         scores = np.empty(0, np.float32) if novelty is None else novelty
-        # Numbers as large as floats can be make a network answer NaN, which no sum, not even that
-        # of the histogram, recovers from.
+        # Huge inputs make the network return NaN, which would turn the histogram's sum into NaN.
         if len(probabilities) > _FEW:
             finite = probabilities[np.isfinite(probabilities).all(axis=1)]
             counts = np.bincount(finite.argmax(axis=1)).tolist()
@@ -156,12 +155,12 @@ class Metrics:
                     self._novelty.observe((), score)
 
     def count_in_flight(self, images: int) -> None:
-        """Count images that were accepted or, if negative, released."""
+        """Add accepted images, or subtract released ones if negative."""
         with self._storage.lock:
             self._in_flight.add((), images)
 
     def set_versions(self, serving: Mapping[int, Sequence[str]], known: Collection[int]) -> None:
-        """Note the versions this worker serves, with their class names, of all it knows."""
+        """Set the versions that this worker serves, with their class names, out of all known."""
         with self._storage.lock:
             for version in known:
                 self._versions.set((version,), int(version in serving))

@@ -1,4 +1,4 @@
-"""Counts the inferences of each version and where their time went, as Triton reports it."""
+"""Inference statistics of each version, as Triton reports them."""
 
 import time
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from typing import Any
 from service.telemetry.counters import Family, Storage
 from service.telemetry.record import Phase, RequestRecord
 
-# In place of the number of images of a run, in the series of requests by their success.
+# Labels of the series of requests, in place of the number of images of a run.
 _FAILED, _SUCCESS = "failed", "success"
 
-# What a series is made of. The last four are nanoseconds.
+# The values of a series. The last four are nanoseconds.
 _COUNT, _NS, _LAST_MS, _QUEUE, _INPUT, _INFER, _OUTPUT = range(7)
 _ZEROS = (0,) * 7
 
@@ -24,18 +24,18 @@ _PLACES: dict[Phase, int] = {
 
 
 class Statistics:
-    """Counts requests and runs of the network, those by number of images; not for Prometheus."""
+    """Counts requests by outcome and runs of the network by batch size; not for Prometheus."""
 
     def __init__(self, storage: Storage) -> None:
         self._family = Family(storage, "statistics", "", ("version", "images"), len(_ZEROS))
 
     def count(self, record: RequestRecord) -> None:
-        """Count a request to a version, its time from its last byte; needs the storage's lock."""
+        """Count a request and its time since its last byte; the caller holds the storage's lock."""
         failed = record.status >= 400
         slots = [self._family.slot((record.version, _FAILED if failed else _SUCCESS))]
         if record.batch and not failed:
             slots.append(self._family.slot((record.version, record.batch)))
-        values = self._family.storage.values  # A new series may have moved them.
+        values = self._family.storage.values  # After `slot`, which may replace them.
         for slot in slots:
             values[slot + _COUNT] += 1
             values[slot + _NS] += record.elapsed_ns - record.phases.get("receive", 0)
@@ -47,7 +47,7 @@ class Statistics:
                     values[slot + place] += ns
 
     def of_version(self, version: int) -> dict[str, Any]:
-        """Return Triton's statistics: what all workers counted, those that have ended included."""
+        """Return Triton's statistics over all workers, ended ones included."""
         sums: dict[int | str, Sequence[int]] = {}
         last_ms = 0
         for shard in self._family.storage.read():

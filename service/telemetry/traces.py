@@ -1,4 +1,4 @@
-"""Puts requests into their callers' traces (W3C Trace Context) and exports them over OTLP."""
+"""Joins requests to their callers' traces (W3C Trace Context) and exports spans over OTLP."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ _W3C = TraceContextTextMapPropagator()
 
 
 class RequestTracer:
-    """Exports a span a request, if OpenTelemetry's environment variables say where to."""
+    """Exports a span per request, if OpenTelemetry's environment variables set an endpoint."""
 
     def __init__(self, version: str) -> None:
         self._tracer: Tracer | None = None
@@ -38,11 +38,11 @@ class RequestTracer:
         try:
             self._tracer, self._shut_down = _start_exporter(version)
         except ModuleNotFoundError:
-            # The endpoint may be set for everything on a machine: no reason not to serve.
+            # Not an error: the endpoint may be set for all services of a machine.
             logger.warning("traces are not exported: that needs the extra `otel`")
 
     def begin(self, record: RequestRecord, headers: Mapping[str, str]) -> None:
-        """Set the ids of the request's trace and span, and open the span, in the caller's trace."""
+        """Start the request's span in the caller's trace and set the ids of both."""
         context = _W3C.extract(headers) if "traceparent" in headers else None
         if self._tracer is not None:
             record.span = self._tracer.start_span("request", context, SpanKind.SERVER)
@@ -56,7 +56,7 @@ class RequestTracer:
                 record.trace_id = format_trace_id(caller.trace_id)
 
     def end(self, record: RequestRecord) -> None:
-        """Close the span of a request that has been answered, with one for each of its phases."""
+        """End the span of an answered request, with a child span for each phase."""
         span = record.span
         if self._tracer is None or span is None or not span.is_recording():
             return
@@ -73,13 +73,13 @@ class RequestTracer:
         span.end(span.start_time + record.elapsed_ns)
 
     def close(self) -> None:
-        """Send the spans that have not been sent, within a few seconds."""
+        """Send the remaining spans, within a few seconds."""
         if self._shut_down is not None:
             self._shut_down()
 
 
 def _start_exporter(version: str) -> tuple[Tracer, Callable[[], None]]:
-    """Return what makes spans that are sent in the background, and what ends that."""
+    """Return a tracer that exports in the background, and a function that stops it."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -102,7 +102,7 @@ def _start_exporter(version: str) -> tuple[Tracer, Callable[[], None]]:
 
 
 def _attributes(record: RequestRecord) -> dict[str, str | int]:
-    """Return the attributes that OpenTelemetry's conventions give a server's span, and our own."""
+    """Return the attributes of OpenTelemetry's conventions for a server span, and our own."""
     attributes: dict[str, str | int] = {"request.id": record.request_id}
     if record.method == "gRPC":
         attributes |= {"rpc.system": "grpc", "rpc.method": record.route}
