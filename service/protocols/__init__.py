@@ -1,1 +1,1 @@
-"""The inference protocols of other servers, without the transport they come over."""
+"""The inference protocols of other servers, independent of the transport."""

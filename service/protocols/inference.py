@@ -1,4 +1,4 @@
-"""Requests of every inference protocol: read, run and answered the same way."""
+"""Inference for all protocols: reads the request, runs the network, writes the answer."""
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from math import prod
@@ -17,44 +17,41 @@ from service.protocols.json_arrays import image_shapes
 from service.protocols.tensors import BYTES, DTYPES, NamedTensor
 from service.telemetry.record import Predictions
 
-FILES_INPUT = "image"  # Numbers come under the name that the model gives its input.
+FILES_INPUT = "image"  # A tensor of numbers has the model's own input name.
 
 PROBABILITIES, CLASS_ID, LABEL = "probabilities", "class_id", "label"
 NOVELTY, IN_DISTRIBUTION = "novelty", "in_distribution"
 _OF_ASSESSMENT = {PROBABILITIES, CLASS_ID, LABEL, NOVELTY, IN_DISTRIBUTION}
 
-MAX_LAYER_VALUES = 400_000
-"""Numbers of layers in one answer: 1.6 MB, as JSON up to three times that; all of 7 pictures."""
+MAX_LAYER_VALUES = 400_000  # Per answer: all layers of 7 images; 1.6 MB, up to thrice that in JSON.
 
+# Pixels in 0…255, which are divided by the scale; numbers in the network's own units.
 _PIXEL_DATATYPES = {f"{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)}
-"""In 0…255, divided by the scale."""
-_UNIT_DATATYPES = {"FP16", "FP32", "FP64"}  # In the network's own units.
+_UNIT_DATATYPES = {"FP16", "FP32", "FP64"}
 _DATATYPES = {"f": "FP32", "i": "INT64", "b": "BOOL"}  # Of outputs, by kind of dtype.
 
 T = TypeVar("T")
 
-
 Answer = tuple[bytes, int | None]
-"""A body over REST, and the length of its JSON if binary tensors follow it."""
+"""A REST body, and the length of its JSON if binary tensors follow."""
 
 
 class PreparedRequest(NamedTuple, Generic[T]):
-    """A request of any protocol once it is read."""
+    """A request of any protocol after parsing."""
 
     images: Tensor
     """(n, height, width, 1) float32."""
     needs_assessment: bool
     needs_layers: bool
     write: Callable[[Assessment | None, Mapping[str, Tensor]], T]
-    """Makes the answer of the assessment and of the layers by name, as far as they are needed."""
+    """Makes the answer from the assessment and the layers by name, as far as they are needed."""
 
 
 Read = Callable[[Classifier, Permit], PreparedRequest[T]]
-"""Reads a request for one version of the model."""
 
 
 def prepare(read: Read[T], classifier: Classifier, permit: Permit) -> PreparedRequest[T]:
-    """Read a request, up to what goes into the network."""
+    """Read a request and prepare its images."""
     permit.record.record_start(classifier.manifest.version)
     request = read(classifier, permit)
     permit.check()
@@ -81,31 +78,23 @@ def infer(read: Read[T], classifier: Classifier, permit: Permit) -> T:
 
 
 class RequestedOutput(NamedTuple):
-    """An output by name."""
+    """An output that a request asks for."""
 
     name: str
-    classification: int = 0
-    """If positive, the answer is that many classes, best first."""
-    is_binary: bool = False
-    """Over REST, where JSON is the other form."""
+    classification: int = 0  # If positive, the number of classes to return, best first.
+    is_binary: bool = False  # Over REST; otherwise JSON.
 
 
 class InferenceRequest(NamedTuple):
     """A request of the Open Inference Protocol, over REST or gRPC."""
 
-    model: str
-    """One of the model's names; see `Repository.names`."""
+    model: str  # One of `Repository.names`.
     inputs: Sequence[NamedTensor]
-    """One tensor of numbers or of image files."""
-    outputs: Sequence[RequestedOutput] = ()
-    """In the order of the answer; none of them stands for all that the model's name has."""
-    prepare: str = "auto"
-    """Of image files; see `read_image`."""
+    outputs: Sequence[RequestedOutput] = ()  # Empty for all outputs of the model's name.
+    prepare: str = "auto"  # How to prepare image files; see `ImageReader.prepare`.
     request_id: str | None = None
-    is_binary: bool = False
-    """Of outputs that are not named: see `RequestedOutput`."""
-    warning: str = ""
-    """What the answer tells beside its outputs."""
+    is_binary: bool = False  # The default for outputs; see `RequestedOutput`.
+    warning: str = ""  # For the client, beside the outputs.
 
 
 def read_tensors(
@@ -114,7 +103,7 @@ def read_tensors(
     permit: Permit,
     write: Callable[[InferenceRequest, Sequence[NamedTensor], Manifest], T],
 ) -> PreparedRequest[T]:
-    """Check what is asked for and read the images; `write` makes the answer of the outputs."""
+    """Check the requested outputs and read the images; `write` makes the answer."""
     permit.record.record_phase("decode")
     manifest, outputs = classifier.manifest, request.outputs
     if outputs:
@@ -139,13 +128,13 @@ def read_tensors(
 
 
 def refuse_shared_memory(name: str, parameters: Container[str]) -> None:
-    """Raise InvalidTensor if the parameters of a tensor say that it is in shared memory."""
+    """Raise InvalidTensor if the tensor's parameters refer to shared memory."""
     if "shared_memory_region" in parameters:
         raise InvalidTensor(f"{name}: shared_memory_region: send the tensor, no memory is shared")
 
 
 def check_layers(image_count: int, layers: Iterable[Layer]) -> None:
-    """Raise AnswerTooLarge if the outputs of these layers for so many images are too much."""
+    """Raise AnswerTooLarge if the layers' outputs exceed `MAX_LAYER_VALUES`."""
     count = image_count * sum(prod(layer.output_shape) for layer in layers)
     if count > MAX_LAYER_VALUES:
         raise AnswerTooLarge(
@@ -155,14 +144,14 @@ def check_layers(image_count: int, layers: Iterable[Layer]) -> None:
 
 
 def input_spec(manifest: Manifest, model: str) -> dict[str, object]:
-    """Return name, datatype and shape of the input that a model's name has."""
+    """Return name, datatype and shape of the input under a name of the model."""
     if model == manifest.name + PICTURES:
         return _spec(FILES_INPUT, BYTES)
     return _spec(manifest.input.name, "FP32", *manifest.input.shape)
 
 
 def output_specs(manifest: Manifest, model: str) -> list[dict[str, object]]:
-    """Return name, datatype and shape of the outputs that a model's name has."""
+    """Return name, datatype and shape of the outputs under a name of the model."""
     probabilities = _spec(PROBABILITIES, "FP32", len(manifest.class_names))
     if model == manifest.name + LAYERS:
         return [_spec(layer.name, "FP32", *layer.output_shape) for layer in manifest.layers]
@@ -207,7 +196,7 @@ def _read_input(request: InferenceRequest, classifier: Classifier, permit: Permi
 
 
 def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permit) -> Tensor:
-    """Return a tensor as the network takes it: integers in 0…255, or floats in its own units."""
+    """Return a tensor of integers in 0…255, or of floats in the network's units, as its input."""
     spec, values = classifier.manifest.input, tensor.values
     datatypes = _PIXEL_DATATYPES | _UNIT_DATATYPES
     if isinstance(values, list) or tensor.datatype not in datatypes:
@@ -224,7 +213,7 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permi
         )
     _reserve(tensor.name, tensor.shape, permit)
     if tensor.datatype in _UNIT_DATATYPES:
-        with np.errstate(over="ignore"):  # A number too large for float32 becomes infinite.
+        with np.errstate(over="ignore"):  # Numbers too large for float32 become infinite.
             images: Tensor = values.astype(np.float32, copy=False)
         white = WHITE / spec.scale
         if images.max() > white:
@@ -240,7 +229,7 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permi
 
 def _check_pixels(values: NDArray[Any], name: str) -> None:
     if values.dtype == np.uint8:
-        return  # It cannot hold anything else.
+        return
     low, high = values.min(), values.max()
     if low < 0 or high > WHITE:
         raise InvalidTensor(f"{name}: {low if low < 0 else high} is outside 0…{WHITE}")
@@ -249,7 +238,7 @@ def _check_pixels(values: NDArray[Any], name: str) -> None:
 def files_to_images(
     tensor: NamedTensor, classifier: Classifier, permit: Permit, prepare: str = "auto"
 ) -> Tensor:
-    """Return a BYTES tensor of image files as the network takes it."""
+    """Return a BYTES tensor of image files as the network's input."""
     files = tensor.values
     if not isinstance(files, list):
         raise InvalidTensor(f"{tensor.name}: {tensor.datatype}, expected {BYTES}")
@@ -304,7 +293,7 @@ def _write_outputs(
 
 
 def _ranked(probabilities: Tensor, count: int, class_names: Sequence[str]) -> list[bytes]:
-    """Return `value:index:label` of the best classes of each row, row by row."""
+    """Return `value:index:label` of the best classes, row by row."""
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
     return [
         f"{row[class_id]:f}:{class_id}:{class_names[class_id]}".encode()

@@ -1,4 +1,4 @@
-"""JSON `instances` to pixels."""
+"""Reads JSON `instances` as pixels."""
 
 import json
 from collections.abc import Sequence
@@ -9,13 +9,8 @@ from numpy.typing import NDArray
 from service.arrays import WHITE
 from service.errors import InvalidInstances, InvalidTensor, TooManyImages
 from service.images.decode import ImageReader, PreparedImage
-from service.protocols.json_arrays import (
-    Shape,
-    decode_file,
-    image_shapes,
-    parse_json,
-    parse_with_numbers,
-)
+from service.protocols import json_arrays
+from service.protocols.json_arrays import Shape, decode_file, image_shapes
 from service.protocols.tensors import flatten
 
 
@@ -25,16 +20,12 @@ def read_instances(body: bytes, reader: ImageReader, scale: float = WHITE) -> li
     An instance is (height, width), (height, width, 1) or (height · width) numbers in [0, scale],
     or an image file, as `{"b64": "…"}` or as a string in base64.
 
-    Returns:
-        The images in order; numbers in [0, 255], as uint8 if all were sent as such integers and
-        nothing else was sent, otherwise as float32.
-
-    Raises:
-        RequestError: An instance is not an image, which the message names, or a limit is exceeded.
+    Numbers become pixels in [0, 255]: uint8 if all instances are such integers, else float32.
+    Raises RequestError if an instance is not an image or a limit is exceeded.
     """
     permit, limits = reader.permit, reader.permit.limits
     shapes = image_shapes((*reader.shape, 1))
-    document = parse_with_numbers(body, ["instances"], shapes, limits)
+    document = json_arrays.parse_with_numbers(body, ["instances"], shapes, limits)
     permit.record.record_phase("decode")
     if not isinstance(document, dict) or document.keys() != {"instances"}:
         sent = f", not {list(document)}" if isinstance(document, dict) else ""
@@ -64,7 +55,7 @@ def read_instances(body: bytes, reader: ImageReader, scale: float = WHITE) -> li
                 _from_floats(image, f"instances[{index}]", scale)
                 for index, image in enumerate(images.astype(np.float32))
             ]
-        instances = parse_json(body, limits)["instances"]  # The message quotes a number as sent.
+        instances = json_arrays.parse_json(body, limits)["instances"]  # To quote numbers as sent.
     places = [f"instances[{index}]" for index in range(len(instances))]
     if all(isinstance(instance, dict | str) for instance in instances):
         files = [
@@ -110,7 +101,7 @@ def _from_numbers(
 
 
 def _from_floats(image: NDArray[np.float32], place: str, scale: float) -> PreparedImage:
-    """Return numbers in [0, scale] as an image, unless they seem to be of another scale."""
+    """Return numbers in [0, scale] as an image, or raise if they seem to have another scale."""
     if scale == WHITE and image.max() <= 1 and (image % 1).any():
         raise InvalidInstances(
             f"{place}: all numbers are in 0…1, and {WHITE} is white: multiply them by {WHITE}, "

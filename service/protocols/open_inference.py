@@ -1,4 +1,4 @@
-"""The Open Inference Protocol V2: inference over REST, and what REST and gRPC tell of the model."""
+"""The Open Inference Protocol V2: REST messages, and the metadata for REST and gRPC."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,16 +11,8 @@ from service.errors import InvalidInference, InvalidTensor
 from service.model.artifact import Manifest
 from service.model.classifier import Classifier
 from service.model.repository import Repository
-from service.protocols.inference import (
-    Answer,
-    InferenceRequest,
-    PreparedRequest,
-    RequestedOutput,
-    input_spec,
-    output_specs,
-    read_tensors,
-    refuse_shared_memory,
-)
+from service.protocols import inference
+from service.protocols.inference import Answer, InferenceRequest, PreparedRequest, RequestedOutput
 from service.protocols.json_arrays import image_shapes, parse_with_numbers
 from service.protocols.tensors import BYTES, NamedTensor, from_json, from_raw, to_raw
 
@@ -29,7 +21,7 @@ REST_EXTENSIONS = ["binary_tensor_data", *GRPC_EXTENSIONS]
 
 PLATFORM = "tensorflow_savedmodel"
 
-MAX_ITEMS = 1024  # Inputs, outputs or dimensions that are read; no model has as many.
+MAX_ITEMS = 1024  # Limit of inputs, outputs and dimensions; far more than any model has.
 
 _KINDS = {str: "string", int: "integer", bool: "boolean", list: "list", dict: "dictionary"}
 _REQUIRED: Any = object()
@@ -38,9 +30,9 @@ _REQUIRED: Any = object()
 def read(
     model: str, body: bytes, json_length: int | None, classifier: Classifier, permit: Permit
 ) -> PreparedRequest[Answer]:
-    """Read an inference request as `read_message` does; `write_message` makes its answer."""
+    """Read an inference request as `read_message` does."""
     request = read_message(model, body, json_length, classifier, permit)
-    return read_tensors(request, classifier, permit, write_message)
+    return inference.read_tensors(request, classifier, permit, write_message)
 
 
 def read_message(
@@ -48,8 +40,7 @@ def read_message(
 ) -> InferenceRequest:
     """Read JSON, then the binary tensors in the order of the inputs.
 
-    `json_length` is None if all of the body is JSON, 0 if it is one raw image for the model's own
-    input.
+    `json_length` is None if the whole body is JSON, 0 if it is one raw image.
     """
     spec = classifier.manifest.input
     if json_length == 0:
@@ -85,7 +76,7 @@ def read_message(
 def _read_output(sent: dict[str, Any], place: str, is_binary: bool) -> RequestedOutput:
     name = _get(sent, place, "name", str)
     parameters = _get(sent, place, "parameters", dict, {})
-    refuse_shared_memory(name, parameters)
+    inference.refuse_shared_memory(name, parameters)
     get = partial(_get, parameters, f"{place}parameters.")
     return RequestedOutput(name, get("classification", int, 0), get("binary_data", bool, is_binary))
 
@@ -93,12 +84,12 @@ def _read_output(sent: dict[str, Any], place: str, is_binary: bool) -> Requested
 def _read_input(
     sent: dict[str, Any], place: str, binary: memoryview
 ) -> tuple[NamedTensor, memoryview]:
-    """Return the tensor, and the bytes that are left for the inputs after it."""
+    """Return the tensor, and the binary data of the inputs after it."""
     name = _get(sent, place, "name", str)
     shape = tuple(_get_list(sent, place, "shape", int))
     datatype = _get(sent, place, "datatype", str)
     parameters = _get(sent, place, "parameters", dict, {})
-    refuse_shared_memory(name, parameters)
+    inference.refuse_shared_memory(name, parameters)
     size = _get(parameters, f"{place}parameters.", "binary_data_size", int, None)
     data = sent.get("data")
     if size is not None and data is not None:
@@ -123,7 +114,7 @@ def _check(value: object, kind: type, place: str) -> None:
 
 
 def _get(fields: Any, place: str, name: str, kind: type, default: Any = _REQUIRED) -> Any:
-    """Return a field; null is one left out: some clients write all the fields they know."""
+    """Return a field; null counts as missing, because some clients send every field they know."""
     value = fields.get(name)
     if value is None and default is _REQUIRED:
         raise InvalidInference(f"{place}{name}: Field required")
@@ -135,7 +126,7 @@ def _get(fields: Any, place: str, name: str, kind: type, default: Any = _REQUIRE
 
 def _get_list(fields: Any, place: str, name: str, kind: type, default: Any = _REQUIRED) -> Any:
     items = _get(fields, place, name, list, default)
-    # A body has room for millions of wrong items.
+    # Limited, because a body may have millions of wrong items.
     for index, item in enumerate(items[:MAX_ITEMS]):
         _check(item, kind, f"{place}{name}.{index}")
     if len(items) > MAX_ITEMS:
@@ -146,7 +137,7 @@ def _get_list(fields: Any, place: str, name: str, kind: type, default: Any = _RE
 def write_message(
     request: InferenceRequest, outputs: Sequence[NamedTensor], manifest: Manifest
 ) -> Answer:
-    """Return the body of the answer, and the length of its JSON if binary tensors follow it."""
+    """Write the answer to an inference request."""
     tails: list[bytes | memoryview] = []
     entries = []
     for requested, output in zip(request.outputs, outputs, strict=True):
@@ -168,36 +159,36 @@ def write_message(
     if request.warning:
         answer["parameters"] = {"warning": request.warning}
     answer["outputs"] = entries
-    # In JSON, NaN and infinity become null; a binary output keeps them.
+    # NaN and infinity become null in JSON.
     head = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     return (b"".join([head, *tails]), len(head)) if tails else (head, None)
 
 
 def server_metadata(version: str, extensions: Sequence[str]) -> dict[str, object]:
-    """Describe the server; its extensions depend on the transport."""
+    """Describe the server."""
     return {"name": "fashion_mnist_service", "version": version, "extensions": extensions}
 
 
 def model_metadata(repository: Repository, name: str, version: str = "") -> dict[str, object]:
-    """Describe the input and outputs that a version has under this name; list the versions."""
+    """Describe the input and outputs of a version under a name of the model."""
     manifest = repository.find(name, version).manifest
     return {
         "name": name,
         "versions": list(map(str, sorted(repository.serving))),
         "platform": PLATFORM,
-        "inputs": [input_spec(manifest, name)],
-        "outputs": output_specs(manifest, name),
+        "inputs": [inference.input_spec(manifest, name)],
+        "outputs": inference.output_specs(manifest, name),
     }
 
 
 def model_config(
     repository: Repository, max_images: int, name: str, version: str = ""
 ) -> dict[str, object]:
-    """Return what Triton's clients read of a model's `config.pbtxt`."""
+    """Return the fields of Triton's `config.pbtxt` that its clients read."""
     classifier = repository.find(name, version)
-    spec = input_spec(classifier.manifest, name)
-    measured = orjson.dumps(classifier.manifest.scores.get("parity"))
-    parity = {"string_value": measured.decode()}
+    spec = inference.input_spec(classifier.manifest, name)
+    outputs = inference.output_specs(classifier.manifest, name)
+    parity = orjson.dumps(classifier.manifest.scores.get("parity")).decode()
     layout = {} if spec["datatype"] == BYTES else {"format": "FORMAT_NHWC"}
     return {
         "name": name,
@@ -205,24 +196,23 @@ def model_config(
         "backend": "tensorflow",
         "max_batch_size": max_images,
         "input": [_tensor_config(spec) | layout],
-        "output": [_tensor_config(output) for output in output_specs(classifier.manifest, name)],
-        # How far the answers of the flatbuffers are from those of the SavedModel.
+        "output": [_tensor_config(output) for output in outputs],
         "parameters": {
             "engine": {"string_value": classifier.engine_name},
             "precision": {"string_value": classifier.precision},
-            "parity": parity,
+            "parity": {"string_value": parity},  # Differences from the SavedModel's answers.
         },
     }
 
 
 def _tensor_config(spec: Mapping[str, Any]) -> dict[str, object]:
-    """Return a tensor without its batch dimension."""
+    """Describe a tensor without its batch dimension."""
     datatype = "STRING" if spec["datatype"] == BYTES else spec["datatype"]
     return {"name": spec["name"], "data_type": f"TYPE_{datatype}", "dims": spec["shape"][1:]}
 
 
 def repository_index(repository: Repository, *, only_ready: bool) -> list[dict[str, str]]:
-    """List every version found, the lowest first, and why one is not served."""
+    """List every version, lowest first, with the reason if it is not served."""
     entries = [
         {
             "name": name,
@@ -237,10 +227,7 @@ def repository_index(repository: Repository, *, only_ready: bool) -> list[dict[s
 
 
 def statistics(repository: Repository, name: str = "", version: str = "") -> dict[str, object]:
-    """Return what all workers counted since the service started, the lowest version first.
-
-    The counts are the same under each of the model's names.
-    """
+    """Return the statistics of all workers since the start, the same under each model name."""
     name = name or repository.name
     repository.check_name(name)
     versions = sorted(repository.serving)

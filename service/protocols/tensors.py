@@ -1,4 +1,4 @@
-"""Tensors as JSON and as bytes: the Open Inference Protocol's tensor data and binary extension."""
+"""Tensors in JSON and binary form, as the Open Inference Protocol defines them."""
 
 import base64
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ Values = NDArray[Any] | list[bytes]
 
 BYTES = "BYTES"
 
-# The protocol is little-endian, whatever this machine is.
+# The protocol is little-endian on every machine.
 DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype("?"),
     **{f"UINT{8 * size}": np.dtype(f"<u{size}") for size in (1, 2, 4, 8)},
@@ -24,16 +24,13 @@ DTYPES: dict[str, np.dtype[Any]] = {
     **{f"FP{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)},
 }
 
+# By kind of dtype.
 _JSON_TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
-"""By kind of dtype."""
 
 MAX_DIMENSIONS = 64  # As in NumPy.
 MAX_SIZE = 2**63 - 1  # Of a dimension; the protocol counts in 64 bits.
 MAX_ELEMENTS = 65536  # Of a BYTES tensor; an element takes as long as a thousand numbers.
-
 _LENGTH_BYTES = 4  # Before each element of a binary BYTES tensor.
-
-
 _TO_STANDARD_BASE64 = bytes.maketrans(b"-_", b"+/")
 
 
@@ -41,19 +38,17 @@ class NamedTensor(NamedTuple):
     """One input or output of a request."""
 
     name: str
-    datatype: str
-    """One of `DTYPES`, or BYTES."""
-    shape: tuple[int, ...]
-    """With the batch dimension."""
+    datatype: str  # One of `DTYPES`, or BYTES.
+    shape: tuple[int, ...]  # With the batch dimension.
     values: Values
 
 
 def count_values(datatype: str, shape: Sequence[int]) -> int:
-    """Return the number of values of a tensor, or raise InvalidTensor if none can be like this."""
-    # Before any arithmetic: the product of as many dimensions as fit a body would take minutes.
+    """Return the number of values of a tensor; raises InvalidTensor if no tensor has this shape."""
     if datatype not in DTYPES and datatype != BYTES:
-        known = ", ".join(name for name in DTYPES if name != "BOOL")  # Which no input is of.
+        known = ", ".join(name for name in DTYPES if name != "BOOL")  # No input is BOOL.
         raise InvalidTensor(f"datatype {datatype!r} is none of {known}, {BYTES}")
+    # First, because the product of all dimensions that fit into a body would take minutes.
     if len(shape) > MAX_DIMENSIONS:
         raise InvalidTensor(f"{len(shape)} dimensions, a tensor has at most {MAX_DIMENSIONS}")
     if any(size < 0 for size in shape):
@@ -69,10 +64,9 @@ def count_values(datatype: str, shape: Sequence[int]) -> int:
 
 
 def from_raw(raw: bytes | memoryview, datatype: str, shape: Sequence[int]) -> Values:
-    """Read a tensor from its bytes; numbers are not copied.
+    """Read a tensor in binary form, without copying numbers, or raise InvalidTensor.
 
-    They are little-endian, row-major, without padding; an element of BYTES follows its length.
-    InvalidTensor is raised if they are too few or too many, or no tensor has such a shape.
+    Numbers are little-endian and row-major; each element of BYTES follows its length.
     """
     count = count_values(datatype, shape)
     if datatype == BYTES:
@@ -86,7 +80,7 @@ def from_raw(raw: bytes | memoryview, datatype: str, shape: Sequence[int]) -> Va
 
 
 def to_raw(tensor: NamedTensor) -> bytes | memoryview:
-    """Return the bytes of a tensor, the reverse of `from_raw`; numbers are not copied."""
+    """Return a tensor in binary form, without copying numbers where possible."""
     if isinstance(tensor.values, list):
         return b"".join(
             len(element).to_bytes(_LENGTH_BYTES, "little") + element for element in tensor.values
@@ -96,10 +90,10 @@ def to_raw(tensor: NamedTensor) -> bytes | memoryview:
 
 
 def from_json(data: object, datatype: str, shape: Sequence[int]) -> Values:
-    """Read a tensor from JSON.
+    """Read a tensor from JSON, or raise InvalidTensor.
 
-    `data` is a list of values, flat or nested like the shape, or an array of uint64, int64 or
-    float64; elements of BYTES are in base64. InvalidTensor is raised if it does not fit.
+    `data` is a list, flat or nested like the shape, or an array of uint64, int64 or float64.
+    Elements of BYTES are in base64.
     """
     count = count_values(datatype, shape)
     flat, nesting, types = flatten(data)
@@ -117,25 +111,25 @@ def from_json(data: object, datatype: str, shape: Sequence[int]) -> Values:
         raise InvalidTensor(f"data is not all {datatype}")
     try:
         if isinstance(flat, np.ndarray) and dtype.kind in "iu":
-            # NumPy checks the range of integers in a list, but not of those in an array.
+            # NumPy checks the range of integers in a list, but not in an array.
             np.array([int(flat.min()), int(flat.max())], dtype)
-        with np.errstate(over="ignore"):  # A number too large for FP32 becomes infinite.
+        with np.errstate(over="ignore"):  # Numbers too large for FP32 become infinite.
             return np.array(flat, dtype).reshape(shape)
     except OverflowError as error:
         raise InvalidTensor(f"a number in data is out of the range of {datatype}") from error
 
 
 def flatten(data: object) -> tuple[list[Any] | NDArray[Any], tuple[int, ...], set[type]]:
-    """Return the values of nested lists or of an array, the shape, and the types of the values.
+    """Return values, shape and types of the values of an array or of nested lists.
 
-    InvalidTensor is raised if `data` is no list, or its lists differ in length or depth.
+    Raises InvalidTensor if `data` is no list, or its lists differ in length or depth.
     """
     if isinstance(data, np.ndarray):
         return data.reshape(-1), data.shape, {float if data.dtype.kind == "f" else int}
     if not isinstance(data, list):
         raise InvalidTensor("data must be a list")
     shape = [len(data)]
-    # One level at a time: no Python code runs for a single value.
+    # One level at a time, so that no Python code runs per value.
     while list in (types := set(map(type, data))):
         if len(types) > 1:
             raise InvalidTensor("data mixes lists and values")
@@ -176,15 +170,14 @@ def _decode(element: str, index: int) -> bytes:
 
 
 def decode_base64(text: str) -> bytes:
-    """Read base64 with or without line breaks and padding, URL-safe, or in a data URL.
+    """Decode base64, also URL-safe, in a data URL, with line breaks or without padding.
 
-    Raises:
-        ValueError: It is not base64.
+    Raises ValueError if it is not base64.
     """
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        pass  # Nearly all of it is in this form.
+        pass  # Not standard base64, as nearly all requests have it.
     if text.startswith("data:"):
         header, _, text = text.partition(",")
         if not header.endswith(";base64"):

@@ -14,23 +14,9 @@ from service.model.artifact import Manifest
 from service.model.classifier import Classifier
 from service.model.occlusion import explain_each
 from service.model.repository import VersionStatus
-from service.protocols.inference import (
-    NOVELTY,
-    PROBABILITIES,
-    Answer,
-    PreparedRequest,
-    Read,
-    check_layers,
-    files_to_images,
-    numbers_to_images,
-    prepare,
-)
-from service.protocols.json_arrays import (
-    Shape,
-    decode_file,
-    image_shapes,
-    parse_with_numbers,
-)
+from service.protocols import inference
+from service.protocols.inference import NOVELTY, PROBABILITIES, Answer, PreparedRequest, Read
+from service.protocols.json_arrays import Shape, decode_file, image_shapes, parse_with_numbers
 from service.protocols.tensors import BYTES, NamedTensor, flatten
 
 T = TypeVar("T")
@@ -39,7 +25,7 @@ T = TypeVar("T")
 def read(body: bytes, classifier: Classifier, permit: Permit) -> PreparedRequest[Answer]:
     """Read a predict request: `instances`, with an item per image, or `inputs`, one tensor.
 
-    An image is numbers in the network's own units, or `{"b64": "…"}` of an image file.
+    An image is numbers in the network's units, or `{"b64": "…"}` of an image file.
     """
     manifest = classifier.manifest
     field = "instances" if b'"instances"' in body else "inputs"
@@ -74,7 +60,7 @@ def read_signature(
     manifest: Manifest,
     write: Callable[[Mapping[str, Tensor], int], T],
 ) -> PreparedRequest[T]:
-    """Check the signature's name and read the images; `write` gets its outputs and their number."""
+    """Check the signature and read the images; `write` gets the outputs and the image count."""
     known = [None, "", "serving_default", "feature_maps", "novelty"]
     if signature not in known or (signature == "novelty" and manifest.novelty is None):
         raise InvalidInference(
@@ -83,7 +69,7 @@ def read_signature(
     images = read_images()
     needs_layers = signature == "feature_maps"
     if needs_layers:
-        check_layers(len(images), manifest.layers)
+        inference.check_layers(len(images), manifest.layers)
 
     def answer(assessment: Assessment | None, layers: Mapping[str, Tensor]) -> T:
         outputs = dict(layers)
@@ -99,19 +85,19 @@ def read_signature(
 def _write(outputs: Mapping[str, Tensor], count: int, by_row: bool) -> bytes:
     table: Any = outputs
     if len(outputs) == 1:
-        [table] = outputs.values()  # Without its name.
+        [table] = outputs.values()
     elif by_row:
         table = [{name: outputs[name][row] for name in outputs} for row in range(count)]
     answer = {"predictions" if by_row else "outputs": table}
     if all(np.isfinite(tensor).all() for tensor in outputs.values()):
         return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    # Like TensorFlow Serving, with NaN, Infinity and -Infinity, which are not JSON.
+    # TensorFlow Serving writes NaN, Infinity and -Infinity too, which are not JSON.
     return json.dumps(answer, default=lambda array: array.tolist()).encode()
 
 
 def explain(read_images: Read[Answer], classifier: Classifier, permit: Permit) -> bytes:
-    """Return the answer of `:explain` to a request that is read by `read`; NaN is null."""
-    images = prepare(read_images, classifier, permit).images
+    """Answer an `:explain` request; NaN becomes null."""
+    images = inference.prepare(read_images, classifier, permit).images
     answer = {"explanations": explain_each(images, classifier, permit)}
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
@@ -134,7 +120,7 @@ def status(statuses: Sequence[VersionStatus]) -> dict[str, object]:
 
 
 def metadata(manifest: Manifest) -> dict[str, object]:
-    """Return the signatures of one version, as its SavedModel has them."""
+    """Describe the signatures of a version like its SavedModel."""
     probabilities: dict[str, Shape] = {PROBABILITIES: (len(manifest.class_names),)}
     signatures: dict[str, dict[str, Shape]] = {"serving_default": probabilities}
     if manifest.novelty is not None:
@@ -142,7 +128,7 @@ def metadata(manifest: Manifest) -> dict[str, object]:
     signatures["feature_maps"] = {layer.name: layer.output_shape for layer in manifest.layers}
     definitions = {}
     for signature, outputs in signatures.items():
-        # Keras exports signatures sorted by name, and TensorFlow numbers their calls.
+        # TensorFlow numbers the signatures' calls in the order of their names.
         number = sorted(signatures).index(signature)
         call = f"StatefulPartitionedCall_{number}" if number else "StatefulPartitionedCall"
         name, shape = manifest.input.name, manifest.input.shape
@@ -165,7 +151,7 @@ def _tensor_info(shape: Shape, name: str) -> dict[str, object]:
 
 
 def _without_name(value: Any, input_name: str, by_row: bool) -> object:
-    """Return what was sent for the one input, which each row, or the table, may name."""
+    """Return the value of the only input, whose name each row, or the table, may give."""
     if by_row:
         is_named = isinstance(value, list) and all(
             isinstance(item, dict) and item.keys() == {input_name} for item in value
@@ -187,12 +173,14 @@ def _to_images(field: str, value: object, classifier: Classifier, permit: Permit
             decode_file(item, f"{field}[{index}]", InvalidTensor, hint)
             for index, item in enumerate(flat)
         ]
-        return files_to_images(NamedTensor(field, BYTES, shape, files), classifier, permit)
+        tensor = NamedTensor(field, BYTES, shape, files)
+        return inference.files_to_images(tensor, classifier, permit)
     if not types <= {int, float}:
         raise InvalidTensor(f"{field}: expected numbers, or an object with b64 for each picture")
     try:
-        with np.errstate(over="ignore"):  # A number too large for float32 becomes infinite.
+        with np.errstate(over="ignore"):  # Numbers too large for float32 become infinite.
             values = np.array(flat, np.float32).reshape(shape)
     except (OverflowError, ValueError) as error:
         raise InvalidTensor(f"{field}: not a tensor of FP32: {error}") from error
-    return numbers_to_images(NamedTensor(field, "FP32", shape, values), classifier, permit)
+    tensor = NamedTensor(field, "FP32", shape, values)
+    return inference.numbers_to_images(tensor, classifier, permit)

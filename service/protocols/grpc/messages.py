@@ -1,4 +1,4 @@
-"""Inference messages over gRPC to and from requests and tensors."""
+"""Reads and writes the inference messages of gRPC."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,24 +11,12 @@ from service.capacity.admission import Limits, Permit
 from service.errors import BodyTooLarge, InvalidInference, InvalidTensor
 from service.model.artifact import Manifest
 from service.model.classifier import Classifier
+from service.protocols import inference, tensors
 from service.protocols.grpc import open_inference_pb2 as pb
-from service.protocols.inference import (
-    InferenceRequest,
-    PreparedRequest,
-    RequestedOutput,
-    read_tensors,
-    refuse_shared_memory,
-)
-from service.protocols.tensors import (
-    BYTES,
-    DTYPES,
-    NamedTensor,
-    Values,
-    count_values,
-    from_raw,
-    to_raw,
-)
+from service.protocols.inference import InferenceRequest, PreparedRequest, RequestedOutput
+from service.protocols.tensors import BYTES, DTYPES, NamedTensor, Values
 
+# The field of a datatype's values, unless they are raw. FP16 is always raw.
 _CONTENTS = {
     "BOOL": "bool_contents",
     **dict.fromkeys(["INT8", "INT16", "INT32"], "int_contents"),
@@ -39,24 +27,23 @@ _CONTENTS = {
     "FP64": "fp64_contents",
     BYTES: "bytes_contents",
 }
-"""The field of a datatype's values, unless they are raw. FP16 is always raw."""
 
-_MAX_FIELDS = 1024  # Of a message, beside those for its images: parsed, an empty one is 100 bytes.
-_SIZES = {0: 0, 1: 8, 2: 0, 5: 4}  # In bytes, by wire type; two begin with a varint.
+_MAX_FIELDS = 1024  # Per message, besides one per image: a parsed empty field takes 100 bytes.
+_SIZES = {0: 0, 1: 8, 2: 0, 5: 4}  # In bytes, by wire type; 0 if a varint follows.
 
 Fields: TypeAlias = Mapping[int, Any]
-"""By number: the fields of a field that is a message, or the fewest bytes of a packed number."""
+"""By field number: the fields of a nested message, or the minimum bytes of a packed number."""
 
+# Of ModelInferRequest.
 INFER_FIELDS: Fields = {5: {3: 1, 4: {}, 5: {1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 6: 4, 7: 8}}, 6: {2: {}}}
-"""Of ModelInferRequest, as `parse` counts them."""
 
 
 def parse(message_type: type[Message], body: bytes, fields: Fields, limits: Limits) -> Any:
-    """Parse a message once its fields and numbers, in `fields` as well, have been counted.
+    """Count the fields and packed numbers of a message, then parse it.
 
     Raises:
-        BodyTooLarge: It has more than requests have use for. They, not its bytes, take memory.
-        InvalidInference: It is no such message; gRPC itself would answer an internal error.
+        BodyTooLarge: It has too many, which take far more memory than their bytes.
+        InvalidInference: It is not a valid message; gRPC itself would answer an internal error.
     """
     left = [_MAX_FIELDS + limits.max_images, limits.max_json_marks]
     try:
@@ -68,10 +55,10 @@ def parse(message_type: type[Message], body: bytes, fields: Fields, limits: Limi
 
 
 def _count(body: bytes, at: int, end: int, fields: Fields, left: list[int]) -> int:
-    """Subtract the fields and numbers of `body[at:end]` from what is left; return their end."""
+    """Subtract the fields and numbers of `body[at:end]` from `left`; return where they end."""
     while at < end:
         tag, at = _varint(body, at)
-        size = _SIZES[tag & 7]  # A group, which is outdated, raises KeyError.
+        size = _SIZES[tag & 7]  # A deprecated group raises KeyError.
         if not size:
             value, at = _varint(body, at)
             size = value if tag & 7 == 2 else 0
@@ -88,7 +75,7 @@ def _count(body: bytes, at: int, end: int, fields: Fields, left: list[int]) -> i
 
 
 def _varint(body: bytes, at: int) -> tuple[int, int]:
-    """Return a number of at most ten bytes, and where it ends."""
+    """Return a varint of at most ten bytes, and where it ends."""
     value = 0
     for shift in range(0, 70, 7):
         byte = body[at]
@@ -102,10 +89,10 @@ def _varint(body: bytes, at: int) -> tuple[int, int]:
 def read(
     message: pb.ModelInferRequest, classifier: Classifier, permit: Permit
 ) -> PreparedRequest[pb.ModelInferResponse]:
-    """Read an inference request; its answer is typed if the request is, and raw otherwise."""
+    """Read an inference request; its answer is typed if the request is, else raw."""
     is_typed = bool(message.inputs) and not message.raw_input_contents
     write = partial(_write_message, is_typed)
-    return read_tensors(_read_message(message), classifier, permit, write)
+    return inference.read_tensors(_read_message(message), classifier, permit, write)
 
 
 def _read_message(message: pb.ModelInferRequest) -> InferenceRequest:
@@ -115,8 +102,8 @@ def _read_message(message: pb.ModelInferRequest) -> InferenceRequest:
     if raw and any(sent.contents.ByteSize() for sent in message.inputs):
         raise InvalidInference("raw_input_contents and contents exclude each other")
     for tensor in (*message.inputs, *message.outputs):
-        refuse_shared_memory(tensor.name, tensor.parameters)
-    tensors = []
+        inference.refuse_shared_memory(tensor.name, tensor.parameters)
+    inputs = []
     for index, sent in enumerate(message.inputs):
         name, datatype, shape = sent.name, sent.datatype, tuple(sent.shape)
         content, field = raw[index] if raw else None, _CONTENTS.get(datatype, "")
@@ -124,13 +111,13 @@ def _read_message(message: pb.ModelInferRequest) -> InferenceRequest:
             values = read_values(content, sent.contents, field, datatype, shape)
         except InvalidTensor as error:
             raise error.at(name) from error
-        tensors.append(NamedTensor(name, datatype, shape, values))
+        inputs.append(NamedTensor(name, datatype, shape, values))
     outputs = [
         RequestedOutput(o.name, _parameter(o.parameters, "classification", 0))
         for o in message.outputs
     ]
     prepare = _parameter(message.parameters, "prepare", "auto")
-    return InferenceRequest(message.model_name, tensors, outputs, prepare, message.id)
+    return InferenceRequest(message.model_name, inputs, outputs, prepare, message.id)
 
 
 def _write_message(
@@ -148,17 +135,17 @@ def _write_message(
             getattr(output.contents, _CONTENTS[datatype]).extend(flat)
         else:
             tensor = NamedTensor(name, datatype, shape, values)
-            response.raw_output_contents.append(bytes(to_raw(tensor)))
+            response.raw_output_contents.append(bytes(tensors.to_raw(tensor)))
     return response
 
 
 def read_values(
     raw: bytes | None, message: Message, field: str, datatype: str, shape: tuple[int, ...]
 ) -> Values:
-    """Return the values of a tensor from its bytes, or without them from a field of a message."""
+    """Return the values of a tensor from `raw`, or from a field of the message if it is None."""
     if raw is not None:
-        return from_raw(raw, datatype, shape)
-    count = count_values(datatype, shape)
+        return tensors.from_raw(raw, datatype, shape)
+    count = tensors.count_values(datatype, shape)
     if not field:
         raise InvalidTensor(f"{datatype} has no typed contents; send it raw")
     values = list(getattr(message, field))
@@ -173,7 +160,7 @@ def read_values(
 
 
 def _parameter(parameters: Mapping[str, pb.InferParameter], name: str, default: Any) -> Any:
-    """Return a parameter, which must be of the default's type."""
+    """Return a parameter, which must have the default's type."""
     if name not in parameters:
         return default
     parameter = parameters[name]

@@ -18,8 +18,8 @@ from service.protocols.grpc.messages import parse, read_values
 from service.protocols.inference import PreparedRequest, files_to_images, infer, numbers_to_images
 from service.protocols.tensors import BYTES, NamedTensor, to_raw
 
+# Of PredictRequest; see `messages.Fields`.
 _FIELDS = {2: {2: {2: {}, 5: 4, 6: 8, 7: 1, 10: 1, 13: 1, 16: 1, 17: 1}}}
-"""Of PredictRequest, as `parse` counts them."""
 
 _DATATYPES = {
     pb.DT_FLOAT: ("FP32", "float_val"),
@@ -45,7 +45,7 @@ def predict(body: bytes, repository: Repository, permit: Permit) -> bytes:
 
 
 def metadata(body: bytes, repository: Repository, permit: Permit) -> bytes:
-    """Answer a GetModelMetadataRequest with the signatures: there is no other metadata."""
+    """Answer a GetModelMetadataRequest; signatures are the only metadata there is."""
     request = parse(pb.GetModelMetadataRequest, body, {}, permit.limits)
     manifest = _find(repository, request.model_spec).manifest
     document: Any = tf_serving.metadata(manifest)["metadata"]
@@ -64,7 +64,7 @@ def _find(repository: Repository, spec: pb.ModelSpec) -> Classifier:
     if spec.HasField("version"):
         version = str(spec.version.value)
     elif label.isdecimal() and label not in repository.labels:
-        label, version = "", label  # As Triton's perf_analyzer sends it.
+        label, version = "", label  # Triton's perf_analyzer sends versions as labels.
     return repository.find_servable(spec.name, version, label or None)
 
 

@@ -1,8 +1,7 @@
 """The gRPC port: the Open Inference Protocol, TensorFlow Serving's predictions, health, reflection.
 
-gRPC hands over whole messages, and tells nothing of one that is still arriving. So each call gets
-its bytes only after its key is checked, as one of a few that receive at a time, and they are parsed
-by a thread, once what they hold has been counted.
+gRPC delivers whole messages and does not report progress. So a call reads its message only after
+its key is checked, few calls read at a time, and a thread parses the message within limits.
 """
 
 import asyncio
@@ -41,16 +40,15 @@ logger = logging.getLogger(__name__)
 INFERENCE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
 REFLECTION = reflection.SERVICE_NAME
 
-MAX_SMALL_BYTES = 65536  # Of a message that asks for no inference.
-UNREAD_BYTES = 16384  # Of a message may arrive before its call reads it.
+MAX_SMALL_BYTES = 65536  # Of a message other than an inference.
+UNREAD_BYTES = 16384  # Of a message that its call does not read yet.
+
+# Of a connection, and as long again for its open calls: nothing else ends the calls of a client
+# that does not read its answers. Other clients reconnect without losing a call.
 MAX_AGE_SECONDS = 60
-"""Of a connection, and once more for the calls that it still has: nothing else ends those whose
-client does not read its answer. Others open the next one without losing a call."""
-PATIENCE_SECONDS = 1.0
-"""A call may receive, and a stream be idle, while others wait for its place."""
-WATCH_SECONDS = 0.1  # Between two looks at the health that a client watches.
-MAX_WATCHES = 64
-"""At a time: they need no key, and last as long as their connection."""
+PATIENCE_SECONDS = 1.0  # For a message to arrive, or a stream to be idle, while other calls wait.
+WATCH_SECONDS = 0.1  # Poll interval of the health that a client watches.
+MAX_WATCHES = 64  # At a time: they need no key, and last as long as their connection.
 
 _CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -84,16 +82,15 @@ class Core(NamedTuple):
 
     @property
     def is_ready(self) -> bool:
-        """Whether inference requests are answered."""
+        """Whether inference requests are accepted."""
         return self.repository.is_ready and self.admission.is_open
 
 
 @asynccontextmanager
 async def serve(core: Core, answers: Mapping[str, Answer]) -> AsyncIterator[None]:
-    """Answer on the settings' `grpc_port` while the block runs, then drain.
+    """Listen on the settings' `grpc_port` during the block, then drain; may raise StartError.
 
-    `answers` are the methods of another protocol, by path. StartError is raised if the server
-    cannot listen on the port.
+    `answers` are the methods of another protocol, by path.
     """
     settings = core.settings
     server = grpc.aio.server(
@@ -101,10 +98,10 @@ async def serve(core: Core, answers: Mapping[str, Answer]) -> AsyncIterator[None
             ("grpc.max_receive_message_length", settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.http2.lookahead_bytes", UNREAD_BYTES),
-            ("grpc.http2.bdp_probe", 0),  # It would raise that to megabytes.
+            ("grpc.http2.bdp_probe", 0),  # Would raise the lookahead to megabytes.
             ("grpc.max_connection_age_ms", MAX_AGE_SECONDS * 1000),
             ("grpc.max_connection_age_grace_ms", MAX_AGE_SECONDS * 1000),
-            # Workers share the port; a single worker must find out that another process has it.
+            # Workers share the port; a single worker must fail if another process has it.
             ("grpc.so_reuseport", int(settings.workers > 1)),
         ],
         maximum_concurrent_rpcs=settings.max_images_in_flight,
@@ -132,7 +129,7 @@ async def serve(core: Core, answers: Mapping[str, Answer]) -> AsyncIterator[None
 
 @dataclass(frozen=True, slots=True)
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # It has no types.
-    """Has every method read and write its bytes itself: clients see no difference."""
+    """Serves every method as a stream of bytes, which clients cannot tell from a unary call."""
 
     methods: dict[str, Handler]
 
@@ -142,7 +139,7 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # It has no type
 
 
 class _Receiver:
-    """Lets few calls receive a message at a time, each as `size` of the bytes in flight."""
+    """Limits how many calls read a message at a time, each counting as `size` bytes in flight."""
 
     def __init__(
         self, admission: Admission, size: int, places: int, seconds: float | None, patience: float
@@ -154,7 +151,7 @@ class _Receiver:
         self._started: dict[asyncio.Timeout, float] = {}
 
     async def receive(self, context: Context) -> bytes | None:
-        """Return the next message, None after the last; raises RequestTimeout or Overloaded."""
+        """Return the next message, or None at the end; raises RequestTimeout or Overloaded."""
         if self._places.locked():
             self.hurry(self._patience)
         self._waiting += 1
@@ -179,7 +176,7 @@ class _Receiver:
         return None if message is grpc.aio.EOF else message
 
     def hurry(self, seconds: float) -> None:
-        """Let no call receive for longer than that."""
+        """Limit all current reads to `seconds` since their start."""
         for timeout, start in self._started.items():
             if not timeout.expired():
                 timeout.reschedule(min(start + seconds, timeout.when() or float("inf")))
@@ -189,17 +186,17 @@ class _Service:
     def __init__(self, core: Core) -> None:
         self._core = core
         settings, size = core.settings, core.settings.max_body_bytes
-        # A quarter of the bytes in flight is for messages on their way, one for those of streams.
+        # A quarter of the bytes in flight is for messages of calls, another for those of streams.
         places = max(1, settings.max_bytes_in_flight // 4 // size)
         make = partial(_Receiver, core.admission)
         self._calls = make(size, places, settings.receive_seconds, PATIENCE_SECONDS)
         self.streams = make(size, places, None, PATIENCE_SECONDS)
-        # Nobody who asks for health, without a key, keeps others waiting.
+        # Health checks, which need no key, must not block other calls.
         self._probes = make(0, places, settings.receive_seconds, PATIENCE_SECONDS / 10)
         self._watches = asyncio.Semaphore(MAX_WATCHES)
 
     def methods(self, answers: Mapping[str, Answer]) -> dict[str, Handler]:
-        """Return what answers a call, by the path of the method."""
+        """Return the handlers by path of the method."""
         works: dict[str, Work] = {
             path: partial(self._infer, answer) for path, answer in answers.items()
         }
@@ -217,7 +214,7 @@ class _Service:
         return {f"/{path}": partial(self._observe, f"/{path}", works[path]) for path in works}
 
     async def _observe(self, path: str, work: Work, _: object, context: Context) -> None:
-        """Check the key, record the request and have it answered, errors too."""
+        """Record a call, check its key and answer it, with an error if necessary."""
         with self._record(path, context) as record:
             try:
                 if self._core.keys is not None and path not in _OPEN:
@@ -229,7 +226,7 @@ class _Service:
                 record.status, record.error_code = error.status, error.code
                 code = _CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT)
                 reason = str(error)
-            except Exception:  # gRPC would send its message to the client.
+            except Exception:  # gRPC would send the exception's message to the client.
                 logger.exception("a gRPC request failed")
                 record.fail()
                 code = grpc.StatusCode.INTERNAL
@@ -253,13 +250,13 @@ class _Service:
         content = response if isinstance(response, bytes) else response.SerializeToString()
         try:
             await context.write(content)
-        except Exception as error:  # gRPC's own is not public.
+        except Exception as error:  # The class is private to gRPC.
             raise asyncio.CancelledError from error
 
     async def _tell(
         self, receiver: _Receiver, kinds: Kinds, fields: Fields, context: Context, _: object
     ) -> None:
-        """Answer a request that needs no inference; one that has no fields is not read."""
+        """Answer a request other than an inference; one without fields is not read."""
         kind, answer = kinds
         request = await self._receive_small(receiver, kind, context)
         document = await asyncio.to_thread(fields, request, self._core)
@@ -274,7 +271,7 @@ class _Service:
         return parse(kind, body, {}, self._core.admission.limits)
 
     async def _watch(self, context: Context, _: object) -> None:
-        """Send whether a service serves, now and after each change, until the process drains."""
+        """Send the health now and after each change, until the process drains."""
         if self._watches.locked():
             raise errors.Overloaded(f"{MAX_WATCHES} clients watch already")
         async with self._watches:
@@ -302,7 +299,7 @@ class _Service:
         await self._run(answer, body, context, record)
 
     async def _stream(self, context: Context, _: object) -> None:
-        """Answer one message after another, errors too, until the client has sent the last."""
+        """Answer each message in turn, with an error if necessary."""
         answer = partial(_infer, lambda sent: pb.ModelStreamInferResponse(infer_response=sent))
         while (body := await self.streams.receive(context)) is not None:
             with self._record(f"/{INFERENCE}/ModelInfer", context) as record:
@@ -316,16 +313,15 @@ class _Service:
     async def _run(
         self, answer: Answer, body: bytes, context: Context, record: RequestRecord
     ) -> None:
-        """Run the work of one inference, and send its answer."""
         core = self._core
         record.record_phase("receive")
-        # The parsed message is a copy.
+        # Twice the body, because the parsed message is a copy.
         with core.admission.admit(record, byte_count=2 * len(body)) as permit:
             remaining, allowed = context.time_remaining(), core.settings.deadline_seconds
             permit.start_deadline(allowed if remaining is None else min(remaining, allowed))
             response = await core.pools.run(partial(answer, body, core.repository, permit), permit)
             permit.reserve_bytes(len(response))
-            await self._send(context, response)  # Until it is read, or the connection ends.
+            await self._send(context, response)  # Blocks until the client has read it.
 
     async def _reflect(self, context: Context, _: object) -> None:
         async def requests() -> AsyncIterator[Message]:
@@ -360,6 +356,7 @@ def _is_served(request: Any, core: Core) -> dict[str, object]:
     return {"ready": False}
 
 
+# The fields of each response of the Open Inference Protocol.
 _FIELDS: dict[str, Fields] = {
     "ServerLive": lambda _, __: {"live": True},
     "ServerReady": lambda _, core: {"ready": core.is_ready},
@@ -388,10 +385,9 @@ _FIELDS: dict[str, Fields] = {
         sent.model_name, core.settings.deadline_seconds
     ),
 }
-"""Makes the fields of a response of the Open Inference Protocol."""
 
+# Load balancers call these without a key.
 _OPEN = {
     *(f"/{INFERENCE}/ServerLive", f"/{INFERENCE}/ServerReady"),
     *(f"/{HEALTH}/Check", f"/{HEALTH}/Watch"),
 }
-"""Load balancers ask these without a key."""
