@@ -1,4 +1,4 @@
-"""`fashion-mnist-service`, or `python -m service`: settings in, server up."""
+"""`fashion-mnist-service`, or `python -m service`: reads the settings and starts the server."""
 
 import contextlib
 import logging
@@ -24,14 +24,14 @@ from service.settings import ENVIRONMENT_PREFIX, WORKERS_DIRECTORY, Settings
 from service.telemetry.logs import log_config
 
 _USAGE_ERROR = 2
-_CLOSE_SECONDS = 0.2  # in which the workers notice that they are to close the port
-_END_SECONDS = 0.5  # in which the server notices that it is to stop, and the application ends
+_CLOSE_SECONDS = 0.2  # until the workers have closed the port
+_END_SECONDS = 0.5  # until the server notices the signal, and for the application to end
 
 logger = logging.getLogger("service")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until told to stop; return 0, or the status of a usage or start-up failure."""
+    """Serve until a signal; return 0, or the exit status of a usage or start-up failure."""
     try:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments)
     except ValidationError as error:
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # ssl.SSLError is one.
         print(f"{PROGRAM}: tls_certificate and tls_key cannot be used: {error}", file=sys.stderr)
         return _USAGE_ERROR
-    # From there, the application factory of a worker takes its settings.
+    # The application factory of each worker reads its settings from the environment.
     for name, value in settings.model_dump(mode="json", exclude_none=True).items():
         os.environ[ENVIRONMENT_PREFIX + name.upper()] = str(value)
     seconds_to_finish = settings.drain_seconds - settings.notice_seconds - _END_SECONDS
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         port=settings.port,
         workers=settings.workers,
         log_config=log_config(settings.log_format, settings.log_level),
-        access_log=False,  # The service's own says more.
+        access_log=False,  # The service writes its own.
         server_header=False,
         timeout_keep_alive=settings.keep_alive_seconds,
         headers=[("Keep-Alive", f"timeout={settings.keep_alive_seconds}")],
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.warning(warning)
     try:
         listener = config.bind_socket()
-    except SystemExit:  # It has logged why.
+    except SystemExit:  # uvicorn has logged the reason.
         print(
             f"{PROGRAM}: cannot listen on port {settings.port} of {settings.host}: if another "
             "program does, stop it, or choose another port with --port",
@@ -99,16 +99,16 @@ class _Supervisor(Multiprocess):
 
     def terminate_all(self) -> None:
         super().terminate_all()
-        # What the workers no longer accept would wait for the last of them to end, and be reset.
+        # Otherwise new connections would queue until the last worker has ended, and be reset.
         time.sleep(self.notice_seconds + _CLOSE_SECONDS)
         for listener in self.sockets:
-            with contextlib.suppress(OSError):  # No worker has come so far as to listen.
+            with contextlib.suppress(OSError):  # No worker listens yet.
                 listener.shutdown(socket.SHUT_RDWR)
 
 
 def _serve_alone(config: uvicorn.Config, listener: socket.socket) -> NoReturn:
-    """Serve from this process, and end it."""
-    # The server raises the signal that stopped it again once it has drained.
+    """Serve from this process, then exit."""
+    # After draining, the server raises the signal that stopped it again.
     signal.signal(signal.SIGTERM, lambda _, __: sys.exit(0))
     status: object = 0
     try:
@@ -117,24 +117,23 @@ def _serve_alone(config: uvicorn.Config, listener: socket.socket) -> NoReturn:
         pass
     except SystemExit as end:
         status = end.code
-    # Python would wait for its threads: for work that began and that nobody waits for any more.
+    # A normal exit would wait for threads, whose work has been abandoned.
     logging.shutdown()
     os._exit(status if isinstance(status, int) else 1)
 
 
 def _check_certificate(settings: Settings) -> None:
-    """Raise OSError if the files of TLS cannot be used, before each worker fails over them."""
+    """Raise OSError if the TLS files are unusable, before every worker fails on them."""
     if settings.tls_certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        # A password of its own keeps OpenSSL from asking the terminal for one.
+        # A given password keeps OpenSSL from prompting for one.
         context.load_cert_chain(settings.tls_certificate, settings.tls_key, password="")
 
 
 @contextlib.contextmanager
 def _workers_directory() -> Iterator[None]:
-    """Give the workers a directory that they share until the block ends."""
-    # In memory if possible: a counter cannot be changed while the kernel writes its page of a
-    # mapped file to the disk.
+    """Create a directory that the workers share during the block."""
+    # In memory if possible: a write to a mapped page blocks while the kernel flushes it to disk.
     memory = Path("/dev/shm")  # noqa: S108 (mkdtemp makes it private)
     parent = memory if os.access(memory, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="fashion-mnist-", dir=parent) as directory:

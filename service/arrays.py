@@ -1,4 +1,4 @@
-"""The arrays that pass between the modules."""
+"""Array types that the modules share."""
 
 from typing import Any, NamedTuple
 
@@ -12,18 +12,14 @@ WHITE = 255
 
 
 class Assessment(NamedTuple):
-    """What the network says of n images."""
+    """The network's outputs for n images."""
 
-    probabilities: Tensor
-    """(n, classes)."""
-    novelty: Tensor | None
-    """(n,), the higher the stranger; None if the model has no such score."""
+    probabilities: Tensor  # (n, classes).
+    novelty: Tensor | None  # (n,), higher for stranger images; None if the model has no score.
 
 
 class Weights(NamedTuple):
-    """What a layer learned, as Keras has it."""
+    """A layer's parameters in Keras' layout."""
 
-    kernel: Tensor
-    """(height, width, inputs, outputs) of a convolution, (inputs, outputs) of a dense layer."""
-    bias: Tensor
-    """(outputs,)."""
+    kernel: Tensor  # (height, width, inputs, outputs) if convolutional, else (inputs, outputs).
+    bias: Tensor  # (outputs,).

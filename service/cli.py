@@ -1,4 +1,4 @@
-"""The command line of the service: every setting as an option, with help and shell completion."""
+"""The command line: every setting as an option, with help and shell completion."""
 
 import argparse
 import re
@@ -16,15 +16,14 @@ from service import __version__
 from service.settings import ENVIRONMENT_PREFIX, Settings
 
 COMMAND = "fashion-mnist-service"
-PROGRAM = COMMAND if Path(sys.argv[0]).stem == COMMAND else "python -m service"
-"""What the user called it."""
+PROGRAM = COMMAND if Path(sys.argv[0]).stem == COMMAND else "python -m service"  # As called.
 
-# Of the training program, and what Kubernetes sets for a Service called fashion-mnist-….
+# Variables of the training program, and of a Kubernetes Service called fashion-mnist-….
 _FOREIGN_PREFIXES = (ENVIRONMENT_PREFIX + "TRAINING_", ENVIRONMENT_PREFIX + "MNIST_")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Names the nearest option for an unknown one."""
+    """Suggests the nearest option for an unknown one."""
 
     def error(self, message: str) -> NoReturn:
         if unknown := re.search(r"unrecognized arguments: --([^\s=]+)", message):
@@ -33,15 +32,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def read_settings(arguments: Sequence[str]) -> Settings:
-    """Read the settings: command line (without the program's name) over environment over default.
+    """Read the settings: command line over environment over default.
 
-    Raises:
-        ValidationError: A value is not valid.
-        SystemExit: Something else was asked for and printed, or an option is unknown.
+    Raises ValidationError for an invalid value; SystemExit for an unknown option, or after --help
+    and the like.
     """
     parser = _Parser(prog=PROGRAM, usage="%(prog)s [options]", formatter_class=_formatter)
     parser.add_argument("--version", action="version", version=f"{COMMAND} {__version__}")
-    if PROGRAM == COMMAND:  # Shells complete commands, not modules of Python.
+    if PROGRAM == COMMAND:  # Shells complete commands, not Python modules.
         shtab.add_argument_to(parser, help="print a completion script for this shell, and exit")
     source = CliSettingsSource[Any](
         Settings,
@@ -50,7 +48,7 @@ def read_settings(arguments: Sequence[str]) -> Settings:
         cli_hide_none_type=True,
         cli_kebab_case=True,
     )
-    # The source sets both when it is made.
+    # The source's constructor overwrites both.
     parser.description = "Serve the Fashion-MNIST model over HTTP until told to stop."
     parser.epilog = (
         f"Each option is also an environment variable: {ENVIRONMENT_PREFIX}PORT for --port."
@@ -59,7 +57,7 @@ def read_settings(arguments: Sequence[str]) -> Settings:
 
 
 def describe_problem(problem: Mapping[str, Any]) -> str:
-    """Return one error of a ValidationError, with the option and its value where it has one."""
+    """Format one error of a ValidationError, with the option and its value if it has one."""
     if not problem["loc"]:
         return str(problem["msg"])
     name = str(problem["loc"][0])
@@ -67,7 +65,7 @@ def describe_problem(problem: Mapping[str, Any]) -> str:
 
 
 def unknown_variables(environment: Iterable[str]) -> list[str]:
-    """Return a warning for each environment variable that looks like a setting and is none."""
+    """Return a warning for each environment variable with our prefix that is no setting."""
     names = [
         variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         for variable in sorted(environment)
@@ -99,10 +97,7 @@ def _formatter(*, prog: str) -> argparse.HelpFormatter:
 
 
 def _add_option(container: Any, *names: str, **properties: Any) -> argparse.Action:
-    """Add an option whose placeholder is the last word of its name: `--drain-seconds SECONDS`.
-
-    Defaults that are empty are left out of its help.
-    """
+    """Add an option with the last word of its name as placeholder, without an empty default."""
     annotation = Settings.model_fields[properties["dest"]].annotation
     if get_origin(annotation) is Literal:
         properties["choices"] = get_args(annotation)

@@ -1,9 +1,9 @@
-"""Every error the service raises on purpose; the message says what is wrong, and where."""
+"""The errors that the service raises on purpose; messages say what is wrong and where."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-_MAX_MESSAGE_LENGTH = 1000  # characters; gRPC carries no longer ones
+_MAX_MESSAGE_LENGTH = 1000  # characters, because gRPC limits messages
 _COME_BACK = {"Retry-After": "1"}
 _HANG_UP = {"Connection": "close"}
 
@@ -13,15 +13,15 @@ class ArtifactError(Exception):
 
 
 class StoreError(ArtifactError):
-    """A store of models that cannot be listed or fetched from; another try may succeed."""
+    """A store of models that cannot be listed or read; a retry may succeed."""
 
 
 class StartError(Exception):
-    """Something other than the model keeps the process from serving."""
+    """A reason other than the model why the process cannot serve."""
 
 
 class RequestError(Exception):
-    """A request that cannot be answered; the client gets `status`, `code` and `headers`."""
+    """A rejected request; the client gets `status`, `code` and `headers`."""
 
     status: ClassVar[int] = 400
     code: ClassVar[str] = "invalid_request"
@@ -39,7 +39,7 @@ class RequestError(Exception):
         super().__init__(message)
 
     def at(self, place: str) -> Self:
-        """Return the same error with the part of the request it is about before its message."""
+        """Return the same error, its message prefixed with a place in the request."""
         return type(self)(f"{place}: {self}")
 
 
@@ -54,7 +54,7 @@ class Forbidden(RequestError, status=403, code="forbidden"):
 
 
 class InvalidParameter(RequestError, code="invalid_parameter"):
-    """A query parameter or form field that does not exist or is out of its range."""
+    """A query parameter or form field that is unknown or out of range."""
 
     @classmethod
     def first(cls, errors: Sequence[Any]) -> Self:
@@ -67,11 +67,11 @@ class EmptyBody(RequestError, code="empty_body"):
 
 
 class InvalidEncoding(RequestError, code="invalid_encoding"):
-    """A body that is not compressed the way it says."""
+    """A body that is not compressed as its headers declare."""
 
 
 class InvalidJSON(RequestError, code="invalid_json"):
-    """A body that says it is JSON and is not, or nests too deeply."""
+    """A body that is not valid JSON, or nests too deeply."""
 
 
 class InvalidInstances(RequestError, code="invalid_instances"):
@@ -107,7 +107,7 @@ class UnknownLayer(RequestError, status=404, code="unknown_layer"):
 
 
 class NotAcceptable(RequestError, status=406, code="not_acceptable"):
-    """An Accept header that allows none of the answers there are."""
+    """An Accept header that allows none of the available formats."""
 
 
 class RequestTimeout(RequestError, status=408, code="request_timeout", headers=_HANG_UP):
@@ -127,7 +127,7 @@ class TooManyImages(RequestError, status=413, code="too_many_images"):
 
 
 class AnswerTooLarge(RequestError, status=413, code="answer_too_large"):
-    """Outputs of layers for more images than one answer holds."""
+    """Layer outputs for more images than one answer may hold."""
 
 
 class UnsupportedMediaType(RequestError, status=415, code="unsupported_media_type"):
@@ -139,11 +139,11 @@ class NotReady(RequestError, status=503, code="not_ready", headers=_COME_BACK):
 
 
 class Overloaded(RequestError, status=503, code="overloaded", headers=_COME_BACK):
-    """More in flight than the service accepts at a time."""
+    """More requests in flight than the service accepts."""
 
 
 class Draining(RequestError, status=503, code="draining", headers=_COME_BACK | _HANG_UP):
-    """A request that arrives when the process is about to end."""
+    """A request that arrives while the process drains."""
 
 
 class DeadlineExceeded(RequestError, status=504, code="deadline_exceeded"):
@@ -151,5 +151,5 @@ class DeadlineExceeded(RequestError, status=504, code="deadline_exceeded"):
 
 
 def error_codes() -> list[str]:
-    """Return the codes of all errors a request can be answered with on purpose."""
+    """Return the codes of all request errors."""
     return sorted({RequestError.code, *(error.code for error in RequestError.__subclasses__())})

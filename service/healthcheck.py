@@ -1,7 +1,7 @@
-"""`python -m service.healthcheck`: tells a container engine whether the service beside it is ready.
+"""`python -m service.healthcheck`: readiness probe for container engines.
 
-It asks on loopback at `FASHION_PORT`, over TLS if `FASHION_TLS_CERTIFICATE` is set, and imports
-only the standard library, because it is started every few seconds.
+It requests `/readyz` on loopback at `FASHION_PORT`, over TLS if `FASHION_TLS_CERTIFICATE` is set.
+It imports only the standard library, because it runs every few seconds.
 """
 
 import http.client
@@ -15,7 +15,7 @@ def main() -> int:
     host, port = "127.0.0.1", int(os.environ.get("FASHION_PORT", "8000"))
     connection = http.client.HTTPConnection(host, port, timeout=2)
     if os.environ.get("FASHION_TLS_CERTIFICATE"):
-        # The certificate is for the name that clients use, and nothing secret is sent.
+        # Loopback does not match the certificate's name, and nothing secret is sent.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         connection = http.client.HTTPSConnection(host, port, timeout=2, context=context)

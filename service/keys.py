@@ -19,12 +19,9 @@ from typing import Literal, NamedTuple, get_args
 from service.errors import Forbidden, StartError, Unauthenticated
 
 Scope = Literal["predict", "administer", "observe"]
-"""What a key allows: predictions; loading and unloading the model; reading metrics. No scope
-implies another."""
+"""Predictions; loading and unloading the model; reading metrics. No scope implies another."""
 
-LOOK_SECONDS = 1.0
-"""Between two looks whether the file of keys has changed."""
-
+LOOK_SECONDS = 1.0  # Poll interval for changes of the key file.
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 logger = logging.getLogger(__name__)
@@ -33,13 +30,11 @@ _LINE = re.compile(r"([A-Za-z0-9._-]{1,64}):([a-z+]+):sha256:([0-9a-f]{64})")
 
 
 class Key(NamedTuple):
-    """One client's key as the service keeps it."""
+    """One client's key as the service stores it."""
 
-    name: str
-    """Of its holder, in logs and metrics."""
+    name: str  # The client's, for logs and metrics.
     scopes: frozenset[Scope]
-    digest: bytes
-    """sha256 of the secret."""
+    digest: bytes  # SHA-256 of the secret.
 
     def require(self, scope: Scope) -> None:
         """Raise Forbidden unless the key has this scope."""
@@ -54,7 +49,7 @@ class Key(NamedTuple):
 
 @dataclass
 class KeyRing:
-    """The keys that are accepted, read again from their file when it has changed."""
+    """The accepted keys, reloaded from their file when it changes."""
 
     keys: Sequence[Key]
     file: Path | None = None
@@ -66,7 +61,7 @@ class KeyRing:
         if self.file is not None and time.monotonic() > self._next_look:
             self._look(self.file)
         digest = _digest(secret)
-        # All are compared, so that the time it takes tells nothing.
+        # Compare all keys, so that the time reveals nothing.
         found = [key for key in self.keys if hmac.compare_digest(key.digest, digest)]
         return found[0] if found else None
 
@@ -74,7 +69,7 @@ class KeyRing:
         self._next_look = time.monotonic() + LOOK_SECONDS
         before = self._state
         try:
-            # A mounted secret is replaced by renaming, an editor may write in place.
+            # Kubernetes replaces a mounted secret by renaming; an editor may write in place.
             stat = file.stat()
             self._state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
             if self._state != before:
@@ -82,7 +77,7 @@ class KeyRing:
                 if before:
                     logger.info("the API keys have changed: %d are accepted", len(self.keys))
         except (OSError, StartError) as error:
-            self._state = str(error)  # Once is enough.
+            self._state = str(error)  # Log the error once.
             if self._state != before:
                 logger.log(logging.ERROR, "the API keys before stay accepted: %s", error)
 
@@ -101,18 +96,17 @@ class KeyRing:
 
 
 def make_key(name: str, scopes: Iterable[Scope]) -> tuple[str, Key]:
-    """Return a new secret, which is kept nowhere, and its key."""
-    # 2^256 keys cannot be tried out: a slow hash would protect nothing and cost every request.
+    """Return a new secret, which is stored nowhere, and its key."""
+    # A secret of 256 bits needs no slow hash, which would cost time in every request.
     secret = f"fashion_{secrets.token_urlsafe(32)}"
     return secret, Key(name, frozenset(scopes), _digest(secret))
 
 
 def read_keys(text: str) -> KeyRing:
-    """Read lines of `name:scope+scope:sha256:digest`; blank lines and # comments are skipped.
+    """Read lines of `name:scope+scope:sha256:digest`, with blank lines and # comments.
 
-    Raises:
-        StartError: A line has another form, or repeats a name or digest. The message has its
-            number but not its content, which may be a key pasted by mistake.
+    Raises StartError for an invalid line or a repeated name or digest. The message does not quote
+    the line, which may be a key pasted by mistake.
     """
     keys: list[Key] = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -134,10 +128,9 @@ def read_keys(text: str) -> KeyRing:
 
 
 def load_keys(lines: str, file: Path | None) -> KeyRing | None:
-    """Return the keys in `lines`, which commas separate, or `file`; None if neither is set.
+    """Return the keys in `file` or in comma-separated `lines`; None if neither is set.
 
-    Raises:
-        StartError: The file cannot be read, a line is wrong, or there is no key.
+    Raises StartError if the file cannot be read, a line is invalid, or there is no key.
     """
     if file is None and not lines:
         return None
@@ -159,7 +152,7 @@ def _check(ring: KeyRing) -> KeyRing:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make a key: print its line to stdout, and the key itself, once, to stderr."""
+    """Make a key: print its line to stdout, and the key itself to stderr."""
     parser = argparse.ArgumentParser(prog="python -m service.keys", description=__doc__)
     parser.add_argument("name", help="of its holder, in logs and metrics: A-Z a-z 0-9 . _ -")
     parser.add_argument("--scopes", nargs="+", choices=SCOPES, default=["predict"])

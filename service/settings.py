@@ -1,4 +1,4 @@
-"""Settings of the service: each from the command line, the environment, or its default."""
+"""Settings of the service, from the command line, the environment or defaults."""
 
 import ipaddress
 import json
@@ -20,14 +20,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ENVIRONMENT_PREFIX = "FASHION_"
 
+# Environment variable with the directory that several workers share; unset if there is one.
 WORKERS_DIRECTORY = "FASHION_MNIST_WORKERS_DIRECTORY"
-"""Environment variable with the directory that several workers share; unset if there is one."""
 
-PUBLISHED_ARTIFACTS = Path("artifacts/fashion_mnist")
-"""Where training publishes by default, relative to the working directory."""
-
-PACKAGED_ARTIFACTS = Path(__file__).parent / "shipped_model"
-"""The shipped model in the wheel; a checkout has it in `PUBLISHED_ARTIFACTS`."""
+PUBLISHED_ARTIFACTS = Path("artifacts/fashion_mnist")  # The default target of training.
+PACKAGED_ARTIFACTS = Path(__file__).parent / "shipped_model"  # In the wheel only.
 
 
 def _read_location(value: object) -> object:
@@ -75,7 +72,7 @@ def _check_origin(origin: str) -> str:
 EngineChoice = Literal["auto", "litert", "tensorflow"]
 Location = Annotated[Path | str, BeforeValidator(_read_location)]
 
-# `NoDecode` leaves the text to the reader, so that a list or a mapping need not be JSON.
+# `NoDecode` passes the text to the validator, so that a list or a mapping need not be JSON.
 _Writer = partial(PlainSerializer, when_used="json")
 VersionPolicy = Annotated[
     Literal["latest", "all"] | tuple[PositiveInt, ...],
@@ -112,7 +109,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     """TCP port to listen on."""
     workers: int = Field(default=1, ge=1, le=64)
-    """Processes that share the port; each loads the model for itself."""
+    """Processes that share the port; each loads its own copy of the model."""
     grpc_port: int = Field(default=0, ge=0, le=65535)
     """TCP port of the Open Inference Protocol over gRPC, with the extra `grpc`; 0 for none."""
 
@@ -129,38 +126,37 @@ class Settings(BaseSettings):
     """Versions to serve: `latest`, `all`, or a list such as `1,3`. A request that names none gets
     the highest."""
     version_labels: VersionLabels = {}
-    """Names for versions that requests may use, such as `stable=1,canary=2`, or the same as a
-    JSON object. A label answers while its version is served."""
+    """Names of versions for requests, such as `stable=1,canary=2`, or a JSON object. A label works
+    while its version is served."""
     model_public_key: Path | None = None
-    """PEM file with the publisher's public key (elliptic curve): versions that are not signed with
-    it, as OpenSSF's model_signing does, are refused. Needs the extra `signing`."""
+    """PEM file with the publisher's public key (elliptic curve). Versions without a valid signature
+    by OpenSSF's model_signing are refused. Needs the extra `signing`."""
     poll_seconds: float = Field(default=5, ge=0)
-    """Seconds between two checks for new and removed versions; 0 checks only at the start."""
+    """Seconds between checks for new and removed versions; 0 checks only at the start."""
 
     api_keys: str = ""
     """Accepted API keys: lines that `python -m service.keys` prints, separated by commas. Without
     any, no request needs a key."""
     api_keys_file: Path | None = None
-    """File with such lines, instead of `api_keys`; it is read again when it changes."""
+    """File with such lines, instead of `api_keys`; reloaded when it changes."""
     cors_origins: Origins = ()
     """Origins whose pages may use the service from a browser, such as `https://example.org`,
     separated by commas; `*` for all."""
     root_path: str = Field(default="", pattern=r"^(/[^/?#]+)*$")
-    """Prefix of the service's addresses behind a proxy, such as `/ml`; needed only if the proxy
-    does not take it off."""
+    """Path prefix behind a proxy, such as `/ml`; needed only if the proxy does not strip it."""
     forwarded_allow_ips: str = "127.0.0.1"
     """Addresses or networks of proxies, separated by commas, whose X-Forwarded-For and
-    X-Forwarded-Proto are believed; `*` for all."""
+    X-Forwarded-Proto are trusted; `*` for all."""
     tls_certificate: Path | None = None
-    """PEM file of the certificate and its chain; HTTP and gRPC are then served over TLS only."""
+    """PEM file of the certificate chain; HTTP and gRPC are then served over TLS only."""
     tls_key: Path | None = None
-    """PEM file of the certificate's private key, without a password."""
+    """PEM file of the private key, without a password."""
 
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
-    """Maximum bytes of a request body; a longer one is answered 413 before it is read whole."""
+    """Maximum bytes of a request body; a longer one is rejected with 413 while it is read."""
     max_pixels: int = Field(default=25_000_000, ge=1)
-    """Maximum width times height of an image, four times as much for JPEG and less for formats that
-    take more memory; a larger one is answered 413 before decoding."""
+    """Maximum width times height of an image: four times as much for JPEG, less for formats that
+    take more memory. A larger one is rejected with 413 before decoding."""
     max_images: int = Field(default=256, ge=1)
     """Maximum images in one request, as instances, files or parts; more are answered 413."""
     max_chunks: int = Field(default=65536, ge=1)
@@ -175,34 +171,34 @@ class Settings(BaseSettings):
     send_seconds: float = Field(default=30, gt=0)
     """Seconds a client has to receive an answer; the connection of a slower one is closed."""
     keep_alive_seconds: int = Field(default=75, ge=1)
-    """Seconds a connection may be idle between two requests. Proxies that keep connections must
-    give them up earlier; their defaults are up to 60."""
+    """Seconds a connection may be idle between requests. Proxies must close idle connections
+    earlier; their defaults are up to 60."""
     deadline_seconds: float = Field(default=10, gt=0)
-    """Seconds the answer may take once the body has arrived; a later one is answered 504. The
+    """Seconds until the answer once the body has arrived; a late request is answered 504. The
     header X-Request-Timeout may ask for fewer."""
 
     max_images_in_flight: int = Field(default=2048, ge=1)
-    """Maximum images in flight in a worker, waiting ones included; more are answered 503."""
+    """Maximum images in flight per worker, queued ones included; more are answered 503."""
     max_bytes_in_flight: int = Field(default=64 * 1024 * 1024, ge=1)
     """Maximum bytes of request bodies and large answers in a worker's memory; more are answered
     503. Requests of up to 64 KiB may take a quarter more."""
     threads: int = Field(default=0, ge=0, le=256)
-    """Threads of a worker for small jobs, and as many for large ones; 0 takes its share of the
-    processors."""
+    """Threads per worker for small jobs, and as many for large ones; 0 uses the worker's share of
+    the processors."""
     drain_seconds: int = Field(default=30, ge=0)
-    """Seconds that accepted requests have to finish after the process is told to stop."""
+    """Seconds that accepted requests have to finish after a stop signal."""
     drain_notice_seconds: float = Field(default=1, ge=0)
-    """Seconds of these during which the port stays open, with readiness at 503 and new requests
-    refused, so that load balancers stop sending first."""
+    """Part of `drain_seconds` during which the port stays open, readiness is 503 and new requests
+    are rejected, so that load balancers stop sending first."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severe level that is written to the log."""
+    """Lowest level written to the log."""
     log_format: Literal["text", "json"] = "text"
-    """`text` for people, or `json`: one object a line, with request and trace id."""
+    """`text`, or `json`: one object per line, with request and trace ids."""
 
     @property
     def notice_seconds(self) -> float:
-        """The part of `drain_seconds` that passes before connections are refused."""
+        """Seconds of `drain_seconds` before connections are refused."""
         return min(self.drain_notice_seconds, self.drain_seconds)
 
     @property
@@ -215,7 +211,7 @@ class Settings(BaseSettings):
 
     @property
     def addresses(self) -> str:
-        """Where the page and the API's documentation are, to click on from this machine."""
+        """URLs of the page and the API documentation, as seen from this machine."""
         scheme = "http" if self.tls_certificate is None else "https"
         host = "localhost" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104
         url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
@@ -230,6 +226,6 @@ class Settings(BaseSettings):
         if self.max_images > self.max_images_in_flight:
             raise ValueError("max_images must not be more than max_images_in_flight")
         if 2 * self.max_body_bytes > self.max_bytes_in_flight:
-            # Packed and unpacked, a compressed body is in memory twice.
+            # A compressed body is in memory twice: compressed and decompressed.
             raise ValueError("max_body_bytes must not be more than half of max_bytes_in_flight")
         return self
