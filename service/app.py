@@ -120,7 +120,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     state = app.state
     settings: Settings = state.settings
     loaded = asyncio.Event()
-    serving = asyncio.create_task(serve_versions(state.repository, state.workers, settings, loaded))
+
+    def on_loaded() -> None:
+        loaded.set()
+        # FastAPI would prepare its routes when they are first needed, for a tenth of a second.
+        asyncio.get_running_loop().run_in_executor(None, app.openapi)
+
+    serving = asyncio.create_task(
+        serve_versions(state.repository, state.workers, settings, on_loaded)
+    )
     serving.add_done_callback(_exit_if_failed)
     releasing = asyncio.create_task(
         release_memory(lambda: state.pools.jobs_done + state.instrumentation.errors)

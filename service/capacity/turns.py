@@ -20,7 +20,8 @@ class Turns:
 
     def __init__(self) -> None:
         self._parsing: deque[Callable[[], None]] = deque()
-        self._tasks: deque[asyncio.Future[None]] = deque()
+        self._pipelines: deque[Callable[[], None]] = deque()
+        self._tasks: deque[Callable[[], None]] = deque()
         self._tasks_left = 0
         self._end = 0.0  # of the parsing in this pass; 0 if nothing has begun in it
 
@@ -34,28 +35,28 @@ class Turns:
         self._begin()
         return not self._parsing and time.perf_counter() < self._end
 
-    def later(self, parse: Callable[[], None]) -> None:
-        """Have `parse` called when it is its turn."""
+    def later(self, parse: Callable[[], None], *, is_pipelined: bool = False) -> None:
+        """Have `parse` called when it is its turn: what is pipelined after all the rest."""
         self._begin()
-        self._parsing.append(parse)
+        (self._pipelines if is_pipelined else self._parsing).append(parse)
 
-    async def begin_task(self) -> None:
-        """Wait until a task may begin."""
+    def begin_task(self, begin: Callable[[], None]) -> None:
+        """Have `begin` called, which makes a task run, now or when it is its turn."""
         self._begin()
         if self._tasks or not self._tasks_left:
-            self._tasks.append(asyncio.get_running_loop().create_future())
-            await self._tasks[-1]
+            self._tasks.append(begin)
         else:
             self._tasks_left -= 1
+            begin()
 
     def _next(self) -> None:
         self._end = 0.0
-        if self._tasks or self._parsing:
+        if self._tasks or self._parsing or self._pipelines:
             self._begin()
         while self._tasks and self._tasks_left:
-            task = self._tasks.popleft()
-            if not task.done():  # It may have been cancelled.
-                self._tasks_left -= 1
-                task.set_result(None)
-        while self._parsing and time.perf_counter() < self._end:
-            self._parsing.popleft()()
+            self._tasks_left -= 1
+            self._tasks.popleft()()
+        if self._pipelines:  # They never wait for ever.
+            self._pipelines.popleft()()
+        while (queue := self._parsing or self._pipelines) and time.perf_counter() < self._end:
+            queue.popleft()()

@@ -13,6 +13,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, cast, get_args
 
@@ -71,54 +72,34 @@ _OPTIONS = {
 """Query parameters of `/predict` that are read here, in their plainest form."""
 
 _UNUSUAL = {
-    b"content-encoding",
-    b"expect",
-    b"forwarded",
-    b"origin",
-    b"transfer-encoding",
-    b"upgrade",
-    b"x-forwarded-for",
-    DEADLINE_HEADER.lower().encode(),
+    *(b"content-encoding", b"expect", b"forwarded", b"origin", b"transfer-encoding", b"upgrade"),
+    *(b"x-forwarded-for", DEADLINE_HEADER.lower().encode()),
 }
 """Headers that ask for more than the fast path does."""
 
-
 _READ = {
-    b"authorization",
-    b"content-type",
-    b"inference-header-content-length",
-    b"traceparent",
-    b"tracestate",
-    b"x-api-key",
-    b"x-request-id",
+    *(b"authorization", b"content-type", b"inference-header-content-length"),
+    *(b"traceparent", b"tracestate", b"x-api-key", b"x-request-id"),
 }
 """Headers that are read here."""
 
 
+@dataclass(slots=True, eq=False)
 class FastRequest:
-    """A small inference request; what is annotated in the constructor is set on its way."""
+    """A small inference request; what its constructor does not take is set on its way."""
 
-    __slots__ = (
-        *("classifier", "connection", "count", "cycle", "headers", "names", "options", "permit"),
-        *("pixels", "route", "tensor", "write"),
-    )
-
-    def __init__(
-        self,
-        route: str,
-        names: Mapping[str, str],
-        options: Mapping[bytes, str],
-        headers: Mapping[str, str],
-    ) -> None:
-        self.route, self.names, self.options, self.headers = route, names, options, headers
-        self.connection: ServiceProtocol
-        self.cycle: Any  # uvicorn's, with scope and body
-        self.permit: Permit
-        self.classifier: Classifier
-        self.pixels: Sequence[Pixels] = ()  # Its images if they came as pixels, or
-        self.tensor: Tensor | None = None  # (n, height, width, 1) float32.
-        self.count: int
-        self.write: Callable[[_Batch, slice], tuple[bytes, int | None]]
+    route: str
+    names: Mapping[str, str]
+    options: Mapping[bytes, str]
+    headers: Mapping[str, str]
+    connection: ServiceProtocol = field(init=False)
+    cycle: Any = field(init=False)  # uvicorn's, with scope and body
+    permit: Permit = field(init=False)
+    classifier: Classifier = field(init=False)
+    pixels: Sequence[Pixels] = ()  # Its images if they came as pixels, or
+    tensor: Tensor | None = None  # (n, height, width, 1) float32.
+    count: int = field(init=False)
+    write: "Callable[[_Batch, slice], tuple[bytes, int | None]]" = field(init=False)
 
     def fall_back(self) -> None:
         """Leave the request to the application."""

@@ -172,10 +172,7 @@ async def explain(
 
 
 async def _answer_image(
-    request: Request,
-    repository: Repository,
-    options: Options,
-    plan: Plan[Options],
+    request: Request, repository: Repository, options: Options, plan: Plan[Options]
 ) -> Response:
     # What is wrong with the query is told first.
     plan(options, repository.classifier(options.version, options.version_label))
@@ -248,12 +245,9 @@ async def model_summary(
     manifest = classifier.manifest
     if preferred(accept, [JSON, "text/plain"]) == "text/plain":
         return Response(manifest.summary.rstrip() + "\n", media_type="text/plain; charset=utf-8")
-    served: dict[str, Any] = {
-        "engine": classifier.engine_name,
-        "precision": classifier.precision,
-    }
-    fields = {name: getattr(manifest, name) for name in ModelSummary.model_fields.keys() - served}
-    summary = ModelSummary.model_construct(**served, **fields)
+    fields: dict[str, Any] = {n: getattr(manifest, n, None) for n in ModelSummary.model_fields}
+    fields |= {"engine": classifier.engine_name, "precision": classifier.precision}
+    summary = ModelSummary.model_construct(**fields)
     return Response(summary.model_dump_json(), media_type=JSON)
 
 

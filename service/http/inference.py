@@ -12,17 +12,9 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from service import errors
 from service.capacity.admission import Admission, Deferred, Permit
 from service.capacity.pools import Pools
-from service.errors import (
-    BodyTooLarge,
-    EmptyBody,
-    InvalidEncoding,
-    InvalidParameter,
-    RequestError,
-    RequestTimeout,
-    UnsupportedMediaType,
-)
 from service.settings import Settings
 
 DEADLINE_HEADER = "X-Request-Timeout"
@@ -65,10 +57,10 @@ def check_headers(scope: Any) -> None:
     """Raise RequestError if there is more than one way to read the headers (RFC 9112, 3.2)."""
     names = Counter(name for name, _ in scope["headers"])
     if twice := [name.decode() for name in sorted(_SINGLE) if names[name] > 1]:
-        raise RequestError(f"{', '.join(twice)}: a header that may come once only")
+        raise errors.RequestError(f"{', '.join(twice)}: a header that may come once only")
     host = dict(scope["headers"]).get(b"host", b"" if scope["http_version"] == "1.1" else b"_")
     if not _HOST.fullmatch(host):
-        raise RequestError("host: the header is missing, or names no host")
+        raise errors.RequestError("host: the header is missing, or names no host")
 
 
 def admit(request: Request, images: int = 1) -> Permit:
@@ -139,11 +131,7 @@ def _deadline_of(request: Request) -> float:
 
 
 def deadline_seconds(headers: Mapping[str, str], most: float) -> float:
-    """Return how long the work may take: `most`, or less if the client asks for less.
-
-    Raises:
-        InvalidParameter: The header is no positive number of seconds.
-    """
+    """Return how long the work may take: `most`, or less if the client asks for less."""
     text = headers.get(DEADLINE_HEADER.lower())
     if text is None:
         return most
@@ -152,20 +140,20 @@ def deadline_seconds(headers: Mapping[str, str], most: float) -> float:
     except ValueError:
         wanted = math.nan
     if not wanted > 0:
-        raise InvalidParameter(f"{DEADLINE_HEADER}: a positive number of seconds is expected")
+        raise errors.InvalidParameter(
+            f"{DEADLINE_HEADER}: a positive number of seconds is expected"
+        )
     return min(wanted, most)
 
 
 def check_head(headers: Mapping[str, str], max_bytes: int) -> str:
     """Return the content coding of a body, `identity` if it has none; names are in lower case.
 
-    Raises:
-        UnsupportedMediaType: It is another than gzip and deflate.
-        BodyTooLarge: The body is too large by its own account.
+    RequestError is raised if it is not read here, or the body is too large by its own account.
     """
     coding = headers.get("content-encoding", "identity").strip().lower()
     if coding != "identity" and coding not in _WINDOW_BITS:
-        raise UnsupportedMediaType(
+        raise errors.UnsupportedMediaType(
             f"Content-Encoding {coding!r}: send the body as it is, or with gzip or deflate"
         )
     # The server has checked that the header is a number.
@@ -175,16 +163,10 @@ def check_head(headers: Mapping[str, str], max_bytes: int) -> str:
 
 
 async def read_body(request: Request, permit: Permit) -> bytes:
-    """Read the whole body, and decompress it.
+    """Read the whole body and decompress it, within the settings' limits of bytes, chunks and time.
 
     Raises:
-        BodyTooLarge: It has more than `max_body_bytes`, by its own account, by count or
-            decompressed, or comes in more than `max_chunks`.
-        RequestTimeout: It is not complete after `receive_seconds`.
-        Overloaded: There is no room for it.
-        EmptyBody: It has no bytes.
-        UnsupportedMediaType: It is compressed with something other than gzip and deflate.
-        InvalidEncoding: It is not compressed as it says.
+        RequestError: It exceeds one of them, is empty, or is not compressed as it says.
     """
     settings: Settings = request.app.state.settings
     coding = check_head(request.headers, settings.max_body_bytes)
@@ -192,7 +174,7 @@ async def read_body(request: Request, permit: Permit) -> bytes:
         async with asyncio.timeout(settings.receive_seconds):
             body = await _receive(request, settings, permit)
     except TimeoutError as error:
-        raise RequestTimeout(
+        raise errors.RequestTimeout(
             f"the body was not complete after {settings.receive_seconds:g} seconds"
         ) from error
     permit.record.record_phase("receive")
@@ -200,7 +182,7 @@ async def read_body(request: Request, permit: Permit) -> bytes:
         job = partial(_decompress, body, coding, settings.max_body_bytes, permit)
         body = await run(request, permit, job)
     if not body:
-        raise EmptyBody("the request has no body: send a picture, a form of files, or JSON")
+        raise errors.EmptyBody("the request has no body: send a picture, a form of files, or JSON")
     return body
 
 
@@ -213,7 +195,7 @@ async def _receive(request: Request, settings: Settings, permit: Permit) -> byte
         if length > settings.max_body_bytes:
             raise _too_large(settings.max_body_bytes)
         if len(chunks) == settings.max_chunks:
-            raise BodyTooLarge(f"the body comes in more than {settings.max_chunks} chunks")
+            raise errors.BodyTooLarge(f"the body comes in more than {settings.max_chunks} chunks")
         permit.reserve_bytes(len(chunk))
         chunks.append(chunk)
     return b"".join(chunks)
@@ -231,21 +213,21 @@ def _decompress(body: bytes, coding: str, max_bytes: int, permit: Permit) -> byt
                 members += 1  # RFC 1952: a file may have several.
                 decompressor = zlib.decompressobj(_WINDOW_BITS[coding])
             if decompressor.eof or members > _MAX_MEMBERS:
-                raise InvalidEncoding(f"the body is not one {coding} stream, or too many")
+                raise errors.InvalidEncoding(f"the body is not one {coding} stream, or too many")
             try:
                 parts.append(decompressor.decompress(rest, max_bytes + 1 - length))
             except zlib.error as error:
-                raise InvalidEncoding(f"the body is not valid {coding}: {error}") from error
+                raise errors.InvalidEncoding(f"the body is not valid {coding}: {error}") from error
             length += len(parts[-1])
             if length > max_bytes:
                 raise _too_large(max_bytes)
             rest = decompressor.unused_data
     if decompressor is None or not decompressor.eof:
-        raise InvalidEncoding(f"the body is not one whole {coding} stream")
+        raise errors.InvalidEncoding(f"the body is not one whole {coding} stream")
     permit.reserve_bytes(length)
     permit.record.record_phase("decode")
     return b"".join(parts)
 
 
-def _too_large(max_bytes: int) -> BodyTooLarge:
-    return BodyTooLarge(f"the body is larger than {max_bytes} bytes")
+def _too_large(max_bytes: int) -> errors.BodyTooLarge:
+    return errors.BodyTooLarge(f"the body is larger than {max_bytes} bytes")

@@ -94,11 +94,7 @@ def error_body(path: str, record: RequestRecord, code: str, message: str) -> byt
 
 
 def error_response(
-    request: Request,
-    status: int,
-    code: str,
-    message: str,
-    headers: Mapping[str, str] | None = None,
+    request: Request, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return an error as a response."""
     body = error_body(request.url.path, request.state.record, code, message)

@@ -20,17 +20,9 @@ from service.http.messages import JSON
 from service.http.openapi import PROTOCOL_ERRORS, path_parameters, request_spec
 from service.http.schemas import ServerReady
 from service.model.workers import Workers
+from service.protocols import open_inference as protocol
 from service.protocols.inference import infer
 from service.protocols.json_arrays import parse_json
-from service.protocols.open_inference import (
-    REST_EXTENSIONS,
-    model_config,
-    model_metadata,
-    read,
-    repository_index,
-    server_metadata,
-    statistics,
-)
 from service.settings import Settings
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=PROTOCOL_ERRORS)
@@ -42,7 +34,7 @@ health = APIRouter(prefix="/v2/health", tags=["Open Inference Protocol"])
 @router.get("", summary="What this server is")
 async def server(request: Request) -> dict[str, object]:
     """Answer name, version and the extensions of the protocol."""
-    return server_metadata(request.app.version, REST_EXTENSIONS)
+    return protocol.server_metadata(request.app.version, protocol.REST_EXTENSIONS)
 
 
 @health.get("/live", summary="The process runs")
@@ -71,14 +63,14 @@ async def models(repository: ModelRepository) -> dict[str, list[str]]:
 @router.get("/models/stats", summary="Statistics of every version")
 async def all_statistics(repository: ModelRepository) -> dict[str, object]:
     """Answer what all workers counted since the service started."""
-    return statistics(repository)
+    return protocol.statistics(repository)
 
 
 async def model_statistics(
     request: Request, name: str, repository: ModelRepository
 ) -> dict[str, object]:
     """Answer requests of both protocols, REST and gRPC: how many, and where their time went."""
-    return statistics(repository, name, request.path_params.get("version", ""))
+    return protocol.statistics(repository, name, request.path_params.get("version", ""))
 
 
 async def metadata(request: Request, name: str, repository: ModelRepository) -> dict[str, object]:
@@ -87,14 +79,14 @@ async def metadata(request: Request, name: str, repository: ModelRepository) -> 
     Any name takes either input, `images` (numbers) or `image` (picture files), and answers any of
     the outputs that a request names.
     """
-    return model_metadata(repository, name, request.path_params.get("version", ""))
+    return protocol.model_metadata(repository, name, request.path_params.get("version", ""))
 
 
 async def config(request: Request, name: str, repository: ModelRepository) -> dict[str, object]:
     """Answer what Triton's clients read of a model's configuration."""
     settings: Settings = request.app.state.settings
     version = request.path_params.get("version", "")
-    return model_config(repository, settings.max_images, name, version)
+    return protocol.model_config(repository, settings.max_images, name, version)
 
 
 async def model_ready(_: NamedVersion, name: str) -> dict[str, object]:
@@ -118,7 +110,7 @@ async def inference(
     length = read_json_length(json_length)
     with admit(request) as permit:
         body = await read_body(request, permit)
-        job = partial(infer, partial(read, name, body, length), classifier, permit)
+        job = partial(infer, partial(protocol.read, name, body, length), classifier, permit)
         content, head_length = await run(request, permit, job)
     if head_length is None:
         return Response(content, media_type=JSON)
@@ -169,7 +161,7 @@ Parameters = Annotated[dict[str, Any], Depends(_read_parameters)]
 @router.post("/repository/index", summary="Every version and whether it is served")
 async def index(repository: ModelRepository, parameters: Parameters) -> list[dict[str, str]]:
     """Answer the versions that were taken up; with `{"ready": true}`, those that are served."""
-    return repository_index(repository, only_ready=parameters.get("ready") is True)
+    return protocol.repository_index(repository, only_ready=parameters.get("ready") is True)
 
 
 @router.post("/repository/models/{name}/load", summary="Serve the model")

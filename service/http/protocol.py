@@ -80,9 +80,6 @@ class FastPath(Protocol):
     def submit(self, connection: "ServiceProtocol", cycle: Any, match: Any) -> None:
         """Answer a request that has arrived whole, soon, by `respond` or `fall_back`."""
 
-    def flush(self) -> None:
-        """Answer some of the requests that wait."""
-
 
 class ServiceProtocol(HttpToolsProtocol):
     """One connection."""
@@ -96,7 +93,7 @@ class ServiceProtocol(HttpToolsProtocol):
         self._held, self._held_from = b"", 0  # received and not yet parsed
         self._body_begins = 0.0  # in the loop's time
         self._refusal = HTTPStatus.BAD_REQUEST
-        self._is_in_head = self._is_in_message = self._is_chunked = False
+        self._is_in_head = self._is_in_message = self._is_chunked = self._is_due = False
         self._closes_after_message = self._is_refused = self._is_half_closed = False
         self._is_new = True
 
@@ -110,7 +107,12 @@ class ServiceProtocol(HttpToolsProtocol):
             timer.cancel()
         self._match = None
         self._is_refused = True
-        super().connection_lost(exc)
+        end = partial(super().connection_lost, exc)
+        if self.cycle is None or self.cycle.response_complete:
+            end()
+        else:  # It wakes a task, and many connections may end at once.
+            self.cycle.disconnected = True
+            self._fast_path.turns.begin_task(end)
 
     def _set_timer(self, name: str, seconds: float, callback: Callable[..., object]) -> None:
         self._clear_timer(name)
@@ -144,9 +146,15 @@ class ServiceProtocol(HttpToolsProtocol):
         self.flow.pause_reading()
         self._flow.is_held = True
         if is_new and not self._is_answering():
-            self._fast_path.turns.later(self._parse_held)
+            self._parse_later(is_pipelined=begin > 0)
+
+    def _parse_later(self, *, is_pipelined: bool = False) -> None:
+        if not self._is_due:
+            self._is_due = True
+            self._fast_path.turns.later(self._parse_held, is_pipelined=is_pipelined)
 
     def _parse_held(self) -> None:
+        self._is_due = False
         if self._is_refused or self._is_answering() or not self._held:
             return
         data, self._held, self._flow.is_held = self._held, b"", False
@@ -278,17 +286,18 @@ class ServiceProtocol(HttpToolsProtocol):
 
     def fall_back(self, cycle: RequestResponseCycle) -> None:
         """Leave a request to the application, before anything of the response is sent."""
-        if not cycle.disconnected:
-            super()._start_asgi_task(cycle, partial(self._run, cycle))
+        self._fast_path.turns.begin_task(partial(self._begin_task, cycle))
 
-    async def _run(self, cycle: RequestResponseCycle, scope: Any, receive: Any, send: Any) -> None:
-        async def send_if_open(message: Any) -> None:
-            cycle.disconnected |= self.transport.is_closing()  # The server learns of it later.
-            await send(message)
+    def _begin_task(self, cycle: RequestResponseCycle) -> None:
+        async def run(scope: Any, receive: Any, send: Any) -> None:
+            async def send_if_open(message: Any) -> None:
+                cycle.disconnected |= self.transport.is_closing()  # The server learns of it later.
+                await send(message)
 
-        await self._fast_path.turns.begin_task()
-        if not cycle.disconnected:
             await self.app(scope, receive, send_if_open)
+
+        if not cycle.disconnected:
+            super()._start_asgi_task(cycle, run)
 
     def respond(self, cycle: RequestResponseCycle, reply: Reply) -> None:
         """Send a whole response."""
@@ -317,7 +326,7 @@ class ServiceProtocol(HttpToolsProtocol):
         self._end_writing()
         if self._held:
             self._unset_keepalive_if_required()
-            self._fast_path.turns.later(self._parse_held)
+            self._parse_later(is_pipelined=True)
         elif self._is_half_closed:
             self.loop.call_soon(self._close_if_answered)  # There may be another in this packet.
         if not self._is_in_message:

@@ -12,12 +12,7 @@ from starlette.datastructures import State
 from service.capacity.admission import Admission
 from service.capacity.pools import Pools
 from service.errors import Draining, Overloaded, RequestError
-from service.http.inference import (
-    LARGE_BODY_BYTES,
-    check_head,
-    deadline_seconds,
-    plain_headers,
-)
+from service.http.inference import LARGE_BODY_BYTES, check_head, deadline_seconds, plain_headers
 from service.http.messages import describe, error_body, reply
 from service.http.protocol import Reply
 from service.keys import KeyRing
@@ -51,7 +46,10 @@ class LoadShedder:
         if not size > LARGE_BODY_BYTES or "expect" in headers or "origin" in headers:
             return None
         try:
-            key = self._check(headers)
+            check_head(headers, self._settings.max_body_bytes)
+            key = None if self._keys is None else self._keys.identify(headers)
+            if key is not None:
+                key.require("predict")
             seconds = deadline_seconds(headers, self._settings.deadline_seconds)
         except RequestError:
             return None  # The application says what is wrong.
@@ -59,17 +57,8 @@ class LoadShedder:
             self._admission.check()
             self._pools.check_large_job(seconds)
         except (Draining, Overloaded) as error:
-            return self._reply(scope, headers, key, error)
+            return self._reply(scope, headers, key.name if key else "", error)
         return None
-
-    def _check(self, headers: Mapping[str, str]) -> str:
-        """Raise what is wrong with the request, or return the name of its API key."""
-        check_head(headers, self._settings.max_body_bytes)
-        if self._keys is None:
-            return ""
-        key = self._keys.identify(headers)
-        key.require("predict")
-        return key.name
 
     def _reply(
         self, scope: Any, headers: Mapping[str, str], key: str, error: RequestError

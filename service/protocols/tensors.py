@@ -143,19 +143,16 @@ def flatten(data: object) -> tuple[list[Any] | NDArray[Any], tuple[int, ...], se
 
 def _elements(view: memoryview, count: int) -> list[bytes]:
     elements: list[bytes] = []
-    end = 0
-    while end < len(view) and len(elements) < count:
-        start = end + _LENGTH_BYTES
-        if start > len(view):
+    while view and len(elements) < count:
+        length, rest = int.from_bytes(view[:_LENGTH_BYTES], "little"), view[_LENGTH_BYTES:]
+        if len(view) < _LENGTH_BYTES:
             raise InvalidTensor(f"the bytes end inside the length of element {len(elements)}")
-        length = int.from_bytes(view[end:start], "little")
-        end = start + length
-        if end > len(view):
-            raise InvalidTensor(
-                f"element {len(elements)} has {len(view) - start} bytes, its length says {length}"
-            )
-        elements.append(bytes(view[start:end]))
-    if end < len(view):
+        if len(rest) < length:
+            place = f"element {len(elements)}"
+            raise InvalidTensor(f"{place} has {len(rest)} bytes, its length says {length}")
+        elements.append(bytes(rest[:length]))
+        view = rest[length:]
+    if view:
         raise InvalidTensor(f"more elements than the {count} of the shape")
     if len(elements) < count:
         raise InvalidTensor(f"{len(elements)} elements, the shape has {count}")

@@ -258,13 +258,11 @@ class _Service:
     ) -> None:
         """Answer a request other than an inference; one without fields is not read."""
         kind, answer = kinds
-        request = await self._receive_small(receiver, kind, context)
+        request = await self._read_small(receiver, kind, context)
         document = await asyncio.to_thread(fields, request, self._core)
         await self._send(context, ParseDict(document or {}, answer()))
 
-    async def _receive_small(
-        self, receiver: _Receiver, kind: type[Message], context: Context
-    ) -> Message:
+    async def _read_small(self, receiver: _Receiver, kind: type[Message], context: Context) -> Any:
         body = await receiver.receive(context) if kind.DESCRIPTOR.fields else b""
         if body is None or len(body) > MAX_SMALL_BYTES:
             raise errors.BodyTooLarge(f"expected one message of at most {MAX_SMALL_BYTES} bytes")
@@ -275,15 +273,12 @@ class _Service:
         if self._watches.locked():
             raise errors.Overloaded(f"{MAX_WATCHES} clients watch already")
         async with self._watches:
-            request = await self._receive_small(
-                self._probes, health_pb2.HealthCheckRequest, context
-            )
+            request = await self._read_small(self._probes, health_pb2.HealthCheckRequest, context)
             sent = None
             while True:
-                try:
+                fields: dict[str, object] = {"status": "SERVICE_UNKNOWN"}
+                with suppress(errors.UnknownModel):
                     fields = _check(request, self._core)
-                except errors.UnknownModel:
-                    fields = {"status": "SERVICE_UNKNOWN"}
                 if fields != sent:
                     await self._send(context, ParseDict(fields, health_pb2.HealthCheckResponse()))
                     sent = fields

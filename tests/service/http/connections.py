@@ -91,7 +91,7 @@ def read_to_end(connection: socket.socket) -> bytes:
 
 def read_last_answers(connection: socket.socket) -> list[Answer]:
     """Read whole answers until the server closes the connection, at once."""
-    connection.settimeout(5)
+    connection.settimeout(20)
     received = read_to_end(connection)
     answers = []
     while received:

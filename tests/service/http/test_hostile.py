@@ -1,6 +1,7 @@
 """What a connection may cost: framing, fairness, answers that nobody reads."""
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from PIL import Image
 from service.app import create_app
 from service.http.middleware import PIECE_BYTES
 from service.settings import Settings
-from tests.service.conftest import ARTIFACTS, Encode, serve, wait_for
+from tests.service.conftest import ARTIFACTS, Encode, samples_of, serve, wait_for
 from tests.service.http.connections import (
     connect,
     head,
@@ -316,6 +317,29 @@ class TestHalfClosed:
                 connection.sendall(sent)
                 connection.shutdown(socket.SHUT_WR)
                 assert statuses(read_last_answers(connection)) == [200] * count
+
+    def test_a_reset_drops_the_work_and_a_close_cannot_be_told_from_a_half_close(
+        self, client: httpx.Client, photo: bytes
+    ) -> None:
+        dropped = 'fashion_mnist_rejected_total{reason="client_disconnected"}'
+        answered = 'requests_total{route="/predict",method="POST",status="200"}'
+
+        def count(series: str) -> float:
+            samples = samples_of(client.get("/metrics").text)
+            return sum(value for name, value in samples.items() if name.endswith(series))
+
+        def is_counted(series: str, expected: float) -> bool:
+            return count(series) == expected
+
+        for is_reset, series in ((True, dropped), (False, answered)):
+            before = count(series)
+            connection = connect(client)
+            linger = struct.pack("ii", is_reset, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            connection.sendall(whole(photo, path="/predict?prepare=photo"))
+            time.sleep(0.05)  # The work has begun.
+            connection.close()
+            wait_for(partial(is_counted, series, before + 1))
 
     def test_without_a_whole_request_the_connection_is_closed(
         self, client: httpx.Client, boot_png: bytes

@@ -622,6 +622,55 @@ def test_what_many_send_at_once_begins_in_turns(config: uvicorn.Config, boot_png
     asyncio.run(converse())
 
 
+@pytest.mark.parametrize("senders", [8, 400])
+def test_a_request_does_not_wait_for_the_pipelines_of_others(
+    config: uvicorn.Config, senders: int
+) -> None:
+    async def converse() -> None:
+        sinks = [Sink() for _ in range(senders)]
+        connections = [open_connection(config, sink) for sink in sinks]
+        for connection in connections:
+            connection.data_received(HEALTH * (8000 // senders))
+        while not all(sink.written for sink in sinks):
+            await asyncio.sleep(0)
+        for _ in range(3):
+            health = Sink()
+            connections.append(open_connection(config, health))
+            connections[-1].data_received(HEALTH)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert health.written.startswith(b"HTTP/1.1 200 ")
+        # The pipelines go on, too.
+        before = sum(len(sink.written) for sink in sinks)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert sum(len(sink.written) for sink in sinks) > before
+        for connection in connections:
+            connection.connection_lost(None)
+        await asyncio.sleep(0.1)  # The turns are the server's, which other tests use.
+
+    asyncio.run(converse())
+
+
+def test_many_requests_whose_clients_hang_up_at_once_end_in_turns(
+    config: uvicorn.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[object] = []
+    monkeypatch.setattr(HttpToolsProtocol, "connection_lost", lambda *_: ended.append(1))
+
+    async def converse() -> None:
+        connections = [open_connection(config, Sink()) for _ in range(100)]
+        for connection in connections:
+            connection.data_received(head(100, "Forwarded: for=192.0.2.1") + b"half")
+            connection.connection_lost(None)
+        while len(ended) < len(connections):
+            before = len(ended)
+            await asyncio.sleep(0)
+            assert len(ended) - before <= 2 * TASKS
+
+    asyncio.run(converse())
+
+
 def test_what_waits_for_its_turn_is_answered_when_the_client_sends_no_more(
     config: uvicorn.Config, boot_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
