@@ -11,7 +11,6 @@ from service.errors import InvalidInference, UnknownModel
 from service.http.dependencies import ModelRepository, Servable
 from service.http.inference import admit, read_body, run
 from service.http.messages import JSON
-from service.http.open_inference import models
 from service.http.openapi import PROTOCOL_ERRORS, path_parameters, request_spec
 from service.model.classifier import Classifier
 from service.model.repository import version_number
@@ -28,7 +27,10 @@ register_url_convertor("model", _ModelName())
 router = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"], responses=PROTOCOL_ERRORS)
 
 
-router.add_api_route("", models, summary="The models")  # As KServe has it.
+@router.get("", summary="The models")
+async def models(repository: ModelRepository) -> dict[str, list[str]]:
+    """Answer the names of the one model, as KServe does; none while no version is served."""
+    return {"models": repository.names if repository.is_ready else []}
 
 
 async def predict(request: Request, classifier: Servable) -> Response:
