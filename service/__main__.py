@@ -18,10 +18,10 @@ from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from service.cli import PROGRAM, describe_problem, read_settings, unknown_variables
-from service.http.protocol import ServiceProtocol
-from service.settings import ENVIRONMENT_PREFIX, WORKERS_DIRECTORY, Settings
-from service.telemetry.logs import log_config
+from .cli import PROGRAM, describe_problem, read_settings, unknown_variables
+from .http.protocol import ServiceProtocol
+from .settings import ENVIRONMENT_PREFIX, WORKERS_DIRECTORY, Settings
+from .telemetry.logs import log_config
 
 _USAGE_ERROR = 2
 _CLOSE_SECONDS = 0.2  # until the workers have closed the port

@@ -14,24 +14,24 @@ from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from uvicorn.config import STARTUP_FAILURE
 
-from service import __version__
-from service.capacity.admission import Admission, Limits
-from service.capacity.drain import drain_on_sigterm
-from service.capacity.memory import release_memory
-from service.capacity.pools import Pools, available_processors
-from service.errors import ArtifactError, StartError
-from service.http import explain, open_inference, operations, predict, tf_serving
-from service.http.batcher import Batcher
-from service.http.messages import add_error_handlers
-from service.http.middleware import RequestMiddleware
-from service.http.openapi import complete, operation_id, with_examples
-from service.keys import load_keys
-from service.model.repository import Repository
-from service.model.store import open_source
-from service.model.workers import Workers, serve_versions
-from service.settings import WORKERS_DIRECTORY, Settings
-from service.telemetry.instrumentation import Instrumentation
-from service.telemetry.metrics import Metrics
+from . import __version__
+from .capacity.admission import Admission, Limits
+from .capacity.drain import drain_on_sigterm
+from .capacity.memory import release_memory
+from .capacity.pools import Pools, available_processors
+from .errors import ArtifactError, StartError
+from .http import explain, open_inference, operations, predict, tf_serving
+from .http.batcher import Batcher
+from .http.messages import add_error_handlers
+from .http.middleware import RequestMiddleware
+from .http.openapi import complete, operation_id, with_examples
+from .keys import load_keys
+from .model.repository import Repository
+from .model.store import open_source
+from .model.workers import Workers, serve_versions
+from .settings import WORKERS_DIRECTORY, Settings
+from .telemetry.instrumentation import Instrumentation
+from .telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -151,8 +151,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
 async def _grpc_server(app: FastAPI) -> AsyncIterator[None]:
     if not all(map(importlib.util.find_spec, ("grpc", "grpc_health", "grpc_reflection"))):
         _exit("grpc_port needs gRPC, which is not installed: it comes with the extra `grpc`")
-    from service.protocols.grpc.prediction import METHODS
-    from service.protocols.grpc.server import Core, serve
+    from .protocols.grpc.prediction import METHODS
+    from .protocols.grpc.server import Core, serve
 
     state = app.state
     core = Core(

@@ -12,8 +12,8 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 import shtab
 from pydantic_settings import CliSettingsSource
 
-from service import __version__
-from service.settings import ENVIRONMENT_PREFIX, Settings
+from . import __version__
+from .settings import ENVIRONMENT_PREFIX, Settings
 
 COMMAND = "fashion-mnist-service"
 PROGRAM = COMMAND if Path(sys.argv[0]).stem == COMMAND else "python -m service"  # As called.

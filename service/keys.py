@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from service.errors import Forbidden, StartError, Unauthenticated
+from .errors import Forbidden, StartError, Unauthenticated
 
 Scope = Literal["predict", "administer", "observe"]
 """Predictions; loading and unloading the model; reading metrics. No scope implies another."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import shtab
 
-from training import __version__
-from training.config import (
+from . import __version__
+from .config import (
     ConfigurationError,
     EvaluateSettings,
     ExportSettings,
@@ -21,8 +21,8 @@ from training.config import (
     command_line,
     read_settings,
 )
-from training.errors import TrainingError
-from training.native_logging import native_noise_hidden
+from .errors import TrainingError
+from .native_logging import native_noise_hidden
 
 COMMAND = "fashion-mnist-training"
 PROGRAM = COMMAND if Path(sys.argv[0]).stem == COMMAND else "python -m training"

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from training.recipe import IMAGE_SIDE, Block, Network
+from .recipe import IMAGE_SIDE, Block, Network
 
 INPUT_NAME = "images"
 INPUT_SHAPE = (IMAGE_SIDE, IMAGE_SIDE, 1)

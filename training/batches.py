@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from training.data import Inputs, Labelled, Labels, to_inputs
-from training.photographs import Photographs
-from training.recipe import IMAGE_SIDE, Augmentation, Recipe
+from .data import Inputs, Labelled, Labels, to_inputs
+from .photographs import Photographs
+from .recipe import IMAGE_SIDE, Augmentation, Recipe
 
 ERASED_AREA = 0.02, 0.2
 """Least and most of an image that a rectangle covers."""

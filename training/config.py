@@ -21,8 +21,8 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from training.errors import TrainingError
-from training.recipe import Augmentation, Block, Count, Fit, Network, Photographs, Recipe, Start
+from .errors import TrainingError
+from .recipe import Augmentation, Block, Count, Fit, Network, Photographs, Recipe, Start
 
 ENVIRONMENT_PREFIX = "FASHION_TRAINING_"
 

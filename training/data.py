@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
-from training.errors import DataError
-from training.recipe import IMAGE_SIDE, Fit
+from .errors import DataError
+from .recipe import IMAGE_SIDE, Fit
 
 CLASS_NAMES = (
     "T-shirt/top",

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import classification_report, confusion_matrix, log_loss
 
-from training.calibration import PREDICT_BATCH, calibrate, expected_calibration_error
-from training.config import EvaluateSettings
-from training.data import Labelled, Labels, load_fashion_mnist, to_inputs
-from training.novelty import (
+from .calibration import PREDICT_BATCH, calibrate, expected_calibration_error
+from .config import EvaluateSettings
+from .data import Labelled, Labels, load_fashion_mnist, to_inputs
+from .novelty import (
     FALSE_ALARMS,
     PERCENTILES,
     area_under_roc,
@@ -20,9 +20,9 @@ from training.novelty import (
     make_outliers,
     with_novelty,
 )
-from training.photographs import KINDS, Photographs, read_photographs
-from training.report import Report
-from training.run import Run, kept_epoch
+from .photographs import KINDS, Photographs, read_photographs
+from .report import Report
+from .run import Run, kept_epoch
 
 CALIBRATION_BINS = 15
 

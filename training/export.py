@@ -11,15 +11,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from training import flatbuffers
-from training.architecture import trace_layers
-from training.config import ExportSettings
-from training.data import Labelled, load_fashion_mnist
-from training.errors import ExportError
-from training.manifest import MANIFEST, describe, describe_training, file_digests
-from training.model_card import write_model_card
-from training.novelty import PROBABILITIES, with_novelty
-from training.run import Run
+from . import flatbuffers
+from .architecture import trace_layers
+from .config import ExportSettings
+from .data import Labelled, load_fashion_mnist
+from .errors import ExportError
+from .manifest import MANIFEST, describe, describe_training, file_digests
+from .model_card import write_model_card
+from .novelty import PROBABILITIES, with_novelty
+from .run import Run
 
 FLATBUFFER = Path("assets.extra") / "model.tflite"
 INT8_FLATBUFFER = Path("assets.extra") / "model.int8.tflite"

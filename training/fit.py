@@ -15,14 +15,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from training.architecture import build_network
-from training.batches import Targets, TrainingBatches, ValidationBatches, one_hot
-from training.config import FitSettings
-from training.data import FashionMnist, load_fashion_mnist, split_as
-from training.errors import RunError
-from training.photographs import Photographs, read_photographs
-from training.recipe import Fit, Recipe
-from training.run import Run, best_epoch, epochs_waited, is_used_up, kept_epoch
+from .architecture import build_network
+from .batches import Targets, TrainingBatches, ValidationBatches, one_hot
+from .config import FitSettings
+from .data import FashionMnist, load_fashion_mnist, split_as
+from .errors import RunError
+from .photographs import Photographs, read_photographs
+from .recipe import Fit, Recipe
+from .run import Run, best_epoch, epochs_waited, is_used_up, kept_epoch
 
 ASSETS = Path(__file__).parent / "assets"
 START_WEIGHTS, START_ANSWERS = ASSETS / "start.weights.h5", ASSETS / "answers.npz"

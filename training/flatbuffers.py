@@ -9,11 +9,11 @@ import numpy.typing as npt
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from training.architecture import trace_layers
-from training.data import Inputs, Labelled
-from training.errors import ExportError
-from training.native_logging import native_noise_hidden
-from training.novelty import NOVELTY, PROBABILITIES, assess
+from .architecture import trace_layers
+from .data import Inputs, Labelled
+from .errors import ExportError
+from .native_logging import native_noise_hidden
+from .novelty import NOVELTY, PROBABILITIES, assess
 
 PREDICTION_SIGNATURE = "serving_default"
 FEATURE_MAPS_SIGNATURE = "feature_maps"

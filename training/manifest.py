@@ -12,10 +12,10 @@ from typing import Any
 
 import keras
 
-from training.architecture import MODEL_NAME
-from training.data import GREY_LEVELS
-from training.novelty import SCORE
-from training.run import Run, kept_epoch
+from .architecture import MODEL_NAME
+from .data import GREY_LEVELS
+from .novelty import SCORE
+from .run import Run, kept_epoch
 
 FORMAT = 1
 MANIFEST = Path("assets.extra") / "manifest.json"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from training.recipe import Recipe
+from .recipe import Recipe
 
 FASHION_MNIST = "Fashion-MNIST"
 SMALL_NOTE = "28×28 greyscale pictures of ten kinds of clothing, by Zalando Research"

@@ -16,7 +16,7 @@ from scipy import ndimage
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
-from training.architecture import trace_layers
+from .architecture import trace_layers
 
 PROBABILITIES, NOVELTY = "probabilities", "novelty"
 """Names of the outputs."""

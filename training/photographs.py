@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.data import CLASS_NAMES, Images
-from training.errors import DataError
+from .data import CLASS_NAMES, Images
+from .errors import DataError
 
 PHOTOGRAPHS = Path(__file__).parent / "assets" / "photographs.npz"
 

@@ -11,11 +11,11 @@ import h5py
 import keras
 import numpy as np
 
-from training import saved_model
-from training.architecture import INPUT_NAME
-from training.calibration import PREDICT_BATCH
-from training.config import PublishSettings
-from training.data import (
+from . import saved_model
+from .architecture import INPUT_NAME
+from .calibration import PREDICT_BATCH
+from .config import PublishSettings
+from .data import (
     CLASS_NAMES,
     GREY_LEVELS,
     Images,
@@ -26,13 +26,13 @@ from training.data import (
     load_test_images,
     to_inputs,
 )
-from training.errors import ExportError
-from training.evaluate import cross_entropy, measure_novelty, score
-from training.export import next_version, published, write_description, write_model
-from training.manifest import describe
-from training.novelty import with_novelty
-from training.recipe import IMAGE_SIDE
-from training.report import Report
+from .errors import ExportError
+from .evaluate import cross_entropy, measure_novelty, score
+from .export import next_version, published, write_description, write_model
+from .manifest import describe
+from .novelty import with_novelty
+from .recipe import IMAGE_SIDE
+from .report import Report
 
 PROBES = 64
 """Random images, where there are none of the model's own."""

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import confusion_matrix
 
-from training.data import Inputs, Labelled, Labels
-from training.photographs import CLASSES_OF_A_LABEL, Photographs
-from training.run import Row
+from .data import Inputs, Labelled, Labels
+from .photographs import CLASSES_OF_A_LABEL, Photographs
+from .run import Row
 
 MISTAKES_SHOWN = 24
 RELIABILITY_BINS = 15

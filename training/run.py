@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.data import FashionMnist
-from training.errors import RunError
-from training.recipe import Fit, Recipe
+from .data import FashionMnist
+from .errors import RunError
+from .recipe import Fit, Recipe
 
 Row = dict[str, float]
 """One epoch of the history: loss, accuracy, val_loss, val_accuracy."""

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
-from training.errors import ExportError
-from training.flatbuffers import PREDICTION_SIGNATURE, convert, open_flatbuffer
+from .errors import ExportError
+from .flatbuffers import PREDICTION_SIGNATURE, convert, open_flatbuffer
 
 INSTEAD = "publish the .keras or .h5 file that it was made from"
 PROBES = 8

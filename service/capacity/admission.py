@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
-from service.capacity.parallel import WorkerThreads
-from service.errors import DeadlineExceeded, Draining, Overloaded
-from service.telemetry.record import RequestRecord
+from ..errors import DeadlineExceeded, Draining, Overloaded
+from ..telemetry.record import RequestRecord
+from .parallel import WorkerThreads
 
 # Small requests may exceed the limit of bytes in flight by this factor, so that a few slow clients
 # with large ones cannot block them.

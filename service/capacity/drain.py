@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from service.capacity.admission import Admission
+from .admission import Admission
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from service.errors import DeadlineExceeded
+from ..errors import DeadlineExceeded
 
 PAUSE_SECONDS = 2.0
 

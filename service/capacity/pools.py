@@ -12,9 +12,9 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
 
-from service.capacity.admission import Deferred, Permit
-from service.capacity.parallel import WorkerThreads
-from service.errors import DeadlineExceeded, Overloaded
+from ..errors import DeadlineExceeded, Overloaded
+from .admission import Deferred, Permit
+from .parallel import WorkerThreads
 
 SMALL_PIXELS = 64 * 64  # Limit of a small job; an image of the data set has 784.
 INITIAL_LARGE_SECONDS = 0.05  # Estimate for a large job before the first one is done.

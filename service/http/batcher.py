@@ -21,28 +21,28 @@ import numpy as np
 from pydantic import BaseModel
 from starlette.datastructures import State
 
-from service.arrays import Assessment, Pixels, Tensor
-from service.capacity.admission import Admission, Deferred, Permit
-from service.capacity.pools import Pools
-from service.capacity.turns import Turns
-from service.errors import RequestError
-from service.http.dependencies import JSON_LENGTH_HEADER, read_json_length
-from service.http.inference import DEADLINE_HEADER, INLINE_BODY_BYTES, plain_headers
-from service.http.messages import describe, reply
-from service.http.predictions import check_top_k, list_predictions, write_predictions
-from service.http.protocol import Reply, ServiceProtocol
-from service.http.schemas import Liveness, Readiness
-from service.http.shedding import LoadShedder
-from service.http.uploads import Upload, read_upload
-from service.images.decode import ImageReader, Prepare
-from service.keys import KeyRing
-from service.model.classifier import Classifier
-from service.model.repository import Repository
-from service.protocols import open_inference, tf_serving
-from service.protocols.inference import Answer, Read, prepare
-from service.settings import Settings
-from service.telemetry.instrumentation import Instrumentation
-from service.telemetry.record import Predictions
+from ..arrays import Assessment, Pixels, Tensor
+from ..capacity.admission import Admission, Deferred, Permit
+from ..capacity.pools import Pools
+from ..capacity.turns import Turns
+from ..errors import RequestError
+from ..images.decode import ImageReader, Prepare
+from ..keys import KeyRing
+from ..model.classifier import Classifier
+from ..model.repository import Repository
+from ..protocols import open_inference, tf_serving
+from ..protocols.inference import Answer, Read, prepare
+from ..settings import Settings
+from ..telemetry.instrumentation import Instrumentation
+from ..telemetry.record import Predictions
+from .dependencies import JSON_LENGTH_HEADER, read_json_length
+from .inference import DEADLINE_HEADER, INLINE_BODY_BYTES, plain_headers
+from .messages import describe, reply
+from .predictions import check_top_k, list_predictions, write_predictions
+from .protocol import Reply, ServiceProtocol
+from .schemas import Liveness, Readiness
+from .shedding import LoadShedder
+from .uploads import Upload, read_upload
 
 MAX_BATCH_IMAGES = 32
 """More at once gain the network nothing."""

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-from service.errors import InvalidInference
-from service.model.classifier import Classifier
-from service.model.repository import Repository
+from ..errors import InvalidInference
+from ..model.classifier import Classifier
+from ..model.repository import Repository
 
 
 async def _repository(request: Request) -> Repository:

@@ -10,15 +10,22 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 
-from service.arrays import Tensor
-from service.capacity.admission import Permit
-from service.errors import InvalidParameter, UnknownLayer
-from service.http.dependencies import AcceptHeader, ModelRepository
-from service.http.inference import admit, run
-from service.http.messages import JSON, preferred
-from service.http.openapi import ERRORS, request_spec
-from service.http.options import ImageOptions, ModelOptions, Names
-from service.http.schemas import (
+from ..arrays import Tensor
+from ..capacity.admission import Permit
+from ..errors import InvalidParameter, UnknownLayer
+from ..images.decode import ImageReader, PreparedImage
+from ..images.render import LayerMaps, render_heat, render_layers
+from ..images.steps import Step, as_png
+from ..model.artifact import Layer
+from ..model.classifier import Classifier
+from ..model.occlusion import explain_each
+from ..model.repository import Repository
+from .dependencies import AcceptHeader, ModelRepository
+from .inference import admit, run
+from .messages import JSON, preferred
+from .openapi import ERRORS, request_spec
+from .options import ImageOptions, ModelOptions, Names
+from .schemas import (
     ErrorResponse,
     ExplainResponse,
     FeatureMapsResponse,
@@ -26,14 +33,7 @@ from service.http.schemas import (
     ModelSummary,
     PreparationResponse,
 )
-from service.http.uploads import read_only_image, receive_upload
-from service.images.decode import ImageReader, PreparedImage
-from service.images.render import LayerMaps, render_heat, render_layers
-from service.images.steps import Step, as_png
-from service.model.artifact import Layer
-from service.model.classifier import Classifier
-from service.model.occlusion import explain_each
-from service.model.repository import Repository
+from .uploads import read_only_image, receive_upload
 
 MAX_NUMBERS = 100_000
 """Of kernels in one answer: about two megabytes of JSON."""

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from service import errors
-from service.capacity.admission import Admission, Deferred, Permit
-from service.capacity.pools import Pools
-from service.settings import Settings
+from .. import errors
+from ..capacity.admission import Admission, Deferred, Permit
+from ..capacity.pools import Pools
+from ..settings import Settings
 
 DEADLINE_HEADER = "X-Request-Timeout"
 

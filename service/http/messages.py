@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from service.errors import InvalidParameter, NotAcceptable, RequestError
-from service.http.protocol import Reply
-from service.telemetry.logs import without_secrets
-from service.telemetry.record import RequestRecord
+from ..errors import InvalidParameter, NotAcceptable, RequestError
+from ..telemetry.logs import without_secrets
+from ..telemetry.record import RequestRecord
+from .protocol import Reply
 
 JSON = "application/json"
 

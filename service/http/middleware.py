@@ -16,11 +16,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Connection
 
-from service.capacity.admission import Admission
-from service.errors import Draining, Overloaded, RequestError
-from service.http.dependencies import JSON_LENGTH_HEADER
-from service.http.inference import DEADLINE_HEADER, check_headers, plain_headers
-from service.http.messages import (
+from ..capacity.admission import Admission
+from ..errors import Draining, Overloaded, RequestError
+from ..keys import KeyRing, Scope
+from ..telemetry.instrumentation import Instrumentation
+from .dependencies import JSON_LENGTH_HEADER
+from .inference import DEADLINE_HEADER, check_headers, plain_headers
+from .messages import (
     INTERNAL_ERROR,
     REQUEST_ID_HEADER,
     SECURITY_HEADERS,
@@ -29,8 +31,6 @@ from service.http.messages import (
     headers_of,
     request_error,
 )
-from service.keys import KeyRing, Scope
-from service.telemetry.instrumentation import Instrumentation
 
 logger = logging.getLogger(__name__)
 

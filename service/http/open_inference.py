@@ -7,23 +7,23 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from service.errors import EmptyBody, InvalidInference
-from service.http.dependencies import (
+from ..errors import EmptyBody, InvalidInference
+from ..model.workers import Workers
+from ..protocols import open_inference as protocol
+from ..protocols.inference import infer
+from ..protocols.json_arrays import parse_json
+from ..settings import Settings
+from .dependencies import (
     JSON_LENGTH_HEADER,
     ModelRepository,
     NamedVersion,
     Ready,
     read_json_length,
 )
-from service.http.inference import admit, read_body, run
-from service.http.messages import JSON
-from service.http.openapi import PROTOCOL_ERRORS, path_parameters, request_spec
-from service.http.schemas import ServerReady
-from service.model.workers import Workers
-from service.protocols import open_inference as protocol
-from service.protocols.inference import infer
-from service.protocols.json_arrays import parse_json
-from service.settings import Settings
+from .inference import admit, read_body, run
+from .messages import JSON
+from .openapi import PROTOCOL_ERRORS, path_parameters, request_spec
+from .schemas import ServerReady
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=PROTOCOL_ERRORS)
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
-from service.http.inference import DEADLINE_HEADER
-from service.http.messages import JSON
-from service.http.schemas import ErrorResponse, ProtocolError
-from service.model.repository import Repository
+from ..model.repository import Repository
+from .inference import DEADLINE_HEADER
+from .messages import JSON
+from .schemas import ErrorResponse, ProtocolError
 
 COMPONENTS = Path(__file__).parent / "components.json"
 """Bodies of requests, with examples, and the parameters that are read without FastAPI."""

@@ -12,12 +12,12 @@ from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from service.errors import Draining
-from service.http.dependencies import AcceptHeader, ModelRepository, Ready
-from service.http.messages import JSON, preferred
-from service.http.schemas import ErrorResponse, Liveness, Readiness
-from service.telemetry.exposition import MEDIA_TYPE
-from service.telemetry.metrics import Metrics
+from ..errors import Draining
+from ..telemetry.exposition import MEDIA_TYPE
+from ..telemetry.metrics import Metrics
+from .dependencies import AcceptHeader, ModelRepository, Ready
+from .messages import JSON, preferred
+from .schemas import ErrorResponse, Liveness, Readiness
 
 _INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from service.errors import InvalidParameter
-from service.images.decode import Prepare
+from ..errors import InvalidParameter
+from ..images.decode import Prepare
 
 
 def _split(value: Any) -> list[str]:

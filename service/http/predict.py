@@ -6,19 +6,19 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from service.capacity.admission import Permit
-from service.http.dependencies import ModelRepository
-from service.http.inference import INLINE_BODY_BYTES, admit, run
-from service.http.messages import JSON
-from service.http.openapi import ERRORS, request_spec
-from service.http.options import ImageOptions
-from service.http.predictions import check_top_k, list_predictions, write_predictions
-from service.http.schemas import PredictResponse
-from service.http.uploads import Upload, read_upload, receive_upload
-from service.images.decode import ImageReader
-from service.model.classifier import Classifier
-from service.model.repository import Repository
-from service.telemetry.record import Predictions
+from ..capacity.admission import Permit
+from ..images.decode import ImageReader
+from ..model.classifier import Classifier
+from ..model.repository import Repository
+from ..telemetry.record import Predictions
+from .dependencies import ModelRepository
+from .inference import INLINE_BODY_BYTES, admit, run
+from .messages import JSON
+from .openapi import ERRORS, request_spec
+from .options import ImageOptions
+from .predictions import check_top_k, list_predictions, write_predictions
+from .schemas import PredictResponse
+from .uploads import Upload, read_upload, receive_upload
 
 router = APIRouter(tags=["inference"])
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import orjson
 
-from service.arrays import Assessment
-from service.errors import InvalidParameter
-from service.images.decode import PreparedImage
-from service.model.classifier import Classifier
+from ..arrays import Assessment
+from ..errors import InvalidParameter
+from ..images.decode import PreparedImage
+from ..model.classifier import Classifier
 
 
 def check_top_k(top_k: int | None, classifier: Classifier) -> None:

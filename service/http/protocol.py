@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from service.capacity.turns import Turns
+from ..capacity.turns import Turns
 
 UVICORN_INTERNALS = ("_start_asgi_task", "_unset_keepalive_if_required")
 """The private names used here. Tests run with the oldest and the newest uvicorn that pyproject.toml

@@ -4,10 +4,10 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.images.decode import Preparation
-from service.images.steps import StepName
-from service.model.artifact import InputSpec, Layer, Novelty, Parameters
-from service.model.classifier import Classifier
+from ..images.decode import Preparation
+from ..images.steps import StepName
+from ..model.artifact import InputSpec, Layer, Novelty, Parameters
+from ..model.classifier import Classifier
 
 
 class _Schema(BaseModel):

@@ -9,15 +9,15 @@ from typing import Any
 
 from starlette.datastructures import State
 
-from service.capacity.admission import Admission
-from service.capacity.pools import Pools
-from service.errors import Draining, Overloaded, RequestError
-from service.http.inference import LARGE_BODY_BYTES, check_head, deadline_seconds, plain_headers
-from service.http.messages import describe, error_body, reply
-from service.http.protocol import Reply
-from service.keys import KeyRing
-from service.settings import Settings
-from service.telemetry.instrumentation import Instrumentation
+from ..capacity.admission import Admission
+from ..capacity.pools import Pools
+from ..errors import Draining, Overloaded, RequestError
+from ..keys import KeyRing
+from ..settings import Settings
+from ..telemetry.instrumentation import Instrumentation
+from .inference import LARGE_BODY_BYTES, check_head, deadline_seconds, plain_headers
+from .messages import describe, error_body, reply
+from .protocol import Reply
 
 _ROUTES = {"/predict", "/feature-maps", "/preparation"}
 _METHODS = {"POST", "PUT"}

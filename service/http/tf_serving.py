@@ -7,15 +7,15 @@ from http import HTTPStatus
 from fastapi import APIRouter, HTTPException, Request, Response
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from service.errors import InvalidInference, UnknownModel
-from service.http.dependencies import ModelRepository, Servable
-from service.http.inference import admit, read_body, run
-from service.http.messages import JSON
-from service.http.openapi import PROTOCOL_ERRORS, path_parameters, request_spec
-from service.model.classifier import Classifier
-from service.model.repository import version_number
-from service.protocols import tf_serving
-from service.protocols.inference import infer
+from ..errors import InvalidInference, UnknownModel
+from ..model.classifier import Classifier
+from ..model.repository import version_number
+from ..protocols import tf_serving
+from ..protocols.inference import infer
+from .dependencies import ModelRepository, Servable
+from .inference import admit, read_body, run
+from .messages import JSON
+from .openapi import PROTOCOL_ERRORS, path_parameters, request_spec
 
 
 class _ModelName(StringConvertor):

@@ -11,14 +11,14 @@ from typing import NamedTuple
 from fastapi import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
-from service.arrays import WHITE
-from service.capacity.admission import Permit
-from service.errors import InvalidMultipart, TooManyImages, UnsupportedMediaType
-from service.http.inference import LARGE_BODY_BYTES, check_head, expect_large_job, read_body
-from service.http.messages import FORM, IMAGE_MEDIA_TYPES, JSON
-from service.images.decode import ImageReader, PreparedImage
-from service.protocols.instances import read_instances
-from service.protocols.tensors import decode_base64
+from ..arrays import WHITE
+from ..capacity.admission import Permit
+from ..errors import InvalidMultipart, TooManyImages, UnsupportedMediaType
+from ..images.decode import ImageReader, PreparedImage
+from ..protocols.instances import read_instances
+from ..protocols.tensors import decode_base64
+from .inference import LARGE_BODY_BYTES, check_head, expect_large_job, read_body
+from .messages import FORM, IMAGE_MEDIA_TYPES, JSON
 
 MAX_FIELDS = 64  # Of a form, beside its files.
 

@@ -15,15 +15,15 @@ from PIL import Image, ImageChops, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from service.arrays import Pixels
-from service.capacity.admission import Admission, Deferred, Limits, Permit
-from service.capacity.memory import MAX_IMAGE_BYTES, image_memory
-from service.capacity.parallel import parallel_map
-from service.errors import EmptyBody, ImageTooLarge, InvalidImage, RequestError
-from service.images import formats
-from service.images.photo import prepare_photo
-from service.images.steps import LONGEST_SIDE, Step
-from service.telemetry.record import RequestRecord
+from ..arrays import Pixels
+from ..capacity.admission import Admission, Deferred, Limits, Permit
+from ..capacity.memory import MAX_IMAGE_BYTES, image_memory
+from ..capacity.parallel import parallel_map
+from ..errors import EmptyBody, ImageTooLarge, InvalidImage, RequestError
+from ..telemetry.record import RequestRecord
+from . import formats
+from .photo import prepare_photo
+from .steps import LONGEST_SIDE, Step
 
 Prepare = Literal["auto", "photo", "plain"]
 Preparation = Literal["none", "photo", "plain"]

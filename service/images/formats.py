@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from PIL import features
 
-from service.errors import InvalidImage
+from ..errors import InvalidImage
 
 _FORMATS = {
     "PNG": rb"\x89PNG\r\n\x1a\n",

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.images.segmentation import Floats, Mask, garment_mask
-from service.images.steps import LONGEST_SIDE, Step
+from .segmentation import Floats, Mask, garment_mask
+from .steps import LONGEST_SIDE, Step
 
 _MASK_SIDE = 96  # pixels: enough to find the garment, and cheap
 _BLACK = 8  # of 255: darker than any photographed background

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from service.arrays import Tensor
-from service.images.steps import as_png
+from ..arrays import Tensor
+from .steps import as_png
 
 _COLUMNS = 16
 _TILE = 56  # pixels of a map's side: twice 28, four times 14, eight times 7

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, PositiveInt, ValidationError, WithJsonSchema, model_validator
 
-from service.errors import ArtifactError
+from ..errors import ArtifactError
 
 # TensorFlow Serving's directory for files that belong to a model but not to the SavedModel.
 EXTRAS = PurePosixPath("assets.extra")

@@ -7,10 +7,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from service.arrays import Assessment, Pixels, Tensor, Weights
-from service.capacity.parallel import WorkerThreads
-from service.errors import ArtifactError
-from service.model.artifact import Artifact, Layer
+from ..arrays import Assessment, Pixels, Tensor, Weights
+from ..capacity.parallel import WorkerThreads
+from ..errors import ArtifactError
+from .artifact import Artifact, Layer
 
 # LiteRT folds these layers into the kernels of others.
 _MERGED = ("BatchNormalization", "Normalization", "Rescaling")

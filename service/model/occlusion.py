@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from service.arrays import Tensor
-from service.capacity.admission import Permit
-from service.errors import TooManyImages
-from service.model.classifier import Classifier
+from ..arrays import Tensor
+from ..capacity.admission import Permit
+from ..errors import TooManyImages
+from .classifier import Classifier
 
 WINDOW, STRIDE = 7, 3  # pixels of the network's input
 _LEAST = 1e-7  # A float32 probability nearer to 0 or 1 has no finite log-odds.

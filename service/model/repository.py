@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from service.errors import (
+from ..errors import (
     ArtifactError,
     InvalidParameter,
     NotReady,
@@ -17,12 +17,12 @@ from service.errors import (
     UnknownModel,
     UnknownVersion,
 )
-from service.model.artifact import FLATBUFFER, HINT, LAYERS, PICTURES, Artifact, verify
-from service.model.classifier import Classifier, Engine
-from service.model.signature import verify_signature
-from service.model.store import Fingerprint, Source
-from service.settings import EngineChoice, VersionPolicy
-from service.telemetry.metrics import Metrics
+from ..settings import EngineChoice, VersionPolicy
+from ..telemetry.metrics import Metrics
+from .artifact import FLATBUFFER, HINT, LAYERS, PICTURES, Artifact, verify
+from .classifier import Classifier, Engine
+from .signature import verify_signature
+from .store import Fingerprint, Source
 
 logger = logging.getLogger(__name__)
 
@@ -258,7 +258,7 @@ def load_engine(artifact: Artifact, choice: EngineChoice) -> Engine:
     if choice == "litert":
         if not has_flatbuffer:
             raise ArtifactError(f"{artifact.directory} has no {FLATBUFFER} for the litert engine")
-        from service.model.engines.litert import LiteRTEngine  # noqa: PLC0415 (imported if chosen)
+        from .engines.litert import LiteRTEngine  # noqa: PLC0415 (imported if chosen)
 
         engine = LiteRTEngine(artifact)
     else:
@@ -267,7 +267,7 @@ def load_engine(artifact: Artifact, choice: EngineChoice) -> Engine:
                 f"the tensorflow engine ({reason}) needs TensorFlow, which is not installed: "
                 "it comes with the extra `training`"
             )
-        from service.model.engines.tensorflow import TensorFlowEngine  # noqa: PLC0415 (as above)
+        from .engines.tensorflow import TensorFlowEngine  # noqa: PLC0415 (as above)
 
         engine = TensorFlowEngine(artifact)
     logger.info("engine %s (%s)", engine.name, reason)

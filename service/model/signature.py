@@ -6,8 +6,8 @@ Anyone who can write the files can write their digests too; only the key's owner
 import importlib.util
 from pathlib import Path
 
-from service.errors import ArtifactError
-from service.model.artifact import SIGNATURE
+from ..errors import ArtifactError
+from .artifact import SIGNATURE
 
 
 def verify_signature(directory: Path, public_key: Path) -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from service.errors import ArtifactError, StoreError
-from service.model.artifact import MANIFEST, is_version, published_versions
+from ..errors import ArtifactError, StoreError
+from .artifact import MANIFEST, is_version, published_versions
 
 # Object metadata that changes on every write, as the different stores spell it.
 CHANGE_MARKS = ("ETag", "etag", "generation", "LastModified", "mtime")

@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal
 
-from service.errors import ArtifactError, DeadlineExceeded, InvalidInference, RequestError
-from service.model.repository import Repository
-from service.settings import Settings
+from ..errors import ArtifactError, DeadlineExceeded, InvalidInference, RequestError
+from ..settings import Settings
+from .repository import Repository
 
 FOLLOW_SECONDS = 0.2  # Poll interval for commands; a poll takes microseconds.
 

@@ -7,15 +7,15 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from service.arrays import WHITE, Assessment, Tensor
-from service.capacity.admission import Permit
-from service.errors import AnswerTooLarge, InvalidTensor, TooManyImages
-from service.images.decode import ImageReader, Prepare
-from service.model.artifact import LAYERS, PICTURES, Layer, Manifest
-from service.model.classifier import Classifier
-from service.protocols.json_arrays import image_shapes
-from service.protocols.tensors import BYTES, DTYPES, NamedTensor
-from service.telemetry.record import Predictions
+from ..arrays import WHITE, Assessment, Tensor
+from ..capacity.admission import Permit
+from ..errors import AnswerTooLarge, InvalidTensor, TooManyImages
+from ..images.decode import ImageReader, Prepare
+from ..model.artifact import LAYERS, PICTURES, Layer, Manifest
+from ..model.classifier import Classifier
+from ..telemetry.record import Predictions
+from .json_arrays import image_shapes
+from .tensors import BYTES, DTYPES, NamedTensor
 
 FILES_INPUT = "image"  # A tensor of numbers has the model's own input name.
 

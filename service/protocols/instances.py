@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from service.arrays import WHITE
-from service.errors import InvalidInstances, InvalidTensor, TooManyImages
-from service.images.decode import ImageReader, PreparedImage
-from service.protocols import json_arrays
-from service.protocols.json_arrays import Shape, decode_file, image_shapes
-from service.protocols.tensors import flatten
+from ..arrays import WHITE
+from ..errors import InvalidInstances, InvalidTensor, TooManyImages
+from ..images.decode import ImageReader, PreparedImage
+from . import json_arrays
+from .json_arrays import Shape, decode_file, image_shapes
+from .tensors import flatten
 
 
 def read_instances(body: bytes, reader: ImageReader, scale: float = WHITE) -> list[PreparedImage]:

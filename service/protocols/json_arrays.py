@@ -16,9 +16,9 @@ import simdjson
 from numpy.typing import NDArray
 from pydantic_core import from_json
 
-from service.capacity.admission import Limits
-from service.errors import BodyTooLarge, InvalidJSON, RequestError
-from service.protocols.tensors import decode_base64
+from ..capacity.admission import Limits
+from ..errors import BodyTooLarge, InvalidJSON, RequestError
+from .tensors import decode_base64
 
 Shape = tuple[int, ...]
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import orjson
 
-from service.capacity.admission import Permit
-from service.errors import InvalidInference, InvalidTensor
-from service.model.artifact import Manifest
-from service.model.classifier import Classifier
-from service.model.repository import Repository
-from service.protocols import inference
-from service.protocols.inference import Answer, InferenceRequest, PreparedRequest, RequestedOutput
-from service.protocols.json_arrays import image_shapes, parse_with_numbers
-from service.protocols.tensors import BYTES, NamedTensor, from_json, from_raw, to_raw
+from ..capacity.admission import Permit
+from ..errors import InvalidInference, InvalidTensor
+from ..model.artifact import Manifest
+from ..model.classifier import Classifier
+from ..model.repository import Repository
+from . import inference
+from .inference import Answer, InferenceRequest, PreparedRequest, RequestedOutput
+from .json_arrays import image_shapes, parse_with_numbers
+from .tensors import BYTES, NamedTensor, from_json, from_raw, to_raw
 
 GRPC_EXTENSIONS = ["classification", "model_configuration", "model_repository", "statistics"]
 REST_EXTENSIONS = ["binary_tensor_data", *GRPC_EXTENSIONS]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import InvalidTensor
+from ..errors import InvalidTensor
 
 Values = NDArray[Any] | list[bytes]
 """Numbers in the shape of their tensor, or the elements of a BYTES tensor in row-major order."""

@@ -7,17 +7,17 @@ from typing import Any, TypeVar
 import numpy as np
 import orjson
 
-from service.arrays import Assessment, Tensor
-from service.capacity.admission import Permit
-from service.errors import InvalidInference, InvalidJSON, InvalidTensor
-from service.model.artifact import Manifest
-from service.model.classifier import Classifier
-from service.model.occlusion import explain_each
-from service.model.repository import VersionStatus
-from service.protocols import inference
-from service.protocols.inference import NOVELTY, PROBABILITIES, Answer, PreparedRequest, Read
-from service.protocols.json_arrays import Shape, decode_file, image_shapes, parse_with_numbers
-from service.protocols.tensors import BYTES, NamedTensor, flatten
+from ..arrays import Assessment, Tensor
+from ..capacity.admission import Permit
+from ..errors import InvalidInference, InvalidJSON, InvalidTensor
+from ..model.artifact import Manifest
+from ..model.classifier import Classifier
+from ..model.occlusion import explain_each
+from ..model.repository import VersionStatus
+from . import inference
+from .inference import NOVELTY, PROBABILITIES, Answer, PreparedRequest, Read
+from .json_arrays import Shape, decode_file, image_shapes, parse_with_numbers
+from .tensors import BYTES, NamedTensor, flatten
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from service.telemetry.counters import Counter, Family, Gauge, Histogram, Labels, Shard
+from .counters import Counter, Family, Gauge, Histogram, Labels, Shard
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 
-from service.telemetry.logs import log_access
-from service.telemetry.metrics import Metrics
-from service.telemetry.record import RequestRecord
-from service.telemetry.traces import RequestTracer
+from .logs import log_access
+from .metrics import Metrics
+from .record import RequestRecord
+from .traces import RequestTracer
 
 # Safe to echo into a header and a log line: no spaces, quotes or control characters.
 _USABLE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import orjson
 
-from service.telemetry.record import RequestRecord
+from .record import RequestRecord
 
 # Secrets in query parameters, and API keys anywhere.
 _SECRET = re.compile(r"((?:key|token|secret|password|auth)[^=&]*=)[^&]*|fashion_[\w-]{20,}", re.I)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from service.errors import error_codes
-from service.telemetry.counters import Counter, Family, Gauge, Histogram, Storage
-from service.telemetry.exposition import PROCESS_METRICS, add_process_metrics, write_families
-from service.telemetry.record import Predictions, RequestRecord
-from service.telemetry.statistics import Statistics
+from ..errors import error_codes
+from .counters import Counter, Family, Gauge, Histogram, Storage
+from .exposition import PROCESS_METRICS, add_process_metrics, write_families
+from .record import Predictions, RequestRecord
+from .statistics import Statistics
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _PHASE_SECONDS = (0.00005, 0.0001, 0.00025, *_SECONDS[:-2])

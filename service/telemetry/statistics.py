@@ -4,8 +4,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from service.telemetry.counters import Family, Storage
-from service.telemetry.record import Phase, RequestRecord
+from .counters import Family, Storage
+from .record import Phase, RequestRecord
 
 # Labels of the series of requests, in place of the number of images of a run.
 _FAILED, _SUCCESS = "failed", "success"

@@ -16,7 +16,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from service.telemetry.record import RequestRecord
+from .record import RequestRecord
 
 logger = logging.getLogger(__name__)
 

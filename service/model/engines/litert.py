@@ -5,10 +5,10 @@ from pathlib import PurePosixPath
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
-from service.arrays import Assessment, Tensor, Weights
-from service.capacity.parallel import WorkerThreads, parallel_map
-from service.errors import ArtifactError
-from service.model.artifact import FLATBUFFER, INT8_FLATBUFFER, Artifact
+from ...arrays import Assessment, Tensor, Weights
+from ...capacity.parallel import WorkerThreads, parallel_map
+from ...errors import ArtifactError
+from ..artifact import FLATBUFFER, INT8_FLATBUFFER, Artifact
 
 # Larger batches exceed the CPU caches, and an interpreter keeps memory for its largest batch.
 IMAGES_AT_ONCE = 32
@@ -41,7 +41,7 @@ class LiteRTEngine:
 
     def weights(self, layer: str) -> Weights:
         # The schema takes 0.1 s to import, and few processes need it.
-        from service.model.engines.flatbuffer import read_weights  # noqa: PLC0415
+        from .flatbuffer import read_weights  # noqa: PLC0415
 
         return read_weights(self._mappers.content, "feature_maps", layer)
 

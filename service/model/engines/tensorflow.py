@@ -9,10 +9,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import tensorflow as tf
 
-from service.arrays import Assessment, Tensor, Weights
-from service.capacity.parallel import WorkerThreads
-from service.errors import ArtifactError
-from service.model.artifact import Artifact
+from ...arrays import Assessment, Tensor, Weights
+from ...capacity.parallel import WorkerThreads
+from ...errors import ArtifactError
+from ..artifact import Artifact
 
 
 class TensorFlowEngine:

@@ -7,14 +7,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from google.protobuf.message import DecodeError, Message
 
-from service.capacity.admission import Limits, Permit
-from service.errors import BodyTooLarge, InvalidInference, InvalidTensor
-from service.model.artifact import Manifest
-from service.model.classifier import Classifier
-from service.protocols import inference, tensors
-from service.protocols.grpc import open_inference_pb2 as pb
-from service.protocols.inference import InferenceRequest, PreparedRequest, RequestedOutput
-from service.protocols.tensors import BYTES, DTYPES, NamedTensor, Values
+from ...capacity.admission import Limits, Permit
+from ...errors import BodyTooLarge, InvalidInference, InvalidTensor
+from ...model.artifact import Manifest
+from ...model.classifier import Classifier
+from .. import inference, tensors
+from ..inference import InferenceRequest, PreparedRequest, RequestedOutput
+from ..tensors import BYTES, DTYPES, NamedTensor, Values
+from . import open_inference_pb2 as pb
 
 # The field of a datatype's values, unless they are raw. FP16 is always raw.
 _CONTENTS = {

@@ -7,16 +7,16 @@ from typing import Any
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.json_format import ParseDict
 
-from service.arrays import Tensor
-from service.capacity.admission import Permit
-from service.errors import InvalidTensor
-from service.model.classifier import Classifier
-from service.model.repository import Repository
-from service.protocols import tf_serving
-from service.protocols.grpc import tf_serving_pb2 as pb
-from service.protocols.grpc.messages import parse, read_values
-from service.protocols.inference import PreparedRequest, files_to_images, infer, numbers_to_images
-from service.protocols.tensors import BYTES, NamedTensor, to_raw
+from ...arrays import Tensor
+from ...capacity.admission import Permit
+from ...errors import InvalidTensor
+from ...model.classifier import Classifier
+from ...model.repository import Repository
+from .. import tf_serving
+from ..inference import PreparedRequest, files_to_images, infer, numbers_to_images
+from ..tensors import BYTES, NamedTensor, to_raw
+from . import tf_serving_pb2 as pb
+from .messages import parse, read_values
 
 # Of PredictRequest; see `messages.Fields`.
 _FIELDS = {2: {2: {2: {}, 5: 4, 6: 8, 7: 1, 10: 1, 13: 1, 16: 1, 17: 1}}}

@@ -20,20 +20,20 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from service import errors
-from service.capacity.admission import Admission, Permit
-from service.capacity.pools import Pools
-from service.errors import RequestError
-from service.keys import KeyRing
-from service.model.repository import Repository
-from service.model.workers import Workers
-from service.protocols import open_inference as protocol
-from service.protocols.grpc import open_inference_pb2 as pb
-from service.protocols.grpc.messages import INFER_FIELDS, parse, read
-from service.protocols.inference import infer
-from service.settings import Settings
-from service.telemetry.instrumentation import Instrumentation
-from service.telemetry.record import RequestRecord
+from ... import errors
+from ...capacity.admission import Admission, Permit
+from ...capacity.pools import Pools
+from ...errors import RequestError
+from ...keys import KeyRing
+from ...model.repository import Repository
+from ...model.workers import Workers
+from ...settings import Settings
+from ...telemetry.instrumentation import Instrumentation
+from ...telemetry.record import RequestRecord
+from .. import open_inference as protocol
+from ..inference import infer
+from . import open_inference_pb2 as pb
+from .messages import INFER_FIELDS, parse, read
 
 logger = logging.getLogger(__name__)
 
