@@ -82,7 +82,7 @@ USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 \
-    CMD ["/opt/fashion-mnist/bin/python", "-m", "service.healthcheck"]
+    CMD ["/opt/fashion-mnist/bin/python", "-m", "fashion_mnist_service.healthcheck"]
 ENTRYPOINT ["/opt/fashion-mnist/bin/fashion-mnist-service"]
 ARG REVISION=unknown
 LABEL org.opencontainers.image.revision=$REVISION

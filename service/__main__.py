@@ -27,7 +27,7 @@ _USAGE_ERROR = 2
 _CLOSE_SECONDS = 0.2  # until the workers have closed the port
 _END_SECONDS = 0.5  # until the server notices the signal, and for the application to end
 
-logger = logging.getLogger("service")
+logger = logging.getLogger(__package__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ[ENVIRONMENT_PREFIX + name.upper()] = str(value)
     seconds_to_finish = settings.drain_seconds - settings.notice_seconds - _END_SECONDS
     config = uvicorn.Config(
-        "service.app:create_app",
+        f"{__package__}.app:create_app",
         factory=True,
         host=settings.host,
         port=settings.port,

@@ -3,7 +3,6 @@
 import argparse
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,7 +15,8 @@ from . import __version__
 from .settings import ENVIRONMENT_PREFIX, Settings
 
 COMMAND = "fashion-mnist-service"
-PROGRAM = COMMAND if Path(sys.argv[0]).stem == COMMAND else "python -m service"  # As called.
+# As it is called in a checkout, or installed.
+PROGRAM = "python -m service" if __package__ == "service" else COMMAND
 
 # Variables of the training program, and of a Kubernetes Service called fashion-mnist-….
 _FOREIGN_PREFIXES = (ENVIRONMENT_PREFIX + "TRAINING_", ENVIRONMENT_PREFIX + "MNIST_")

@@ -1,6 +1,7 @@
 """API keys: made once, kept as digests, compared in constant time.
 
-`python -m service.keys NAME` makes one: the key for the client, and its line for the service.
+`fashion-mnist-keys NAME`, in a checkout `python -m service.keys NAME`, makes one: the key for the
+client, and its line for the service.
 """
 
 import argparse
@@ -118,7 +119,7 @@ def read_keys(text: str) -> KeyRing:
         if match is None or len(scopes) != len(match[2].split("+")):
             raise StartError(
                 f"line {number} of the API keys is not of the form name:predict+administer:"
-                "sha256:digest, which `python -m service.keys` prints"
+                "sha256:digest, which `fashion-mnist-keys` prints"
             )
         key = Key(match[1], scopes, bytes.fromhex(match[3]))
         if any(other.name == key.name or other.digest == key.digest for other in keys):
@@ -153,7 +154,7 @@ def _check(ring: KeyRing) -> KeyRing:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make a key: print its line to stdout, and the key itself to stderr."""
-    parser = argparse.ArgumentParser(prog="python -m service.keys", description=__doc__)
+    parser = argparse.ArgumentParser("fashion-mnist-keys", description=__doc__)
     parser.add_argument("name", help="of its holder, in logs and metrics: A-Z a-z 0-9 . _ -")
     parser.add_argument("--scopes", nargs="+", choices=SCOPES, default=["predict"])
     options = parser.parse_args(arguments)

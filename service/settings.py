@@ -135,8 +135,8 @@ class Settings(BaseSettings):
     """Seconds between checks for new and removed versions; 0 checks only at the start."""
 
     api_keys: str = ""
-    """Accepted API keys: lines that `python -m service.keys` prints, separated by commas. Without
-    any, no request needs a key."""
+    """Accepted API keys: lines that `fashion-mnist-keys` (in a checkout `python -m service.keys`)
+    prints, separated by commas. Without any, no request needs a key."""
     api_keys_file: Path | None = None
     """File with such lines, instead of `api_keys`; reloaded when it changes."""
     cors_origins: Origins = ()

@@ -67,15 +67,17 @@ def files_of(folder: Path) -> set[str]:
 
 def test_the_wheel_has_every_file_of_both_packages_and_the_shipped_model(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    for package in ("service", "training"):
-        assert {f"{package}/{name}" for name in files_of(ROOT / package)} <= names
-    shipped = files_of(ROOT / "artifacts" / "fashion_mnist")
-    assert {f"service/shipped_model/{name}" for name in shipped} <= names
+    for folder, files in (
+        ("fashion_mnist_service", files_of(ROOT / "service")),
+        ("fashion_mnist_service/training", files_of(ROOT / "training")),
+        ("fashion_mnist_service/shipped_model", files_of(ROOT / "artifacts" / "fashion_mnist")),
+    ):
+        assert {f"{folder}/{name}" for name in files} <= names
 
 
 def test_the_wheel_has_nothing_else(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert tops == {"service", "training", f"{wheel.name.split('-py3')[0]}.dist-info"}
+    assert tops == {"fashion_mnist_service", f"{wheel.name.split('-py3')[0]}.dist-info"}
 
 
 def test_the_installed_service_serves_the_model_it_came_with(
@@ -150,7 +152,7 @@ def test_training_without_tensorflow_says_what_to_install(wheel: Path, tmp_path:
         if package.name != "tensorflow":
             (dependencies / package.name).symlink_to(package)
     ended = subprocess.run(
-        [sys.executable, "-S", "-m", "training", "fit"],
+        [sys.executable, "-S", "-m", "fashion_mnist_service.training", "fit"],
         cwd=tmp_path,
         env={"PYTHONPATH": f"{wheel}:{dependencies}"},
         capture_output=True,

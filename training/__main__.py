@@ -6,11 +6,10 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import shtab
 
-from . import __version__
+from . import COMMAND, PROGRAM, __version__
 from .config import (
     ConfigurationError,
     EvaluateSettings,
@@ -24,8 +23,6 @@ from .config import (
 from .errors import TrainingError
 from .native_logging import native_noise_hidden
 
-COMMAND = "fashion-mnist-training"
-PROGRAM = COMMAND if Path(sys.argv[0]).stem == COMMAND else "python -m training"
 COMMANDS: dict[str, type[Settings]] = {
     "fit": FitSettings,
     "evaluate": EvaluateSettings,
@@ -108,7 +105,7 @@ def _run(command: str, settings: Settings) -> None:
                 f"{library} is not installed: the extra `training` brings Keras and TensorFlow"
             )
     with native_noise_hidden():
-        module = importlib.import_module(f"training.{command}")
+        module = importlib.import_module(f"{__package__}.{command}")
     module.run(settings)
 
 

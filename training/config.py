@@ -21,6 +21,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from . import PROGRAM
 from .errors import TrainingError
 from .recipe import Augmentation, Block, Count, Fit, Network, Photographs, Recipe, Start
 
@@ -94,7 +95,7 @@ class Settings(BaseSettings):
             options.append("--allow-other-data")
         for name in self.classes:
             options += ["--classes", name]
-        return shlex.join(["python", "-m", "training", command, *options])
+        return f"{PROGRAM} {shlex.join([command, *options])}"
 
 
 class FitSettings(Settings):

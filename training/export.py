@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from . import flatbuffers
+from . import SERVICE, flatbuffers
 from .architecture import trace_layers
 from .config import ExportSettings
 from .data import Labelled, load_fashion_mnist
@@ -55,7 +55,7 @@ def run(settings: ExportSettings) -> None:
         )
         write_description(folder, manifest, evaluated_run.report)
     print(f"Published {artifacts / str(version)}")
-    print(f"Serve it: python -m service --artifacts {artifacts}")
+    print(f"Serve it: {SERVICE} --artifacts {artifacts}")
 
 
 def read_experiments(folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import h5py
 import keras
 import numpy as np
 
-from . import saved_model
+from . import SERVICE, saved_model
 from .architecture import INPUT_NAME
 from .calibration import PREDICT_BATCH
 from .config import PublishSettings
@@ -87,7 +87,7 @@ def run(settings: PublishSettings) -> None:
         manifest["name"], manifest["input"]["scale"] = settings.name, scale
         write_description(folder, manifest, Path(report) if found else None)
     print(f"Published {artifacts / str(version)}")
-    print(f"Serve it: python -m service --artifacts {artifacts}")
+    print(f"Serve it: {SERVICE} --artifacts {artifacts}")
     print("and open http://127.0.0.1:8000")
 
 

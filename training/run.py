@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import PROGRAM
 from .data import FashionMnist
 from .errors import RunError
 from .recipe import Fit, Recipe
@@ -130,7 +131,7 @@ class Run:
             RunError: there is no run in the folder.
         """
         if not self._about.exists():
-            raise RunError(f"{self.folder} holds no run: `python -m training fit` makes one")
+            raise RunError(f"{self.folder} holds no run: `{PROGRAM} fit` makes one")
         about = self._read_json(self._about)
         return Recipe(**about["configuration"]), about["data_set"]
 
@@ -142,9 +143,7 @@ class Run:
         """
         recipe, _ = self.read_about()
         if not self.is_finished(recipe.fit):
-            raise RunError(
-                f"{self.folder} is not finished: `python -m training fit` goes on with it"
-            )
+            raise RunError(f"{self.folder} is not finished: `{PROGRAM} fit` goes on with it")
 
     def require_data(self, data: FashionMnist) -> None:
         """Check that this is the data that the run was trained with.
@@ -185,9 +184,7 @@ class Run:
             RunError: the run has not been evaluated.
         """
         if not self._evaluation.exists() or not self.model.exists():
-            raise RunError(
-                f"{self.folder} is not evaluated: run `python -m training evaluate` first"
-            )
+            raise RunError(f"{self.folder} is not evaluated: run `{PROGRAM} evaluate` first")
         return self._read_json(self._evaluation)
 
     def write_evaluation(self, scores: dict[str, Any]) -> None:

@@ -12,7 +12,9 @@ from .record import RequestRecord
 # Secrets in query parameters, and API keys anywhere.
 _SECRET = re.compile(r"((?:key|token|secret|password|auth)[^=&]*=)[^&]*|fashion_[\w-]{20,}", re.I)
 
-access_logger = logging.getLogger("service.access")
+_PACKAGE = __name__.partition(".")[0]
+
+access_logger = logging.getLogger(f"{_PACKAGE}.access")
 
 # Load balancers and monitoring request these every few seconds.
 _PROBES = {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
@@ -81,7 +83,7 @@ def log_config(log_format: Literal["text", "json"], level: str) -> dict[str, Any
         "formatters": {"chosen": formatters[log_format]},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "chosen"}},
         "root": {"handlers": ["stderr"], "level": others},
-        "loggers": {"service": {"level": severity}, "uvicorn": {"level": severity}},
+        "loggers": {_PACKAGE: {"level": severity}, "uvicorn": {"level": severity}},
     }
 
 
