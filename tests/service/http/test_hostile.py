@@ -320,8 +320,9 @@ class TestHalfClosed:
                 assert statuses(read_last_answers(connection)) == [200] * count
 
     def test_a_reset_drops_the_work_and_a_close_cannot_be_told_from_a_half_close(
-        self, client: httpx.Client, photo: bytes
+        self, client: httpx.Client, encode: Encode
     ) -> None:
+        slow = encode(Image.new("RGB", (5000, 4900), "white"))
         dropped = 'fashion_mnist_rejected_total{reason="client_disconnected"}'
         answered = 'requests_total{route="/predict",method="POST",status="200"}'
 
@@ -337,8 +338,8 @@ class TestHalfClosed:
             connection = connect(client)
             linger = struct.pack("ii", is_reset, 0)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            connection.sendall(whole(photo, path="/predict?prepare=photo"))
-            time.sleep(0.05)  # The work has begun.
+            connection.sendall(whole(slow, path="/predict?prepare=photo"))
+            wait_for(partial(is_counted, "images_in_flight", 1))
             connection.close()
             wait_for(partial(is_counted, series, before + 1))
 
