@@ -97,6 +97,8 @@ def open_page(browser: Browser, address: str) -> Open:
         if begins_with == "picture":
             expect(page.locator("#layers .tile").first).to_be_visible()
             expect(page.locator("#written > *").first).to_be_attached()
+        else:
+            expect(page.locator(f"#{begins_with}")).to_be_visible()
         yield page
         assert [text for text in window.complaints if text and tolerates not in text] == []
         window.empty()
