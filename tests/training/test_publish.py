@@ -127,6 +127,46 @@ def test_a_model_is_served_as_keras_runs_it(
         assert known == {lesson: {"Conv2D", "Dense"}, flat: {"Dense"}}.get(make, set())
 
 
+KINDS: dict[str, list[Any]] = {
+    "probabilities": [layers.Flatten(), layers.Dense(4, activation="softmax")],
+    "logits": [layers.Flatten(), layers.Dense(4)],
+    "a softmax layer": [layers.Flatten(), layers.Dense(4), layers.Softmax()],
+    "rescaling": [layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(4)],
+    "augmentation": [layers.RandomFlip(), layers.Flatten(), layers.Dense(4)],
+    "strides": [layers.Conv2D(3, 3, strides=2), layers.Flatten(), layers.Dense(4)],
+    "normalisation": [layers.Conv2D(3, 3), layers.BatchNormalization(), layers.Flatten()],
+    "separable": [layers.SeparableConv2D(3, 3, activation="relu"), layers.Flatten()],
+    "average pooling": [layers.Conv2D(3, 3), layers.AveragePooling2D(2), layers.Flatten()],
+    "global pooling": [layers.DepthwiseConv2D(3), layers.GlobalMaxPooling2D(), layers.Dense(4)],
+    "residual": [],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_network_gives_keras_own_numbers(tmp_path: Path, kind: str) -> None:
+    keras.utils.set_random_seed(2)
+    images = keras.Input((12, 10, 1))
+    outputs = images
+    for layer in KINDS[kind]:
+        outputs = layer(outputs)
+    if kind == "residual":
+        x = layers.Conv2D(3, 3, padding="same", activation="relu")(images)
+        outputs = layers.Flatten()(layers.Add()([x, layers.Conv2D(3, 1)(images)]))
+    if outputs.shape[-1] != 4:
+        outputs = layers.Dense(4)(outputs)
+    model = keras.Model(images, outputs)
+    version = publish(model, tmp_path)
+    grey = np.random.default_rng(0).integers(0, 256, (9, 12, 10)).astype(np.uint8)
+    for engine in ENGINES:
+        classifier = load_classifier(version, engine)
+        inputs = classifier.to_images(list(grey))
+        expected = keras.ops.convert_to_numpy(model(inputs, training=False))
+        if abs(expected.sum(axis=1) - 1).max() > 1e-3:
+            expected = keras.ops.convert_to_numpy(keras.ops.softmax(expected))
+        last = classifier.manifest.layers[-1].name
+        assert np.allclose(classifier.feature_maps(inputs)[last], expected, atol=1e-4)
+
+
 def with_uneven_normalisation(model: Model) -> Model:
     numbers = np.random.default_rng(0)
     for layer in model.layers:
