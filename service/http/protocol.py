@@ -161,7 +161,8 @@ class ServiceProtocol(HttpToolsProtocol):
         self._parse_some(data, self._held_from)
         if self.transport.is_closing():
             return
-        if self.cycle is None or len(self.cycle.body) <= HIGH_WATER_LIMIT:
+        is_skipped = self.cycle is None or self.cycle.response_complete
+        if is_skipped or len(self.cycle.body) <= HIGH_WATER_LIMIT:
             self.flow.resume_reading()
         if self._is_half_closed:
             self._close_if_answered()

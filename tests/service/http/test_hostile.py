@@ -5,6 +5,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
 
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from service.app import create_app
+from service.capacity import turns
 from service.http.middleware import PIECE_BYTES
 from service.settings import Settings
 from tests.service.conftest import ARTIFACTS, Encode, samples_of, serve, wait_for
@@ -395,3 +397,24 @@ def is_closed_after_answer(connection: socket.socket) -> bool:
         return connection.recv(65536) == b""
     except ConnectionError:
         return True
+
+
+class TestRejectedBodies:
+    def test_what_is_left_of_them_is_skipped_and_the_next_request_answered(
+        self, app: FastAPI, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(turns, "PARSING_SECONDS", 0.0001)  # Most data waits for its turn.
+        admission = app.state.admission
+        requests = whole(bytes(1_000_000), "Content-Type: image/png") + HEALTH
+
+        def ask(_: int) -> list[int]:
+            with connect(client) as connection:
+                connection.sendall(requests)
+                return statuses(read_answers(connection, 2))
+
+        admission.reserve(admission.max_images, 0)
+        try:
+            with ThreadPoolExecutor(32) as threads:
+                assert list(threads.map(ask, range(128))) == [[503, 200]] * 128
+        finally:
+            admission.release(admission.max_images, 0)
