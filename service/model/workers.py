@@ -98,8 +98,6 @@ async def serve_versions(
     # All objects so far are permanent. Collecting them again took a third of the time under load.
     gc.collect()
     gc.freeze()
-    # With thousands of requests waiting, a full collection takes 0.1 seconds.
-    gc.set_threshold(700, 10, 100)
     manifest = repository.classifier().manifest
     await asyncio.to_thread(workers.follow)  # The last command may be to unload the model.
     on_loaded()
