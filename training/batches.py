@@ -90,8 +90,9 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
 def augment(images: Inputs, settings: Augmentation, generator: np.random.Generator) -> Inputs:
     """Change images, (b, 28, 28, 1) float32 in [0, 1], at random; all is drawn from the generator.
 
-    Flip, rotation, zoom and shift are one affine transform, interpolated once. Shifts are by whole
-    pixels: between them an image that is not rotated or zoomed would be blurred.
+    Flip, rotation, zoom and shift are one affine transform, interpolated once; Keras' layers would
+    interpolate for each, and take several times as long. Shifts are by whole pixels: between them
+    an image that is not rotated or zoomed would be blurred.
     """
     count, side = len(images), IMAGE_SIDE
     angle = np.radians(generator.uniform(-settings.rotate, settings.rotate, count))

@@ -1,6 +1,6 @@
-"""Bounds what is begun in one pass of the event loop, however many connections have sent something.
+"""Limits the work that starts in one pass of the event loop, over all connections.
 
-What has to wait begins in a later pass, in order, so the loop comes back to all the rest in time.
+The rest starts in later passes, in order, so that the loop returns to everything else in time.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 PARSING_SECONDS = 0.004
-"""For parsing, and for what is answered at once."""
+"""For parsing, and for answers of the fast path."""
 
 TASKS = 4
 """Most tasks of the application; each takes most of a millisecond before it waits for anything."""
@@ -36,12 +36,12 @@ class Turns:
         return not self._parsing and time.perf_counter() < self._end
 
     def later(self, parse: Callable[[], None], *, is_pipelined: bool = False) -> None:
-        """Have `parse` called when it is its turn: what is pipelined after all the rest."""
+        """Call `parse` in a later pass; pipelined data is parsed after all other data."""
         self._begin()
         (self._pipelines if is_pipelined else self._parsing).append(parse)
 
     def begin_task(self, begin: Callable[[], None]) -> None:
-        """Have `begin` called, which makes a task run, now or when it is its turn."""
+        """Call `begin`, which starts a task, now or in a later pass."""
         self._begin()
         if self._tasks or not self._tasks_left:
             self._tasks.append(begin)
@@ -56,7 +56,7 @@ class Turns:
         while self._tasks and self._tasks_left:
             self._tasks_left -= 1
             self._tasks.popleft()()
-        if self._pipelines:  # They never wait for ever.
+        if self._pipelines:  # One a pass, so that they are not starved.
             self._pipelines.popleft()()
         while (queue := self._parsing or self._pipelines) and time.perf_counter() < self._end:
             queue.popleft()()

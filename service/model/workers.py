@@ -91,16 +91,16 @@ class Workers:
 
 
 async def serve_versions(
-    repository: Repository, workers: Workers, settings: Settings, on_loaded: Callable[[], None]
+    repository: Repository, workers: Workers, settings: Settings, loaded: asyncio.Event
 ) -> None:
-    """Load the versions, or raise ArtifactError; then refresh and follow forever."""
+    """Load the versions, or raise ArtifactError; set `loaded`; then refresh and follow forever."""
     await asyncio.to_thread(repository.open)
     # All objects so far are permanent. Collecting them again took a third of the time under load.
     gc.collect()
     gc.freeze()
     manifest = repository.classifier().manifest
     await asyncio.to_thread(workers.follow)  # The last command may be to unload the model.
-    on_loaded()
+    loaded.set()
     logger.info("%s version %d is ready: %s", manifest.name, manifest.version, settings.addresses)
     await asyncio.gather(
         _repeat(repository.refresh, settings.poll_seconds),

@@ -18,7 +18,16 @@ from service.app import create_app
 from service.capacity import turns
 from service.http.middleware import PIECE_BYTES
 from service.settings import Settings
-from tests.service.conftest import ARTIFACTS, Encode, samples_of, serve, wait_for
+from tests.service.conftest import (
+    ARTIFACTS,
+    Encode,
+    samples_of,
+    serve,
+    serve_process,
+    unused_port,
+    wait_for,
+    wait_until_ready,
+)
 from tests.service.http.connections import (
     connect,
     head,
@@ -48,6 +57,19 @@ def app() -> FastAPI:
 @pytest.fixture(scope="module")
 def client(app: FastAPI) -> Iterator[httpx.Client]:
     with serve(app.state.settings, app=app) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def other_process() -> Iterator[httpx.Client]:
+    """A service that does not share its interpreter with the client, which is to be in time."""
+    port = unused_port()
+    address = f"http://127.0.0.1:{port}"
+    with (
+        serve_process("--log-level=warning", port=port),  # Nobody reads what it logs.
+        httpx.Client(base_url=address) as client,
+    ):
+        wait_until_ready(client)
         yield client
 
 
@@ -179,17 +201,17 @@ class TestFairness:
 
     @pytest.mark.parametrize("kind", ["health", "bad picture", "unknown path"])
     def test_health_is_answered_beside_long_pipelines(
-        self, client: httpx.Client, kind: str
+        self, other_process: httpx.Client, kind: str
     ) -> None:
         request = {
             "health": HEALTH,
             "bad picture": whole(b"x"),
             "unknown path": head(None, method="GET", path="/x"),
         }[kind]
-        count = 100
+        count = 300
         with ExitStack() as stack:
-            beside = stack.enter_context(connect(client))
-            senders = [stack.enter_context(connect(client)) for _ in range(8)]
+            beside = stack.enter_context(connect(other_process))
+            senders = [stack.enter_context(connect(other_process)) for _ in range(8)]
             for sender in senders:
                 sender.sendall(request * count)
             beside.sendall(HEALTH)
