@@ -122,7 +122,7 @@ PHOTOGRAPHS = """
 
 On {images:,} photographs of people whose photographs it has not learnt from, averaged over \
 {count} kinds, the network is right on {macro:.1%} ({kinds}); its expected calibration error on \
-photographs is {calibration:.3f}.
+photographs whose label leaves only one class right, so not on shoes, is {calibration:.3f}.
 {picture}"""
 
 NOVELTY = """
