@@ -15,8 +15,11 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from deploy.proof.asking import PICTURE, ask, asked, check, losing_nothing, say, wait_for
@@ -60,6 +63,7 @@ def main() -> int:
             prove_upgrade(stack)
             prove_observability(stack)
             prove_training(stack)
+            prove_keys_and_tls(stack)
         finally:
             stack.compose("--profile=observability", "--profile=train", "down", "--volumes")
     shutil.rmtree(folder / "project")
@@ -176,6 +180,26 @@ def prove_training(stack: Stack) -> None:
         )
     check(stack.containers("service") == running, "the service was started anew")
     print(f"version {before} was served, now it is {before + 1}")
+
+
+def prove_keys_and_tls(stack: Stack) -> None:
+    """Start the stack with keys and TLS as docs/deploy.md says, and ask it with curl."""
+    say("docker-compose -f docker-compose.yml -f deploy/compose/secure.yml up")
+    started = time.monotonic()
+    secrets = stack.make_secrets()
+    secure = ("-f", "docker-compose.yml", "-f", "deploy/compose/secure.yml")
+    stack.compose(*secure, "up", "--detach", "--no-build")
+    curl = ["curl", "--silent", "--cacert", str(secrets / "certificate.pem"), "--data-binary", "@-"]
+
+    def answer(*options: str) -> dict[str, Any]:
+        command = [*curl, *options, "https://localhost:8443/predict"]
+        done = subprocess.run(command, input=PICTURE, stdout=subprocess.PIPE, check=False)
+        return json.loads(done.stdout) if done.stdout.startswith(b"{") else {}
+
+    key = (secrets / "client.key").read_text()
+    wait_for("an answer over TLS", lambda: "predictions" in answer("-H", f"X-API-Key: {key}"))
+    print(f"an answer by key and TLS after {time.monotonic() - started:.0f} s")
+    check(answer()["error"]["code"] == "unauthenticated", "it answers without a key")
 
 
 if __name__ == "__main__":

@@ -69,6 +69,12 @@ class Stack:
         """Replace the replicas by those of this tag of the image, as the shipped script does."""
         self._run("deploy/compose/rolling-upgrade.sh", COMPOSE="docker-compose", TAG=tag)
 
+    def make_secrets(self) -> Path:
+        """Make keys and a certificate, as the shipped script does; return their folder."""
+        secrets = self._project / "deploy/compose/secrets"
+        self._run(str(ROOT / "deploy/compose/make-secrets.sh"), SECRETS=str(secrets))
+        return secrets
+
     def _run(self, *command: str, **settings: str) -> None:
         environment = {**os.environ, **self._settings, **settings}
         subprocess.run(command, cwd=self._project, env=environment, check=True)
