@@ -314,7 +314,7 @@ def _experiments(scores: dict[str, Any]) -> Iterator[str]:
             title="Ingredients",
             words=f"The recipe without each ingredient, {ablation['epochs']} epochs with seed "
             f"{ablation['seed']}, on the validation data",
-            command=f"ablation --recipe {ablation['recipe']}",
+            command="ablation",
             columns=" | ".join(["recipe", *measures]),
             rules=" | ".join(["---"] * (1 + len(measures))),
             rows=_rows(
@@ -327,7 +327,7 @@ def _experiments(scores: dict[str, Any]) -> Iterator[str]:
             title="Seeds",
             words=f"The whole recipe with {len(seeds['seeds'])} seeds "
             f"({', '.join(map(str, seeds['seeds']))}); the first is the one published",
-            command=f"seeds --recipe {seeds['recipe']}",
+            command="seeds",
             columns="measure | mean | standard deviation",
             rules="--- | --- | ---",
             rows=_rows(
