@@ -92,7 +92,7 @@ class KeyRing:
         if secret:
             raise Unauthenticated("the API key is not accepted")
         raise Unauthenticated(
-            "an API key is needed, as `Authorization: Bearer …` or `X-API-Key: …`"
+            "an API key is required: send `Authorization: Bearer …` or `X-API-Key: …`"
         )
 
 
@@ -148,7 +148,7 @@ def _read_file(file: Path) -> KeyRing:
 
 def _check(ring: KeyRing) -> KeyRing:
     if not ring.keys:
-        raise StartError("the API keys are set, but there is none among them")
+        raise StartError("API keys are configured, but the list is empty")
     return ring
 
 

@@ -68,7 +68,7 @@ class Admission:
 
     def _check_open(self) -> None:
         if not self.is_open:
-            raise Draining("the service is about to stop; another instance may answer")
+            raise Draining("the service is shutting down; retry with another instance")
 
     def reserve(self, images: int, byte_count: int, held: int = 0) -> None:
         """Add images and bytes to a request that has `held` bytes, or raise Overloaded."""
@@ -104,7 +104,7 @@ class Admission:
             count, unit, limit = self.bytes, "bytes", max_bytes
         else:
             return
-        raise Overloaded(f"{count} {unit} are in flight, the most there may be is {limit}")
+        raise Overloaded(f"{count} {unit} are in flight; the limit is {limit}")
 
 
 @dataclass(slots=True, eq=False)

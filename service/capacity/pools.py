@@ -100,7 +100,7 @@ class _Pool:
     def check_queue(self, seconds: float) -> None:
         wait = self.jobs * self._seconds_per_job / self._threads
         if wait > WAITING_SHARE * max(0, seconds):
-            raise Overloaded(f"{self.jobs} jobs come before it and take about {wait:.1f} seconds")
+            raise Overloaded(f"{self.jobs} jobs are queued ahead and take about {wait:.1f} seconds")
 
     async def run(self, job: Callable[[], T], permit: Permit) -> T:
         patience = RECEIVED_PATIENCE if permit.is_large else 1

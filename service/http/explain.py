@@ -155,7 +155,7 @@ async def explain(
         media_type, class_id = options.media_type(accept), options.class_id
         classes = len(classifier.manifest.class_names)
         if class_id is not None and class_id >= classes:
-            raise InvalidParameter(f"class_id: {class_id}, the model has {classes} classes")
+            raise InvalidParameter(f"class_id: {class_id}, but the model has {classes} classes")
 
         def answer(image: PreparedImage, steps: Sequence[Step], permit: Permit) -> Body:
             tensor = classifier.to_images([image.pixels])
@@ -271,12 +271,12 @@ async def layer_weights(
     classifier = repository.classifier(options.version, options.version_label)
     layers = {layer.name: layer for layer in classifier.manifest.layers}
     if layer not in layers:
-        raise UnknownLayer(f"no layer {layer!r}; there are {', '.join(layers)}")
+        raise UnknownLayer(f"no layer {layer!r}; the layers are {', '.join(layers)}")
     found = layers[layer]
     if found.parameters and not classifier.has_weights(found):
         raise UnknownLayer(
-            f"the weights of {layer}, a {found.type}, are not given: they are for Conv2D and "
-            "Dense, in a network without normalisation and rescaling"
+            f"the weights of {layer}, a {found.type}, are not available: only those of Conv2D and "
+            "Dense are, in a network without normalisation and rescaling"
         )
     chosen = _select_channels(found, options.channels)
     if found.parameters // found.output_shape[-1] * len(chosen) > MAX_NUMBERS:
@@ -296,7 +296,7 @@ def _select(layers: Sequence[Layer], names: Sequence[str], channels: Sequence[st
     known = {layer.name: layer for layer in layers}
     for name in names:
         if name not in known:
-            raise InvalidParameter(f"layer: no {name!r}; there are {', '.join(known)}")
+            raise InvalidParameter(f"layer: no layer {name!r}; the layers are {', '.join(known)}")
     chosen = [layer for layer in layers if not names or layer.name in names]
     return [(layer, _select_channels(layer, channels)) for layer in chosen]
 
@@ -309,7 +309,7 @@ def _select_channels(layer: Layer, channels: Sequence[str]) -> list[int]:
             raise InvalidParameter(f"channels: {text!r} is not a channel number")
         if int(text) >= count:
             raise InvalidParameter(
-                f"channels: no {int(text)} in {layer.name}, its channels are 0…{count - 1}"
+                f"channels: {layer.name} has no channel {int(text)}; its channels are 0…{count - 1}"
             )
     return [int(text) for text in channels] or list(range(count))
 

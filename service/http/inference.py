@@ -57,10 +57,10 @@ def check_headers(scope: Any) -> None:
     """Raise RequestError if there is more than one way to read the headers (RFC 9112, 3.2)."""
     names = Counter(name for name, _ in scope["headers"])
     if twice := [name.decode() for name in sorted(_SINGLE) if names[name] > 1]:
-        raise errors.RequestError(f"{', '.join(twice)}: a header that may come once only")
+        raise errors.RequestError(f"{', '.join(twice)}: the header must not be repeated")
     host = dict(scope["headers"]).get(b"host", b"" if scope["http_version"] == "1.1" else b"_")
     if not _HOST.fullmatch(host):
-        raise errors.RequestError("host: the header is missing, or names no host")
+        raise errors.RequestError("host: the header is missing or is not a host")
 
 
 def admit(request: Request, images: int = 1) -> Permit:
@@ -140,9 +140,7 @@ def deadline_seconds(headers: Mapping[str, str], most: float) -> float:
     except ValueError:
         wanted = math.nan
     if not wanted > 0:
-        raise errors.InvalidParameter(
-            f"{DEADLINE_HEADER}: a positive number of seconds is expected"
-        )
+        raise errors.InvalidParameter(f"{DEADLINE_HEADER}: expected a positive number of seconds")
     return min(wanted, most)
 
 
@@ -154,7 +152,7 @@ def check_head(headers: Mapping[str, str], max_bytes: int) -> str:
     coding = headers.get("content-encoding", "identity").strip().lower()
     if coding != "identity" and coding not in _WINDOW_BITS:
         raise errors.UnsupportedMediaType(
-            f"Content-Encoding {coding!r}: send the body as it is, or with gzip or deflate"
+            f"Content-Encoding {coding!r}: send the body uncompressed, or with gzip or deflate"
         )
     # The server has checked that the header is a number.
     if int(headers.get("content-length", 0)) > max_bytes:
@@ -182,7 +180,7 @@ async def read_body(request: Request, permit: Permit) -> bytes:
         job = partial(_decompress, body, coding, settings.max_body_bytes, permit)
         body = await run(request, permit, job)
     if not body:
-        raise errors.EmptyBody("the request has no body: send a picture, a form of files, or JSON")
+        raise errors.EmptyBody("no body: send a picture, a form with files, or JSON")
     return body
 
 
@@ -195,7 +193,7 @@ async def _receive(request: Request, settings: Settings, permit: Permit) -> byte
         if length > settings.max_body_bytes:
             raise _too_large(settings.max_body_bytes)
         if len(chunks) == settings.max_chunks:
-            raise errors.BodyTooLarge(f"the body comes in more than {settings.max_chunks} chunks")
+            raise errors.BodyTooLarge(f"the body has more than {settings.max_chunks} chunks")
         permit.reserve_bytes(len(chunk))
         chunks.append(chunk)
     return b"".join(chunks)
@@ -213,7 +211,7 @@ def _decompress(body: bytes, coding: str, max_bytes: int, permit: Permit) -> byt
                 members += 1  # RFC 1952: a file may have several.
                 decompressor = zlib.decompressobj(_WINDOW_BITS[coding])
             if decompressor.eof or members > _MAX_MEMBERS:
-                raise errors.InvalidEncoding(f"the body is not one {coding} stream, or too many")
+                raise errors.InvalidEncoding(f"the body has too many {coding} streams")
             try:
                 parts.append(decompressor.decompress(rest, max_bytes + 1 - length))
             except zlib.error as error:
@@ -223,7 +221,7 @@ def _decompress(body: bytes, coding: str, max_bytes: int, permit: Permit) -> byt
                 raise _too_large(max_bytes)
             rest = decompressor.unused_data
     if decompressor is None or not decompressor.eof:
-        raise errors.InvalidEncoding(f"the body is not one whole {coding} stream")
+        raise errors.InvalidEncoding(f"the {coding} stream is incomplete")
     permit.reserve_bytes(length)
     permit.record.record_phase("decode")
     return b"".join(parts)

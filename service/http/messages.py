@@ -31,7 +31,7 @@ SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 
-INTERNAL_ERROR = "an error on our side; the log has its details"
+INTERNAL_ERROR = "internal error; the service's log has the details"
 
 _FIXED_FIELDS = "".join(f"{name.lower()}: {value}\r\n" for name, value in SECURITY_HEADERS.items())
 
@@ -167,7 +167,7 @@ def preferred(accept: str | None, offers: Sequence[str]) -> str:
         for kind in [offer.partition("/")[0]]
     ]
     if max(ranked) == 0:
-        raise NotAcceptable(f"Accept: {accept}: this can be answered as {', '.join(offers)}")
+        raise NotAcceptable(f"Accept: {accept}: the available formats are {', '.join(offers)}")
     return offers[ranked.index(max(ranked))]
 
 

@@ -53,7 +53,7 @@ async def readyz(request: Request, repository: ModelRepository, is_ready: Ready)
     """Answer 200 once the model is loaded, verified and warmed up, until the process drains."""
     classifier = repository.classifier()
     if not is_ready:
-        raise Draining("the service is about to stop")
+        raise Draining("the service is shutting down")
     return Readiness.of(classifier, request.app.state.instrumentation.metrics.worker)
 
 

@@ -1,4 +1,4 @@
-"""What a query, or the text fields of a form, may say."""
+"""Options in a query or in the text fields of a form."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -11,7 +11,7 @@ from ..images.decode import Prepare
 
 
 def _split(value: Any) -> list[str]:
-    """Return what is listed, whether it was repeated or separated by commas."""
+    """Return the items of a repeated or comma-separated parameter."""
     texts = [value] if isinstance(value, str) else value
     return [item.strip() for text in texts for item in text.split(",")]
 
@@ -20,7 +20,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class ModelOptions(BaseModel):
-    """Which version of the model answers."""
+    """Selects a version of the model."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -36,31 +36,30 @@ class ModelOptions(BaseModel):
             if name not in cls.model_fields:
                 [nearest] = get_close_matches(name.lower(), cls.model_fields, 1, 0)
                 raise InvalidParameter(
-                    f"{name}: no such parameter, the nearest is {nearest}; "
-                    f"they are {', '.join(cls.model_fields)}"
+                    f"{name}: unknown parameter; did you mean {nearest}? "
+                    f"The parameters are {', '.join(cls.model_fields)}"
                 )
         return given
 
 
 class ImageOptions(ModelOptions):
-    """How images are read."""
+    """Selects a version and how images are read."""
 
     prepare: Prepare = "auto"
-    """How a picture file becomes the network's input. `auto`: one that already has its size is
-    taken bit for bit, any other is prepared as a photograph. `photo`: always prepared as a
-    photograph. `plain`: only turned grey and resized. JSON numbers are never touched."""
+    """How a picture file becomes the network's input. `auto`: used unchanged if it has the input's
+    size, otherwise prepared as a photograph. `photo`: always prepared as a photograph. `plain`:
+    only converted to grey and resized. JSON numbers are never changed."""
     scale: float = Field(default=255, ge=1, le=65535)
-    """The number that is white among JSON numbers: 1 if they are in 0…1."""
+    """The JSON number for white: 1 if the numbers are in 0…1."""
 
     def updated(self, fields: Mapping[str, str]) -> Self:
-        """Return the options with those of a form; what the query says takes precedence.
+        """Return the options with those of a form, of which the query's take precedence.
 
-        Raises:
-            InvalidParameter: A field is not an option, or has a value that the option cannot have.
+        Raises InvalidParameter for an unknown field or an invalid value.
         """
         try:
             return self.model_validate({**fields, **self.model_dump(exclude_unset=True)})
         except InvalidParameter as error:
-            raise error.at("a field of the form, and no file (curl -F a=@a.png)") from error
+            raise error.at("a form field without a file (to send one: curl -F a=@a.png)") from error
         except ValidationError as error:
             raise InvalidParameter.first(error.errors()) from error

@@ -15,7 +15,7 @@ def check_top_k(top_k: int | None, classifier: Classifier) -> None:
     """Raise InvalidParameter if the model has fewer classes."""
     classes = len(classifier.manifest.class_names)
     if top_k is not None and top_k > classes:
-        raise InvalidParameter(f"top_k: {top_k}, the model has {classes} classes")
+        raise InvalidParameter(f"top_k: {top_k}, but the model has {classes} classes")
 
 
 def list_predictions(

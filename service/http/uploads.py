@@ -106,7 +106,7 @@ def read_upload(upload: Upload, reader: ImageReader, scale: float = WHITE) -> li
     kind, _, subtype = media_type.partition("/")
     if kind != "image" and subtype not in _UNTYPED:
         raise UnsupportedMediaType(
-            f"Content-Type {media_type!r}, and the body is no picture: send a picture "
+            f"Content-Type {media_type!r}, and the body is not a picture: send a picture "
             f"({', '.join(IMAGE_MEDIA_TYPES)}), multipart/form-data with files, or application/json"
         )
     return [reader.read(upload.body)]
@@ -116,7 +116,7 @@ def read_only_image(upload: Upload, reader: ImageReader, scale: float = WHITE) -
     """Return the only image of an upload; raises TooManyImages if there are others."""
     images = read_upload(upload, reader, scale)
     if len(images) != 1:
-        raise TooManyImages(f"{len(images)} pictures, this is answered for one at a time")
+        raise TooManyImages(f"{len(images)} pictures, but this route takes one at a time")
     return images[0]
 
 
@@ -148,7 +148,7 @@ def _read_parts(
     """Yield the parts of a form, and of forms in it, with their contents as sent."""
     boundary = _BOUNDARY.search(content_type)
     if boundary is None:
-        raise InvalidMultipart("the Content-Type of the form names no boundary")
+        raise InvalidMultipart("the Content-Type of the form has no boundary")
     delimiter = boundary[1].rstrip().encode(_HEADER_CHARSET)
     content = b""
     try:
@@ -181,7 +181,7 @@ def _decode_part(part: MultipartSegment, content: bytes) -> tuple[str | None, by
     elif encoding == "quoted-printable":
         content = binascii.a2b_qp(content)
         if content.startswith(_PNG_AS_TEXT):
-            raise InvalidMultipart("quoted-printable text changed a picture's bytes: send base64")
+            raise InvalidMultipart("quoted-printable damaged the picture's bytes: send base64")
     elif encoding not in {"binary", "8bit", "7bit"}:
         raise InvalidMultipart(f"a part of the form has Content-Transfer-Encoding {encoding!r}")
     if part.filename is not None or content.startswith(_SIGNATURES):

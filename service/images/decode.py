@@ -160,7 +160,7 @@ class ImageReader:
         if width * height > most or max(width, height) > _MAX_SIDE:
             raise ImageTooLarge(
                 f"the {name} picture has {width} × {height} = {width * height} pixels, the limit "
-                f"is {most}, and {_MAX_SIDE} for a side"
+                f"is {most}, or {_MAX_SIDE} per side"
             )
         permit.charge_pixels(width * height)
         with image_memory(size, permit.deadline):
@@ -278,7 +278,7 @@ class _LongFile(io.BytesIO):
     def read(self, size: int | None = -1) -> bytes:
         self._reads += 1
         if self._reads > formats.MAX_PIECES:
-            raise InvalidImage(f"the picture file is in more than {formats.MAX_PIECES} pieces")
+            raise InvalidImage(f"the picture file has more than {formats.MAX_PIECES} pieces")
         return super().read(size)
 
 

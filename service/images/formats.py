@@ -57,8 +57,8 @@ def format_of(data: bytes) -> str:
     name = next(names, None)
     if name in _READ:
         return name
-    problem = "not a picture in" if name is None else f"{name} is not read: convert it to"
-    raise InvalidImage(f"{problem} a format this service reads ({', '.join(_READ)})")
+    problem = "not a picture in" if name is None else f"{name} is not supported: convert it to"
+    raise InvalidImage(f"{problem} a supported format ({', '.join(_READ)})")
 
 
 def without_metadata(data: bytes, name: str) -> PictureFile:
@@ -74,7 +74,7 @@ def without_metadata(data: bytes, name: str) -> PictureFile:
     kept: list[bytes | memoryview] = [view[: 8 if name == "PNG" else 2]]
     for number, piece in enumerate(_chunks(data) if name == "PNG" else _segments(data)):
         if number == MAX_PIECES:
-            raise InvalidImage(f"the picture file is in more than {MAX_PIECES} pieces")
+            raise InvalidImage(f"the picture file has more than {MAX_PIECES} pieces")
         kind, start, end = piece
         if kind in _NEEDED:
             kept.append(view[start:end])
@@ -86,7 +86,7 @@ def without_metadata(data: bytes, name: str) -> PictureFile:
             exif = data[start + (8 if name == "PNG" else 4) : end]
         scans += kind == _START_OF_SCAN
         if scans > _MAX_SCANS:
-            raise InvalidImage(f"the JPEG picture is in more than {_MAX_SCANS} scans")
+            raise InvalidImage(f"the JPEG picture has more than {_MAX_SCANS} scans")
     return PictureFile(b"".join(kept), exif, kind in {b"IEND", _END_OF_IMAGE}, scans)
 
 

@@ -92,7 +92,7 @@ class Manifest(BaseModel, frozen=True):
         if len(set(self.class_names)) < len(self.class_names):
             raise ValueError("two classes have the same name")
         if self.layers[-1].output_shape != (len(self.class_names),):
-            raise ValueError("the last layer does not give one number for each class")
+            raise ValueError("the last layer does not have one output for each class")
         total = sum(layer.parameters for layer in self.layers)
         learned = self.parameters.trainable + self.parameters.non_trainable
         if not total == learned == self.parameters.total:
@@ -140,7 +140,7 @@ def verify(directory: Path) -> Artifact:
     listed, present = manifest.files, _hash_files(directory)
     for path in sorted(listed.keys() | present.keys()):
         if path not in present:
-            raise ArtifactError(f"{directory / path} is listed in the manifest and missing")
+            raise ArtifactError(f"{directory / path} is listed in the manifest but missing")
         if path not in listed:
             raise ArtifactError(f"{directory / path} is not listed in the manifest")
         if present[path] != listed[path]:
@@ -171,7 +171,7 @@ def _hash_files(directory: Path) -> dict[str, str]:
         if path.is_symlink():
             raise ArtifactError(f"{path} is a symbolic link; a published model has none")
         if not path.is_file() and not path.is_dir():  # Opening a named pipe would block.
-            raise ArtifactError(f"{path} is no regular file; a published model has no other")
+            raise ArtifactError(f"{path} is not a regular file; a published model has only those")
         if path.is_dir() or path in (directory / MANIFEST, directory / SIGNATURE):
             continue
         with _reading(path), path.open("rb") as file:

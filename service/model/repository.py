@@ -82,7 +82,7 @@ class Repository:
         if name not in self.names:
             # Clients look for this prefix of Triton's message.
             known = ", ".join(self.names)
-            raise UnknownModel(f"Request for unknown model: no model {name!r}; there is {known}")
+            raise UnknownModel(f"Request for unknown model: no model {name!r}; known: {known}")
 
     def find(self, name: str, version: str | None = None) -> Classifier:
         """Return the named version, or the highest; raises UnknownModel or UnknownVersion."""
@@ -107,7 +107,7 @@ class Repository:
         """Return the served version with this number or label, or the highest."""
         serving = self.serving
         if version is not None and label is not None:
-            raise InvalidParameter("version and version_label: give one of the two")
+            raise InvalidParameter("version and version_label: give only one of them")
         if not serving:
             raise NotReady("the model is still being loaded, or was unloaded")
         if label is not None:
@@ -118,7 +118,7 @@ class Repository:
             return serving[max(serving)]
         if version not in serving:
             known = ", ".join(map(str, sorted(serving)))
-            raise UnknownVersion(f"version {version} is not served; there is {known}")
+            raise UnknownVersion(f"version {version} is not served; served: {known}")
         return serving[version]
 
     def open(self) -> None:
@@ -215,7 +215,7 @@ class Repository:
         classifier = load_classifier(directory, self.engine)
         name = classifier.manifest.name
         if self.name not in ("", name):
-            raise ArtifactError(f"it is a version of another model, {name}, not {self.name}")
+            raise ArtifactError(f"it is a version of the model {name}, not of {self.name}")
         self.name = name
         return classifier
 
@@ -236,7 +236,7 @@ class Repository:
 def version_number(text: str) -> int:
     """Parse a version in a path; raises UnknownVersion if it is no number."""
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        raise UnknownVersion(f"no version {text!r}: versions are numbers")
+        raise UnknownVersion(f"version {text!r} is not a number")
     return int(text)
 
 

@@ -26,9 +26,9 @@ def verify_signature(directory: Path, public_key: Path) -> None:
     try:
         verifier = Config().use_elliptic_key_verifier(public_key=public_key)
     except Exception as error:
-        raise ArtifactError(f"{public_key} is no public key that can be used: {error}") from error
+        raise ArtifactError(f"{public_key} is not a usable public key: {error}") from error
     try:
         verifier.verify(directory, signature)
     except Exception as error:
-        reason = " ".join(str(error).split()) or "it is not by this key"
-        raise ArtifactError(f"{signature} does not hold: {reason}") from error
+        reason = " ".join(str(error).split()) or "it was not made with this key"
+        raise ArtifactError(f"{signature} is not valid: {reason}") from error

@@ -114,7 +114,7 @@ class Store:
     def _fetch(self, number: int, target: Path) -> None:
         for file in self._published[number]:
             if ".." in PurePosixPath(file).parts:
-                raise ValueError(f"{file!r} leads out of the version")
+                raise ValueError(f"{file!r} is outside the version")
             (target / file).parent.mkdir(parents=True, exist_ok=True)
             self._files.get_file(f"{self._root}/{number}/{file}", str(target / file))
 

@@ -39,11 +39,11 @@ class Workers:
         try:
             self._repository.check_name(name)
             if any(key == "config" or "file:" in key for key in parameters):
-                raise InvalidInference("a model is loaded as it was published: no config, no files")
+                raise InvalidInference("config and files cannot be replaced by a request")
             self.send("load", seconds)
         except ArtifactError as error:
             # The error has paths of this machine, which clients must not see.
-            reason = f"failed to load {name!r}: the repository index says why"
+            reason = f"failed to load {name!r}: the repository index has the reason"
             raise InvalidInference(reason) from error
         except RequestError as error:
             raise error.at(f"failed to load {name!r}") from error
@@ -70,7 +70,7 @@ class Workers:
             for versions in self._repository.metrics.versions_of_workers()
         ):
             if time.monotonic() > deadline:
-                raise DeadlineExceeded("not every worker has followed yet")
+                raise DeadlineExceeded("not every worker has finished in time")
             time.sleep(FOLLOW_SECONDS / 4)
 
     def follow(self) -> None:

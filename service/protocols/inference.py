@@ -130,7 +130,7 @@ def read_tensors(
 def refuse_shared_memory(name: str, parameters: Container[str]) -> None:
     """Raise InvalidTensor if the tensor's parameters refer to shared memory."""
     if "shared_memory_region" in parameters:
-        raise InvalidTensor(f"{name}: shared_memory_region: send the tensor, no memory is shared")
+        raise InvalidTensor(f"{name}: shared_memory_region: not supported; send the tensor")
 
 
 def check_layers(image_count: int, layers: Iterable[Layer]) -> None:
@@ -172,13 +172,13 @@ def _check_outputs(outputs: Sequence[RequestedOutput], manifest: Manifest) -> No
     known = [str(spec["name"]) for spec in specs]
     for name, classification, _ in outputs:
         if name not in known:
-            raise InvalidTensor(f"no output {name!r}; there is {', '.join(known)}")
+            raise InvalidTensor(f"no output {name!r}; the outputs are {', '.join(known)}")
         if classification and name != PROBABILITIES:
-            raise InvalidTensor(f"{name}: only {PROBABILITIES} can be classified")
+            raise InvalidTensor(f"{name}: classification applies only to {PROBABILITIES}")
         if classification < 0:
             raise InvalidTensor(f"{name}: classification must not be negative")
     if len({output.name for output in outputs}) < len(outputs):
-        raise InvalidTensor("an output is asked for twice")
+        raise InvalidTensor("an output is requested twice")
 
 
 def _read_input(request: InferenceRequest, classifier: Classifier, permit: Permit) -> Tensor:
@@ -192,7 +192,7 @@ def _read_input(request: InferenceRequest, classifier: Classifier, permit: Permi
         return numbers_to_images(tensor, classifier, permit)
     if tensor.name == FILES_INPUT:
         return files_to_images(tensor, classifier, permit, request.prepare)
-    raise InvalidTensor(f"no input {tensor.name!r}; there is {own_input} and {FILES_INPUT}")
+    raise InvalidTensor(f"no input {tensor.name!r}; the inputs are {own_input} and {FILES_INPUT}")
 
 
 def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permit) -> Tensor:
@@ -246,7 +246,7 @@ def files_to_images(
     if tensor.shape not in {(len(files),), (len(files), 1)}:
         raise InvalidTensor(f"{tensor.name}: shape {list(tensor.shape)}, expected [n] or [n, 1]")
     if prepare not in get_args(Prepare):
-        raise InvalidTensor(f"prepare: {prepare!r} is none of {', '.join(get_args(Prepare))}")
+        raise InvalidTensor(f"prepare: {prepare!r} is not one of {', '.join(get_args(Prepare))}")
     reader = ImageReader(cast(Prepare, prepare), classifier.manifest.input.size, permit)
     images = reader.read_all(files, tensor.name)
     return classifier.to_images([image.pixels for image in images])
@@ -255,7 +255,7 @@ def files_to_images(
 def _reserve(name: str, shape: Sequence[int], permit: Permit) -> None:
     limit = permit.limits.max_images
     if not shape or shape[0] < 1:
-        raise InvalidTensor(f"{name}: shape {list(shape)} has no picture")
+        raise InvalidTensor(f"{name}: shape {list(shape)} holds no picture")
     if shape[0] > limit:
         raise TooManyImages(f"{name}: {shape[0]} pictures, the limit is {limit}")
     permit.reserve_images(shape[0])

@@ -104,7 +104,7 @@ def _from_floats(image: NDArray[np.float32], place: str, scale: float) -> Prepar
     """Return numbers in [0, scale] as an image, or raise if they seem to have another scale."""
     if scale == WHITE and image.max() <= 1 and (image % 1).any():
         raise InvalidInstances(
-            f"{place}: all numbers are in 0…1, and {WHITE} is white: multiply them by {WHITE}, "
-            "or send ?scale=1 to have 1 taken for white"
+            f"{place}: all numbers are in 0…1, but white is {WHITE}: multiply them by {WHITE}, "
+            "or send ?scale=1"
         )
     return PreparedImage(image if scale == WHITE else image * np.float32(WHITE / scale), "none")

@@ -49,7 +49,7 @@ def read_message(
         return InferenceRequest(model, [tensor], is_binary=True)
     if json_length is not None and not 0 <= json_length <= len(body):
         raise InvalidInference(
-            f"the JSON is said to have {json_length} bytes, the body has {len(body)}"
+            f"the header gives the JSON {json_length} bytes, but the body has {len(body)}"
         )
     text = body[:json_length]
     path, shapes = ("inputs", 0, "data"), [(), *image_shapes(spec.shape)]
@@ -93,7 +93,7 @@ def _read_input(
     size = _get(parameters, f"{place}parameters.", "binary_data_size", int, None)
     data = sent.get("data")
     if size is not None and data is not None:
-        raise InvalidTensor(f"{name}: data and binary_data_size exclude each other")
+        raise InvalidTensor(f"{name}: give data or binary_data_size, not both")
     if size is not None and not 0 <= size <= len(binary):
         raise InvalidTensor(
             f"{name}: binary_data_size is {size}, {len(binary)} bytes are left in the body"

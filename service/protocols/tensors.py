@@ -47,10 +47,10 @@ def count_values(datatype: str, shape: Sequence[int]) -> int:
     """Return the number of values of a tensor; raises InvalidTensor if no tensor has this shape."""
     if datatype not in DTYPES and datatype != BYTES:
         known = ", ".join(name for name in DTYPES if name != "BOOL")  # No input is BOOL.
-        raise InvalidTensor(f"datatype {datatype!r} is none of {known}, {BYTES}")
+        raise InvalidTensor(f"datatype {datatype!r} is not one of {known}, {BYTES}")
     # First, because the product of all dimensions that fit into a body would take minutes.
     if len(shape) > MAX_DIMENSIONS:
-        raise InvalidTensor(f"{len(shape)} dimensions, a tensor has at most {MAX_DIMENSIONS}")
+        raise InvalidTensor(f"{len(shape)} dimensions, but a tensor has at most {MAX_DIMENSIONS}")
     if any(size < 0 for size in shape):
         raise InvalidTensor("the shape has a negative dimension")
     if any(size > MAX_SIZE for size in shape):
@@ -59,7 +59,7 @@ def count_values(datatype: str, shape: Sequence[int]) -> int:
         raise InvalidTensor(f"no tensor can have the shape {list(shape)}")
     count = prod(shape)
     if datatype == BYTES and count > MAX_ELEMENTS:
-        raise InvalidTensor(f"{count} elements, {BYTES} has at most {MAX_ELEMENTS}")
+        raise InvalidTensor(f"{count} elements, but {BYTES} has at most {MAX_ELEMENTS}")
     return count
 
 
@@ -105,10 +105,10 @@ def from_json(data: object, datatype: str, shape: Sequence[int]) -> Values:
         return [_decode(element, index) for index, element in enumerate(flat)]
     if datatype == "FP16":
         others = ", ".join(name for name in DTYPES if name not in ("BOOL", "FP16"))
-        raise InvalidTensor(f"FP16 has no form in JSON; send it as bytes, or as one of {others}")
+        raise InvalidTensor(f"FP16 has no JSON form; send it as bytes, or as one of {others}")
     dtype = DTYPES[datatype]
     if not types <= _JSON_TYPES[dtype.kind]:
-        raise InvalidTensor(f"data is not all {datatype}")
+        raise InvalidTensor(f"data has values that are not {datatype}")
     try:
         if isinstance(flat, np.ndarray) and dtype.kind in "iu":
             # NumPy checks the range of integers in a list, but not in an array.

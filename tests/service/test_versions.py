@@ -208,10 +208,10 @@ def test_a_query_chooses_the_version(
 @pytest.mark.parametrize(
     ("query", "status", "reason"),
     [
-        ("version=7", 404, "version 7 is not served; there is 1, 2"),
+        ("version=7", 404, "version 7 is not served; served: 1, 2"),
         ("version_label=beta", 404, "no version is labelled 'beta'"),
         ("version_label=gone", 404, "version 3 is not served"),
-        ("version=1&version_label=stable", 400, "give one of the two"),
+        ("version=1&version_label=stable", 400, "give only one of them"),
         ("version=one", 400, "version: "),
     ],
 )
@@ -263,7 +263,7 @@ def test_v1_reaches_versions_by_path_and_label(
     ("method", "path", "reason"),
     [
         ("GET", "/v2/models/fashion_mnist/versions/7", "version 7 is not served"),
-        ("POST", "/v2/models/fashion_mnist/versions/x/infer", "versions are numbers"),
+        ("POST", "/v2/models/fashion_mnist/versions/x/infer", "is not a number"),
         ("GET", "/v1/models/fashion_mnist/versions/7", "Could not find version 7 of model"),
         ("GET", "/v1/models/fashion_mnist/labels/beta", "no version is labelled 'beta'"),
         ("POST", "/v1/models/fashion_mnist/labels/gone:predict", "version 3 is not served"),
@@ -272,7 +272,7 @@ def test_v1_reaches_versions_by_path_and_label(
             "/v1/models/fashion_mnist/versions/7:predict",
             "Servable not found for request: Specific(fashion_mnist, 7)",
         ),
-        ("GET", "/v1/models/fashion_mnist/versions/x/metadata", "versions are numbers"),
+        ("GET", "/v1/models/fashion_mnist/versions/x/metadata", "is not a number"),
     ],
 )
 def test_a_version_that_is_not_there_is_a_404_of_the_protocol(

@@ -70,7 +70,7 @@ def _count(body: bytes, at: int, end: int, fields: Fields, left: list[int]) -> i
         at += size
         left[0] -= 1
         if min(left) < 0:
-            raise BodyTooLarge("the message has more fields or numbers than pictures have use for")
+            raise BodyTooLarge("the message has more fields or numbers than any picture needs")
     return at
 
 
@@ -100,7 +100,7 @@ def _read_message(message: pb.ModelInferRequest) -> InferenceRequest:
     if raw and len(raw) != len(message.inputs):
         raise InvalidInference(f"{len(message.inputs)} inputs, {len(raw)} raw_input_contents")
     if raw and any(sent.contents.ByteSize() for sent in message.inputs):
-        raise InvalidInference("raw_input_contents and contents exclude each other")
+        raise InvalidInference("give raw_input_contents or contents, not both")
     for tensor in (*message.inputs, *message.outputs):
         inference.refuse_shared_memory(tensor.name, tensor.parameters)
     inputs = []
@@ -147,7 +147,7 @@ def read_values(
         return tensors.from_raw(raw, datatype, shape)
     count = tensors.count_values(datatype, shape)
     if not field:
-        raise InvalidTensor(f"{datatype} has no typed contents; send it raw")
+        raise InvalidTensor(f"{datatype} has no typed contents; use raw_input_contents")
     values = list(getattr(message, field))
     if len(values) != count:
         raise InvalidTensor(f"{len(values)} values in {field}, the shape is {list(shape)}")

@@ -230,7 +230,7 @@ class _Service:
                 logger.exception("a gRPC request failed")
                 record.fail()
                 code = grpc.StatusCode.INTERNAL
-                reason = "an error on our side; the log has its details"
+                reason = "internal error; the service's log has the details"
             except asyncio.CancelledError:
                 record.status, record.error_code = 400, "client_disconnected"
                 raise
@@ -271,7 +271,7 @@ class _Service:
     async def _watch(self, context: Context, _: object) -> None:
         """Send the health now and after each change, until the process drains."""
         if self._watches.locked():
-            raise errors.Overloaded(f"{MAX_WATCHES} clients watch already")
+            raise errors.Overloaded(f"{MAX_WATCHES} clients are watching; that is the limit")
         async with self._watches:
             request = await self._read_small(self._probes, health_pb2.HealthCheckRequest, context)
             sent = None

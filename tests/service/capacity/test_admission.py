@@ -57,7 +57,7 @@ def test_reserving_as_many_images_or_fewer_changes_nothing(admission: Admission)
 def test_too_many_images_are_rejected_and_those_in_flight_stay(admission: Admission) -> None:
     with admit(admission) as first, admit(admission) as second:
         first.reserve_images(6)
-        with pytest.raises(Overloaded, match="7 images are in flight, the most there may be is 10"):
+        with pytest.raises(Overloaded, match="7 images are in flight; the limit is 10"):
             second.reserve_images(5)
         second.reserve_images(4)
         with pytest.raises(Overloaded):
@@ -77,7 +77,7 @@ def test_too_many_bytes_are_rejected_and_large_requests_leave_room_for_small_one
             large.reserve_bytes(SMALL_BYTES + 1)
         large.reserve_bytes(SMALL_BYTES)
         small.reserve_bytes(SMALL_BYTES)
-        with pytest.raises(Overloaded, match=f"the most there may be is {5 * SMALL_BYTES}"):
+        with pytest.raises(Overloaded, match=f"the limit is {5 * SMALL_BYTES}"):
             admission.admit(RequestRecord("test"), byte_count=1)
     assert admission.bytes == 0
 
@@ -87,7 +87,7 @@ def test_a_request_that_grows_is_small_no_longer() -> None:
     with admit(admission) as other, admit(admission) as growing:
         growing.reserve_bytes(SMALL_BYTES)
         other.reserve_bytes(SMALL_BYTES)
-        with pytest.raises(Overloaded, match=f"may be is {2 * SMALL_BYTES}"):
+        with pytest.raises(Overloaded, match=f"limit is {2 * SMALL_BYTES}"):
             growing.reserve_bytes(1)
 
 

@@ -178,7 +178,7 @@ def test_a_job_that_would_start_too_late_is_rejected_at_once(
             await asyncio.sleep(0)
             with admit(admission) as urgent:
                 urgent.start_deadline(0.05)
-                with pytest.raises(Overloaded, match="20 jobs come before it"):
+                with pytest.raises(Overloaded, match="20 jobs are queued ahead"):
                     await pools.run(lambda: ran.append("urgent"), urgent)
             may_end.set()
             with admit(admission) as patient:

@@ -252,7 +252,7 @@ def test_configuration_statistics_and_repository(server: Any) -> None:
     assert not server.is_server_ready()
     with pytest.raises(InferenceServerException, match="failed to load 'other'"):
         server.load_model("other")
-    with pytest.raises(InferenceServerException, match=r"failed to load .* no config"):
+    with pytest.raises(InferenceServerException, match=r"failed to load .* config and files"):
         server.load_model(MODEL, config='{"max_batch_size": 16}')
     server.load_model(MODEL)
     assert server.is_model_ready(PICTURES)
@@ -321,11 +321,11 @@ INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
     ("request_", "code", "reason"),
     [
         (request_of("pixels", "UINT8", [0]), INVALID, "no input 'pixels'"),
-        (request_of("images", "FLOAT", [1, 784]), INVALID, "datatype 'FLOAT' is none of"),
+        (request_of("images", "FLOAT", [1, 784]), INVALID, "datatype 'FLOAT' is not one of"),
         (request_of("images", "FP16", [1, 784]), INVALID, "FP16 has no typed contents"),
         (request_of("images", "UINT8", [1, 784]), INVALID, "0 values in uint_contents"),
         (request_of("images", "UINT8", [-1, 784]), INVALID, "negative dimension"),
-        (request_of("images", "UINT8", [0, 784]), INVALID, "has no picture"),
+        (request_of("images", "UINT8", [0, 784]), INVALID, "holds no picture"),
         (
             request_of("images", "UINT8", [1, 1], uint_contents=[300]),
             INVALID,
@@ -346,17 +346,17 @@ INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
         (
             with_raw(request_of("images", "UINT8", [1, 1], uint_contents=[0]), b"\0"),
             INVALID,
-            "raw_input_contents and contents exclude each other",
+            "give raw_input_contents or contents, not both",
         ),
         (
             request_of("images", "UINT8", [2**63 - 1] * 100_000),
             INVALID,
-            "images: 100000 dimensions, a tensor has at most 64",
+            "images: 100000 dimensions, but a tensor has at most 64",
         ),
         (
             request_of("x" * 100_000, "UINT8", [1], uint_contents=[0]),
             INVALID,
-            "xxx'; there is images and image",
+            "xxx'; the inputs are images and image",
         ),
         (pb.ModelInferRequest(model_name=MODEL), INVALID, "0 inputs, expected one"),
         (pb.ModelInferRequest(model_name="other"), NOT_FOUND, "no model 'other'"),
@@ -368,7 +368,7 @@ INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
         (
             pb.ModelInferRequest(model_name=MODEL, model_version="x"),
             NOT_FOUND,
-            "versions are numbers",
+            "is not a number",
         ),
     ],
 )

@@ -181,7 +181,7 @@ def test_repository_index_load_and_unload(
 def test_what_the_repository_does_not_do_is_refused(strict_client: httpx.Client) -> None:
     load = f"/v2/repository/models/{MODEL}/load"
     response = strict_client.post(load, json={"parameters": {"config": "{}"}})
-    assert (response.status_code, "no config" in response.json()["error"]) == (400, True)
+    assert (response.status_code, "config and files" in response.json()["error"]) == (400, True)
     for body in (b"{", b"[]"):
         assert strict_client.post(load, content=body).status_code == 400
     assert strict_client.post("/v2/repository/index", content=b"[" * 100_000).status_code == 400

@@ -235,9 +235,9 @@ def test_the_text_fields_of_a_form_are_parameters(client: httpx.Client, picture:
 @pytest.mark.parametrize(
     ("data", "code", "reason"),
     [
-        ({"note": "hello"}, "invalid_parameter", "note: no such parameter"),
+        ({"note": "hello"}, "invalid_parameter", "note: unknown parameter"),
         ({"files": "picture.png"}, "invalid_parameter", "curl -F a=@a.png"),
-        ({"top_k": "11"}, "invalid_parameter", "top_k: 11, the model has 10 classes"),
+        ({"top_k": "11"}, "invalid_parameter", "top_k: 11, but the model has 10 classes"),
         ({"top_k": "many"}, "invalid_parameter", "top_k: "),
         ({"prepare": "magic"}, "invalid_parameter", "prepare: "),
     ],
@@ -271,7 +271,7 @@ def test_an_unknown_parameter_is_named_with_the_nearest(
     code, message = error_of(response, 400)
     assert code == "invalid_parameter"
     assert message.startswith(f"{target.partition('?')[2].partition('=')[0]}: ")
-    assert f"the nearest is {nearest};" in message
+    assert f"did you mean {nearest}?" in message
 
 
 def test_one_picture_without_its_list_is_told_so(

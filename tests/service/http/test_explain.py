@@ -105,9 +105,9 @@ def test_layer_and_channels_narrow_the_answer(client: httpx.Client, boot_png: by
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"layer": "dense_1"}, "layer: no 'dense_1'; there are " + ", ".join(LAYERS)),
-        ({"layer": ""}, "layer: no ''; there are " + ", ".join(LAYERS)),
-        ({"channels": "32"}, "channels: no 32 in conv2d_1, its channels are 0…31"),
+        ({"layer": "dense_1"}, "layer: no layer 'dense_1'; the layers are " + ", ".join(LAYERS)),
+        ({"layer": ""}, "layer: no layer ''; the layers are " + ", ".join(LAYERS)),
+        ({"channels": "32"}, "channels: conv2d_1 has no channel 32; its channels are 0…31"),
         ({"channels": "-1"}, "channels: '-1' is not a channel number"),
         ({"channels": "first"}, "channels: 'first' is not a channel number"),
         (
@@ -179,7 +179,7 @@ def test_maps_are_of_one_picture_at_a_time(client: httpx.Client) -> None:
     )
     assert error_of(response, 413) == (
         "too_many_images",
-        "2 pictures, this is answered for one at a time",
+        "2 pictures, but this route takes one at a time",
     )
 
 

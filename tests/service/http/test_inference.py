@@ -360,7 +360,7 @@ def test_a_body_in_too_many_pieces_is_a_413(boot_png: bytes) -> None:
 
     with serving(max_chunks=5) as (_, client):
         response = client.post("/predict", content=pieces())
-        assert error_of(response, 413) == ("body_too_large", "the body comes in more than 5 chunks")
+        assert error_of(response, 413) == ("body_too_large", "the body has more than 5 chunks")
         assert client.post("/predict", content=boot_png).status_code == 200
 
 

@@ -137,7 +137,7 @@ def test_a_key_is_taken_from_either_header(guarded: httpx.Client) -> None:
 
 def test_each_protocol_is_refused_in_its_own_words(guarded: httpx.Client) -> None:
     for path in ("/v1/models/fashion_mnist", "/v2/models/fashion_mnist"):
-        assert "an API key is needed" in guarded.get(path).json()["error"]
+        assert "an API key is required" in guarded.get(path).json()["error"]
         refused = guarded.get(path, headers=bearer("observe"))
         assert refused.json()["error"] == (
             "the API key 'the-observe' does not have the scope 'predict'"
@@ -217,7 +217,7 @@ def test_keys_may_come_from_a_file(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         ("fashion_pasted", "line 1 of the API keys"),
-        ("# none yet\n", "there is none among them"),
+        ("# none yet\n", "the list is empty"),
         (None, "the API keys cannot be read from"),
     ],
 )

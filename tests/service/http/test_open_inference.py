@@ -376,10 +376,10 @@ def changed(**fields: object) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (changed(name="pixels"), "no input 'pixels'; there is images and image"),
+        (changed(name="pixels"), "no input 'pixels'; the inputs are images and image"),
         (
             changed(datatype="half"),
-            "datatype 'half' is none of UINT8, UINT16, UINT32, UINT64, "
+            "datatype 'half' is not one of UINT8, UINT16, UINT32, UINT64, "
             "INT8, INT16, INT32, INT64, FP16, FP32, FP64, BYTES",
         ),
         (changed(datatype="INT8", data=[-1] * 784), "images: -1 is outside 0…255"),
@@ -389,12 +389,12 @@ def changed(**fields: object) -> dict[str, Any]:
                 "inputs": [BLACK],
                 "outputs": [{"name": "label", "parameters": {"shared_memory_region": "a"}}],
             },
-            "label: shared_memory_region: send the tensor",
+            "label: shared_memory_region: not supported",
         ),
-        (changed(datatype="FLOAT"), "datatype 'FLOAT' is none of"),
+        (changed(datatype="FLOAT"), "datatype 'FLOAT' is not one of"),
         (
             changed(datatype="FP16"),
-            "FP16 has no form in JSON; send it as bytes, or as one of UINT8",
+            "FP16 has no JSON form; send it as bytes, or as one of UINT8",
         ),
         (changed(datatype="BOOL", data=[True] * 784), "images: BOOL, expected one of"),
         (changed(datatype="BYTES", data=["AA=="] * 784), "images: BYTES, expected one of"),
@@ -402,10 +402,10 @@ def changed(**fields: object) -> dict[str, Any]:
         (changed(shape=[1, 28, 27]), "data of shape [784], the tensor has shape [1, 28, 27]"),
         (changed(shape=[784]), "shape [784], expected [n, 28, 28, 1]"),
         (changed(shape=[]), "data of shape [784], the tensor has shape []"),
-        (changed(shape=[0, 784], data=[]), "shape [0, 784] has no picture"),
+        (changed(shape=[0, 784], data=[]), "shape [0, 784] holds no picture"),
         (changed(shape=[1, 784, 0], data=[]), "shape [1, 784, 0], expected"),
         (changed(shape=[2**62, 2**62, 0], data=[]), "no tensor can have the shape"),
-        (changed(shape=[1] * 100 + [784]), "images: 101 dimensions, a tensor has at most 64"),
+        (changed(shape=[1] * 100 + [784]), "images: 101 dimensions, but a tensor has at most 64"),
         (changed(shape=[2**63 - 1] * 300), "images: 300 dimensions"),
         (changed(shape=[2**63, 784]), "images: the shape has a dimension over"),
         (changed(shape=[-1, 784]), "images: the shape has a negative dimension"),
@@ -416,17 +416,17 @@ def changed(**fields: object) -> dict[str, Any]:
         (changed(data=[0] * 783), "data of shape [783]"),
         (changed(data=[[0] * 783 + [[0]]]), "data mixes lists and values"),
         (changed(data=[[0] * 783, [0]]), "data is ragged: lists of 1 and 783"),
-        (changed(data=["0"] * 784), "data is not all UINT8"),
-        (changed(data=[True] * 784), "data is not all UINT8"),
-        (changed(data=[0.5] * 784), "data is not all UINT8"),
+        (changed(data=["0"] * 784), "data has values that are not UINT8"),
+        (changed(data=[True] * 784), "data has values that are not UINT8"),
+        (changed(data=[0.5] * 784), "data has values that are not UINT8"),
         (changed(data=[256] * 784), "out of the range of UINT8"),
         (changed(data=[256] * 784, datatype="INT32"), "images: 256 is outside 0…255"),
         (changed(data=[-1] * 784, datatype="INT64"), "images: -1 is outside 0…255"),
-        (changed(data=[10**40] * 784, datatype="INT64"), "data is not all INT64"),
+        (changed(data=[10**40] * 784, datatype="INT64"), "data has values that are not INT64"),
         (changed(data=[2**63] * 784, datatype="INT64"), "out of the range of INT64"),
         (changed(data=[10**400] * 784, datatype="FP32"), "out of the range of FP32"),
         (changed(data=None), "data must be a list"),
-        (changed(parameters={"binary_data_size": 784}), "exclude each other"),
+        (changed(parameters={"binary_data_size": 784}), "data or binary_data_size, not both"),
         (changed(parameters={"binary_data_size": "784"}), "should be a valid integer"),
         ({"inputs": []}, "0 inputs, expected one"),
         ({"inputs": [BLACK, BLACK]}, "2 inputs, expected one"),
@@ -434,13 +434,13 @@ def changed(**fields: object) -> dict[str, Any]:
         ({"input": [BLACK]}, "inputs: Field required"),
         ([BLACK], "the request: Input should be"),
         ({"inputs": [BLACK], "outputs": [{"name": "logits"}]}, "no output 'logits'"),
-        ({"inputs": [BLACK], "outputs": [{"name": "label"}] * 2}, "asked for twice"),
+        ({"inputs": [BLACK], "outputs": [{"name": "label"}] * 2}, "requested twice"),
         (
             {
                 "inputs": [BLACK],
                 "outputs": [{"name": "label", "parameters": {"classification": 1}}],
             },
-            "only probabilities can be classified",
+            "classification applies only to probabilities",
         ),
         (
             {
@@ -463,7 +463,7 @@ def changed(**fields: object) -> dict[str, Any]:
         ),
         (
             changed(name="image", shape=[3_000_000], datatype="BYTES", data=[]),
-            "image: 3000000 elements, BYTES has at most 65536",
+            "image: 3000000 elements, but BYTES has at most 65536",
         ),
         (
             {"inputs": [{"name": "image", "shape": [1, 1, 1], "datatype": "BYTES", "data": [""]}]},

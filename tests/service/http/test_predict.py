@@ -390,8 +390,7 @@ class TestLimits:
         data = encode(np.zeros((101, 100), np.uint8))
         assert error_of(strict_client.post("/predict", content=data), 413) == (
             "image_too_large",
-            "the PNG picture has 100 × 101 = 10100 pixels, the limit is 10000, "
-            "and 32768 for a side",
+            "the PNG picture has 100 × 101 = 10100 pixels, the limit is 10000, or 32768 per side",
         )
         answer_of(strict_client.post("/predict", content=encode(np.eye(100, dtype=np.uint8) * 255)))
 

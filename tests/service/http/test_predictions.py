@@ -96,5 +96,5 @@ def test_the_first_of_a_batch_may_be_listed_alone() -> None:
 def test_no_more_classes_are_ranked_than_there_are() -> None:
     for top_k in (None, 1, len(NAMES)):
         check_top_k(top_k, classifier())
-    with pytest.raises(InvalidParameter, match="top_k: 5, the model has 4 classes"):
+    with pytest.raises(InvalidParameter, match="top_k: 5, but the model has 4 classes"):
         check_top_k(len(NAMES) + 1, classifier())

@@ -220,7 +220,7 @@ def test_the_size_is_rejected_before_the_pixels_are_decoded(encode: Encode) -> N
 
 def test_the_longest_side_is_limited(encode: Encode) -> None:
     for size in ((32_769, 1), (1, 32_769)):
-        with pytest.raises(ImageTooLarge, match="32768 for a side"):
+        with pytest.raises(ImageTooLarge, match="32768 per side"):
             read(encode(Image.new("L", size)), max_pixels=100_000)
     for prepare in ("auto", "plain"):
         for size in ((32_768, 3), (3, 32_768)):
@@ -292,7 +292,7 @@ def test_a_file_in_a_million_pieces_is_rejected_early(encode: Encode) -> None:
     jpeg, png = encode(GREY, "JPEG"), encode(GREY)
     comment = b"\x00\x00\x00\x00abCd" + zlib.crc32(b"abCd").to_bytes(4)
     for data in (jpeg[:2] + b"\xff\xe5\x00\x02" * 1_000_000, png[:33] + comment * 1_000_000):
-        with pytest.raises(InvalidImage, match="in more than 25000 pieces"):
+        with pytest.raises(InvalidImage, match="has more than 25000 pieces"):
             read(data)
     many = encode(GREY, pnginfo=text_chunks(9_000))
     assert len(many) > 100_000
@@ -310,7 +310,7 @@ def test_a_jpeg_of_hundreds_of_scans_is_rejected_before_it_is_decoded(encode: En
     data = encode(GREY, "JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
     assert read(data[:-2] + last * 80 + data[-2:]).preparation == "none"
-    with pytest.raises(InvalidImage, match="in more than 100 scans"):
+    with pytest.raises(InvalidImage, match="has more than 100 scans"):
         read(data[:-2] + last * 100 + data[-2:])
 
 

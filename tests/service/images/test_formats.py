@@ -66,13 +66,13 @@ def test_a_file_that_stops_short_is_named_by_its_first_bytes(name: str, encode: 
     ],
 )
 def test_other_formats_are_named_with_what_to_do(name: str, start: bytes) -> None:
-    with pytest.raises(InvalidImage, match=rf"^{name} is not read: convert it to .*PNG, JPEG"):
+    with pytest.raises(InvalidImage, match=rf"^{name} is not supported: convert it to .*PNG, JPEG"):
         read(start + bytes(100))
 
 
 def test_something_else_is_no_picture() -> None:
     for data in (b"no picture", b"<html><body>svg", b"\0\0\0\x18ftypmp42", b"RIFF\0\0\0\0WAVE"):
-        with pytest.raises(InvalidImage, match=r"^not a picture in a format this service reads"):
+        with pytest.raises(InvalidImage, match=r"^not a picture in a supported format"):
             read(data)
 
 

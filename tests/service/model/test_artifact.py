@@ -41,12 +41,12 @@ def test_versions_are_numbers_the_highest_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda v: (v / "saved_model.pb").unlink(), "saved_model.pb is listed .* and missing"),
+        (lambda v: (v / "saved_model.pb").unlink(), "saved_model.pb is listed .* but missing"),
         (lambda v: (v / "extra.txt").touch(), "extra.txt is not listed"),
         (append_a_byte, "not the file that was published"),
         (lambda v: (v / FLATBUFFER).write_bytes(b""), "not the file that was published"),
         (lambda v: (v / "link").symlink_to("/etc/passwd"), "link is a symbolic link"),
-        (lambda v: os.mkfifo(v / "pipe"), "pipe is no regular file"),
+        (lambda v: os.mkfifo(v / "pipe"), "pipe is not a regular file"),
         (
             lambda v: edit_manifest(v, lambda m: m["layers"][0].update(name="dense_2")),
             "two layers have the same name",
@@ -57,7 +57,7 @@ def test_versions_are_numbers_the_highest_first(tmp_path: Path) -> None:
         ),
         (
             lambda v: edit_manifest(v, lambda m: m["class_names"].append("Hat")),
-            "the last layer does not give one number for each class",
+            "the last layer does not have one output for each class",
         ),
         (
             lambda v: edit_manifest(v, lambda m: m["layers"][0].update(parameters=1)),

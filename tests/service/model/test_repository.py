@@ -181,7 +181,7 @@ def test_another_model_is_no_version_of_this_one(copied_artifacts: Path) -> None
     edit_manifest(copied_artifacts / "2", lambda m: m.update(name="digits"))
     repository.refresh()
     assert list(repository.serving) == [1]
-    assert "another model, digits" in repository.statuses[0].error
+    assert "a version of the model digits" in repository.statuses[0].error
 
 
 def test_an_engine_that_fails_in_an_unforeseen_way_is_a_refusal(
@@ -206,7 +206,7 @@ def test_an_engine_that_fails_in_an_unforeseen_way_is_a_refusal(
         (shutil.rmtree, "latest", "no model directory at"),
         (lambda root: withdraw(root, 1), "latest", "no version directory .* publish MODEL"),
         (lambda _: None, (7,), r"no version of the policy \(7\)"),
-        (lambda root: (root / "1" / FLATBUFFER).unlink(), "all", "is listed .* and missing"),
+        (lambda root: (root / "1" / FLATBUFFER).unlink(), "all", "is listed .* but missing"),
     ],
 )
 def test_a_start_with_nothing_to_serve_says_why(
@@ -232,13 +232,13 @@ def test_a_version_is_found_by_number_by_label_or_as_the_highest(copied_artifact
         return repository.classifier(version, label).manifest.version
 
     assert (found(), found(1), found(label="stable"), found(label="canary")) == (2, 1, 1, 2)
-    with pytest.raises(UnknownVersion, match="version 7 is not served; there is 1, 2"):
+    with pytest.raises(UnknownVersion, match="version 7 is not served; served: 1, 2"):
         found(7)
     with pytest.raises(UnknownVersion, match="version 3 is not served"):
         found(label="gone")
     with pytest.raises(UnknownVersion, match="no version is labelled 'beta'"):
         found(label="beta")
-    with pytest.raises(InvalidParameter, match="give one of the two"):
+    with pytest.raises(InvalidParameter, match="give only one of them"):
         found(1, "stable")
 
 
@@ -259,5 +259,5 @@ def test_the_name_is_that_of_the_manifest(copied_artifacts: Path) -> None:
         repository.check_name("fashion_mnist")
     repository.open()
     repository.check_name("fashion_mnist")
-    with pytest.raises(UnknownModel, match="no model 'x'; there is fashion_mnist"):
+    with pytest.raises(UnknownModel, match="no model 'x'; known: fashion_mnist"):
         repository.check_name("x")

@@ -70,12 +70,12 @@ def link_the_signature(version: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (append_a_byte, "does not hold: .*model.tflite"),
-        (lambda v: (v / MANIFEST).write_text("{}"), "does not hold: .*manifest.json"),
-        (lambda v: (v / "extra").touch(), "does not hold: .*extra"),
-        (lambda v: (v / FLATBUFFER).unlink(), "does not hold: .*model.tflite"),
-        (lambda v: (v / SIGNATURE).write_text("{}"), "does not hold"),
-        (lambda v: (v / SIGNATURE).write_bytes(b"\xff"), "does not hold"),
+        (append_a_byte, "is not valid: .*model.tflite"),
+        (lambda v: (v / MANIFEST).write_text("{}"), "is not valid: .*manifest.json"),
+        (lambda v: (v / "extra").touch(), "is not valid: .*extra"),
+        (lambda v: (v / FLATBUFFER).unlink(), "is not valid: .*model.tflite"),
+        (lambda v: (v / SIGNATURE).write_text("{}"), "is not valid"),
+        (lambda v: (v / SIGNATURE).write_bytes(b"\xff"), "is not valid"),
         (lambda v: (v / SIGNATURE).unlink(), "the model is not signed"),
         (link_the_signature, "the model is not signed"),
     ],
@@ -90,7 +90,7 @@ def test_what_was_changed_since_is_refused(
 
 def test_what_somebody_else_signed_is_refused(signed: Path, tmp_path: Path) -> None:
     _, other = make_key(tmp_path, "other")
-    with pytest.raises(ArtifactError, match="does not hold"):
+    with pytest.raises(ArtifactError, match="is not valid"):
         verify_signature(signed, other)
 
 
@@ -99,7 +99,7 @@ def test_a_key_that_is_none_is_said_so(signed: Path, tmp_path: Path) -> None:
         key = tmp_path / "key.pub"
         if content is not None:
             key.write_text(content)
-        with pytest.raises(ArtifactError, match="is no public key that can be used"):
+        with pytest.raises(ArtifactError, match="is not a usable public key"):
             verify_signature(signed, key)
 
 

@@ -73,7 +73,7 @@ def test_a_command_is_done_when_every_worker_has_followed(
     follower.join()
 
     publish(copied_artifacts, 2)
-    with pytest.raises(DeadlineExceeded, match="not every worker has followed"):
+    with pytest.raises(DeadlineExceeded, match="not every worker has finished"):
         told.workers.send("load", 0.1)
     assert (told.serving, other.serving) == ([2], [])
     other.workers.follow()

@@ -154,7 +154,9 @@ def test_an_overdue_request_is_not_run(classifier: Classifier, permit: Permit) -
 def test_an_unknown_output_is_rejected_before_images_are_read(
     classifier: Classifier, permit: Permit
 ) -> None:
-    with pytest.raises(InvalidTensor, match="no output 'x'; there is probabilities, class_id"):
+    with pytest.raises(
+        InvalidTensor, match="no output 'x'; the outputs are probabilities, class_id"
+    ):
         reading(InferenceRequest("fashion_mnist", [], [RequestedOutput("x")]))(classifier, permit)
 
 

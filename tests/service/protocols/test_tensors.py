@@ -53,17 +53,17 @@ def test_elements_that_do_not_add_up_are_rejected(raw: bytes, reason: str) -> No
         (np.array([1, 300], np.uint64), "UINT8", "out of the range of UINT8"),
         (np.array([1, -1], np.int64), "UINT64", "out of the range of UINT64"),
         (np.array([1, 2**63], np.uint64), "INT64", "out of the range of INT64"),
-        (np.array([0.5, 1]), "UINT8", "data is not all UINT8"),
-        ([True, 1], "UINT8", "data is not all UINT8"),
-        ([1, 0], "BOOL", "data is not all BOOL"),
-        ([1, 0], "FP16", "FP16 has no form in JSON"),
+        (np.array([0.5, 1]), "UINT8", "data has values that are not UINT8"),
+        ([True, 1], "UINT8", "data has values that are not UINT8"),
+        ([1, 0], "BOOL", "data has values that are not BOOL"),
+        ([1, 0], "FP16", "FP16 has no JSON form"),
         ([1, 0], BYTES, "data of BYTES must be strings"),
         (["aGk=", "%"], BYTES, "element 1 of data is not valid base64"),
         ([[1], [2, 3]], "UINT8", "data is ragged: lists of 1 and 2"),
         ([[1], 2], "UINT8", "data mixes lists and values"),
         ([1, 2, 3], "UINT8", r"data of shape \[3\], the tensor has shape \[2, 1\]"),
         ("12", "UINT8", "data must be a list"),
-        ([1, 2], "INT", "datatype 'INT' is none of UINT8"),
+        ([1, 2], "INT", "datatype 'INT' is not one of UINT8"),
     ],
 )
 def test_json_that_is_not_the_tensor_is_rejected(data: Any, datatype: str, reason: str) -> None:
@@ -84,7 +84,7 @@ def test_json_may_be_flat_or_nested(data: Any) -> None:
 @pytest.mark.parametrize(
     ("shape", "reason"),
     [
-        ([1] * 65, "65 dimensions, a tensor has at most 64"),
+        ([1] * 65, "65 dimensions, but a tensor has at most 64"),
         ([-1], "negative dimension"),
         ([2**63], "a dimension over"),
         ([2**63 - 1, 2**63 - 1, 0], "no tensor can have the shape"),
