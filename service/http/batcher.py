@@ -1,12 +1,11 @@
 """The fast path: small inference requests, answered in batches before ASGI is involved.
 
-In each pass of the event loop the batcher takes requests of up to 32 images, decodes them, runs the
-network once, and answers each of them. This gives both batching and fairness: no request waits for
-one that has not arrived, many share a run under load, and the loop handles everything else between
-two batches.
+Each pass of the event loop takes queued requests of up to 32 images, decodes them, runs the network
+once and responds. No request waits for one that has not arrived, requests share a run under load,
+and the loop handles everything else between two batches.
 
-Requests are read and answered by the functions that their routes use. A request that is unusual or
-fails goes to the application, which answers it from the beginning; the attempt leaves no trace.
+The routes' own functions read the requests and write the responses. An unusual or failing request
+goes to the application, which starts over; the attempt leaves no trace.
 """
 
 import asyncio
@@ -44,8 +43,7 @@ from .schemas import Liveness, Readiness
 from .shedding import LoadShedder
 from .uploads import Upload, read_upload
 
-MAX_BATCH_IMAGES = 32
-"""More at once gain the network nothing."""
+MAX_BATCH_IMAGES = 32  # Larger batches do not raise the network's throughput.
 
 _METHODS = ("POST", "PUT")
 
@@ -59,7 +57,7 @@ _PROTOCOLS = (
     "/v1/models/{name}/labels/{label}:predict",
 )
 _PATTERNS = {
-    # Names of characters that are never written in another way.
+    # Only characters that are never percent-encoded.
     route: re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[A-Za-z0-9._~-]+)", route))
     for route in _PROTOCOLS
 }
@@ -69,24 +67,23 @@ _OPTIONS = {
     b"top_k": re.compile(rb"[1-9][0-9]?"),
     b"version": re.compile(rb"[1-9][0-9]{0,8}"),
 }
-"""Query parameters of `/predict` that are read here, in their plainest form."""
+"""The query parameters of `/predict` that the fast path reads, in their plainest form."""
 
 _UNUSUAL = {
     *(b"content-encoding", b"expect", b"forwarded", b"origin", b"transfer-encoding", b"upgrade"),
     *(b"x-forwarded-for", DEADLINE_HEADER.lower().encode()),
 }
-"""Headers that ask for more than the fast path does."""
+"""Requests with these headers go to the application."""
 
 _READ = {
     *(b"authorization", b"content-type", b"inference-header-content-length"),
     *(b"traceparent", b"tracestate", b"x-api-key", b"x-request-id"),
 }
-"""Headers that are read here."""
 
 
 @dataclass(slots=True, eq=False)
 class FastRequest:
-    """A small inference request; what its constructor does not take is set on its way."""
+    """A small inference request; `submit` and the reader set the remaining fields."""
 
     route: str
     names: Mapping[str, str]
@@ -96,7 +93,7 @@ class FastRequest:
     cycle: Any = field(init=False)  # uvicorn's, with scope and body
     permit: Permit = field(init=False)
     classifier: Classifier = field(init=False)
-    pixels: Sequence[Pixels] = ()  # Its images if they came as pixels, or
+    pixels: Sequence[Pixels] = ()  # The images, unless they are in
     tensor: Tensor | None = None  # (n, height, width, 1) float32.
     count: int = field(init=False)
     write: "Callable[[_Batch, slice], tuple[bytes, int | None]]" = field(init=False)
@@ -108,11 +105,10 @@ class FastRequest:
 
 
 class _Batch(NamedTuple):
-    """What the network says of the images of several requests."""
+    """The network's outputs for several requests, those to `/predict` first."""
 
     assessment: Assessment
-    predictions: Sequence[dict[str, Any]]
-    """Of the requests to `/predict`, which come first."""
+    predictions: Sequence[dict[str, Any]]  # Only for `/predict`.
 
     def rows(self, rows: slice) -> Assessment:
         probabilities, novelty = self.assessment
@@ -120,10 +116,9 @@ class _Batch(NamedTuple):
 
 
 class Batcher:
-    """The fast path of one worker. See `protocol.FastPath`."""
+    """The fast path of one worker; implements `protocol.FastPath`."""
 
     def __init__(self, state: State) -> None:
-        """Take what is needed from the state of an application."""
         self._settings: Settings = state.settings
         self._repository: Repository = state.repository
         self._admission: Admission = state.admission
@@ -160,7 +155,7 @@ class Batcher:
         return FastRequest(*found, read)
 
     def _health(self, scope: Any) -> Reply | None:
-        """Answer for the process and the model, before all that waits for the application."""
+        """Answer health probes ahead of the requests that wait for the application."""
         path, worker = scope["path"], self._instrumentation.metrics.worker
         if path == "/livez":
             body: BaseModel = Liveness(status="live", worker=worker)
@@ -182,15 +177,15 @@ class Batcher:
         except RequestError:
             connection.fall_back(cycle)
             return
-        permit.__enter__()  # Until it is answered.
+        permit.__enter__()  # Held until the response.
         permit.start_deadline(self._settings.deadline_seconds)
         record.record_phase("receive")
         request.connection, request.cycle, request.permit = connection, cycle, permit
         self._queue.append(request)
         if len(self._queue) > 1:
-            return  # The batch is due already.
+            return  # A flush is already scheduled.
         if len(connection.connections) == 1 and not self._is_flushing:
-            self.flush()  # No other request can come.
+            self.flush()  # No other client could join the batch.
         else:
             asyncio.get_running_loop().call_soon(self.flush)
 
@@ -202,8 +197,8 @@ class Batcher:
             request = self._queue.popleft()
             try:
                 self._read(request)
-            except Exception:  # The application says what is wrong.
-                images += 1  # To find out took as long as an image takes.
+            except Exception:  # The application reports the error.
+                images += 1  # A failed read costs about as much time as an image.
                 request.fall_back()
             else:
                 images += request.count
@@ -223,12 +218,12 @@ class Batcher:
         self._pools.run_inline(read, request.permit)
 
     def _answer(self, classifier: Classifier, requests: list[FastRequest]) -> None:
-        requests.sort(key=lambda request: not request.pixels)  # As `_concatenate` has them.
+        requests.sort(key=lambda request: not request.pixels)  # The order of `_concatenate`.
         for request in requests:
             request.permit.record.record_phase("queue")
         try:
             assessment = classifier.assess(_concatenate(classifier, requests))
-        except Exception:  # Each finds out in the application whether it is to blame.
+        except Exception:  # The application runs each alone, so only the faulty ones fail.
             for request in requests:
                 request.fall_back()
             return
@@ -246,7 +241,7 @@ class Batcher:
             record.batch = sum(r.count for r in requests) if number == 0 else 0  # One run for all.
             try:
                 answer = self._finish(request, batch, rows)
-            except Exception:  # The others are to have theirs.
+            except Exception:  # One failure must not take the other responses along.
                 request.fall_back()
             else:
                 request.permit.__exit__()
@@ -286,7 +281,7 @@ def _find_route(scope: Any) -> tuple[str, Mapping[str, str], Mapping[bytes, str]
 
 
 def _read_query(query: bytes) -> Mapping[bytes, str] | None:
-    """Return what a query asks for, or None if it is not written in the plainest way."""
+    """Return the options of a query, or None if one is unknown, repeated or not in plain form."""
     options: dict[bytes, str] = {}
     for option in query.split(b"&"):
         name, _, value = option.partition(b"=")
@@ -294,9 +289,6 @@ def _read_query(query: bytes) -> Mapping[bytes, str] | None:
             return None
         options[name] = value.decode()
     return options
-
-
-# Each reads a request by the functions that its route uses.
 
 
 def _read_predict(request: FastRequest, repository: Repository) -> None:

@@ -1,4 +1,4 @@
-"""What routes need of the application, by annotation."""
+"""Annotated dependencies of the routes."""
 
 from typing import Annotated
 
@@ -29,7 +29,7 @@ JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
 
 
 def read_json_length(header: str | None) -> int | None:
-    """Return what the header says; raises InvalidInference if it is no number of bytes."""
+    """Parse the header; raises InvalidInference if it is not a number of bytes."""
     if header is None:
         return None
     if not (header.isascii() and header.isdecimal() and len(header) < 20):
@@ -46,10 +46,10 @@ async def _servable(request: Request, repository: ModelRepository, name: str) ->
 
 
 NamedVersion = Annotated[Classifier, Depends(_named_version)]
-"""The version that a path of the Open Inference Protocol names."""
+"""The version in a path of the Open Inference Protocol."""
 
 Servable = Annotated[Classifier, Depends(_servable)]
-"""The version that a path of TensorFlow Serving names."""
+"""The version in a path of TensorFlow Serving."""
 
 AcceptHeader = Annotated[str | None, Header(include_in_schema=False)]
-"""What OpenAPI tells by the media types of the answer (3.1.1, Parameter Object)."""
+"""Not a parameter in OpenAPI, which lists the media types of the response instead (3.1.1)."""

@@ -1,4 +1,4 @@
-"""Admits inference requests, receives their bodies, and runs their work while a client waits."""
+"""Admits inference requests, receives their bodies, and runs their jobs."""
 
 import asyncio
 import math
@@ -20,18 +20,17 @@ from ..settings import Settings
 DEADLINE_HEADER = "X-Request-Timeout"
 
 INLINE_BODY_BYTES = 49152
-"""Sixteen pictures of the data set as JSON numbers: classified within a millisecond or so, about as
-soon as a thread would start."""
+"""Sixteen 28×28 images as JSON numbers: about a millisecond, as long as handing off to a thread."""
 
 LARGE_BODY_BYTES = 65536
-"""An upload that is longer is a large job, and is rejected unread if it would start too late."""
+"""Longer uploads are large jobs, which are rejected unread if the queue is too long."""
 
 PATIENCE_SECONDS = 0.02
-"""Most answers are ready by then; only a longer job is watched for a client that hangs up."""
+"""Jobs that take longer are cancelled if the client disconnects; most are done by then."""
 
-# The sum says which of its formats zlib is to expect.
 _PACKED_PIECE_BYTES = 65536
 _MAX_MEMBERS = 1000
+# 16 selects zlib's gzip format.
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 _HOST = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
@@ -40,7 +39,7 @@ _SINGLE = {
     *(b"host", b"content-length", b"content-type", b"content-encoding", b"authorization"),
     *(b"x-api-key", DEADLINE_HEADER.lower().encode(), b"inference-header-content-length"),
 }
-"""Headers that mean two things when they are sent twice."""
+"""Headers that are ambiguous when repeated."""
 
 T = TypeVar("T")
 
@@ -54,7 +53,7 @@ def plain_headers(scope: Any) -> dict[bytes, bytes] | None:
 
 
 def check_headers(scope: Any) -> None:
-    """Raise RequestError if there is more than one way to read the headers (RFC 9112, 3.2)."""
+    """Raise RequestError if the headers are ambiguous (RFC 9112, section 3.2)."""
     names = Counter(name for name, _ in scope["headers"])
     if twice := [name.decode() for name in sorted(_SINGLE) if names[name] > 1]:
         raise errors.RequestError(f"{', '.join(twice)}: the header must not be repeated")
@@ -66,7 +65,7 @@ def check_headers(scope: Any) -> None:
 def admit(request: Request, images: int = 1) -> Permit:
     """Accept a request before its body is read, if there is capacity for so many images.
 
-    None is reserved before `run`: a client that sends no body takes no place from others.
+    `run` reserves them: a client that never sends its body must not hold capacity.
     """
     admission: Admission = request.app.state.admission
     admission.check(images)
@@ -74,7 +73,7 @@ def admit(request: Request, images: int = 1) -> Permit:
 
 
 def expect_large_job(request: Request, permit: Permit) -> None:
-    """Reject a large job before its body is read; see `Pools.check_large_job`."""
+    """Mark the request as a large job, or reject it unread; see `Pools.check_large_job`."""
     pools: Pools = request.app.state.pools
     pools.check_large_job(_deadline_of(request))
     permit.is_large = True
@@ -83,16 +82,15 @@ def expect_large_job(request: Request, permit: Permit) -> None:
 async def run(
     request: Request, permit: Permit, job: Callable[[], T], *, is_inline: bool = False
 ) -> T:
-    """Run the work of a request whose body was received; `job` may be started twice.
+    """Run the work of a request whose body was received, inline or in a pool.
 
-    `is_inline` says that it takes no longer than handing it to a thread, unless it has a large
-    image.
+    An inline job that raises Deferred (a large image) starts again in the pool.
 
     Raises:
-        InvalidParameter: The deadline that the client asks for is none.
-        Overloaded: Too much is in flight or waits.
-        DeadlineExceeded: The work took longer than the deadline.
-        ClientDisconnect: The client hung up, and the work was dropped.
+        InvalidParameter: The client's deadline is not a positive number.
+        Overloaded: Too much is in flight or queued.
+        DeadlineExceeded: The job did not end before the deadline.
+        ClientDisconnect: The client disconnected; the job is cancelled.
     """
     pools: Pools = request.app.state.pools
     permit.start_deadline(_deadline_of(request))
@@ -116,7 +114,7 @@ async def run(
         running.cancel()
         if hang_up is not None:
             hang_up.cancel()
-        # Its exception refers to this frame: images would wait for the garbage collector.
+        # Break the cycle of exception and frame, which would keep images until garbage collection.
         del running, hang_up
 
 
@@ -131,7 +129,7 @@ def _deadline_of(request: Request) -> float:
 
 
 def deadline_seconds(headers: Mapping[str, str], most: float) -> float:
-    """Return how long the work may take: `most`, or less if the client asks for less."""
+    """Return the time limit of a job: `most`, or less if the client asks for less."""
     text = headers.get(DEADLINE_HEADER.lower())
     if text is None:
         return most
@@ -145,26 +143,26 @@ def deadline_seconds(headers: Mapping[str, str], most: float) -> float:
 
 
 def check_head(headers: Mapping[str, str], max_bytes: int) -> str:
-    """Return the content coding of a body, `identity` if it has none; names are in lower case.
+    """Return the body's content coding; header names are in lower case.
 
-    RequestError is raised if it is not read here, or the body is too large by its own account.
+    Raises RequestError for an unsupported coding or a Content-Length above `max_bytes`.
     """
     coding = headers.get("content-encoding", "identity").strip().lower()
     if coding != "identity" and coding not in _WINDOW_BITS:
         raise errors.UnsupportedMediaType(
             f"Content-Encoding {coding!r}: send the body uncompressed, or with gzip or deflate"
         )
-    # The server has checked that the header is a number.
+    # The server has already validated the number.
     if int(headers.get("content-length", 0)) > max_bytes:
         raise _too_large(max_bytes)
     return coding
 
 
 async def read_body(request: Request, permit: Permit) -> bytes:
-    """Read the whole body and decompress it, within the settings' limits of bytes, chunks and time.
+    """Read and decompress the body.
 
-    Raises:
-        RequestError: It exceeds one of them, is empty, or is not compressed as it says.
+    Raises RequestError if it exceeds a limit of bytes, chunks or time, is empty, or is not valid
+    in its content coding.
     """
     settings: Settings = request.app.state.settings
     coding = check_head(request.headers, settings.max_body_bytes)
@@ -185,7 +183,7 @@ async def read_body(request: Request, permit: Permit) -> bytes:
 
 
 async def _receive(request: Request, settings: Settings, permit: Permit) -> bytes:
-    # Joined at the end: a buffer that grows leaves holes of all sizes behind.
+    # A growing buffer would fragment the heap.
     chunks: list[bytes] = []
     length = 0
     async for chunk in request.stream():
@@ -208,7 +206,7 @@ def _decompress(body: bytes, coding: str, max_bytes: int, permit: Permit) -> byt
         permit.check()
         while rest:
             if decompressor is None or (decompressor.eof and coding == "gzip"):
-                members += 1  # RFC 1952: a file may have several.
+                members += 1  # A gzip file may have several (RFC 1952).
                 decompressor = zlib.decompressobj(_WINDOW_BITS[coding])
             if decompressor.eof or members > _MAX_MEMBERS:
                 raise errors.InvalidEncoding(f"the body has too many {coding} streams")

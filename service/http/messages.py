@@ -1,4 +1,4 @@
-"""What the routes, the fast path and the load shedder have in common: errors, headers, formats."""
+"""Responses of routes, fast path and load shedder: errors, headers, content negotiation."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPMethod, HTTPStatus
@@ -27,7 +27,7 @@ REQUEST_ID_HEADER = "X-Request-ID"
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    # For data, which has nothing to load; the pages have policies of their own.
+    # JSON and images load nothing; pages set their own policy.
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 
@@ -38,16 +38,16 @@ _FIXED_FIELDS = "".join(f"{name.lower()}: {value}\r\n" for name, value in SECURI
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 _PROTOCOLS = ("/v1/", "/v2/")
-"""Paths whose clients expect `{"error": "…"}`, which is all their protocols define."""
+"""Paths whose protocols define errors as `{"error": "…"}`."""
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 def describe(record: RequestRecord, scope: Any) -> None:
-    """Record what an ASGI scope says of a request."""
+    """Record method, target and client of an ASGI scope."""
     method = scope["method"]
     record.method = method if method in _METHODS else "other"
-    # As sent, percent-encoded: anything else in it could break a line of the log.
+    # Percent-encoded as sent, so that it cannot break a log line.
     target = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
     query = scope["query_string"].decode("ascii", "backslashreplace")
     record.target = without_secrets(f"{target}?{query}") if query else target
@@ -57,7 +57,7 @@ def describe(record: RequestRecord, scope: Any) -> None:
 
 
 def headers_of(record: RequestRecord) -> dict[str, str]:
-    """Return the headers that an answer has only if there is something to tell."""
+    """Return the optional headers of a response."""
     headers = {}
     if record.traceresponse:
         headers["traceresponse"] = record.traceresponse
@@ -72,7 +72,7 @@ def reply(
     media_type: str = JSON,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
-    """Return an answer for the server's connection, with the headers of the middleware."""
+    """Return a response that bypasses the middleware, with the headers it would add."""
     more = dict(headers or {})
     closes = more.pop("Connection", "") == "close"
     more |= headers_of(record)
@@ -85,7 +85,7 @@ def reply(
 
 
 def error_body(path: str, record: RequestRecord, code: str, message: str) -> bytes:
-    """Return an error as JSON, in the form of the API that `path` belongs to, and record it."""
+    """Record an error, and return it as JSON in the form of the API of `path`."""
     record.error_code = code
     if f"{path}/".startswith(_PROTOCOLS):
         return orjson.dumps({"error": message})
@@ -96,18 +96,18 @@ def error_body(path: str, record: RequestRecord, code: str, message: str) -> byt
 def error_response(
     request: Request, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return an error as a response."""
+    """Record an error, and return it as a response."""
     body = error_body(request.url.path, request.state.record, code, message)
     return Response(body, status, headers, media_type=JSON)
 
 
 def request_error(request: Request, error: RequestError) -> Response:
-    """Return what was raised on purpose as a response."""
+    """Return a rejection as a response."""
     return error_response(request, error.status, error.code, str(error), error.headers)
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Have every error of `app` answered as `schemas.ErrorResponse`, or as its protocol has it."""
+    """Answer every error as `schemas.ErrorResponse`, or in the form of its protocol."""
 
     @app.exception_handler(RequestError)
     async def on_request_error(request: Request, error: RequestError) -> Response:
@@ -130,20 +130,20 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def on_disconnect(request: Request, _: ClientDisconnect) -> Response:
-        # Nobody reads this; it keeps a client that hung up from being logged as our failure.
+        # Never received, but it keeps the disconnect from being logged as a server error.
         message = "the client closed the connection"
         return error_response(request, 400, "client_disconnected", message)
 
 
 def _allowed_methods(request: Request, stated: Mapping[str, str] | None) -> str:
-    """Return every method of the path; the router states those of the first route it tried."""
+    """Return every method of the path: the router lists only those of its first match."""
     allowed = {
         method
         for method in HTTPMethod
         for route in request.app.routes
         if route.matches({**request.scope, "method": method})[0] is Match.FULL
     }
-    if not allowed and stated:  # By the files of the page.
+    if not allowed and stated:  # A mounted folder of files.
         return f"{stated['Allow']}, OPTIONS"
     return ", ".join(sorted(allowed | {"OPTIONS"} | ({"HEAD"} if "GET" in allowed else set())))
 
@@ -151,16 +151,13 @@ def _allowed_methods(request: Request, stated: Mapping[str, str] | None) -> str:
 def preferred(accept: str | None, offers: Sequence[str]) -> str:
     """Return the media type of `offers`, default first, that an Accept header ranks highest.
 
-    RFC 9110, section 12.5.1; no header, or nothing in it, accepts anything.
-
-    Raises:
-        NotAcceptable: None of them is accepted.
+    A missing or empty header accepts anything (RFC 9110, section 12.5.1). Raises NotAcceptable.
     """
     weights: dict[str, float] = {}
     for media_range in (accept or "*/*").split(","):
         name, *parameters = (piece.strip().lower() for piece in media_range.split(";"))
         weights.setdefault(name, _quality(parameters))
-    # The most specific range that matches an offer counts.
+    # The most specific matching range applies.
     ranked = [
         next((weights[name] for name in (offer, f"{kind}/*", "*/*") if name in weights), 0)
         for offer in offers

@@ -1,7 +1,4 @@
-"""What every HTTP request passes before its route: record, API key, headers, CORS, shutdown.
-
-What is done to every answer: HEAD, compression, and addresses behind a proxy.
-"""
+"""Middleware: request record, API key, header checks, CORS, HEAD, compression, shutdown."""
 
 import asyncio
 import logging
@@ -36,17 +33,17 @@ logger = logging.getLogger(__name__)
 
 _OPEN = {"/", "/docs", "/openapi.json", "/livez", "/readyz"}
 _OPEN_FOLDERS = ("/web/", "/swagger/", "/v2/health/")
-"""What needs no key: health, and the page and documentation, which can do nothing without one."""
+"""Need no key: health, and the page and documentation, whose own requests do need one."""
 
 _SENT = [
     *("Authorization", "X-API-Key", "Content-Encoding", "traceparent", "tracestate"),
     *(DEADLINE_HEADER, REQUEST_ID_HEADER, JSON_LENGTH_HEADER),
 ]
 _READ = [REQUEST_ID_HEADER, JSON_LENGTH_HEADER, "Retry-After", "Warning", "traceresponse", "ETag"]
-"""Headers that pages of other origins may send, and read, beside those that are always allowed."""
+"""Headers that pages of other origins may send and read, besides the CORS-safelisted ones."""
 
 PIECE_BYTES = 65536
-"""Of an answer that are written at a time. A longer one counts as bytes in flight until then."""
+"""Response bodies are written in pieces; longer ones count as bytes in flight until sent."""
 
 MIN_COMPRESSED_BYTES = 4096
 
@@ -57,7 +54,7 @@ _KEYS = {b"authorization", b"x-api-key"}
 
 
 def required_scope(path: str) -> Scope | None:
-    """Return what a key must allow for this path, known or not; None if no key is needed."""
+    """Return the scope that a path, existing or not, requires; None if it needs no key."""
     if path in _OPEN or path.startswith(_OPEN_FOLDERS):
         return None
     if path == "/metrics":
@@ -68,12 +65,12 @@ def required_scope(path: str) -> Scope | None:
 
 
 class _Answer:
-    """Completes the headers of an answer, and has it wait for a client that receives slowly."""
+    """Completes the headers of a response and applies backpressure to its body."""
 
     def __init__(self, request: Request, send: Send, admission: Admission) -> None:
         self.is_started = False
         self._request, self._send, self._admission = request, send, admission
-        self._start: Message | None = None  # It is sent once there is room for the body.
+        self._start: Message | None = None  # Sent once the body's bytes are reserved.
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -109,10 +106,7 @@ class _Answer:
 
 
 class RequestMiddleware:
-    """Has every request recorded and checked before the routes.
-
-    A route that is added is closed to requests without a key until it is opened here.
-    """
+    """Records and checks every request before the routes; a new route requires a key by default."""
 
     def __init__(
         self,
@@ -132,8 +126,7 @@ class RequestMiddleware:
         self._root_path = root_path
         self._inner: ASGIApp = self._check_and_answer
         if cors_origins:
-            # Before the key is checked: a browser asks for permission without one, and reads why
-            # it got a 401.
+            # Outside the key check: preflight requests have no key, and pages may read a 401.
             self._inner = CORSMiddleware(
                 self._check_and_answer,
                 allow_origins=cors_origins,
@@ -146,7 +139,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if scope["path"].startswith(f"{self._root_path}/"):  # The proxy has left it on.
+        if scope["path"].startswith(f"{self._root_path}/"):  # The proxy did not strip it.
             scope["path"] = scope["path"].removeprefix(self._root_path)
         headers = {k.decode(): v.decode("latin-1") for k, v in scope["headers"] if k in _TRACED}
         record = self._instrumentation.begin(headers)
@@ -161,7 +154,7 @@ class RequestMiddleware:
                 task = asyncio.current_task()
                 if task is None or answer.is_started or self._admission.is_open:
                     raise
-                task.uncancel()  # The time to drain is over.
+                task.uncancel()  # Cancelled because the drain timed out.
                 error = Draining("the service stopped before the answer was ready")
                 await request_error(request, error)(scope, receive, answer.send)
             except Exception as error:
@@ -170,14 +163,14 @@ class RequestMiddleware:
                     "request %s failed: %s", record.request_id, reason, extra={"request": record}
                 )
                 if answer.is_started:
-                    raise  # The server cuts the answer short.
+                    raise  # The server aborts the response.
                 response = error_response(request, 500, "internal_error", INTERNAL_ERROR)
                 await response(scope, receive, answer.send)
         except BaseException:
             record.fail()
             raise
         finally:
-            # Whether or not the method was right, the router says which route it found.
+            # The router sets the route even if the method does not match.
             record.route = getattr(scope.get("route"), "path_format", "other")
             self._instrumentation.end(record)
 
@@ -193,10 +186,7 @@ class RequestMiddleware:
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Connection, receive: Receive, send: Send) -> None:
-        """Answer HEAD like GET, compress for clients that take gzip, and keep addresses relative.
-
-        A compressed answer has an ETag of its own.
-        """
+        """Answer HEAD like GET, compress with a separate ETag, and make redirects relative."""
         is_head = scope["method"] == "HEAD"
         fields = MutableHeaders(raw=list(scope["headers"]))
         takes_gzip = _TAKES_GZIP.search(fields.get("Accept-Encoding", "")) is not None
@@ -205,7 +195,7 @@ class RequestMiddleware:
         if takes_gzip and tags:
             fields["If-None-Match"] = tags.replace('-gzip"', '"')
         if not fields.get("Range", "").startswith("bytes="):
-            del fields["Range"]  # Another unit is to be ignored.
+            del fields["Range"]  # Unknown units are ignored (RFC 9110).
         method = "GET" if is_head else scope["method"]
         inner = {**scope, "method": method, "headers": fields.raw}
 
@@ -215,10 +205,10 @@ class RequestMiddleware:
                 is_known = message["status"] == 304 and tags != fields.get("If-None-Match", "")
                 if "ETag" in headers and (is_known or "Content-Encoding" in headers):
                     headers["ETag"] = headers["ETag"].removesuffix('"') + '-gzip"'
-                if "Vary" in headers:  # Files of the page are compressed by their own rule before.
+                if "Vary" in headers:  # Page files already have one from their own compression.
                     names = map(str.strip, headers["Vary"].split(","))
                     headers["Vary"] = ", ".join(dict.fromkeys(names))
-                if "Location" in headers:  # It differs in the slashes at the end.
+                if "Location" in headers:  # Redirects only add or remove trailing slashes.
                     bare = scope["path"].rstrip("/")
                     name = quote(bare.rpartition("/")[2])
                     query = f"?{scope['query_string'].decode('latin-1')}".rstrip("?")
@@ -236,7 +226,7 @@ class RequestMiddleware:
 
 
 def _check_key(keys: KeyRing, scope: Connection) -> None:
-    # A path is looked up without the prefix that a proxy or another application put before it.
+    # The scope is looked up without the prefix of a proxy or a parent application.
     required = required_scope(scope["path"].removeprefix(scope.get("root_path", "")))
     if required is not None:
         headers = {k.decode(): v.decode("latin-1") for k, v in scope["headers"] if k in _KEYS}
