@@ -45,21 +45,18 @@ from .uploads import Upload, read_upload
 
 MAX_BATCH_IMAGES = 32  # Larger batches do not raise the network's throughput.
 
-_METHODS = ("POST", "PUT")
-
 _LENGTH_DIGITS = len(str(INLINE_BODY_BYTES))
 
-_PROTOCOLS = (
-    "/v2/models/{name}/infer",
-    "/v2/models/{name}/versions/{version}/infer",
-    "/v1/models/{name}:predict",
-    "/v1/models/{name}/versions/{version}:predict",
-    "/v1/models/{name}/labels/{label}:predict",
-)
 _PATTERNS = {
     # Only characters that are never percent-encoded.
     route: re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[A-Za-z0-9._~-]+)", route))
-    for route in _PROTOCOLS
+    for route in (
+        "/v2/models/{name}/infer",
+        "/v2/models/{name}/versions/{version}/infer",
+        "/v1/models/{name}:predict",
+        "/v1/models/{name}/versions/{version}:predict",
+        "/v1/models/{name}/labels/{label}:predict",
+    )
 }
 
 _OPTIONS = {
@@ -272,7 +269,7 @@ def _find_route(scope: Any) -> tuple[str, Mapping[str, str], Mapping[bytes, str]
     method, path, query = scope["method"], scope["path"], scope["query_string"]
     if path == "/predict":
         options = _read_query(query) if query else {}
-        return None if options is None or method not in _METHODS else (path, {}, options)
+        return None if options is None or method not in ("POST", "PUT") else (path, {}, options)
     if method == "POST" and not query and path.startswith(("/v1/", "/v2/")):
         for route, pattern in _PATTERNS.items():
             if found := pattern.fullmatch(path):

@@ -1,4 +1,4 @@
-"""What the network is and sees: feature maps, preparation, explanations, weights, summary."""
+"""Routes that look into the network: feature maps, preparation, explanations, weights, summary."""
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
@@ -20,23 +20,15 @@ from ..model.artifact import Layer
 from ..model.classifier import Classifier
 from ..model.occlusion import explain_each
 from ..model.repository import Repository
+from . import schemas
 from .dependencies import AcceptHeader, ModelRepository
 from .inference import admit, run
 from .messages import JSON, preferred
 from .openapi import ERRORS, request_spec
 from .options import ImageOptions, ModelOptions, Names
-from .schemas import (
-    ErrorResponse,
-    ExplainResponse,
-    FeatureMapsResponse,
-    LayerWeights,
-    ModelSummary,
-    PreparationResponse,
-)
 from .uploads import read_only_image, receive_upload
 
-MAX_NUMBERS = 100_000
-"""Of kernels in one answer: about two megabytes of JSON."""
+MAX_NUMBERS = 100_000  # Weights in one response: about two megabytes of JSON.
 
 images = APIRouter(tags=["inference"])
 model = APIRouter(tags=["model"])
@@ -47,44 +39,44 @@ _MEDIA_TYPES: dict[Format, str] = {"json": JSON, "png": "image/png"}
 
 
 class DrawingOptions(ImageOptions):
-    """How an answer comes that may be drawn."""
+    """Image options with a choice of JSON or PNG."""
 
     format: Format | None = None
     """Takes precedence over the Accept header."""
 
     def media_type(self, accept: str | None) -> str:
-        """Return the one asked for, or else the one that the client prefers."""
+        """Return the media type of `format`, or else the one that the Accept header prefers."""
         offers = list(_MEDIA_TYPES.values())
         return _MEDIA_TYPES[self.format] if self.format else preferred(accept, offers)
 
 
 class ExplainOptions(DrawingOptions):
-    """What a query may say to `/explain`."""
+    """The query of `/explain`."""
 
     class_id: int | None = Field(default=None, ge=0)
     """The class to explain; the most probable by default."""
 
 
 class LayerOptions(ModelOptions):
-    """What a query may say to `/model/layers`."""
+    """The query of `/model/layers`."""
 
     channels: Names = ()
-    """Only these channels, counted from 0; repeated, or separated by commas."""
+    """Only these channels, from 0; repeated or comma-separated."""
 
 
 class FeatureMapsOptions(LayerOptions, DrawingOptions):
-    """What a query may say to `/feature-maps`."""
+    """The query of `/feature-maps`."""
 
     layer: Names = ()
-    """Only these layers; repeated, or separated by commas."""
+    """Only these layers; repeated or comma-separated."""
 
 
 Options = TypeVar("Options", bound=ImageOptions)
 Body = bytes | dict[str, Any]
-"""A PNG, or what JSON tells beside the model and the image."""
+"""A PNG, or the fields that JSON adds to the model and the image."""
 Answer = Callable[[PreparedImage, Sequence[Step], Permit], Body]
 Plan = Callable[[Options, Classifier], tuple[Answer, str]]
-"""Checks the options, and returns what makes an answer and the answer's media type."""
+"""Checks the options, and returns a function that makes the response, and its media type."""
 
 
 async def feature_maps(
@@ -93,12 +85,12 @@ async def feature_maps(
     options: Annotated[FeatureMapsOptions, Query()],
     accept: AcceptHeader = None,
 ) -> Response:
-    """Answer the maps as numbers, or as one PNG with a labelled grid a layer and its scale.
+    """Return the maps as numbers, or as one PNG with a labelled grid and a scale for each layer.
 
         curl -T picture.png http://127.0.0.1:8000/feature-maps?layer=conv2d_1
         curl -T picture.png http://127.0.0.1:8000/feature-maps?format=png -o maps.png
 
-    The picture comes in any form that `/predict` reads, one a request.
+    The request has one picture, in any form that `/predict` reads.
     """
 
     def plan(options: FeatureMapsOptions, classifier: Classifier) -> tuple[Answer, str]:
@@ -123,12 +115,11 @@ async def feature_maps(
 async def preparation(
     request: Request, repository: ModelRepository, options: Annotated[ImageOptions, Query()]
 ) -> Response:
-    """Answer the picture after each step of its preparation, as PNG files in base64.
+    """Return the picture after each step of its preparation, as PNG files in base64.
 
         curl -T picture.png http://127.0.0.1:8000/preparation?prepare=photo
 
-    The picture comes in any form that `/predict` reads, one a request. It does not go through the
-    network.
+    The request has one picture, in any form that `/predict` reads. The network does not run.
     """
 
     def answer(_image: PreparedImage, steps: Sequence[Step], _: Permit) -> Body:
@@ -143,12 +134,12 @@ async def explain(
     options: Annotated[ExplainOptions, Query()],
     accept: AcceptHeader = None,
 ) -> Response:
-    """Answer what in the picture speaks for a class, as numbers or drawn on the picture as a PNG.
+    """Return how each place supports a class, as numbers or drawn on the picture as a PNG.
 
         curl -T picture.png http://127.0.0.1:8000/explain?format=png -o why.png
 
-    The picture comes in any form that `/predict` reads, one a request. The network classifies it
-    243 times, each with another part hidden, and a request counts as that many images in flight.
+    The request has one picture, in any form that `/predict` reads. The network classifies it 243
+    times with different parts hidden, so a request counts as 243 images in flight.
     """
 
     def plan(options: ExplainOptions, classifier: Classifier) -> tuple[Answer, str]:
@@ -174,7 +165,7 @@ async def explain(
 async def _answer_image(
     request: Request, repository: Repository, options: Options, plan: Plan[Options]
 ) -> Response:
-    # What is wrong with the query is told first.
+    # Report errors in the query first.
     plan(options, repository.classifier(options.version, options.version_label))
     with admit(request) as permit:
         upload = await receive_upload(request, permit)
@@ -202,12 +193,12 @@ async def _answer_image(
 
 
 for _path, _endpoint, _summary, _model in (
-    ("/feature-maps", feature_maps, "See what the network sees", FeatureMapsResponse),
-    ("/preparation", preparation, "See what is done to a picture", PreparationResponse),
-    ("/explain", explain, "See what speaks for a class", ExplainResponse),
+    ("/feature-maps", feature_maps, "Feature maps of a picture", schemas.FeatureMapsResponse),
+    ("/preparation", preparation, "Steps of a preparation", schemas.PreparationResponse),
+    ("/explain", explain, "Explanation of a class", schemas.ExplainResponse),
 ):
     _png = {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
-    for _method in ("POST", "PUT"):  # PUT because that is what `curl -T picture.png` sends.
+    for _method in ("POST", "PUT"):  # `curl -T picture.png` sends PUT.
         images.add_api_route(
             _path,
             _endpoint,
@@ -223,11 +214,11 @@ for _path, _endpoint, _summary, _model in (
 @model.get(
     "/model/summary",
     summary="The layers of the network",
-    response_model=ModelSummary,
+    response_model=schemas.ModelSummary,
     responses={
         200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
-        "4XX": {"model": ErrorResponse},
-        503: {"model": ErrorResponse},
+        "4XX": {"model": schemas.ErrorResponse},
+        503: {"model": schemas.ErrorResponse},
     },
 )
 async def model_summary(
@@ -235,9 +226,9 @@ async def model_summary(
     options: Annotated[ModelOptions, Query()],
     accept: AcceptHeader = None,
 ) -> Response:
-    """Answer layers, shapes, parameter counts, scores and engine.
+    """Return layers, shapes, parameter counts, scores and engine.
 
-    With `Accept: text/plain` it is the table that Keras' `model.summary()` prints.
+    With `Accept: text/plain`, return the table that Keras' `model.summary()` prints.
 
         curl http://127.0.0.1:8000/model/summary -H 'Accept: text/plain'
     """
@@ -245,28 +236,29 @@ async def model_summary(
     manifest = classifier.manifest
     if preferred(accept, [JSON, "text/plain"]) == "text/plain":
         return Response(manifest.summary.rstrip() + "\n", media_type="text/plain; charset=utf-8")
-    fields: dict[str, Any] = {n: getattr(manifest, n, None) for n in ModelSummary.model_fields}
+    names = schemas.ModelSummary.model_fields
+    fields: dict[str, Any] = {name: getattr(manifest, name, None) for name in names}
     fields |= {"engine": classifier.engine_name, "precision": classifier.precision}
-    summary = ModelSummary.model_construct(**fields)
+    summary = schemas.ModelSummary.model_construct(**fields)
     return Response(summary.model_dump_json(), media_type=JSON)
 
 
 @model.get(
     "/model/layers/{layer}",
     summary="Kernels and biases of a layer",
-    response_model=LayerWeights,
-    responses={"4XX": {"model": ErrorResponse}, 503: {"model": ErrorResponse}},
+    response_model=schemas.LayerWeights,
+    responses={"4XX": {"model": schemas.ErrorResponse}, 503: {"model": schemas.ErrorResponse}},
 )
 async def layer_weights(
     repository: ModelRepository,
     layer: Annotated[str, Path(description="As `/model/summary` lists it.")],
     options: Annotated[LayerOptions, Query()],
 ) -> Response:
-    """Answer the float32 weights as they were trained, whichever engine serves.
+    """Return the trained float32 weights, independent of the engine.
 
         curl http://127.0.0.1:8000/model/layers/conv2d_2?channels=0,5
 
-    A layer with more than 100,000 weights is answered for some of its outputs at a time.
+    A response has at most 100,000 weights: request a larger layer's channels in parts.
     """
     classifier = repository.classifier(options.version, options.version_label)
     layers = {layer.name: layer for layer in classifier.manifest.layers}
@@ -281,8 +273,8 @@ async def layer_weights(
     chosen = _select_channels(found, options.channels)
     if found.parameters // found.output_shape[-1] * len(chosen) > MAX_NUMBERS:
         raise InvalidParameter(
-            f"channels: {len(chosen)} of {layer} are more than {MAX_NUMBERS:,} numbers, "
-            "ask for some of them"
+            f"channels: {len(chosen)} of {layer} are more than {MAX_NUMBERS:,} numbers: "
+            "request fewer"
         )
     body = await run_in_threadpool(_weights_as_json, classifier, found, chosen)
     return Response(body, media_type=JSON)
@@ -292,7 +284,6 @@ Selection = Sequence[tuple[Layer, list[int]]]
 
 
 def _select(layers: Sequence[Layer], names: Sequence[str], channels: Sequence[str]) -> Selection:
-    """Return the layers to answer with the channels of each."""
     known = {layer.name: layer for layer in layers}
     for name in names:
         if name not in known:
@@ -302,7 +293,7 @@ def _select(layers: Sequence[Layer], names: Sequence[str], channels: Sequence[st
 
 
 def _select_channels(layer: Layer, channels: Sequence[str]) -> list[int]:
-    """Return the channels asked for in that order, or all if none is."""
+    """Return the requested channels in order, or all if none is given."""
     count = layer.output_shape[-1]
     for text in channels:
         if not (text.isascii() and text.isdecimal() and len(text) <= 9):
@@ -315,7 +306,6 @@ def _select_channels(layer: Layer, channels: Sequence[str]) -> list[int]:
 
 
 def _maps(outputs: Mapping[str, Tensor], selection: Selection) -> list[LayerMaps]:
-    """Return the chosen maps of each chosen layer."""
     maps = []
     for layer, channels in selection:
         channels_first = outputs[layer.name][0].transpose(2, 0, 1)
@@ -341,7 +331,7 @@ def _weights_as_json(classifier: Classifier, layer: Layer, channels: list[int]) 
     }
     if layer.parameters:
         kernel, bias = classifier.weights(layer)
-        # Keras has the outputs last, and the inputs before them.
+        # Keras stores (…, inputs, outputs).
         outputs_first = np.moveaxis(kernel, (-1, -2), (0, 1))
         answer["kernels"] = np.ascontiguousarray(outputs_first[channels])
         answer["bias"] = bias[channels]

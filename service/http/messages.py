@@ -17,10 +17,8 @@ from ..telemetry.record import RequestRecord
 from .protocol import Reply
 
 JSON = "application/json"
-
-IMAGE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
-
 FORM = "multipart/form-data"
+IMAGE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
 
 REQUEST_ID_HEADER = "X-Request-ID"
 
@@ -37,8 +35,7 @@ _FIXED_FIELDS = "".join(f"{name.lower()}: {value}\r\n" for name, value in SECURI
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
-_PROTOCOLS = ("/v1/", "/v2/")
-"""Paths whose protocols define errors as `{"error": "…"}`."""
+_PROTOCOLS = ("/v1/", "/v2/")  # They define errors as `{"error": "…"}`.
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 

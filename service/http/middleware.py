@@ -17,17 +17,10 @@ from ..capacity.admission import Admission
 from ..errors import Draining, Overloaded, RequestError
 from ..keys import KeyRing, Scope
 from ..telemetry.instrumentation import Instrumentation
+from . import messages
 from .dependencies import JSON_LENGTH_HEADER
 from .inference import DEADLINE_HEADER, check_headers, plain_headers
-from .messages import (
-    INTERNAL_ERROR,
-    REQUEST_ID_HEADER,
-    SECURITY_HEADERS,
-    describe,
-    error_response,
-    headers_of,
-    request_error,
-)
+from .messages import INTERNAL_ERROR, REQUEST_ID_HEADER, SECURITY_HEADERS
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +86,7 @@ class _Answer:
             if self.is_started:
                 raise
             scope, receive = self._request.scope, self._request.receive
-            await request_error(self._request, error)(scope, receive, self.send)
+            await messages.request_error(self._request, error)(scope, receive, self.send)
 
     def _complete(self, message: Message) -> None:
         record = self._request.state.record
@@ -102,7 +95,7 @@ class _Answer:
         for name, value in SECURITY_HEADERS.items():
             fields.setdefault(name, value)
         fields[REQUEST_ID_HEADER] = record.request_id
-        fields.update(headers_of(record))
+        fields.update(messages.headers_of(record))
 
 
 class RequestMiddleware:
@@ -143,7 +136,7 @@ class RequestMiddleware:
             scope["path"] = scope["path"].removeprefix(self._root_path)
         headers = {k.decode(): v.decode("latin-1") for k, v in scope["headers"] if k in _TRACED}
         record = self._instrumentation.begin(headers)
-        describe(record, scope)
+        messages.describe(record, scope)
         scope.setdefault("state", {})["record"] = record
         request = Request(scope, receive)
         answer = _Answer(request, send, self._admission)
@@ -156,15 +149,14 @@ class RequestMiddleware:
                     raise
                 task.uncancel()  # Cancelled because the drain timed out.
                 error = Draining("the service stopped before the answer was ready")
-                await request_error(request, error)(scope, receive, answer.send)
+                await messages.request_error(request, error)(scope, receive, answer.send)
             except Exception as error:
-                reason = type(error).__name__
-                logger.exception(
-                    "request %s failed: %s", record.request_id, reason, extra={"request": record}
-                )
+                name = type(error).__name__
+                extra = {"request": record}
+                logger.exception("request %s failed: %s", record.request_id, name, extra=extra)
                 if answer.is_started:
                     raise  # The server aborts the response.
-                response = error_response(request, 500, "internal_error", INTERNAL_ERROR)
+                response = messages.error_response(request, 500, "internal_error", INTERNAL_ERROR)
                 await response(scope, receive, answer.send)
         except BaseException:
             record.fail()
@@ -181,7 +173,7 @@ class RequestMiddleware:
             if self._keys is not None:
                 _check_key(self._keys, scope)
         except RequestError as error:
-            await request_error(Request(scope, receive), error)(scope, receive, send)
+            await messages.request_error(Request(scope, receive), error)(scope, receive, send)
         else:
             await self._answer(scope, receive, send)
 

@@ -28,18 +28,17 @@ from .schemas import ServerReady
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=PROTOCOL_ERRORS)
 
 health = APIRouter(prefix="/v2/health", tags=["Open Inference Protocol"])
-"""Open to load balancers, with or without a key."""
 
 
-@router.get("", summary="What this server is")
+@router.get("", summary="Server metadata")
 async def server(request: Request) -> dict[str, object]:
-    """Answer name, version and the extensions of the protocol."""
+    """Return name, version and the supported protocol extensions."""
     return protocol.server_metadata(request.app.version, protocol.REST_EXTENSIONS)
 
 
 @health.get("/live", summary="The process runs")
 async def live() -> dict[str, bool]:
-    """Answer 200 for as long as the process can answer at all."""
+    """Return 200 while the process can respond."""
     return {"live": True}
 
 
@@ -49,48 +48,48 @@ async def live() -> dict[str, bool]:
     responses={503: {"model": ServerReady, "description": "Not ready, or about to stop"}},
 )
 async def ready(is_ready: Ready, response: Response) -> ServerReady:
-    """Answer 200 once a version is served, 503 before and when the process is about to end."""
+    """Return 200 while a version is served, 503 before that and during shutdown."""
     response.status_code = 200 if is_ready else 503
     return ServerReady(ready=is_ready)
 
 
 @router.get("/models", summary="The models")
 async def models(repository: ModelRepository) -> dict[str, list[str]]:
-    """Answer the names of the one model, or none while no version is served."""
+    """List the names of the model; empty while no version is served."""
     return {"models": repository.names if repository.is_ready else []}
 
 
 @router.get("/models/stats", summary="Statistics of every version")
 async def all_statistics(repository: ModelRepository) -> dict[str, object]:
-    """Answer what all workers counted since the service started."""
+    """Return the counts of all workers since the service started."""
     return protocol.statistics(repository)
 
 
 async def model_statistics(
     request: Request, name: str, repository: ModelRepository
 ) -> dict[str, object]:
-    """Answer requests of both protocols, REST and gRPC: how many, and where their time went."""
+    """Return request counts and phase durations over both protocols, REST and gRPC."""
     return protocol.statistics(repository, name, request.path_params.get("version", ""))
 
 
 async def metadata(request: Request, name: str, repository: ModelRepository) -> dict[str, object]:
-    """Answer the input and the outputs that this name of the model has.
+    """Return the input and outputs listed under this name of the model.
 
-    Any name takes either input, `images` (numbers) or `image` (picture files), and answers any of
-    the outputs that a request names.
+    Under any name, a request may send either input, `images` (numbers) or `image` (picture files),
+    and request any output.
     """
     return protocol.model_metadata(repository, name, request.path_params.get("version", ""))
 
 
 async def config(request: Request, name: str, repository: ModelRepository) -> dict[str, object]:
-    """Answer what Triton's clients read of a model's configuration."""
+    """Return the part of Triton's model configuration that its clients read."""
     settings: Settings = request.app.state.settings
     version = request.path_params.get("version", "")
     return protocol.model_config(repository, settings.max_images, name, version)
 
 
 async def model_ready(_: NamedVersion, name: str) -> dict[str, object]:
-    """Answer 200 if this version is served."""
+    """Return 200 if this version is served."""
     return {"name": name, "ready": True}
 
 
@@ -100,12 +99,12 @@ async def inference(
     name: str,
     json_length: Annotated[str | None, Header(alias=JSON_LENGTH_HEADER)] = None,
 ) -> Response:
-    """Classify pictures, and answer whichever outputs are asked for.
+    """Classify pictures, and return the requested outputs.
 
     The input is `images`: integers in 0…255, or FP16, FP32 or FP64 in 0…1, of shape
     [n, 28, 28, 1], [n, 28, 28] or [n, 784]; or `image`: BYTES, picture files, in JSON as base64.
-    Without `outputs`, all are answered that this name of the model has.
-    Tensors come as JSON or as bytes, and go out as each output's `binary_data` says.
+    Without `outputs`, the response has those listed under this name of the model. Tensors may be
+    JSON or binary; each output's `binary_data` selects its form.
     """
     length = read_json_length(json_length)
     with admit(request) as permit:
@@ -143,9 +142,9 @@ for _path in ("/models/{name}", "/models/{name}/versions/{version}"):
 
 
 async def _read_parameters(request: Request) -> dict[str, Any]:
-    """Return the JSON object a client may send along; no body is an empty one."""
+    """Return the JSON object of the body; without a body, an empty one."""
     try:
-        # Operators get through when the service is full.
+        # Zero images: operators are admitted even at full capacity.
         with admit(request, images=0) as permit:
             document = parse_json(await read_body(request, permit), permit.limits)
     except EmptyBody:
@@ -160,15 +159,15 @@ Parameters = Annotated[dict[str, Any], Depends(_read_parameters)]
 
 @router.post("/repository/index", summary="Every version and whether it is served")
 async def index(repository: ModelRepository, parameters: Parameters) -> list[dict[str, str]]:
-    """Answer the versions that were taken up; with `{"ready": true}`, those that are served."""
+    """List all known versions; with `{"ready": true}`, only those being served."""
     return protocol.repository_index(repository, only_ready=parameters.get("ready") is True)
 
 
 @router.post("/repository/models/{name}/load", summary="Serve the model")
 async def load(request: Request, name: str, parameters: Parameters) -> dict[str, object]:
-    """Look for versions now rather than at the next poll, and serve again after an unload.
+    """Load new versions now rather than at the next poll, also after an unload.
 
-    It is answered once every worker serves the same.
+    The response is sent once every worker serves the same versions.
     """
     given = parameters.get("parameters")
     keys = given.keys() if isinstance(given, dict) else ()
@@ -178,13 +177,13 @@ async def load(request: Request, name: str, parameters: Parameters) -> dict[str,
 
 @router.post("/repository/models/{name}/unload", summary="Stop serving the model")
 async def unload(request: Request, name: str, _: Parameters) -> dict[str, object]:
-    """Serve nothing until it is loaded again; requests under way are answered."""
+    """Stop serving until the next load; requests in progress are still answered."""
     await _command(request, Workers.unload, name)
     return {"name": name, "unload": True}
 
 
 async def _command(request: Request, command: Callable[..., None], *arguments: object) -> None:
-    """Have every worker follow a command within the time that an answer may take."""
+    """Send a command to every worker, with the request deadline as the timeout."""
     workers: Workers = request.app.state.workers
     settings: Settings = request.app.state.settings
     await run_in_threadpool(command, workers, *arguments, settings.deadline_seconds)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: requests and errors, beside what FastAPI knows of the routes."""
+"""Completes FastAPI's OpenAPI document: request bodies, errors, shared components, examples."""
 
 import json
 from collections.abc import Collection
@@ -13,7 +13,7 @@ from .messages import JSON
 from .schemas import ErrorResponse, ProtocolError
 
 COMPONENTS = Path(__file__).parent / "components.json"
-"""Bodies of requests, with examples, and the parameters that are read without FastAPI."""
+"""Request bodies with examples, and parameters that are read without FastAPI."""
 
 
 def _errors(model: type[ErrorResponse] | type[ProtocolError]) -> dict[int | str, dict[str, Any]]:
@@ -29,23 +29,23 @@ PROTOCOL_ERRORS = _errors(ProtocolError)
 
 
 def request_spec(body: str, path: str = "") -> dict[str, Any]:
-    """Return what a route takes beside its query; `body` is one of `COMPONENTS`."""
+    """Return path parameters, deadline header and body of a route; `body` names a component."""
     deadline = {"$ref": f"#/components/parameters/{DEADLINE_HEADER}"}
     spec = {
         "parameters": [*path_parameters(path), deadline],
         "requestBody": {"$ref": f"#/components/requestBodies/{body}"},
     }
-    if path:  # The answer is that of a protocol.
+    if path:  # The protocols' responses have schemas in `COMPONENTS`.
         answer = {"schema": {"$ref": f"#/components/schemas/{body}Response"}}
         spec["responses"] = {"200": {"content": {JSON: answer}}}
     return spec
 
 
 def path_parameters(path: str) -> list[dict[str, Any]]:
-    """Return the version or label that a path with `{version…}` or `{label…}` in it names.
+    """Return the `version` or `label` parameter of a path.
 
-    One function answers the paths with and without them, and FastAPI would take what is not in
-    the path for a query.
+    One function serves the paths with and without them, so that FastAPI, which would make them
+    query parameters, cannot declare them.
     """
     return [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
@@ -55,16 +55,16 @@ def path_parameters(path: str) -> list[dict[str, Any]]:
 
 
 def operation_id(route: APIRoute) -> str:
-    """Return a name for generated clients: the function's, with protocol and kind of path."""
+    """Return the function name with protocol and kind of path, for generated clients."""
     protocol = {"/v1": "v1_", "/v2": "v2_"}.get(route.path_format[:3], "")
     kinds = [kind for kind in ("version", "label") if f"{{{kind}" in route.path_format]
     return "_".join([protocol + route.name, *kinds])
 
 
 def complete(document: dict[str, Any], labels: Collection[str]) -> dict[str, Any]:
-    """Add the components that routes refer to; make more of parameters, answers and errors.
+    """Add the components of `COMPONENTS`; move parameters, responses and errors to components.
 
-    Without labels of versions, paths that name one have nothing to answer, and are left out.
+    Paths with a label are removed if no labels are configured.
     """
     for path in [path for path in document["paths"] if "{label}" in path and not labels]:
         del document["paths"][path]
@@ -73,14 +73,14 @@ def complete(document: dict[str, Any], labels: Collection[str]) -> dict[str, Any
     descriptions = {""}
     for methods in document["paths"].values():
         for operation in methods.values():
-            # Variants of a path keep their summary.
+            # Variants of a path keep only their summary.
             if (description := operation.pop("description", "")) not in descriptions:
                 descriptions.add(description)
                 operation["description"] = description
             for number, sent in enumerate(operation.get("parameters", ())):
                 name = sent.get("name", "")  # A reference has none.
                 schema = sent.get("schema", {})
-                if {"type": "null"} in schema.get("anyOf", ()):  # Nothing in a request is null.
+                if {"type": "null"} in schema.get("anyOf", ()):  # A missing parameter, not null.
                     schema.update(schema.pop("anyOf")[0])
                 name += "_in_path" * (sent.get("in") == "path")
                 if name and parameters.setdefault(name, sent) == sent:
@@ -101,7 +101,7 @@ def complete(document: dict[str, Any], labels: Collection[str]) -> dict[str, Any
 
 
 def with_examples(document: dict[str, Any], repository: Repository) -> dict[str, Any]:
-    """Have parameters name what is served now, so that /docs can try each operation as it is."""
+    """Add examples from the served model, so that each operation can be tried in /docs."""
     if repository.is_ready:
         classifier = repository.classifier()
         layer = next(iter(classifier.layers_with_maps), classifier.manifest.layers[0]).name

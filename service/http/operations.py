@@ -1,4 +1,4 @@
-"""Health, metrics, the page, and the documentation."""
+"""Health, metrics, page and documentation."""
 
 import base64
 import hashlib
@@ -29,7 +29,7 @@ _PAGE_HEADERS = {
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # Asked again each time, and answered 304 by the ETag: modules of two releases never mix.
+    # Revalidated by ETag each time, so that modules of two releases never mix.
     "Cache-Control": "no-cache",
 }
 
@@ -40,7 +40,7 @@ pages = APIRouter(include_in_schema=False)
 
 @health.get("/livez", summary="The process runs")
 async def livez(request: Request) -> Liveness:
-    """Answer 200 for as long as the process can answer at all."""
+    """Return 200 while the process can respond."""
     return Liveness(status="live", worker=request.app.state.instrumentation.metrics.worker)
 
 
@@ -50,7 +50,7 @@ async def livez(request: Request) -> Liveness:
     responses={503: {"model": ErrorResponse, "description": "Still loading, or about to stop"}},
 )
 async def readyz(request: Request, repository: ModelRepository, is_ready: Ready) -> Readiness:
-    """Answer 200 once the model is loaded, verified and warmed up, until the process drains."""
+    """Return 200 once the model is loaded, verified and warmed up, until shutdown begins."""
     classifier = repository.classifier()
     if not is_ready:
         raise Draining("the service is shutting down")
@@ -67,7 +67,7 @@ async def readyz(request: Request, repository: ModelRepository, is_ready: Ready)
     },
 )
 def prometheus_metrics(request: Request) -> Response:
-    """Answer the metrics of all workers together, in Prometheus' text format."""
+    """Return the metrics of all workers together, in Prometheus' text format."""
     counted: Metrics = request.app.state.instrumentation.metrics
     return Response(counted.write(), media_type=MEDIA_TYPE)
 
@@ -84,15 +84,15 @@ class _PageFiles(StaticFiles):
 _files = _PageFiles(directory=_WEB)
 
 page_files = GZipMiddleware(_files, minimum_size=500)
-"""What the page loads, to be mounted at `/web`: compressed well, since browsers keep it."""
+"""Mounted at `/web`; strongly compressed, because browsers cache it."""
 
 swagger_files = StaticFiles(packages=[("fastapi_offline", "static")])
-"""What Swagger UI loads, to be mounted at `/swagger`."""
+"""Mounted at `/swagger`."""
 
 
 @pages.get("/")
 async def page(request: Request, accept: AcceptHeader = None) -> Response:
-    """Answer the page, or 304 if the browser has it; and to programs, as KServe does, liveness."""
+    """Return the page to browsers, and liveness as KServe does to programs."""
     if preferred(accept, [JSON, "text/html"]) == JSON:
         response: Response = JSONResponse({"status": "alive"})
     else:
@@ -103,7 +103,7 @@ async def page(request: Request, accept: AcceptHeader = None) -> Response:
 
 @pages.get("/docs")
 async def docs(request: Request) -> Response:
-    """Answer Swagger UI, with a content security policy that names all it may load."""
+    """Return Swagger UI with a strict content security policy."""
     response = get_swagger_ui_html(
         openapi_url="openapi.json",
         title=request.app.title,

@@ -24,13 +24,13 @@ router = APIRouter(tags=["inference"])
 
 
 class PredictOptions(ImageOptions):
-    """What a query may say to `/predict`."""
+    """The query of `/predict`."""
 
     top_k: int | None = Field(default=None, ge=1)
-    """Also list this many classes, best first."""
+    """Also list this many classes, most probable first."""
 
     def classifier(self, repository: Repository) -> Classifier:
-        """Return the version that is asked for; it has enough classes."""
+        """Return the requested version; raises InvalidParameter if it has too few classes."""
         classifier = repository.classifier(self.version, self.version_label)
         check_top_k(self.top_k, classifier)
         return classifier
@@ -39,9 +39,9 @@ class PredictOptions(ImageOptions):
 async def predict(
     request: Request, repository: ModelRepository, options: Annotated[PredictOptions, Query()]
 ) -> Response:
-    """Answer label, class id, confidence, probabilities and novelty of each picture, in order.
+    """Return label, class id, confidence, probabilities and novelty of each picture, in order.
 
-    A picture as it is, several files in a form, or JSON:
+    The body is a picture file, a form with files, or JSON:
 
         curl -T picture.png http://127.0.0.1:8000/predict
         curl -F files=@one.png -F files=@two.jpg http://127.0.0.1:8000/predict
@@ -49,9 +49,9 @@ async def predict(
         curl http://127.0.0.1:8000/predict --json '{"instances": [{"b64": "…"}]}'
 
     JSON instances are `{"b64": …}` of a picture file, or 28×28, 28×28×1 or 784 numbers in 0…255.
-    Parameters may come as text fields of a form, too.
+    Parameters may also be text fields of a form.
     """
-    options.classifier(repository)  # What is wrong with the query is told first.
+    options.classifier(repository)  # Report errors in the query first.
     with admit(request) as permit:
         upload = await receive_upload(request, permit)
         job = partial(_classify, upload, options, repository, permit)
@@ -60,7 +60,7 @@ async def predict(
     return Response(body, media_type=JSON)
 
 
-for _method in ("POST", "PUT"):  # PUT because that is what `curl -T picture.png` sends.
+for _method in ("POST", "PUT"):  # `curl -T picture.png` sends PUT.
     router.add_api_route(
         "/predict",
         predict,

@@ -1,4 +1,4 @@
-"""The answer of `/predict`."""
+"""The response of `/predict`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,14 +21,14 @@ def check_top_k(top_k: int | None, classifier: Classifier) -> None:
 def list_predictions(
     assessment: Assessment, classifier: Classifier, count: int | None = None
 ) -> list[dict[str, Any]]:
-    """Return a `schemas.Prediction` for each of the first images, but for its preparation."""
+    """Return `schemas.Prediction` of the first `count` images, without `preparation`."""
     names = classifier.manifest.class_names
     probabilities = assessment.probabilities[:count]
     novelty = None if assessment.novelty is None else assessment.novelty[:count]
     scores: Sequence[object] = [None] * len(probabilities) if novelty is None else list(novelty)
     known = scores if novelty is None else classifier.in_distribution(novelty).tolist()
     best = probabilities.argmax(axis=1).tolist()
-    # Numbers stay float32, of which orjson writes the shortest text.
+    # orjson writes float32 as the shortest text.
     return [
         {
             "label": names[class_id],
@@ -48,9 +48,9 @@ def write_predictions(
     classifier: Classifier,
     top_k: int | None,
 ) -> bytes:
-    """Return `schemas.PredictResponse` as JSON; what is not finite is null.
+    """Complete the predictions of `list_predictions`, and return `schemas.PredictResponse` as JSON.
 
-    The `predictions`, by `list_predictions`, are completed here; `top_k` is checked before.
+    Numbers that are not finite become null; the caller has checked `top_k`.
     """
     for prediction, image in zip(predictions, images, strict=True):
         prediction["preparation"] = image.preparation

@@ -1,9 +1,8 @@
 """The server's HTTP connections: uvicorn's, with limits on heads and a fast path before ASGI.
 
-For an image of the data set, the task, the middleware and the router that a request passes in an
-ASGI application take longer than decoding and the network. So requests are offered to a fast path
-first: it answers small inference requests that have arrived whole, and rejects large ones if the
-service is overloaded. Everything else goes to the application, which is complete without it.
+For a 28×28 image, an ASGI application's task, middleware and router take longer than decoding and
+the network. A fast path therefore sees requests first: it answers small inference requests that
+have arrived whole and rejects large ones under overload. All others go to the application.
 """
 
 import asyncio
@@ -23,29 +22,28 @@ from uvicorn.protocols.http.httptools_impl import (
 from ..capacity.turns import Turns
 
 UVICORN_INTERNALS = ("_start_asgi_task", "_unset_keepalive_if_required")
-"""The private names used here. Tests run with the oldest and the newest uvicorn that pyproject.toml
-allows."""
+"""Private names used here, tested with the oldest and newest uvicorn that pyproject.toml allows."""
 
 HEAD_SECONDS = 10.0
-"""From the first byte of a request, or from the connection, to the end of its headers."""
+"""From the connection, or the first byte of a request, to the end of its headers."""
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Most bytes of a request line and headers, not counting the packet in which they begin."""
+"""Of a request line and headers, not counting the packet in which they begin."""
 
 BODY_SECONDS = 0.05
-"""How long the fast path waits for the body; many clients send it in a packet of its own."""
+"""How long the fast path waits for a body sent in a separate packet, as many clients do."""
 
 FIRST_REQUEST_SECONDS = 1.0
 """How long a new connection may still send its first request after the server shuts down."""
 
 CHUNKED_PIECE_BYTES = 4096
-"""Parsed at a time of a body in chunks, which may be of a byte each."""
+"""Parsed at a time of a chunked body, whose chunks may have one byte each."""
 
 _HEAD_END = b"\r\n\r\n"
 
 
 class _Flow(FlowControl):
-    """Reads no more while there is something to parse."""
+    """Keeps reading paused while received bytes are unparsed."""
 
     is_held = False
 
@@ -55,7 +53,7 @@ class _Flow(FlowControl):
 
 
 class Reply(NamedTuple):
-    """A whole answer; `fields` are header lines, each with its line end."""
+    """A complete response; `fields` are header lines, each ending in CRLF."""
 
     status: int
     fields: bytes
@@ -64,21 +62,17 @@ class Reply(NamedTuple):
 
 
 class FastPath(Protocol):
-    """What answers requests before ASGI; the lifespan state has it as `fast_path`."""
+    """Answers requests before ASGI; stored in the lifespan state as `fast_path`."""
 
-    receive_seconds: float
-    """How long a body may take to arrive, also one that nobody reads."""
-
-    send_seconds: float
-    """How long a client may take to receive an answer."""
-
+    receive_seconds: float  # Limit for a body to arrive, even one that nobody reads.
+    send_seconds: float  # Limit for a client to receive a response.
     turns: Turns
 
     def match(self, scope: Any) -> Any:
-        """Return what `submit` needs to answer a request, a Reply that rejects it, or None."""
+        """Return an argument for `submit`, a Reply that rejects the request, or None."""
 
     def submit(self, connection: "ServiceProtocol", cycle: Any, match: Any) -> None:
-        """Answer a request that has arrived whole, soon, by `respond` or `fall_back`."""
+        """Queue a complete request, to end in `respond` or `fall_back`."""
 
 
 class ServiceProtocol(HttpToolsProtocol):
@@ -87,7 +81,7 @@ class ServiceProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._fast_path: FastPath = self.app_state["fast_path"]
-        self._match: Any = None  # of the request whose body is still to come
+        self._match: Any = None  # of the request whose body is still arriving
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._head_bytes = 0
         self._held, self._held_from = b"", 0  # received and not yet parsed
@@ -110,7 +104,7 @@ class ServiceProtocol(HttpToolsProtocol):
         end = partial(super().connection_lost, exc)
         if self.cycle is None or self.cycle.response_complete:
             end()
-        else:  # It wakes a task, and many connections may end at once.
+        else:  # Spread out, because each wakes a task and many connections may end at once.
             self.cycle.disconnected = True
             self._fast_path.turns.begin_task(end)
 
@@ -135,7 +129,7 @@ class ServiceProtocol(HttpToolsProtocol):
             self._parse_some(data, 0)
 
     def _is_answering(self) -> bool:
-        """Whether a whole request is here that has not been answered."""
+        """Whether a complete request is still unanswered."""
         return not (self._is_in_message or self.cycle is None or self.cycle.response_complete)
 
     def _hold(self, data: bytes, begin: int = 0) -> None:
@@ -168,9 +162,9 @@ class ServiceProtocol(HttpToolsProtocol):
             self._close_if_answered()
 
     def _parse_some(self, data: bytes, begin: int) -> None:
-        """Parse, and hold what is behind the first head if there is another.
+        """Parse up to the end of the first head, and hold the rest if it has another.
 
-        Where a head ends only tells how much is parsed at a time: in a body, it is no head.
+        A blank line in a body is harmless: it only splits the parsing.
         """
         end, first = len(data), data.find(_HEAD_END, begin)
         if first >= 0 and data.find(_HEAD_END, first + 4) >= 0:
@@ -194,12 +188,12 @@ class ServiceProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(self._refusal)
         if self._is_in_head and "head" not in self._timers:
-            self._start_head_timer()  # It only costs its time if the head ends in another packet.
+            self._start_head_timer()  # Not for a head that is complete in one packet.
         elif self._head_bytes > MAX_HEAD_BYTES and "head" in self._timers:
             self._refuse(431)
 
     def _start_over(self, rest: bytes) -> None:
-        """Read a request as if it did not ask for another protocol (RFC 9110, section 7.8)."""
+        """Parse a request again without its Upgrade header (RFC 9110, section 7.8)."""
         version = self.parser.get_http_version().encode()
         lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
         lines += (b"%b: %b" % field for field in self.headers if field[0] != b"upgrade")
@@ -207,7 +201,7 @@ class ServiceProtocol(HttpToolsProtocol):
         self._parse(b"\r\n".join([*lines, b"", rest]))
 
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
-        """Keep the connection for the answers to a client that sends no more."""
+        """Keep a half-closed connection open for the responses."""
         self._is_half_closed = True
         self._close_if_answered()
         return not self.transport.is_closing()
@@ -219,7 +213,7 @@ class ServiceProtocol(HttpToolsProtocol):
             self._close()
 
     def shutdown(self) -> None:
-        if self._is_new or (self._held and not self._is_answering()):  # There is another request.
+        if self._is_new or (self._held and not self._is_answering()):  # A request is pending.
             self._is_new = False
             self.loop.call_later(FIRST_REQUEST_SECONDS, self.shutdown)
         else:
@@ -248,7 +242,7 @@ class ServiceProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         if self._asks_for_upgrade():
-            return  # It starts over without.
+            return  # `_start_over` follows.
         self._is_in_message = self._is_chunked = False
         super().on_message_complete()
         if self._match is not None:
@@ -262,7 +256,7 @@ class ServiceProtocol(HttpToolsProtocol):
         return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, _: Any) -> None:
-        """Offer a request, whose head is known, to the fast path."""
+        """Offer a request to the fast path once its head is parsed."""
         match = None if self.flow.write_paused else self._fast_path.match(cycle.scope)
         if match is None:
             self.fall_back(cycle)
@@ -286,13 +280,13 @@ class ServiceProtocol(HttpToolsProtocol):
     # Responses.
 
     def fall_back(self, cycle: RequestResponseCycle) -> None:
-        """Leave a request to the application, before anything of the response is sent."""
+        """Leave a request to the application; nothing of a response may have been sent."""
         self._fast_path.turns.begin_task(partial(self._begin_task, cycle))
 
     def _begin_task(self, cycle: RequestResponseCycle) -> None:
         async def run(scope: Any, receive: Any, send: Any) -> None:
             async def send_if_open(message: Any) -> None:
-                cycle.disconnected |= self.transport.is_closing()  # The server learns of it later.
+                cycle.disconnected |= self.transport.is_closing()  # Uvicorn notices only later.
                 await send(message)
 
             await self.app(scope, receive, send_if_open)
@@ -301,7 +295,7 @@ class ServiceProtocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, run)
 
     def respond(self, cycle: RequestResponseCycle, reply: Reply) -> None:
-        """Send a whole response."""
+        """Send a complete response."""
         if cycle.disconnected or self.transport.is_closing():
             return
         cycle.keep_alive = cycle.keep_alive and not reply.closes
@@ -313,7 +307,7 @@ class ServiceProtocol(HttpToolsProtocol):
         self.transport.write(b"".join(lines))
         cycle.response_started = cycle.response_complete = True
         if not cycle.keep_alive:
-            # To close before the body has come would be to reset the connection.
+            # Closing before the body has arrived would reset the connection.
             self._closes_after_message = cycle.more_body
             if not self._closes_after_message:
                 self.transport.close()
@@ -329,12 +323,12 @@ class ServiceProtocol(HttpToolsProtocol):
             self._unset_keepalive_if_required()
             self._parse_later(is_pipelined=True)
         elif self._is_half_closed:
-            self.loop.call_soon(self._close_if_answered)  # There may be another in this packet.
+            self.loop.call_soon(self._close_if_answered)  # This packet may hold another request.
         if not self._is_in_message:
             return
-        self._unset_keepalive_if_required()  # It is not idle.
+        self._unset_keepalive_if_required()  # The connection is not idle.
         if not self._is_in_head and self.cycle.response_complete:
-            # The rest of its body is skipped, in the time that all of it has.
+            # Skip the rest of the body within the time limit of the whole body.
             seconds = self._body_begins + self._fast_path.receive_seconds - self.loop.time()
             self._set_timer("rest", seconds, self._close)
 
@@ -351,7 +345,7 @@ class ServiceProtocol(HttpToolsProtocol):
             self._set_timer("write", self._fast_path.send_seconds, self.transport.abort)
 
     def _end_writing(self) -> None:
-        """Stop the time of an answer that is complete: several pauses share it."""
+        """Clear the send timer, which runs over all pauses, once the response is sent."""
         if self.cycle.response_complete and not self.flow.write_paused:
             self._clear_timer("write")
 
@@ -359,7 +353,7 @@ class ServiceProtocol(HttpToolsProtocol):
         self._close()
 
     def _close(self) -> None:
-        """Close the connection when what was written has been received, or its time is over."""
+        """Close once the written bytes are received or `send_seconds` are over."""
         self.transport.close()
         if self.transport.get_write_buffer_size():
             self._limit_writing()
@@ -375,7 +369,7 @@ class ServiceProtocol(HttpToolsProtocol):
         self._set_timer("head", HEAD_SECONDS, partial(self._refuse, 408))
 
     def _refuse(self, status: int) -> None:
-        """Stop reading and send an error, unless earlier responses are still in progress."""
+        """Stop reading, and send an error unless earlier responses are in progress."""
         self._is_refused = True
         is_idle = self.cycle is None or self.cycle.response_complete
         is_own_body = self._is_in_message and not self._is_in_head and not self.pipeline
@@ -383,7 +377,7 @@ class ServiceProtocol(HttpToolsProtocol):
             return
         if not is_idle and not is_own_body:
             self.flow.pause_reading()
-            self.cycle.keep_alive = False  # It is the last of them.
+            self.cycle.keep_alive = False  # Close after the last response.
             return
         if is_idle or not self.cycle.response_started:
             if status == HTTPStatus.BAD_REQUEST:

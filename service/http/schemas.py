@@ -15,30 +15,30 @@ class _Schema(BaseModel):
 
 
 class ErrorDetail(_Schema):
-    """What went wrong."""
+    """An error."""
 
     code: str
-    """For programs: stays the same when the message is reworded."""
+    """For programs: does not change when the message is reworded."""
     message: str
     """For people: what is wrong and where."""
     request_id: str
-    """Also in the X-Request-ID header and in the service's log."""
+    """Also in the X-Request-ID header and the service's log."""
 
 
 class ErrorResponse(_Schema):
-    """Every answer that is not a success."""
+    """The response to every failed request."""
 
     error: ErrorDetail
 
 
 class ProtocolError(_Schema):
-    """An answer that is not a success, as both inference protocols have it."""
+    """The error response of both inference protocols."""
 
     error: str
 
 
 class ModelVersion(_Schema):
-    """Which model answered."""
+    """The model and version that responded."""
 
     name: str
     version: int
@@ -53,24 +53,24 @@ class RankedClass(_Schema):
 
 
 class Prediction(_Schema):
-    """What the model says of one picture."""
+    """The model's prediction for one picture."""
 
     label: str
     class_id: int
     confidence: float = Field(ge=0, le=1)
     """Probability of `label`."""
     probabilities: dict[str, float]
-    """Of every class, by name, in the order of the class ids."""
+    """By class name, in the order of the class ids."""
     novelty: float | None
     """How unlike the training pictures it is: the entropy of `probabilities`, from 0 to the
-    logarithm of the number of classes; null if the model has no such score."""
+    logarithm of the number of classes; null if the model has no novelty score."""
     in_distribution: bool | None
-    """Whether `novelty` is at most the model's threshold, which 95 of 100 pictures of clothes stay
-    under. If not, the other fields mean little."""
+    """Whether `novelty` is at most the model's threshold, as for 95 % of clothing pictures. If
+    false, the other fields mean little."""
     top_k: list[RankedClass] | None = None
-    """The most probable classes, best first; only if asked for."""
+    """The most probable classes, best first; only if requested."""
     preparation: Preparation
-    """What was done to the picture: `none` is bit for bit what was sent."""
+    """How the picture was prepared; `none`: used exactly as sent."""
 
 
 class PredictResponse(_Schema):
@@ -88,97 +88,94 @@ class _OfPicture(_Schema):
 
 
 class LayerMaps(_Schema):
-    """What one layer makes of a picture."""
+    """The feature maps of one layer."""
 
     name: str
     type: str
     shape: list[int] = Field(min_length=3, max_length=3)
-    """(height, width, channels) of the layer's whole output."""
+    """(height, width, channels) of the layer's full output."""
     channels: list[int]
-    """Which channels `maps` holds, in its order."""
+    """The channels of `maps`, in order."""
     maps: list[list[list[float]]]
     """(channels, height, width)."""
 
 
 class FeatureMapsResponse(_OfPicture):
-    """The maps of the convolution and pooling layers, in the order of the network."""
+    """The feature maps of the convolution and pooling layers, in network order."""
 
     layers: list[LayerMaps]
 
 
 class PreparationStep(_Schema):
-    """A picture on its way to the network."""
+    """The picture after one step of its preparation."""
 
     name: StepName
-    """What was done last: `decoded` is what the file shows, a photograph at the size it is worked
-    on; `cut_out` has the ground gone; `light_on_black` is the garment's negative; `grey` has no
-    colours; `cropped` has nothing round the garment; `centred` and `resized` have the network's
-    size."""
+    """`decoded` from the file, a photograph at working size; `cut_out`: background removed;
+    `light_on_black`: the garment inverted; `grey`: colours removed; `cropped` to the garment;
+    `centred` and `resized` at the network's size."""
     width: int
     height: int
-    """In pixels; a picture that is longer than 224 is drawn smaller here."""
+    """In pixels; pictures with a side over 224 are scaled down here."""
     png: str
-    """The picture, a PNG file in base64; transparent where nothing is kept."""
+    """A PNG file in base64, transparent where the picture was removed."""
 
 
 class PreparationResponse(_OfPicture):
     """How a picture became the network's input."""
 
     steps: list[PreparationStep]
-    """In the order done, the last of them `image`; none for JSON numbers, which are not
-    touched."""
+    """In order, the last being `image`; empty for JSON numbers, which are not changed."""
 
 
 class ExplainResponse(_OfPicture):
-    """What in a picture speaks for a class."""
+    """How much each place of a picture contributes to a class."""
 
     class_id: int
     label: str
     probability: float = Field(ge=0, le=1)
     """Of that class."""
     heat: list[list[float]]
-    """(height, width): how far the log-odds of the class fall when this place of `image` is hidden;
-    negative where that makes the class more probable."""
+    """(height, width): the drop in the class's log-odds when this place of `image` is hidden;
+    negative where hiding it makes the class more probable."""
     frame: list[float] = Field(min_length=4, max_length=4)
-    """Left, top, right and bottom of `image` on the picture as it was sent, as shares of its width
-    and height; may lie outside of it."""
+    """Left, top, right and bottom of `image` in the picture as sent, as fractions of its width and
+    height; may lie outside it."""
 
 
 class LayerWeights(_Schema):
-    """A layer with what it learned, one kernel an output channel."""
+    """A layer with its kernels and biases."""
 
     model: ModelVersion
     layer: Layer
     channels: list[int]
-    """Which output channels `kernels` and `bias` hold, in their order; empty for a layer without
-    parameters, as are those."""
+    """The output channels of `kernels` and `bias`, in order. All three are empty for a layer
+    without parameters."""
     kernels: list[list[list[list[float]]]] | list[list[float]]
     """(channels, input channels, height, width) of a convolution, (channels, inputs) of a dense
-    layer. A pixel is the activation of: the sum of window times kernel over all input channels,
-    plus the bias. The inputs of the first layer are pixels divided by the input's `scale`."""
+    layer. An output is the activation of the bias plus the sum of window times kernel over all
+    input channels. The first layer's inputs are pixels divided by the input's `scale`."""
     bias: list[float]
     """(channels,)."""
 
 
 class ModelSummary(_Schema):
-    """The model that is being served."""
+    """The served model."""
 
     name: str
     version: int
     created: str
     engine: str
     precision: Literal["int8", "float32"]
-    """Of the weights that give probabilities and novelty; feature maps are always float32.
-    `scores["parity"]` says how far each is from the network as it was trained."""
+    """Of the weights for probabilities and novelty; feature maps are always float32.
+    `scores["parity"]` has each engine's deviation from the trained network."""
     class_names: tuple[str, ...]
     input: InputSpec
     layers: tuple[Layer, ...]
     parameters: Parameters
     novelty: Novelty | None
-    """The score of `/predict`'s novelty and its threshold; null if the model has none."""
+    """The novelty score of `/predict` and its threshold; null if the model has none."""
     scores: dict[str, Any]
-    """Measured when the model was exported: accuracy, per class, calibration, novelty, engine
-    parity."""
+    """Measured at export: accuracy, per class, calibration, novelty, engine parity."""
 
 
 class Liveness(_Schema):
@@ -186,11 +183,11 @@ class Liveness(_Schema):
 
     status: Literal["live"]
     worker: int
-    """Which of the workers answers, from 0: each speaks for itself."""
+    """The worker that responded, from 0; each reports only its own state."""
 
 
 class ServerReady(_Schema):
-    """Whether inference requests are answered, as the Open Inference Protocol has it."""
+    """Readiness in the form of the Open Inference Protocol."""
 
     ready: bool
 
@@ -200,7 +197,7 @@ class Readiness(_Schema):
 
     status: Literal["ready"]
     worker: int
-    """Which of the workers answers, from 0: each speaks for itself."""
+    """The worker that responded, from 0; each reports only its own state."""
     model: ModelVersion
     engine: str
 

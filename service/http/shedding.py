@@ -1,7 +1,6 @@
-"""Rejects large requests under overload by their heads, before any of the body is kept.
+"""Rejects large requests under overload by their heads, before their bodies are read.
 
-Under overload most requests are rejected. For the application to do so takes a good part of a
-millisecond in which others could be answered, and by then the body is in memory.
+The application would take a good part of a millisecond for each, with the body already in memory.
 """
 
 from collections.abc import Mapping
@@ -24,10 +23,9 @@ _METHODS = {"POST", "PUT"}
 
 
 class LoadShedder:
-    """Answers as the application would."""
+    """Rejects requests with the application's own responses."""
 
     def __init__(self, state: State) -> None:
-        """Take what is needed from the state of an application."""
         self._settings: Settings = state.settings
         self._admission: Admission = state.admission
         self._pools: Pools = state.pools
@@ -35,7 +33,7 @@ class LoadShedder:
         self._keys: KeyRing | None = state.keys
 
     def reject(self, scope: Any) -> Reply | None:
-        """Return the answer to a request that is rejected."""
+        """Return the response to a request if it is rejected."""
         if not self._pools.has_large_jobs and self._admission.is_open:
             return None
         fields = plain_headers(scope)
@@ -52,7 +50,7 @@ class LoadShedder:
                 key.require("predict")
             seconds = deadline_seconds(headers, self._settings.deadline_seconds)
         except RequestError:
-            return None  # The application says what is wrong.
+            return None  # The application reports the error.
         try:
             self._admission.check()
             self._pools.check_large_job(seconds)

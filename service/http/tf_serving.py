@@ -19,7 +19,7 @@ from .openapi import PROTOCOL_ERRORS, path_parameters, request_spec
 
 
 class _ModelName(StringConvertor):
-    regex = "[^/:]+"  # What follows a colon is a method.
+    regex = "[^/:]+"  # A colon separates the method.
 
 
 register_url_convertor("model", _ModelName())
@@ -29,23 +29,23 @@ router = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"], responses=P
 
 @router.get("", summary="The models")
 async def models(repository: ModelRepository) -> dict[str, list[str]]:
-    """Answer the names of the one model, as KServe does; none while no version is served."""
+    """List the names of the model, as KServe does; empty while no version is served."""
     return {"models": repository.names if repository.is_ready else []}
 
 
 async def predict(request: Request, classifier: Servable) -> Response:
     """Run a signature: `serving_default` for probabilities, `feature_maps` for every layer.
 
-    `instances` is a list of pictures, `inputs` one tensor; numbers are the network's own units,
-    0…1. A picture file may stand for numbers, as `{"b64": "…"}`.
+    `instances` is a list of pictures, `inputs` one tensor. Pictures are numbers in the network's
+    own units, 0…1, or files as `{"b64": "…"}`.
     """
     return await _answer(request, classifier, lambda *job: infer(*job)[0])
 
 
 async def explain(request: Request, classifier: Servable) -> Response:
-    """Answer what speaks for the most probable class of a picture, as KServe's V1 protocol has it.
+    """Explain the most probable class of each picture, as in KServe's V1 protocol.
 
-    The request is that of `:predict`, the answer that of `/explain` for each picture.
+    The request has the form of `:predict`; the response has that of `/explain` for each picture.
     """
     return await _answer(request, classifier, tf_serving.explain)
 
@@ -59,21 +59,21 @@ async def _answer(request: Request, classifier: Classifier, work: Callable[..., 
 
 
 async def other_method(_: Servable, method: str) -> Response:
-    """Refuse what the model has no signature for."""
+    """Reject the methods that the model has no signature for."""
     if method in ("classify", "regress"):
         raise InvalidInference(f"the model has no signature for {method}; it has predict")
     raise HTTPException(HTTPStatus.NOT_FOUND)
 
 
 async def metadata(classifier: Servable) -> dict[str, object]:
-    """Answer the signatures of the SavedModel: names, types and shapes."""
+    """Return the signatures of the SavedModel: names, types and shapes."""
     return tf_serving.metadata(classifier.manifest)
 
 
 async def status(request: Request, repository: ModelRepository, name: str) -> dict[str, object]:
-    """Answer where in its life each version is: LOADING, AVAILABLE, UNLOADING or END.
+    """Return the state of each version: LOADING, AVAILABLE, UNLOADING or END.
 
-    `name` and `ready` are KServe's.
+    `name` and `ready` are KServe's fields.
     """
     label = request.path_params.get("label")
     if label is not None:
@@ -97,7 +97,7 @@ for _path in (
     _named = {"parameters": path_parameters(_path)}
     for _method, _endpoint, _summary in (
         ("predict", predict, "Run a signature"),
-        ("explain", explain, "See what speaks for a class"),
+        ("explain", explain, "Explain the predicted class"),
     ):
         router.add_api_route(
             f"{_path}:{_method}",

@@ -1,4 +1,4 @@
-"""A request's body, in any of its forms, to prepared images."""
+"""Reads a request's body, in any accepted form, into prepared images."""
 
 import binascii
 import re
@@ -22,8 +22,7 @@ from .messages import FORM, IMAGE_MEDIA_TYPES, JSON
 
 MAX_FIELDS = 64  # Of a form, beside its files.
 
-_HEADER_CHARSET = "latin-1"
-"""Any bytes are text in it, and of the headers of a part only ASCII counts."""
+_HEADER_CHARSET = "latin-1"  # Decodes any bytes; only ASCII matters in a part's headers.
 
 _BOUNDARY = re.compile(r';\s*boundary\s*=\s*"?([^";]+)', re.IGNORECASE)
 _NESTED_DISPOSITION = re.compile(rb"(\r\ncontent-disposition: *)(?:attachment|file)\b", re.I)
@@ -31,19 +30,17 @@ _NESTED_DISPOSITION = re.compile(rb"(\r\ncontent-disposition: *)(?:attachment|fi
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")
 _PNG_AS_TEXT = b"\x89PNG\r\n\x1a\r\n"
 _BEFORE_JSON = b" \t\r\n\xef\xbb\xbf\xff\xfe\0"
-"""White space, byte order marks, and the other half of a character in UTF-16."""
+"""White space, byte order marks, and the zero byte of a UTF-16 character."""
 
 _UNTYPED = ("", "octet-stream", "x-octet-stream", "x-www-form-urlencoded")
-"""Subtypes that clients send with whatever file they are given."""
+"""Subtypes that clients send by default for any file."""
 
 
 class Form(NamedTuple):
-    """What a form holds."""
+    """The contents of a form."""
 
-    files: list[bytes]
-    """In the order sent, whatever their field names."""
-    fields: Mapping[str, str]
-    """Text by field name; that of a repeated field is separated by commas."""
+    files: list[bytes]  # In the order sent, under any field name.
+    fields: Mapping[str, str]  # Text by field name; repeated fields are joined by commas.
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ class Upload:
 
     @property
     def media_type(self) -> str:
-        """What the body is: its first bytes count for more than its Content-Type."""
+        """The media type; the body's first bytes take precedence over its Content-Type."""
         media_type = self.content_type.partition(";")[0].strip().lower()
         if self.body.startswith(_SIGNATURES):
             return "image/*"
@@ -66,7 +63,7 @@ class Upload:
 
     @cached_property
     def form(self) -> Form:
-        """The body as a form; without files or fields if it is none. See `read_form`."""
+        """The body read by `read_form`; empty if it is not a form."""
         is_form = self.media_type == FORM
         return read_form(self.body, self.content_type, self.max_images) if is_form else Form([], {})
 
@@ -74,11 +71,9 @@ class Upload:
 async def receive_upload(request: Request, permit: Permit) -> Upload:
     """Receive the body of a request that carries images.
 
-    Raises:
-        Overloaded: It is a large job, and there are too many already.
-        RequestError: The body is refused by `read_body`.
+    Raises Overloaded for a large job that would wait too long, and the errors of `read_body`.
     """
-    # Before "come back later": what is wrong with the request stays wrong.
+    # Permanent errors take precedence over 503, which invites a retry.
     check_head(request.headers, request.app.state.settings.max_body_bytes)
     if int(request.headers.get("Content-Length", 0)) > LARGE_BODY_BYTES:
         expect_large_job(request, permit)
@@ -90,8 +85,7 @@ async def receive_upload(request: Request, permit: Permit) -> Upload:
 def read_upload(upload: Upload, reader: ImageReader, scale: float = WHITE) -> list[PreparedImage]:
     """Return the images of an upload in the order sent; `scale` is white in JSON numbers.
 
-    Raises:
-        RequestError: One of them is refused; the message says which and why.
+    Raises RequestError, which names the image and the reason, if one is invalid.
     """
     media_type, permit = upload.media_type, reader.permit
     if media_type == FORM:
@@ -113,7 +107,7 @@ def read_upload(upload: Upload, reader: ImageReader, scale: float = WHITE) -> li
 
 
 def read_only_image(upload: Upload, reader: ImageReader, scale: float = WHITE) -> PreparedImage:
-    """Return the only image of an upload; raises TooManyImages if there are others."""
+    """Return the image of an upload; raises TooManyImages if it has several."""
     images = read_upload(upload, reader, scale)
     if len(images) != 1:
         raise TooManyImages(f"{len(images)} pictures, but this route takes one at a time")
@@ -121,11 +115,9 @@ def read_only_image(upload: Upload, reader: ImageReader, scale: float = WHITE) -
 
 
 def read_form(body: bytes, content_type: str, max_files: int) -> Form:
-    """Read a form, also with parts of multipart/mixed, in base64 or quoted-printable.
+    """Read a form, with nested multipart/mixed and parts in base64 or quoted-printable.
 
-    Raises:
-        InvalidMultipart: It is malformed, or a part is encoded in another way.
-        TooManyImages: It has more than `max_files` files.
+    Raises InvalidMultipart if it is malformed, TooManyImages for more than `max_files` files.
     """
     files: list[bytes] = []
     fields: dict[str, list[str]] = {}
@@ -145,7 +137,7 @@ def read_form(body: bytes, content_type: str, max_files: int) -> Form:
 def _read_parts(
     body: bytes, content_type: str, *, is_nested: bool = False
 ) -> Iterator[tuple[MultipartSegment, bytes]]:
-    """Yield the parts of a form, and of forms in it, with their contents as sent."""
+    """Yield the parts of a form and of nested forms, with their contents as sent."""
     boundary = _BOUNDARY.search(content_type)
     if boundary is None:
         raise InvalidMultipart("the Content-Type of the form has no boundary")
@@ -157,7 +149,7 @@ def _read_parts(
                 if isinstance(event, MultipartSegment):
                     part, content = event, b""
                 elif event is not None:
-                    content = bytes(event)  # All of it, since all of the form is here.
+                    content = bytes(event)  # Complete, because `body` is.
                 elif not is_nested and (part.content_type or "").startswith("multipart/"):
                     inner = _NESTED_DISPOSITION.sub(rb"\1form-data", content)
                     yield from _read_parts(inner, part.header("Content-Type"), is_nested=True)
@@ -165,8 +157,7 @@ def _read_parts(
                     yield part, content
     except MultipartError as error:
         problem = f"the form is malformed, or ends before its closing boundary: {error}"
-        # Without traceback: its frames refer to the error, and the form would wait for the garbage
-        # collector.
+        # The traceback's frames refer to the error: the cycle would keep the form in memory.
         raise InvalidMultipart(problem) from error.with_traceback(None)
 
 
@@ -186,7 +177,7 @@ def _decode_part(part: MultipartSegment, content: bytes) -> tuple[str | None, by
         raise InvalidMultipart(f"a part of the form has Content-Transfer-Encoding {encoding!r}")
     if part.filename is not None or content.startswith(_SIGNATURES):
         return None, content
-    headers = Message()  # It knows `filename*` and `name*`.
+    headers = Message()  # Parses `filename*` and `name*` too.
     for header in part.headerlist:
         headers.add_header(*header)
     if headers.get_filename() is not None or headers.get_content_maintype() != "text":
