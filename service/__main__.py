@@ -67,8 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if not settings.is_local and not (settings.api_keys or settings.api_keys_file):
         logger.warning(
-            "no API keys are set: whoever reaches %s may use the service, and load and unload its "
-            "model",
+            "no API keys are set: any client that reaches %s may use, load and unload the model",
             settings.host,
         )
     for warning in unknown_variables(os.environ):
@@ -78,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit:  # uvicorn has logged the reason.
         print(
             f"{PROGRAM}: cannot listen on port {settings.port} of {settings.host}: if another "
-            "program does, stop it, or choose another port with --port",
+            "program uses it, stop that program or choose another port with --port",
             file=sys.stderr,
         )
         return STARTUP_FAILURE

@@ -80,7 +80,7 @@ class KeyRing:
         except (OSError, StartError) as error:
             self._state = str(error)  # Log the error once.
             if self._state != before:
-                logger.log(logging.ERROR, "the API keys before stay accepted: %s", error)
+                logger.log(logging.ERROR, "the previous API keys stay valid: %s", error)
 
     def identify(self, headers: Mapping[str, str]) -> Key:
         """Return the key in `authorization` or else `x-api-key`, or raise Unauthenticated."""

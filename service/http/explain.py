@@ -293,7 +293,6 @@ def _select(layers: Sequence[Layer], names: Sequence[str], channels: Sequence[st
 
 
 def _select_channels(layer: Layer, channels: Sequence[str]) -> list[int]:
-    """Return the requested channels in order, or all if none is given."""
     count = layer.output_shape[-1]
     for text in channels:
         if not (text.isascii() and text.isdecimal() and len(text) <= 9):

@@ -34,9 +34,7 @@ INTERNAL_ERROR = "internal error; the service's log has the details"
 _FIXED_FIELDS = "".join(f"{name.lower()}: {value}\r\n" for name, value in SECURITY_HEADERS.items())
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-
 _PROTOCOLS = ("/v1/", "/v2/")  # They define errors as `{"error": "…"}`.
-
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 

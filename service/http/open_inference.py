@@ -119,18 +119,13 @@ async def inference(
 
 for _path in ("/models/{name}", "/models/{name}/versions/{version}"):
     _named = {"parameters": path_parameters(_path)}
-    router.add_api_route(
-        _path, metadata, summary="The model's inputs and outputs", openapi_extra=_named
-    )
-    router.add_api_route(
-        f"{_path}/stats", model_statistics, summary="Statistics of versions", openapi_extra=_named
-    )
-    router.add_api_route(
-        f"{_path}/config", config, summary="The model's configuration", openapi_extra=_named
-    )
-    router.add_api_route(
-        f"{_path}/ready", model_ready, summary="The model is served", openapi_extra=_named
-    )
+    for _end, _endpoint, _summary in (
+        ("", metadata, "The model's inputs and outputs"),
+        ("/stats", model_statistics, "Statistics of versions"),
+        ("/config", config, "The model's configuration"),
+        ("/ready", model_ready, "The model is served"),
+    ):
+        router.add_api_route(_path + _end, _endpoint, summary=_summary, openapi_extra=_named)
     router.add_api_route(
         f"{_path}/infer",
         inference,

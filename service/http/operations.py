@@ -20,7 +20,6 @@ from .messages import JSON, preferred
 from .schemas import ErrorResponse, Liveness, Readiness
 
 _INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
-
 _WEB = Path(__file__).parent.parent / "web"
 
 _PAGE_HEADERS = {

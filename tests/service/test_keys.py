@@ -86,7 +86,7 @@ def test_the_keys_of_a_file_are_those_that_it_has_now(
         file.unlink() if text is None else file.write_text(text)
         caplog.clear()
         assert all(ring.find(shop) == shop_key for _ in range(3))
-        assert caplog.text.count("stay accepted") == 1
+        assert caplog.text.count("keys stay valid") == 1
     file.write_text(other_key.line())
     assert ring.find(shop) is None
 

@@ -165,7 +165,7 @@ def test_a_download_that_fails_is_told_beside_its_button(open_page: Open) -> Non
     with open_page("#sample=9") as page:
         page.route("**/feature-maps?format*", refuse(503, "overloaded"))
         page.locator("#save-maps").click()
-        expect(page.locator("#save-maps + .failure")).to_contain_text("more to do")
+        expect(page.locator("#save-maps + .failure")).to_contain_text("overloaded")
         page.unroute("**/feature-maps?format*")
         with page.expect_download():
             page.locator("#save-maps + .failure button").click()
@@ -190,7 +190,7 @@ def test_an_answer_that_is_no_json_is_a_failure_too(open_page: Open) -> None:
     with open_page("#sample=9", tolerates="status of 502") as page:
         page.route("**/predict*", lambda route: route.fulfill(status=502, body="<h1>Bad</h1>"))
         page.locator("#samples button").nth(3).click()
-        expect(page.locator(".failure")).to_contain_text("could not answer")
+        expect(page.locator(".failure")).to_contain_text("request failed")
         page.unroute("**/predict*")
         page.route("**/preparation*", lambda route: route.fulfill(body=json.dumps({})[:1]))
         page.locator(".failure button").click()
