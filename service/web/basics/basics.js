@@ -15,7 +15,7 @@ const MOST = { blocks: 5, filters: 512, kernel_size: 28, strides: 28, pool_size:
 
 const COMMANDS = [
   "python -m training fit --config network.toml --run-dir runs/network", "python -m training evaluate --run-dir runs/network",
-  "python -m training export --run-dir runs/network", "python -m service",
+  "python -m training export --run-dir runs/network", "python -m service --artifacts runs/network/exported",
 ].join("\n");
 
 /** @type {Record<string, string[]>} */

@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from service.cli import read_settings as read_service_settings
+from tests.service.conftest import serve
 from tests.service.web.reading import numbers
+from tests.training.conftest import TINY_DATA
+from training.__main__ import main
 from training.config import FitSettings, read_settings
 from training.recipe import IMAGE_SIDE, Network
 
@@ -151,10 +156,21 @@ def test_a_network_outlasts_a_reload(page: Page, tmp_path: Path) -> None:
         assert configured(page, tmp_path).dense_units == 12, wrong
 
 
-def test_the_four_commands_train_and_serve_it(page: Page) -> None:
-    commands = page.locator("#command pre").inner_text().splitlines()
-    assert [command.split()[3] for command in commands[:3]] == ["fit", "evaluate", "export"]
-    assert commands[3] == "python -m service"
+def test_the_four_commands_train_and_serve_the_network_that_was_built(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting(page, "filters").fill("3")
+    setting(page, "filters", 2).fill("5")
+    configured(page, tmp_path)
+    *training, service = page.locator("#command pre").inner_text().splitlines()
+    monkeypatch.chdir(tmp_path)  # where network.toml is
+    for command in training:
+        words = command.removeprefix("python -m training ").split()
+        assert main([*words, *TINY_DATA]) == 0, command
+    options = service.removeprefix("python -m service ").split()
+    with serve(read_service_settings(options)) as client:
+        parameters = client.get("/model/summary").json()["parameters"]["total"]
+    expect(page.locator("#total")).to_contain_text(f"{parameters:,}")
 
 
 def test_a_block_can_be_added_and_removed(page: Page, tmp_path: Path) -> None:
