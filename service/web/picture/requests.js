@@ -65,8 +65,12 @@ function python(look, path, output) {
 export function code(language, written) {
   const pre = make("pre", "", written);
   const copy = makeButton("quiet", async () => {
-    await navigator.clipboard.writeText(written);
-    copy.textContent = text("copied");
+    try {
+      await navigator.clipboard.writeText(written);
+      copy.textContent = text("copied");
+    } catch {
+      getSelection()?.selectAllChildren(pre); // pages that are not served over TLS may not copy
+    }
   }, text("copy"));
   return make("div", "code", make("header", "", make("b", "", language), copy), pre);
 }

@@ -91,6 +91,15 @@ def test_a_program_is_copied(open_page: Open) -> None:
         assert copied == page.locator("#requests pre").first.inner_text()
 
 
+def test_where_the_browser_does_not_copy_the_program_is_selected(page: Page) -> None:
+    # As on a page from another machine without TLS.
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.locator("#same summary").click()
+    page.locator("#requests button").first.click()
+    selected = page.evaluate("String(getSelection()).trim()")
+    assert selected == page.locator("#requests pre").first.inner_text().strip()
+
+
 def test_the_pixels_that_the_network_gets_are_saved(
     page: Page, server: httpx.Client, tmp_path: Path
 ) -> None:
