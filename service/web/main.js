@@ -178,6 +178,7 @@ function write() {
   showBasics(network.summary);
   experiment();
   drawNetwork();
+  walkWith(network.stages, looks[0]);
 }
 
 /** Show in the controls what the address says. */

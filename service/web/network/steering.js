@@ -83,10 +83,15 @@ panel.addEventListener("click", (event) => {
   panel.focus({ preventScroll: true }); // the button pressed is gone
 });
 
-/** Put the inspector away, where it is a sheet, and go back to the map. */
-function close() {
+/** Let the pointer move what is looked into again, and put the inspector away where it is a sheet. */
+export function letGo() {
   holdStill(false);
   panel.classList.remove("open");
+}
+
+/** Let go, and go back to the map. */
+function close() {
+  letGo();
   const stage = chosen();
   const tile = stage && cardOf(stage).querySelector(`.tile[data-channel="${state.channel}"]`);
   if (tile instanceof HTMLElement) tile.focus();

@@ -49,7 +49,7 @@ const WRITERS = { input: pixel, convolution, pooling, dense, softmax, addition, 
 const unknown = () => [make("p", "", text("unknownArithmetic"))];
 
 /** The service gives no weights that were merged into others. @param {unknown} error @param {() => void} again */
-const told = (error, again) =>
+export const told = (error, again) =>
   [error instanceof Failed && error.code === "unknown_layer" ? make("p", "", text("noWeights")) : failureBox(error, again)];
 
 /** Nothing is computed: the number is one of the layer before. @param {Subject} subject */

@@ -6,6 +6,7 @@ import { goBack, lookInto, openInspector } from "../network/inspector.js";
 import { decimal } from "../numbers.js";
 import { channelsOf, logitsLayerOf, votersOf } from "../network/stages.js";
 import { products } from "../network/sums.js";
+import { told } from "../network/written.js";
 import { paintHeat } from "./photograph.js";
 import { garment, text } from "../language/text.js";
 
@@ -17,10 +18,11 @@ const MOST = 3; // of each side
 let latest = 0;
 
 /** @param {Look[]} looks of two, the first @param {Stage[]} stages @param {import("../api.js").Summary} summary */
-export async function showUnits([look], stages, summary) {
+export async function showUnits(looks, stages, summary) {
   latest += 1;
   const mine = latest;
   const box = byId("votes", HTMLElement);
+  const [look] = looks;
   const logitsLayer = logitsLayerOf(stages);
   const voters = votersOf(logitsLayer);
   const classId = look?.why?.class_id ?? look?.prediction?.class_id;
@@ -41,8 +43,8 @@ export async function showUnits([look], stages, summary) {
       rove(group);
       return make("div", "", make("h3", "", group.ariaLabel), units.length ? group : make("p", "soft", text("nobody")));
     }));
-  } catch {
-    // The inspector, which needs the same weights, says what is wrong.
+  } catch (error) {
+    parts = told(error, () => showUnits(looks, stages, summary));
   }
   if (mine === latest) box.replaceChildren(...parts);
 }

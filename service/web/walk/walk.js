@@ -2,11 +2,12 @@
 
 import { byId, make, makeButton } from "../elements.js";
 import { garment, text } from "../language/text.js";
-import { brightest, lookInto, openInspector } from "../network/inspector.js";
+import { beside, brightest, lookInto, openInspector } from "../network/inspector.js";
 import { cardOf } from "../network/network.js";
 import { channelsOf, hasMaps, logitsLayerOf, votersOf } from "../network/stages.js";
-import { holdStill } from "../network/steering.js";
+import { holdStill, letGo } from "../network/steering.js";
 import { products, sum } from "../network/sums.js";
+import { told } from "../network/written.js";
 import { askWeights } from "../api.js";
 import { percent, whole } from "../numbers.js";
 import { change, onChange, state } from "../state.js";
@@ -66,10 +67,19 @@ async function show() {
   if (!values || !look?.prediction || shown === name) return;
   shown = name;
   slide(false);
-  const channel = await strongest(stage, look);
+  const sentence = byId("walk-sentence", HTMLElement);
+  /** @type {number} */
+  let channel;
+  try {
+    channel = await strongest(stage, look);
+  } catch (error) {
+    if (shown !== name) return;
+    shown = "";
+    return sentence.replaceChildren(...told(error, show));
+  }
   if (shown !== name) return; // another step was chosen while kernels were fetched
   const plane = look.maps.get(stage.layer.name)?.[channel];
-  byId("walk-sentence", HTMLElement).textContent = text(`walked_${name}`, {
+  sentence.textContent = text(`walked_${name}`, {
     count: whole(plane ? plane.length * plane[0].length : channelsOf(stage)),
     white: stage.layer.configuration.white, size: (stage.layer.configuration.kernel_size ?? []).join(" × "), unit: channel,
     garment: garment(look.prediction.label), share: percent(look.prediction.confidence),
@@ -77,7 +87,8 @@ async function show() {
   holdStill(true);
   lookInto({ layer: stage.layer.name, channel, ...(plane ? brightest(plane) : {}) }, 0);
   openInspector(false);
-  cardOf(stage).scrollIntoView({ block: "start" });
+  // The last card is lower than the inspector, which ends where the cards end.
+  cardOf(stage).scrollIntoView({ block: beside.matches && at === steps.length - 1 ? "end" : "start" });
   pause.hidden = !plane;
   if (plane && !calm.matches) slide(true);
 }
@@ -90,13 +101,9 @@ async function strongest(stage, of) {
   }
   const answer = of.prediction?.class_id ?? 0;
   if (stage === steps[steps.length - 1].stage || !logitsLayer) return answer;
-  try {
-    const { kernel } = await askWeights(logitsLayer.layer, of.version, answer);
-    const terms = products(of.values.get(stage.layer.name) ?? [], /** @type {number[]} */ (kernel));
-    return terms.indexOf(Math.max(...terms));
-  } catch {
-    return 0; // the inspector, which needs the same weights, says what is wrong
-  }
+  const { kernel } = await askWeights(logitsLayer.layer, of.version, answer);
+  const terms = products(of.values.get(stage.layer.name) ?? [], /** @type {number[]} */ (kernel));
+  return terms.indexOf(Math.max(...terms));
 }
 
 /** Let the window slide by itself, or hold it. @param {boolean} now */
@@ -115,6 +122,7 @@ function slide(now) {
 
 const end = () => {
   change({ step: undefined });
+  letGo();
   byId("walk-start", HTMLElement).focus();
 };
 byId("walk-start", HTMLElement).addEventListener("click", () => change({ step: 1 }));

@@ -161,6 +161,23 @@ def test_sums_whose_kernels_do_not_come_are_told_and_asked_again(open_page: Open
         expect(page.locator("#written .ledger").first).to_be_visible()
 
 
+def test_votes_and_a_walk_whose_kernels_do_not_come_are_told_and_asked_again(
+    open_page: Open,
+) -> None:
+    with open_page("#sample=9", tolerates="net::ERR_FAILED") as page:
+        page.route("**/model/layers/dense*", lambda route: route.abort())
+        page.reload()
+        votes, sentence = page.locator("#votes"), page.locator("#walk-sentence")
+        expect(votes.locator(".failure")).to_contain_text("does not answer")
+        page.evaluate("location.hash = '#sample=9&step=4'")
+        expect(sentence.locator(".failure")).to_contain_text("does not answer")
+        page.unroute("**/model/layers/dense*")
+        votes.locator(".failure button").click()
+        expect(votes.locator(".voter").first).to_be_visible()
+        sentence.locator(".failure button").click()
+        expect(sentence).to_contain_text("spoke most for Ankle boot")
+
+
 def test_a_download_that_fails_is_told_beside_its_button(open_page: Open) -> None:
     with open_page("#sample=9") as page:
         page.route("**/feature-maps?format*", refuse(503, "overloaded"))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.service.web.conftest import Open
 from tests.service.web.reading import numbers
@@ -57,6 +57,45 @@ def test_the_window_slides_only_when_it_is_asked_to_where_motion_is_reduced(
         held = where.inner_text()
         page.wait_for_timeout(1000)
         assert where.inner_text() == held
+
+
+def test_the_window_slides_by_itself_and_can_be_held(browser: Browser, address: str) -> None:
+    page = browser.new_page(locale="en", reduced_motion="no-preference")
+    page.goto(f"{address}#sample=9&step=2")
+    where = page.locator("#where")
+    expect(where).to_contain_text("row")
+    first = where.inner_text()
+    expect(where).not_to_have_text(first)
+    page.locator("#walk-pause").click()
+    held = where.inner_text()
+    page.wait_for_timeout(1000)
+    assert where.inner_text() == held
+    page.context.close()
+
+
+def test_the_walk_changes_its_language_and_lets_go_at_its_end(open_page: Open) -> None:
+    with open_page("#sample=9&step=4") as page:
+        sentence = page.locator("#walk-sentence")
+        expect(sentence).to_contain_text("spoke most for Ankle boot")
+        page.locator("#language").select_option("ko")
+        expect(sentence).to_contain_text("앵클부츠")
+        expect(page.locator("#walk-steps [aria-current]")).to_have_text("4 투표")
+        page.locator("#walk-end").click()
+        expect(page.locator("#hold")).to_have_attribute("aria-pressed", "false")
+        page.locator("#layer-conv2d_1 .tile").first.hover()
+        expect(page.locator("#what")).to_contain_text("conv2d_1")
+
+
+def test_at_every_step_the_inspector_is_seen_from_its_top(open_page: Open) -> None:
+    with open_page("#sample=9") as page:
+        for step in range(1, len(STEPS) + 1):
+            page.evaluate(f"location.hash = '#sample=9&step={step}'")
+            expect(page.locator("#what")).to_contain_text([*STEPS.values()][step - 1])
+            compass = page.locator("#compass").bounding_box()
+            top = page.locator("#inspector").bounding_box()
+            assert compass
+            assert top
+            assert top["y"] >= compass["y"] + compass["height"] - 1, step
 
 
 @pytest.fixture(scope="module")
