@@ -5,8 +5,7 @@ import { greyUpTo, paintTogether, scaleAroundZero, scaleOf } from "../colours.js
 import { byId, make, makeButton, rove, save } from "../elements.js";
 import { doOrTell } from "../failures.js";
 import { factsOf } from "./facts.js";
-import { channelsOf, hasMaps, isSoftmax } from "./stages.js";
-import { sum } from "./sums.js";
+import { channelsOf, hasMaps, isSoftmax, spread } from "./stages.js";
 import { state } from "../state.js";
 import { text } from "../language/text.js";
 import { classBars, legendOf, legendOfEach, mapTile, unitTile } from "./tiles.js";
@@ -81,7 +80,7 @@ function maps(stage, looks, common, head) {
 function orderOf(planes, count) {
   const order = Array.from({ length: count }, (_, channel) => channel);
   if (state.order === "number") return order;
-  const strength = order.map((channel) => Math.max(...planes.map((all) => sum(all[channel].flat().map(Math.abs)))));
+  const strength = order.map((channel) => Math.max(...planes.map((all) => spread(all[channel]))));
   return order.sort((a, b) => strength[b] - strength[a]);
 }
 

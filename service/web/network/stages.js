@@ -67,14 +67,17 @@ export function votersOf({ before: stage }) {
   return stage?.kind === "dense" ? stage : undefined;
 }
 
+/** How much a map differs from place to place; where only its bias speaks, it is the same everywhere. @param {Plane} plane */
+export function spread(plane) {
+  const values = plane.flat();
+  const mean = sum(values) / values.length;
+  return sum(values.map((value) => (value - mean) ** 2));
+}
+
 /** The map that differs most from place to place. @param {Plane[]} planes */
 export function busiest(planes) {
-  const spread = planes.map((plane) => {
-    const values = plane.flat();
-    const mean = sum(values) / values.length;
-    return sum(values.map((value) => (value - mean) ** 2));
-  });
-  return spread.indexOf(Math.max(...spread));
+  const spreads = planes.map(spread);
+  return spreads.indexOf(Math.max(...spreads));
 }
 
 /** The numbers of maps one after the other: row by row, all channels of a pixel together. @param {Plane[]} planes */

@@ -4,9 +4,9 @@ import { byId, make, makeButton } from "../elements.js";
 import { garment, text } from "../language/text.js";
 import { beside, brightest, lookInto, openInspector } from "../network/inspector.js";
 import { cardOf } from "../network/network.js";
-import { channelsOf, hasMaps, logitsLayerOf, votersOf } from "../network/stages.js";
+import { busiest, channelsOf, hasMaps, logitsLayerOf, votersOf } from "../network/stages.js";
 import { holdStill, letGo } from "../network/steering.js";
-import { products, sum } from "../network/sums.js";
+import { products } from "../network/sums.js";
 import { told } from "../network/written.js";
 import { askWeights } from "../api.js";
 import { percent, whole } from "../numbers.js";
@@ -95,10 +95,7 @@ async function show() {
 
 /** The map or unit that has most to do with the answer. @param {Stage} stage @param {Look} of @returns {Promise<number>} */
 async function strongest(stage, of) {
-  if (hasMaps(stage)) {
-    const strength = (of.maps.get(stage.layer.name) ?? []).map((plane) => sum(plane.flat().map(Math.abs)));
-    return strength.indexOf(Math.max(...strength));
-  }
+  if (hasMaps(stage)) return busiest(of.maps.get(stage.layer.name) ?? []);
   const answer = of.prediction?.class_id ?? 0;
   if (stage === steps[steps.length - 1].stage || !logitsLayer) return answer;
   const { kernel } = await askWeights(logitsLayer.layer, of.version, answer);

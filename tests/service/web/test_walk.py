@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
+import httpx
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.service.web.conftest import Open
-from tests.service.web.reading import numbers
+from tests.service.web.reading import numbers, value_of
 
 STEPS = {
     "Pixels": "images · map", "Edges": "conv2d_1 · map", "Parts": "conv2d_2 · map",
@@ -84,6 +85,19 @@ def test_the_walk_changes_its_language_and_lets_go_at_its_end(open_page: Open) -
         expect(page.locator("#hold")).to_have_attribute("aria-pressed", "false")
         page.locator("#layer-conv2d_1 .tile").first.hover()
         expect(page.locator("#what")).to_contain_text("conv2d_1")
+
+
+def test_the_map_of_edges_shows_more_than_its_bias(open_page: Open, server: httpx.Client) -> None:
+    """A map that its bias lights wherever the picture is black shows no edges."""
+    biases = server.get("/model/layers/conv2d_1").json()["bias"]
+    with open_page("#sample=0&step=2") as page:
+        for sample in range(10):
+            page.evaluate(f"location.hash = '#sample={sample}&step=2'")
+            expect(page.locator("#network-section")).to_have_attribute("aria-busy", "false")
+            expect(page.locator("#what")).to_contain_text("conv2d_1 · map")
+            channel = int(numbers(page.locator("#what").inner_text())[-1])
+            expect(page.locator("#where")).to_contain_text("row")
+            assert value_of(page) > 2 * biases[channel], sample
 
 
 def test_at_every_step_the_inspector_is_seen_from_its_top(open_page: Open) -> None:
