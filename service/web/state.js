@@ -51,11 +51,28 @@ const listeners = [];
  */
 export const onChange = (names, listener) => listeners.push([names, listener]);
 
+/** Safari throws at the hundred and first address within half a minute, and who points at pixels makes more. */
+const ADDRESS_MS = 350;
+let due = 0;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let pending;
+
+function writeAddress() {
+  clearTimeout(pending);
+  const wait = due - performance.now();
+  if (wait > 0) {
+    pending = setTimeout(writeAddress, wait);
+    return;
+  }
+  due = performance.now() + ADDRESS_MS;
+  history.replaceState(null, "", address());
+}
+
 /** @param {Partial<State>} changes */
 export function change(changes) {
   const before = { ...state };
   Object.assign(state, changes);
-  history.replaceState(null, "", address());
+  writeAddress();
   tell(before);
 }
 
@@ -86,6 +103,6 @@ addEventListener("hashchange", (event) => {
   const before = { ...state };
   // The address may have been written over since, by an answer to what was asked for before.
   Object.assign(state, read(new URL(event.newURL).hash));
-  history.replaceState(null, "", address());
+  writeAddress();
   tell(before);
 });

@@ -92,12 +92,12 @@ def test_two_pictures_are_compared_side_by_side(page: Page, server: httpx.Client
     expect(page.locator(".steps")).to_have_count(2)
     tile = page.locator("#layer-conv2d_1 .tile").first
     expect(tile.locator(".plane canvas")).to_have_count(2)
-    assert "sample=6" in page.url
-    assert "other=3" in page.url
+    expect(page).to_have_url(re.compile("sample=6"))
+    expect(page).to_have_url(re.compile("other=3"))
     page.locator("#compare").uncheck()
     expect(page.locator(".label")).to_have_count(1)
     expect(tile.locator(".plane canvas")).to_have_count(1)
-    assert "other" not in page.url
+    expect(page).not_to_have_url(re.compile("other"))
 
 
 def test_the_second_picture_is_looked_into_where_it_is_pointed_at(open_page: Open) -> None:

@@ -1,5 +1,6 @@
 """Convolution basics: shapes with their arithmetic, and a configuration that trains."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,7 @@ def test_a_network_outlasts_a_reload(page: Page, tmp_path: Path) -> None:
     page.locator("#rest [data-setting=dropout]").fill("0.25")
     page.locator("#add-block").click()
     built = configured(page, tmp_path)
+    expect(page).to_have_url(re.compile(r"leaky_relu.*64.*64.*0\.25$"))
     page.reload()
     expect(page.locator("#blocks fieldset")).to_have_count(3)
     assert configured(page, tmp_path) == built

@@ -1,5 +1,7 @@
 """What the model saw, and what was done to the picture before."""
 
+import re
+
 import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect
@@ -63,7 +65,7 @@ def test_the_preparation_can_be_switched(page: Page, photograph: bytes) -> None:
     page.locator("#prepare").select_option("plain")
     expect(page.locator(".steps li").last).to_contain_text("Resized")
     expect(page.locator(".steps li")).to_have_count(2)
-    assert "prepare=plain" in page.url
+    expect(page).to_have_url(re.compile("prepare=plain"))
 
 
 def test_the_preparation_is_in_the_address(open_page: Open) -> None:

@@ -1,5 +1,6 @@
 """The page with what a service may do: ask for a key, or publish a new version."""
 
+import re
 from pathlib import Path
 
 import httpx
@@ -73,7 +74,7 @@ def test_a_version_is_chosen_from_those_that_are_served(
         expect(page.locator(".label")).to_contain_text("Ankle boot")
         expect(page.locator("#layers .tile").first).to_be_visible()
         expect(page.locator("#votes button").first).to_be_visible()
-        assert "version=1" in page.url
+        expect(page).to_have_url(re.compile("version=1"))
         # A link to a version that is not served leads to the one that is.
         page.goto("about:blank")
         page.goto(f"{client.base_url}#sample=1&version=7")

@@ -1,5 +1,6 @@
 """The guided walk, and the laboratory of kernels: what slides, slides by itself and can be held."""
 
+import re
 from collections.abc import Iterator
 
 import httpx
@@ -24,11 +25,11 @@ def test_five_steps_lead_from_the_pixels_to_the_answer(page: Page) -> None:
         expect(page.locator("#walk-sentence")).not_to_be_empty()
         expect(page.locator("#overview")).to_be_in_viewport()
         expect(page.locator("#written .ledger .result").first).to_be_visible()
-        assert f"step={at}" in page.url
+        expect(page).to_have_url(re.compile(f"step={at}"))
         page.locator("#walk-next").press("Enter")
     expect(page.locator("#guide")).to_be_hidden()
     expect(page.locator("#walk-start")).to_be_focused()
-    assert "step" not in page.url
+    expect(page).not_to_have_url(re.compile("step"))
 
 
 def test_a_step_can_be_linked_to_skipped_and_left(open_page: Open) -> None:
