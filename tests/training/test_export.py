@@ -310,7 +310,7 @@ def test_what_was_measured_of_the_recipe_gets_into_the_card(
     card = (artifacts / "1" / "assets.extra" / "MODEL_CARD.md").read_text()
     assert "| without flip | 0.9123 |" in card
     for name in experiments:
-        assert f"`python -m benchmarks.recipes {name} --recipe photo`" in card
+        assert f"`python -m benchmarks.recipes {name}`" in card
     assert "| test accuracy | 0.9253 | 0.0012 |" in card
 
 

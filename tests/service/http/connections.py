@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import httpx
@@ -82,10 +83,11 @@ def statuses(answers: Sequence[Answer]) -> list[int]:
 
 
 def read_to_end(connection: socket.socket) -> bytes:
-    """Read until the server closes the connection."""
+    """Read until the server closes the connection, or resets it since it had more to receive."""
     received = b""
-    while chunk := connection.recv(65536):
-        received += chunk
+    with suppress(ConnectionResetError):
+        while chunk := connection.recv(65536):
+            received += chunk
     return received
 
 

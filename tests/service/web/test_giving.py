@@ -169,4 +169,4 @@ def test_a_photograph_is_answered(open_page: Open) -> None:
 def test_a_camera_that_cannot_be_used_is_said_to_be_so(open_page: Open) -> None:
     with open_page() as page:
         page.locator("#camera").click()
-        expect(page.locator("#error")).to_contain_text("The camera cannot be used.")
+        expect(page.locator("#error")).to_contain_text("The camera is not available.")

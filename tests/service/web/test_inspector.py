@@ -260,7 +260,7 @@ def test_a_link_counts_even_if_an_answer_comes_just_then(open_page: Open) -> Non
             "})"
         )
         expect(page.locator(".label")).to_contain_text("Pullover")
-        assert "sample=2" in page.evaluate("location.hash")
+        page.wait_for_function("location.hash.includes('sample=2')")
 
 
 @pytest.mark.parametrize(
