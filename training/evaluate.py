@@ -135,7 +135,7 @@ def score_photographs(probabilities: Probabilities, photographs: Photographs) ->
     predicted = probabilities.argmax(axis=1)
     is_right = photographs.classes[np.arange(len(predicted)), predicted] > 0
     kinds = {kind: float(is_right[photographs.label == kind].mean()) for kind in KINDS}
-    # For shoes, three classes are right: whether the most probable one is, the label leaves open.
+    # A label such as shoes allows three classes, and does not tell which one is right.
     is_known = photographs.classes.sum(axis=1) == 1
     return {
         "images": int(np.isin(photographs.label, KINDS).sum()),

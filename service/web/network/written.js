@@ -39,7 +39,7 @@ export async function write(subject) {
   place.replaceChildren(); // what stood there is the sum of another number
   const drawSource = (/** @type {Parameters<Subject["drawSource"]>} */ ...at) => mine === latest && subject.drawSource(...at);
   const writer = WRITERS[subject.stage.kind] ?? unknown;
-  const parts = await Promise.resolve(writer({ ...subject, drawSource })).catch((error) => told(error, subject.again));
+  const parts = await Promise.resolve(writer({ ...subject, drawSource })).catch((error) => describeFailure(error, subject.again));
   if (mine === latest) place.replaceChildren(...parts);
 }
 
@@ -49,7 +49,7 @@ const WRITERS = { input: pixel, convolution, pooling, dense, softmax, addition, 
 const unknown = () => [make("p", "", text("unknownArithmetic"))];
 
 /** The service gives no weights that were merged into others. @param {unknown} error @param {() => void} again */
-export const told = (error, again) =>
+export const describeFailure = (error, again) =>
   [error instanceof Failed && error.code === "unknown_layer" ? make("p", "", text("noWeights")) : failureBox(error, again)];
 
 /** Nothing is computed: the number is one of the layer before. @param {Subject} subject */

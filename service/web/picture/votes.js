@@ -6,7 +6,7 @@ import { goBack, lookInto, openInspector } from "../network/inspector.js";
 import { decimal } from "../numbers.js";
 import { channelsOf, logitsLayerOf, votersOf } from "../network/stages.js";
 import { products } from "../network/sums.js";
-import { told } from "../network/written.js";
+import { describeFailure } from "../network/written.js";
 import { paintHeat } from "./photograph.js";
 import { garment, text } from "../language/text.js";
 
@@ -44,7 +44,7 @@ export async function showUnits(looks, stages, summary) {
       return make("div", "", make("h3", "", group.ariaLabel), units.length ? group : make("p", "soft", text("nobody")));
     }));
   } catch (error) {
-    parts = told(error, () => showUnits(looks, stages, summary));
+    parts = describeFailure(error, () => showUnits(looks, stages, summary));
   }
   if (mine === latest) box.replaceChildren(...parts);
 }

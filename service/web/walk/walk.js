@@ -7,7 +7,7 @@ import { cardOf } from "../network/network.js";
 import { busiest, channelsOf, hasMaps, logitsLayerOf, votersOf } from "../network/stages.js";
 import { holdStill, letGo } from "../network/steering.js";
 import { products } from "../network/sums.js";
-import { told } from "../network/written.js";
+import { describeFailure } from "../network/written.js";
 import { askWeights } from "../api.js";
 import { percent, whole } from "../numbers.js";
 import { change, onChange, state } from "../state.js";
@@ -75,7 +75,7 @@ async function show() {
   } catch (error) {
     if (shown !== name) return;
     shown = "";
-    return sentence.replaceChildren(...told(error, show));
+    return sentence.replaceChildren(...describeFailure(error, show));
   }
   if (shown !== name) return; // another step was chosen while kernels were fetched
   const plane = look.maps.get(stage.layer.name)?.[channel];

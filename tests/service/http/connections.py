@@ -83,7 +83,7 @@ def statuses(answers: Sequence[Answer]) -> list[int]:
 
 
 def read_to_end(connection: socket.socket) -> bytes:
-    """Read until the server closes the connection, or resets it since it had more to receive."""
+    """Read until the server closes the connection, or resets it because it left data unread."""
     received = b""
     with suppress(ConnectionResetError):
         while chunk := connection.recv(65536):

@@ -62,7 +62,7 @@ def client(app: FastAPI) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def other_process() -> Iterator[httpx.Client]:
-    """A service that does not share its interpreter with the client, which is to be in time."""
+    """A service in its own process, so that the client does not wait for its GIL."""
     port = unused_port()
     address = f"http://127.0.0.1:{port}"
     with (
