@@ -2,7 +2,7 @@
 
 import { Failed } from "./api.js";
 import { make, makeButton } from "./elements.js";
-import { text } from "./language/text.js";
+import { sentence } from "./language/text.js";
 
 /** @typedef {import("./language/text.js").Name} Name */
 
@@ -30,14 +30,14 @@ export const asksForKey = (error) => error instanceof Failed && ["unauthenticate
 export function failureBox(error, retry) {
   if (!(error instanceof Failed)) throw error;
   const { code, message } = error;
-  const box = make("div", "failure", make("p", "", text(SENTENCES[code] ?? "failedOther")));
+  const box = make("div", "failure", sentence("p", SENTENCES[code] ?? "failedOther"));
   box.dataset.code = code;
   if (message) {
     const words = make("small", "", message);
     words.lang = "en";
     box.append(make("p", "", words));
   }
-  if (!FINAL.includes(code)) box.append(makeButton("", retry, text("again")));
+  if (!FINAL.includes(code)) box.append(makeButton("", retry, sentence("span", "again")));
   return box;
 }
 

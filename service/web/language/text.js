@@ -36,6 +36,13 @@ export const areGarments = (classes) => classes.join() === Object.keys(garments)
 /** The same, with the name that the service knows it by, should that be another. @param {string} name */
 export const fullName = (name) => (garment(name) === name ? [name] : [garment(name), " ", make("small", "", name)]);
 
+/** An element with a sentence, which `translate` keeps in the present language. @param {"p" | "span"} tag @param {Name} name */
+export function sentence(tag, name) {
+  const element = make(tag, "", text(name));
+  element.dataset.text = name;
+  return element;
+}
+
 /** Where fingers point, nothing is dropped, hovered over or stepped through by keys. */
 const touch = matchMedia("(hover: none)");
 

@@ -13,7 +13,10 @@ import { shrunk, isRead } from "./shrinking.js";
 
 const SLOW_MS = 3000;
 
-/** The service may take fewer pixels or bytes than a camera makes. */
+/** A file of more bytes takes longer to send than to draw small. */
+const MANY_BYTES = 1_000_000;
+
+/** The service may take fewer pixels or bytes than even that. */
 const TOO_LARGE = ["image_too_large", "body_too_large"];
 
 export class Look {
@@ -103,7 +106,7 @@ export class Look {
   async predict({ prepare, version }, signal) {
     this.given ??= await askSample(/** @type {number} */ (this.sample), signal);
     this.sent = this.given;
-    if (!await isRead(this.given)) this.sent = await shrunk(this.url) ?? this.given;
+    if (this.given.size > MANY_BYTES || !await isRead(this.given)) this.sent = await shrunk(this.url) ?? this.given;
     try {
       return await askPrediction(this.sent, prepare, version, signal);
     } catch (error) {

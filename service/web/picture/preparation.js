@@ -15,6 +15,10 @@ export function showPreparation(looks) {
   if (now.length === drawn.length && now.every((each, i) => each === drawn[i])) return;
   drawn = now;
   byId("steps", HTMLElement).replaceChildren(...looks.map((look, index) => row(look, looks.length > 1 ? "AB"[index] : "")));
+  if (looks.every(({ prepared }) => prepared)) {
+    const isUnchanged = !document.querySelector(".steps li:not(.letter) + li");
+    byId("seen-section", HTMLElement).classList.toggle("unchanged", isUnchanged);
+  }
   byId("save-picture", HTMLButtonElement).disabled = !looks[0]?.prepared;
 }
 

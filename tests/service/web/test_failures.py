@@ -137,6 +137,23 @@ def test_each_refusal_has_a_sentence_in_both_languages(open_page: Open) -> None:
     assert len(set(told)) == len(told), told
 
 
+def test_a_failure_is_told_in_the_language_that_is_chosen_after_it(open_page: Open) -> None:
+    with open_page("#sample=9", tolerates="Failed to load resource") as page:
+        expect(page.locator("#layers .tile").first).to_be_visible()
+        page.route("**/feature-maps*", lambda route: route.abort())
+        page.locator("#save-maps").click()  # told beside the button
+        page.route("**/predict*", refuse(503, "overloaded"))
+        page.locator("#samples button").nth(3).click()  # told in place of the answer
+        failures = page.locator(".failure")
+        expect(failures).to_have_count(2)
+        for failure in failures.all():
+            expect(failure.locator("button")).to_have_text("Try again")
+        page.locator("#language").select_option("ko")
+        for failure in failures.all():
+            expect(failure.locator("p").first).to_contain_text("서비스")
+            expect(failure.locator("button")).to_have_text("다시 시도")
+
+
 def test_every_code_that_a_reader_can_meet_is_known() -> None:
     """The others are of requests that the page does not send."""
     known = (ROOT / "service/web/failures.js").read_text()

@@ -3,8 +3,9 @@
 import base64
 
 import httpx
+import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 from playwright.sync_api import Page, expect
 
 from tests.conftest import DATA
@@ -89,11 +90,14 @@ def test_what_only_the_browser_can_read_or_make_small_enough_is_sent_small(
 ) -> None:
     photograph = Image.new("RGB", (300, 400), "#eee8dd")
     ImageDraw.Draw(photograph).rectangle((60, 80, 239, 359), "#203060")
+    grain = np.random.default_rng(1).integers(0, 40, (1200, 900, 3), np.uint8)
+    grainy = ImageChops.add(photograph.resize((900, 1200)), Image.fromarray(grain))
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     for content, media_type, requests in (
         (DRAWING, "image/svg+xml", 1),
         (encode(photograph, "AVIF"), "image/avif", 1),
+        (encode(grainy), "image/png", 1),  # 3 MB, which would take long to send
         (encode(photograph.resize((5001, 6668))), "image/png", 2),  # over the service's limit
     ):
         asked.clear()
@@ -103,6 +107,7 @@ def test_what_only_the_browser_can_read_or_make_small_enough_is_sent_small(
             hand_over(page, "drop", content, media_type)
         prediction = answered.value.json()["predictions"][0]
         assert prediction["preparation"] == "photo", media_type
+        assert len(answered.value.request.post_data_buffer or b"") < 1_000_000
         expect(page.locator(".label")).to_contain_text(prediction["label"])
         expect(page.locator(".failure")).to_have_count(0)
         expect(page.locator("#layers .tile").first).to_be_visible()
