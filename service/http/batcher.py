@@ -6,6 +6,9 @@ and the loop handles everything else between two batches.
 
 The routes' own functions read the requests and write the responses. An unusual or failing request
 goes to the application, which starts over; the attempt leaves no trace.
+
+Under overload, large requests are rejected by their heads, before their bodies are read. The
+application would take a good part of a millisecond for each, with the body already in memory.
 """
 
 import asyncio
@@ -14,7 +17,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, cast, get_args
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 import numpy as np
 from pydantic import BaseModel
@@ -24,8 +28,7 @@ from ..arrays import Assessment, Pixels, Tensor
 from ..capacity.admission import Admission, Deferred, Permit
 from ..capacity.pools import Pools
 from ..capacity.turns import Turns
-from ..errors import RequestError
-from ..images.decode import ImageReader, Prepare
+from ..errors import Draining, Overloaded, RequestError
 from ..keys import KeyRing
 from ..model.classifier import Classifier
 from ..model.repository import Repository
@@ -33,19 +36,28 @@ from ..protocols import open_inference, tf_serving
 from ..protocols.inference import Answer, Read, prepare
 from ..settings import Settings
 from ..telemetry.instrumentation import Instrumentation
-from ..telemetry.record import Predictions
+from ..telemetry.record import Predictions, RequestRecord
 from .dependencies import JSON_LENGTH_HEADER, read_json_length
-from .inference import DEADLINE_HEADER, INLINE_BODY_BYTES, plain_headers
-from .messages import describe, reply
-from .predictions import check_top_k, list_predictions, write_predictions
+from .inference import (
+    DEADLINE_HEADER,
+    INLINE_BODY_BYTES,
+    LARGE_BODY_BYTES,
+    check_head,
+    deadline_seconds,
+    plain_headers,
+)
+from .messages import describe, error_body, reply
+from .predictions import PredictOptions, list_predictions, write_predictions
 from .protocol import Reply, ServiceProtocol
 from .schemas import Liveness, Readiness
-from .shedding import LoadShedder
-from .uploads import Upload, read_upload
+from .uploads import Upload, read_images
 
 MAX_BATCH_IMAGES = 32  # Larger batches do not raise the network's throughput.
 
-_LENGTH_DIGITS = len(str(INLINE_BODY_BYTES))
+_LENGTH_DIGITS = len(str(2**64))
+
+_IMAGE_ROUTES = {"/predict", "/feature-maps", "/preparation"}
+_IMAGE_METHODS = {"POST", "PUT"}
 
 _PATTERNS = {
     # Only characters that are never percent-encoded.
@@ -59,23 +71,13 @@ _PATTERNS = {
     )
 }
 
-_OPTIONS = {
-    b"prepare": re.compile("|".join(get_args(Prepare)).encode()),
-    b"top_k": re.compile(rb"[1-9][0-9]?"),
-    b"version": re.compile(rb"[1-9][0-9]{0,8}"),
-}
-"""The query parameters of `/predict` that the fast path reads, in their plainest form."""
-
 _UNUSUAL = {
-    *(b"content-encoding", b"expect", b"forwarded", b"origin", b"transfer-encoding", b"upgrade"),
-    *(b"x-forwarded-for", DEADLINE_HEADER.lower().encode()),
+    *("content-encoding", "expect", "forwarded", "origin", "transfer-encoding", "upgrade"),
+    *("x-forwarded-for", DEADLINE_HEADER.lower()),
 }
 """Requests with these headers go to the application."""
 
-_READ = {
-    *(b"authorization", b"content-type", b"inference-header-content-length"),
-    *(b"traceparent", b"tracestate", b"x-api-key", b"x-request-id"),
-}
+_DEFAULTS = PredictOptions()
 
 
 @dataclass(slots=True, eq=False)
@@ -84,7 +86,6 @@ class FastRequest:
 
     route: str
     names: Mapping[str, str]
-    options: Mapping[bytes, str]
     headers: Mapping[str, str]
     connection: ServiceProtocol = field(init=False)
     cycle: Any = field(init=False)  # uvicorn's, with scope and body
@@ -122,7 +123,6 @@ class Batcher:
         self._pools: Pools = state.pools
         self._instrumentation: Instrumentation = state.instrumentation
         self._keys: KeyRing | None = state.keys
-        self._shedder = LoadShedder(state)
         self.receive_seconds = self._settings.receive_seconds
         self.send_seconds = self._settings.send_seconds
         self.turns = Turns()
@@ -130,28 +130,53 @@ class Batcher:
         self._is_flushing = False
 
     def match(self, scope: Any) -> FastRequest | Reply | None:
-        if rejection := self._shedder.reject(scope):
+        fields = plain_headers(scope)
+        if fields is None or len(fields.get(b"content-length", b"")) > _LENGTH_DIGITS:
+            return None
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in fields.items()}
+        length = int(headers.get("content-length", 0))
+        if rejection := self.reject(scope, headers, length):
             return rejection
-        headers = plain_headers(scope)
-        if headers is None or scope["root_path"]:
+        if scope["root_path"]:
             return None
         if scope["method"] == "GET":
-            return self._health(scope) if b"origin" not in headers else None
+            return self._health(scope, headers) if "origin" not in headers else None
         found = _find_route(scope)
-        if found is None:
-            return None
-        length = headers.get(b"content-length", b"0")
         if (
-            len(length) > _LENGTH_DIGITS
-            or not 0 < int(length) <= INLINE_BODY_BYTES
+            found is None
+            or not 0 < length <= INLINE_BODY_BYTES
             or not _UNUSUAL.isdisjoint(headers)
             or scope["http_version"] != "1.1"
         ):
             return None
-        read = {k.decode(): v.decode("latin-1") for k, v in headers.items() if k in _READ}
-        return FastRequest(*found, read)
+        return FastRequest(*found, headers)
 
-    def _health(self, scope: Any) -> Reply | None:
+    def reject(self, scope: Any, headers: Mapping[str, str], length: int) -> Reply | None:
+        """Return the application's response to a large request that it would reject."""
+        if not self._pools.has_large_jobs and self._admission.is_open:
+            return None
+        if scope["path"] not in _IMAGE_ROUTES or scope["method"] not in _IMAGE_METHODS:
+            return None
+        if length <= LARGE_BODY_BYTES or "expect" in headers or "origin" in headers:
+            return None
+        key = ""
+        try:
+            check_head(headers, self._settings.max_body_bytes)
+            key = self._check_key(headers)
+            seconds = deadline_seconds(headers, self._settings.deadline_seconds)
+            self._admission.check()
+            self._pools.check_large_job(seconds)
+        except (Draining, Overloaded) as error:
+            record = self._instrumentation.begin(headers)
+            record.key = key
+            body = error_body(scope["path"], record, error.code, str(error))
+            self._end(record, scope, scope["path"], error.status)
+            return reply(record, body, headers=error.headers)
+        except RequestError:
+            pass  # The application reports the error.
+        return None
+
+    def _health(self, scope: Any, headers: Mapping[str, str]) -> Reply | None:
         """Answer health probes ahead of the requests that wait for the application."""
         path, worker = scope["path"], self._instrumentation.metrics.worker
         if path == "/livez":
@@ -160,12 +185,22 @@ class Batcher:
             body = Readiness.of(self._repository.classifier(), worker)
         else:
             return None
-        headers = {k.decode(): v.decode("latin-1") for k, v in scope["headers"] if k in _READ}
         record = self._instrumentation.begin(headers)
-        describe(record, scope)
-        record.route, record.status = path, 200
-        self._instrumentation.end(record)
+        self._end(record, scope, path)
         return reply(record, body.model_dump_json().encode())
+
+    def _check_key(self, headers: Mapping[str, str]) -> str:
+        """Return the name of the client's key; raises Unauthenticated or Forbidden."""
+        if self._keys is None:
+            return ""
+        key = self._keys.identify(headers)
+        key.require("predict")
+        return key.name
+
+    def _end(self, record: RequestRecord, scope: Any, route: str, status: int = 200) -> None:
+        describe(record, scope)
+        record.route, record.status = route, status
+        self._instrumentation.end(record)
 
     def submit(self, connection: ServiceProtocol, cycle: Any, request: FastRequest) -> None:
         record = self._instrumentation.begin(request.headers)
@@ -207,10 +242,7 @@ class Batcher:
             asyncio.get_running_loop().call_soon(self.flush)
 
     def _read(self, request: FastRequest) -> None:
-        if self._keys is not None:
-            key = self._keys.identify(request.headers)
-            key.require("predict")
-            request.permit.record.key = key.name
+        request.permit.record.key = self._check_key(request.headers)
         read = partial(_READERS[request.route[:4]], request, self._repository)
         self._pools.run_inline(read, request.permit)
 
@@ -248,9 +280,7 @@ class Batcher:
         body, json_length = request.write(batch, rows)
         record = request.permit.record
         record.record_phase("encode")
-        describe(record, request.cycle.scope)
-        record.route, record.status = request.route, 200
-        self._instrumentation.end(record)
+        self._end(record, request.cycle.scope, request.route)
         if json_length is None:
             return reply(record, body)
         headers = {JSON_LENGTH_HEADER: str(json_length)}
@@ -265,46 +295,32 @@ def _concatenate(classifier: Classifier, requests: Sequence[FastRequest]) -> Ten
     return tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
 
 
-def _find_route(scope: Any) -> tuple[str, Mapping[str, str], Mapping[bytes, str]] | None:
-    method, path, query = scope["method"], scope["path"], scope["query_string"]
+def _find_route(scope: Any) -> tuple[str, Mapping[str, str]] | None:
+    method, path = scope["method"], scope["path"]
     if path == "/predict":
-        options = _read_query(query) if query else {}
-        return None if options is None or method not in ("POST", "PUT") else (path, {}, options)
-    if method == "POST" and not query and path.startswith(("/v1/", "/v2/")):
+        return (path, {}) if method in _IMAGE_METHODS else None
+    if method == "POST" and not scope["query_string"] and path.startswith(("/v1/", "/v2/")):
         for route, pattern in _PATTERNS.items():
             if found := pattern.fullmatch(path):
-                return route, found.groupdict(), {}
+                return route, found.groupdict()
     return None
 
 
-def _read_query(query: bytes) -> Mapping[bytes, str] | None:
-    """Return the options of a query, or None if one is unknown, repeated or not in plain form."""
-    options: dict[bytes, str] = {}
-    for option in query.split(b"&"):
-        name, _, value = option.partition(b"=")
-        if name in options or name not in _OPTIONS or not _OPTIONS[name].fullmatch(value):
-            return None
-        options[name] = value.decode()
-    return options
-
-
 def _read_predict(request: FastRequest, repository: Repository) -> None:
-    options, permit = request.options, request.permit
-    top_k = int(options[b"top_k"]) if b"top_k" in options else None
-    version = int(options[b"version"]) if b"version" in options else None
-    classifier = request.classifier = repository.classifier(version)
-    check_top_k(top_k, classifier)
-    permit.record.record_start(classifier.manifest.version)
+    permit, options = request.permit, _DEFAULTS
+    if query := request.cycle.scope["query_string"]:
+        given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+        options = PredictOptions.model_validate(given)
     content_type = request.headers.get("content-type", "")
     upload = Upload(content_type, bytes(request.cycle.body), permit.limits.max_images)
-    if upload.form.fields:
-        raise Deferred
-    prepare = cast(Prepare, options.get(b"prepare", "auto"))
-    images = read_upload(upload, ImageReader(prepare, classifier.manifest.input.size, permit))
-    request.pixels, request.count = [image.pixels for image in images], len(images)
+    read = read_images(upload, options, repository, permit)
+    request.classifier = read.classifier
+    request.pixels, request.count = [image.pixels for image in read.images], len(read.images)
     permit.record.record_phase("prepare")
     request.write = lambda batch, rows: (
-        write_predictions(batch.predictions[rows], images, classifier, top_k),
+        write_predictions(
+            batch.predictions[rows], read.images, read.classifier, read.options.top_k
+        ),
         None,
     )
 

@@ -1,8 +1,9 @@
 """Routes that look into the network: feature maps, preparation, explanations, weights, summary."""
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import orjson
@@ -10,10 +11,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 
-from ..arrays import Tensor
-from ..capacity.admission import Permit
 from ..errors import InvalidParameter, UnknownLayer
-from ..images.decode import ImageReader, PreparedImage
 from ..images.render import LayerMaps, render_heat, render_layers
 from ..images.steps import Step, as_png
 from ..model.artifact import Layer
@@ -24,30 +22,26 @@ from . import schemas
 from .dependencies import AcceptHeader, ModelRepository
 from .inference import admit, run
 from .messages import JSON, preferred
-from .openapi import ERRORS, request_spec
+from .openapi import ERRORS, IMAGE_ROUTE
 from .options import ImageOptions, ModelOptions, Names
-from .uploads import read_only_image, receive_upload
+from .uploads import Options, ReadImages, find_version, read_images, receive_upload
 
+PNG = "image/png"
+_MEDIA_TYPES = {"json": JSON, "png": PNG}
 MAX_NUMBERS = 100_000  # Weights in one response: about two megabytes of JSON.
 
 images = APIRouter(tags=["inference"])
 model = APIRouter(tags=["model"])
 
-Format = Literal["json", "png"]
-
-_MEDIA_TYPES: dict[Format, str] = {"json": JSON, "png": "image/png"}
+_PNG_RESPONSE = {"content": {PNG: {"schema": {"type": "string", "format": "binary"}}}}
+DRAWING_ROUTE = {**IMAGE_ROUTE, "responses": {200: _PNG_RESPONSE, **ERRORS}}
 
 
 class DrawingOptions(ImageOptions):
     """Image options with a choice of JSON or PNG."""
 
-    format: Format | None = None
+    format: Literal["json", "png"] | None = None
     """Takes precedence over the Accept header."""
-
-    def media_type(self, accept: str | None) -> str:
-        """Return the media type of `format`, or else the one that the Accept header prefers."""
-        offers = list(_MEDIA_TYPES.values())
-        return _MEDIA_TYPES[self.format] if self.format else preferred(accept, offers)
 
 
 class ExplainOptions(DrawingOptions):
@@ -56,12 +50,32 @@ class ExplainOptions(DrawingOptions):
     class_id: int | None = Field(default=None, ge=0)
     """The class to explain; the most probable by default."""
 
+    def check(self, classifier: Classifier) -> None:
+        classes = len(classifier.manifest.class_names)
+        if self.class_id is not None and self.class_id >= classes:
+            raise InvalidParameter(
+                f"class_id: {self.class_id}, but the model has {classes} classes"
+            )
+
 
 class LayerOptions(ModelOptions):
     """The query of `/model/layers`."""
 
     channels: Names = ()
     """Only these channels, from 0; repeated or comma-separated."""
+
+    def channels_of(self, layer: Layer) -> list[int]:
+        """Return the selected channels of a layer; raises InvalidParameter."""
+        count = layer.output_shape[-1]
+        for text in self.channels:
+            if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+                raise InvalidParameter(f"channels: {text!r} is not a channel number")
+            if int(text) >= count:
+                raise InvalidParameter(
+                    f"channels: {layer.name} has no channel {int(text)}; "
+                    f"its channels are 0…{count - 1}"
+                )
+        return [int(text) for text in self.channels] or list(range(count))
 
 
 class FeatureMapsOptions(LayerOptions, DrawingOptions):
@@ -70,15 +84,32 @@ class FeatureMapsOptions(LayerOptions, DrawingOptions):
     layer: Names = ()
     """Only these layers; repeated or comma-separated."""
 
+    def check(self, classifier: Classifier) -> None:
+        self.select(classifier)
 
-Options = TypeVar("Options", bound=ImageOptions)
-Body = bytes | dict[str, Any]
-"""A PNG, or the fields that JSON adds to the model and the image."""
-Answer = Callable[[PreparedImage, Sequence[Step], Permit], Body]
-Plan = Callable[[Options, Classifier], tuple[Answer, str]]
-"""Checks the options, and returns a function that makes the response, and its media type."""
+    def select(self, classifier: Classifier) -> list[tuple[Layer, list[int]]]:
+        """Return the selected layers with their selected channels; raises InvalidParameter."""
+        known = {layer.name: layer for layer in classifier.layers_with_maps}
+        for name in self.layer:
+            if name not in known:
+                raise InvalidParameter(
+                    f"layer: no layer {name!r}; the layers are {', '.join(known)}"
+                )
+        chosen = [layer for name, layer in known.items() if not self.layer or name in self.layer]
+        return [(layer, self.channels_of(layer)) for layer in chosen]
 
 
+Body = tuple[Mapping[str, Any], Callable[[], bytes] | None]
+"""The fields that JSON adds to the model and the image, and a function that draws them as a PNG."""
+
+
+@images.put("/feature-maps", include_in_schema=False)
+@images.post(
+    "/feature-maps",
+    summary="Feature maps of a picture",
+    response_model=schemas.FeatureMapsResponse,
+    **DRAWING_ROUTE,
+)
 async def feature_maps(
     request: Request,
     repository: ModelRepository,
@@ -92,26 +123,16 @@ async def feature_maps(
 
     The request has one picture, in any form that `/predict` reads.
     """
-
-    def plan(options: FeatureMapsOptions, classifier: Classifier) -> tuple[Answer, str]:
-        media_type = options.media_type(accept)
-        selection = _select(classifier.layers_with_maps, options.layer, options.channels)
-
-        def answer(image: PreparedImage, _: Sequence[Step], permit: Permit) -> Body:
-            tensor = classifier.to_images([image.pixels])
-            permit.record.record_phase("prepare")
-            outputs = classifier.feature_maps(tensor)
-            permit.record.record_run(1)
-            maps = _maps(outputs, selection)
-            if media_type != JSON:
-                return render_layers(maps)
-            return {"layers": [layer._asdict() for layer in maps]}
-
-        return answer, media_type
-
-    return await _answer_image(request, repository, options, plan)
+    return await _answer_image(request, repository, options, _feature_maps, accept)
 
 
+@images.put("/preparation", include_in_schema=False)
+@images.post(
+    "/preparation",
+    summary="Steps of a preparation",
+    response_model=schemas.PreparationResponse,
+    **IMAGE_ROUTE,
+)
 async def preparation(
     request: Request, repository: ModelRepository, options: Annotated[ImageOptions, Query()]
 ) -> Response:
@@ -121,13 +142,16 @@ async def preparation(
 
     The request has one picture, in any form that `/predict` reads. The network does not run.
     """
-
-    def answer(_image: PreparedImage, steps: Sequence[Step], _: Permit) -> Body:
-        return {"steps": [_describe(step) for step in steps]}
-
-    return await _answer_image(request, repository, options, lambda *_: (answer, JSON))
+    return await _answer_image(request, repository, options, _preparation)
 
 
+@images.put("/explain", include_in_schema=False)
+@images.post(
+    "/explain",
+    summary="Explanation of a class",
+    response_model=schemas.ExplainResponse,
+    **DRAWING_ROUTE,
+)
 async def explain(
     request: Request,
     repository: ModelRepository,
@@ -141,50 +165,32 @@ async def explain(
     The request has one picture, in any form that `/predict` reads. The network classifies it 243
     times with different parts hidden, so a request counts as 243 images in flight.
     """
-
-    def plan(options: ExplainOptions, classifier: Classifier) -> tuple[Answer, str]:
-        media_type, class_id = options.media_type(accept), options.class_id
-        classes = len(classifier.manifest.class_names)
-        if class_id is not None and class_id >= classes:
-            raise InvalidParameter(f"class_id: {class_id}, but the model has {classes} classes")
-
-        def answer(image: PreparedImage, steps: Sequence[Step], permit: Permit) -> Body:
-            tensor = classifier.to_images([image.pixels])
-            permit.record.record_phase("prepare")
-            [explanation] = explain_each(tensor, classifier, permit, class_id)
-            steps = steps or [Step("decoded", image.pixels)]  # JSON numbers have none.
-            if media_type != JSON:
-                return render_heat(steps[0].to_image(), explanation["heat"], steps[-1].frame)
-            return {**explanation, "frame": steps[-1].frame}
-
-        return answer, media_type
-
-    return await _answer_image(request, repository, options, plan)
+    return await _answer_image(request, repository, options, _explain, accept)
 
 
 async def _answer_image(
-    request: Request, repository: Repository, options: Options, plan: Plan[Options]
+    request: Request,
+    repository: Repository,
+    options: Options,
+    answer: Callable[[ReadImages[Options]], Body],
+    accept: str | None = None,
 ) -> Response:
     # Report errors in the query first.
-    plan(options, repository.classifier(options.version, options.version_label))
+    find_version(options, repository)
+    _media_type(options, accept)
     with admit(request) as permit:
         upload = await receive_upload(request, permit)
 
         def job() -> tuple[bytes, str]:
-            chosen = options.updated(upload.form.fields)
-            classifier = repository.classifier(chosen.version, chosen.version_label)
-            manifest = classifier.manifest
-            permit.record.record_start(manifest.version)
-            answer, media_type = plan(chosen, classifier)
-            steps: list[Step] = []
-            reader = ImageReader(chosen.prepare, manifest.input.size, permit, steps)
-            image = read_only_image(upload, reader, chosen.scale)
-            permit.check()
-            body = answer(image, steps, permit)
-            if not isinstance(body, bytes):
-                head = {"model": {"name": manifest.name, "version": manifest.version}}
-                pixels = np.ascontiguousarray(image.pixels)
-                body = _dumps({**head, "preparation": image.preparation, "image": pixels, **body})
+            read = read_images(upload, options, repository, permit, limit=1)
+            fields, draw = answer(read)
+            media_type = _media_type(read.options, accept)
+            if draw is not None and media_type == PNG:
+                body = draw()
+            else:
+                [(pixels, preparation)] = read.images
+                image = {"preparation": preparation, "image": np.ascontiguousarray(pixels)}
+                body = _write(read.classifier, image, fields)
             permit.record.record_phase("encode")
             return body, media_type
 
@@ -192,23 +198,41 @@ async def _answer_image(
     return Response(body, media_type=media_type)
 
 
-for _path, _endpoint, _summary, _model in (
-    ("/feature-maps", feature_maps, "Feature maps of a picture", schemas.FeatureMapsResponse),
-    ("/preparation", preparation, "Steps of a preparation", schemas.PreparationResponse),
-    ("/explain", explain, "Explanation of a class", schemas.ExplainResponse),
-):
-    _png = {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
-    for _method in ("POST", "PUT"):  # `curl -T picture.png` sends PUT.
-        images.add_api_route(
-            _path,
-            _endpoint,
-            methods=[_method],
-            include_in_schema=_method == "POST",
-            summary=_summary,
-            response_model=_model,
-            responses={**({} if _endpoint is preparation else {200: _png}), **ERRORS},
-            openapi_extra=request_spec("Images"),
-        )
+def _media_type(options: ImageOptions, accept: str | None) -> str:
+    """Return the media type of `format`, or else the one that the Accept header prefers."""
+    if not isinstance(options, DrawingOptions):
+        return JSON
+    return _MEDIA_TYPES[options.format] if options.format else preferred(accept, [JSON, PNG])
+
+
+def _feature_maps(read: ReadImages[FeatureMapsOptions]) -> Body:
+    outputs = read.classifier.feature_maps(read.to_tensor())
+    read.permit.record.record_run(1)
+    maps = []
+    for layer, channels in read.options.select(read.classifier):
+        channels_first = outputs[layer.name][0].transpose(2, 0, 1)
+        chosen = np.ascontiguousarray(channels_first[channels])
+        maps.append(LayerMaps(layer.name, layer.type, layer.output_shape, channels, chosen))
+    return {"layers": [each._asdict() for each in maps]}, partial(render_layers, maps)
+
+
+def _preparation(read: ReadImages[ImageOptions]) -> Body:
+    described = []
+    for step in read.steps:
+        image = step.to_image()
+        png = base64.b64encode(as_png(image)).decode()
+        size = {"width": image.width, "height": image.height}
+        described.append({"name": step.name, **size, "png": png})
+    return {"steps": described}, None
+
+
+def _explain(read: ReadImages[ExplainOptions]) -> Body:
+    options, classifier, [image], steps, permit = read
+    [explanation] = explain_each(read.to_tensor(), classifier, permit, options.class_id)
+    steps = steps or [Step("decoded", image.pixels)]  # JSON numbers have none.
+    frame = steps[-1].frame
+    draw = partial(render_heat, steps[0].to_image(), explanation["heat"], frame)
+    return {**explanation, "frame": frame}, draw
 
 
 @model.get(
@@ -232,7 +256,7 @@ async def model_summary(
 
         curl http://127.0.0.1:8000/model/summary -H 'Accept: text/plain'
     """
-    classifier = repository.classifier(options.version, options.version_label)
+    classifier = find_version(options, repository)
     manifest = classifier.manifest
     if preferred(accept, [JSON, "text/plain"]) == "text/plain":
         return Response(manifest.summary.rstrip() + "\n", media_type="text/plain; charset=utf-8")
@@ -260,7 +284,7 @@ async def layer_weights(
 
     A response has at most 100,000 weights: request a larger layer's channels in parts.
     """
-    classifier = repository.classifier(options.version, options.version_label)
+    classifier = find_version(options, repository)
     layers = {layer.name: layer for layer in classifier.manifest.layers}
     if layer not in layers:
         raise UnknownLayer(f"no layer {layer!r}; the layers are {', '.join(layers)}")
@@ -270,72 +294,31 @@ async def layer_weights(
             f"the weights of {layer}, a {found.type}, are not available: only those of Conv2D and "
             "Dense are, in a network without normalisation and rescaling"
         )
-    chosen = _select_channels(found, options.channels)
+    chosen = options.channels_of(found)
     if found.parameters // found.output_shape[-1] * len(chosen) > MAX_NUMBERS:
         raise InvalidParameter(
             f"channels: {len(chosen)} of {layer} are more than {MAX_NUMBERS:,} numbers: "
             "request fewer"
         )
-    body = await run_in_threadpool(_weights_as_json, classifier, found, chosen)
+    body = await run_in_threadpool(_write_weights, classifier, found, chosen)
     return Response(body, media_type=JSON)
 
 
-Selection = Sequence[tuple[Layer, list[int]]]
-
-
-def _select(layers: Sequence[Layer], names: Sequence[str], channels: Sequence[str]) -> Selection:
-    known = {layer.name: layer for layer in layers}
-    for name in names:
-        if name not in known:
-            raise InvalidParameter(f"layer: no layer {name!r}; the layers are {', '.join(known)}")
-    chosen = [layer for layer in layers if not names or layer.name in names]
-    return [(layer, _select_channels(layer, channels)) for layer in chosen]
-
-
-def _select_channels(layer: Layer, channels: Sequence[str]) -> list[int]:
-    count = layer.output_shape[-1]
-    for text in channels:
-        if not (text.isascii() and text.isdecimal() and len(text) <= 9):
-            raise InvalidParameter(f"channels: {text!r} is not a channel number")
-        if int(text) >= count:
-            raise InvalidParameter(
-                f"channels: {layer.name} has no channel {int(text)}; its channels are 0…{count - 1}"
-            )
-    return [int(text) for text in channels] or list(range(count))
-
-
-def _maps(outputs: Mapping[str, Tensor], selection: Selection) -> list[LayerMaps]:
-    maps = []
-    for layer, channels in selection:
-        channels_first = outputs[layer.name][0].transpose(2, 0, 1)
-        chosen = np.ascontiguousarray(channels_first[channels])
-        maps.append(LayerMaps(layer.name, layer.type, layer.output_shape, channels, chosen))
-    return maps
-
-
-def _describe(step: Step) -> dict[str, object]:
-    image = step.to_image()
-    png = base64.b64encode(as_png(image)).decode()
-    return {"name": step.name, "width": image.width, "height": image.height, "png": png}
-
-
-def _weights_as_json(classifier: Classifier, layer: Layer, channels: list[int]) -> bytes:
-    manifest = classifier.manifest
-    answer = {
-        "model": {"name": manifest.name, "version": manifest.version},
-        "layer": layer.model_dump(),
-        "channels": channels if layer.parameters else [],
-        "kernels": [],
-        "bias": [],
-    }
+def _write_weights(classifier: Classifier, layer: Layer, channels: list[int]) -> bytes:
+    fields: dict[str, Any] = {"layer": layer.model_dump()}
+    fields |= {"channels": [], "kernels": [], "bias": []}
     if layer.parameters:
         kernel, bias = classifier.weights(layer)
         # Keras stores (…, inputs, outputs).
         outputs_first = np.moveaxis(kernel, (-1, -2), (0, 1))
-        answer["kernels"] = np.ascontiguousarray(outputs_first[channels])
-        answer["bias"] = bias[channels]
-    return _dumps(answer)
+        kernels = np.ascontiguousarray(outputs_first[channels])
+        fields |= {"channels": channels, "kernels": kernels, "bias": bias[channels]}
+    return _write(classifier, fields)
 
 
-def _dumps(answer: object) -> bytes:
+def _write(classifier: Classifier, *fields: Mapping[str, Any]) -> bytes:
+    manifest = classifier.manifest
+    answer: dict[str, Any] = {"model": {"name": manifest.name, "version": manifest.version}}
+    for more in fields:
+        answer |= more
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)

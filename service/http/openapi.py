@@ -54,6 +54,9 @@ def path_parameters(path: str) -> list[dict[str, Any]]:
     ]
 
 
+IMAGE_ROUTE: dict[str, Any] = {"responses": ERRORS, "openapi_extra": request_spec("Images")}
+
+
 def operation_id(route: APIRoute) -> str:
     """Return the function name with protocol and kind of path, for generated clients."""
     protocol = {"/v1": "v1_", "/v2": "v2_"}.get(route.path_format[:3], "")

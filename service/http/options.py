@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ..errors import InvalidParameter
 from ..images.decode import Prepare
+from ..model.classifier import Classifier
 
 
 def _split(value: Any) -> list[str]:
@@ -40,6 +41,9 @@ class ModelOptions(BaseModel):
                     f"The parameters are {', '.join(cls.model_fields)}"
                 )
         return given
+
+    def check(self, classifier: Classifier) -> None:
+        """Raise InvalidParameter if the version lacks what the options ask for."""
 
 
 class ImageOptions(ModelOptions):

@@ -1,21 +1,28 @@
-"""The response of `/predict`."""
+"""The options and the response of `/predict`."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import orjson
+from pydantic import Field
 
 from ..arrays import Assessment
 from ..errors import InvalidParameter
 from ..images.decode import PreparedImage
 from ..model.classifier import Classifier
+from .options import ImageOptions
 
 
-def check_top_k(top_k: int | None, classifier: Classifier) -> None:
-    """Raise InvalidParameter if the model has fewer classes."""
-    classes = len(classifier.manifest.class_names)
-    if top_k is not None and top_k > classes:
-        raise InvalidParameter(f"top_k: {top_k}, but the model has {classes} classes")
+class PredictOptions(ImageOptions):
+    """The query of `/predict`."""
+
+    top_k: int | None = Field(default=None, ge=1)
+    """Also list this many classes, most probable first."""
+
+    def check(self, classifier: Classifier) -> None:
+        classes = len(classifier.manifest.class_names)
+        if self.top_k is not None and self.top_k > classes:
+            raise InvalidParameter(f"top_k: {self.top_k}, but the model has {classes} classes")
 
 
 def list_predictions(
@@ -50,7 +57,7 @@ def write_predictions(
 ) -> bytes:
     """Complete the predictions of `list_predictions`, and return `schemas.PredictResponse` as JSON.
 
-    Numbers that are not finite become null; the caller has checked `top_k`.
+    Numbers that are not finite become null.
     """
     for prediction, image in zip(predictions, images, strict=True):
         prediction["preparation"] = image.preparation

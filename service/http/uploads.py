@@ -6,19 +6,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from functools import cached_property
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from fastapi import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
-from ..arrays import WHITE
+from ..arrays import WHITE, Tensor
 from ..capacity.admission import Permit
 from ..errors import InvalidMultipart, TooManyImages, UnsupportedMediaType
 from ..images.decode import ImageReader, PreparedImage
+from ..images.steps import Step
+from ..model.classifier import Classifier
+from ..model.repository import Repository
 from ..protocols.instances import read_instances
 from ..protocols.tensors import decode_base64
 from .inference import LARGE_BODY_BYTES, check_head, expect_large_job, read_body
 from .messages import FORM, IMAGE_MEDIA_TYPES, JSON
+from .options import ImageOptions, ModelOptions
 
 MAX_FIELDS = 64  # Of a form, beside its files.
 
@@ -34,6 +38,9 @@ _BEFORE_JSON = b" \t\r\n\xef\xbb\xbf\xff\xfe\0"
 
 _UNTYPED = ("", "octet-stream", "x-octet-stream", "x-www-form-urlencoded")
 """Subtypes that clients send by default for any file."""
+
+
+Options = TypeVar("Options", bound=ImageOptions)
 
 
 class Form(NamedTuple):
@@ -106,12 +113,49 @@ def read_upload(upload: Upload, reader: ImageReader, scale: float = WHITE) -> li
     return [reader.read(upload.body)]
 
 
-def read_only_image(upload: Upload, reader: ImageReader, scale: float = WHITE) -> PreparedImage:
-    """Return the image of an upload; raises TooManyImages if it has several."""
-    images = read_upload(upload, reader, scale)
-    if len(images) != 1:
+class ReadImages(NamedTuple, Generic[Options]):
+    """The images of a request, and what they are to be used for."""
+
+    options: Options  # With those of a form.
+    classifier: Classifier
+    images: list[PreparedImage]
+    steps: list[Step]  # Of their preparation.
+    permit: Permit
+
+    def to_tensor(self) -> Tensor:
+        """Return the network's input."""
+        tensor = self.classifier.to_images([image.pixels for image in self.images])
+        self.permit.record.record_phase("prepare")
+        return tensor
+
+
+def find_version(options: ModelOptions, repository: Repository) -> Classifier:
+    """Return the selected version; raises InvalidParameter if it lacks what the options ask for."""
+    classifier = repository.classifier(options.version, options.version_label)
+    options.check(classifier)
+    return classifier
+
+
+def read_images(
+    upload: Upload, options: Options, repository: Repository, permit: Permit, *, limit: int = 0
+) -> ReadImages[Options]:
+    """Read the images for the selected version; raises RequestError, also for over `limit` images.
+
+    Keeps the steps of the preparation if there is a limit.
+    """
+    if upload.form.fields:
+        options = options.updated(upload.form.fields)
+    classifier = find_version(options, repository)
+    permit.record.record_start(classifier.manifest.version)
+    steps: list[Step] = []
+    reader = ImageReader(
+        options.prepare, classifier.manifest.input.size, permit, steps if limit else None
+    )
+    images = read_upload(upload, reader, options.scale)
+    if limit and len(images) > limit:
         raise TooManyImages(f"{len(images)} pictures, but this route takes one at a time")
-    return images[0]
+    permit.check()
+    return ReadImages(options, classifier, images, steps, permit)
 
 
 def read_form(body: bytes, content_type: str, max_files: int) -> Form:

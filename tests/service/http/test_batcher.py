@@ -125,6 +125,10 @@ def answered(boot_png: bytes, encode: Encode) -> dict[str, Request]:
         "plain": upload(boot_png, query="?prepare=plain"),
         "photo and ranking": upload(boot_png, query="?prepare=photo&top_k=10"),
         "ranking and version": upload(boot_png, query=f"?top_k=3&version={DEFAULT_VERSION}"),
+        **{
+            f"query {query}": upload(boot_png, query=f"?{query}")
+            for query in ("top_k=03", "top_k=1&top_k=2", "top_k=1&", "prepare=%61uto", "&")
+        },
         "V2 in JSON": as_json(V2, V2_JSON),
         "V2 of other outputs": as_json(V2, V2_JSON | {"outputs": EVERY_OUTPUT}),
         "V2 in binary": as_binary(V2_BINARY, bytes(range(196)) * 8),
@@ -160,9 +164,8 @@ def left(boot_png: bytes, encode: Encode) -> dict[str, Request]:
         **{
             f"query {query}": upload(boot_png, query=f"?{query}")
             for query in (
-                *("top_k=11", "top_k=0", "top_k=03", "top_k=", "top_k=1&top_k=2", "top_k=1&"),
-                *("version=7", "version=-1", "prepare=magic", "prepare=%61uto", "&", "other=1"),
-                *("version_label=none",),
+                *("top_k=11", "top_k=0", "top_k=", "top_k=2&top_k=0", "version=7", "version=-1"),
+                *("prepare=magic", "other=1", "version_label=none"),
             )
         },
         "V2 of layers": as_json(V2, V2_JSON | {"outputs": [{"name": "dense_1"}]}),

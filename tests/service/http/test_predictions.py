@@ -9,7 +9,7 @@ import pytest
 
 from service.arrays import Assessment, Tensor
 from service.errors import InvalidParameter
-from service.http.predictions import check_top_k, list_predictions, write_predictions
+from service.http.predictions import PredictOptions, list_predictions, write_predictions
 from service.images.decode import Preparation, PreparedImage
 from service.model.classifier import Classifier
 
@@ -95,6 +95,6 @@ def test_the_first_of_a_batch_may_be_listed_alone() -> None:
 
 def test_no_more_classes_are_ranked_than_there_are() -> None:
     for top_k in (None, 1, len(NAMES)):
-        check_top_k(top_k, classifier())
+        PredictOptions(top_k=top_k).check(classifier())
     with pytest.raises(InvalidParameter, match="top_k: 5, but the model has 4 classes"):
-        check_top_k(len(NAMES) + 1, classifier())
+        PredictOptions(top_k=len(NAMES) + 1).check(classifier())

@@ -12,7 +12,7 @@ from service.app import create_app
 from service.capacity.pools import Pools
 from service.errors import Overloaded
 from service.http import uploads as uploads_module
-from service.http.shedding import LoadShedder
+from service.http.batcher import Batcher
 from service.keys import make_key
 from service.settings import Settings
 from tests.service.conftest import ARTIFACTS, samples_of, serve
@@ -51,7 +51,7 @@ def _reject(_: Pools, seconds: float) -> None:
 @contextmanager
 def by_the_application() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LoadShedder, "reject", lambda *_: None)
+        patch.setattr(Batcher, "reject", lambda *_: None)
         yield
 
 

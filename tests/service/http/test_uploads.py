@@ -21,7 +21,6 @@ from service.http.uploads import (
     Form,
     Upload,
     read_form,
-    read_only_image,
     read_upload,
 )
 from service.images.decode import ImageReader
@@ -180,12 +179,6 @@ def test_a_form_without_files_is_refused() -> None:
     for body in (b"--limit--\r\n", form((FILE, b"x"))[4:], form(field)):
         with pytest.raises(InvalidMultipart, match="no files"):
             read_upload(upload_of(CONTENT_TYPE, body), reader(admit()))
-
-
-def test_more_than_one_image_is_refused_where_one_is_expected(boot_png: bytes) -> None:
-    assert read_only_image(form_of([boot_png]), reader(admit())).preparation == "none"
-    with pytest.raises(TooManyImages, match="2 pictures"):
-        read_only_image(form_of([boot_png] * 2), reader(admit()))
 
 
 def test_the_media_type_is_told_from_its_parameters() -> None:
