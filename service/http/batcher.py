@@ -40,11 +40,11 @@ from ..telemetry.record import Predictions, RequestRecord
 from .dependencies import JSON_LENGTH_HEADER, read_json_length
 from .inference import (
     DEADLINE_HEADER,
+    HOST,
     INLINE_BODY_BYTES,
     LARGE_BODY_BYTES,
     check_head,
     deadline_seconds,
-    plain_headers,
 )
 from .messages import describe, error_body, reply
 from .predictions import PredictOptions, list_predictions, write_predictions
@@ -130,11 +130,13 @@ class Batcher:
         self._is_flushing = False
 
     def match(self, scope: Any) -> FastRequest | Reply | None:
-        fields = plain_headers(scope)
-        if fields is None or len(fields.get(b"content-length", b"")) > _LENGTH_DIGITS:
+        fields = scope["headers"]
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in fields}
+        digits = headers.get("content-length", "0")
+        is_plain = len(headers) == len(fields) and len(digits) <= _LENGTH_DIGITS
+        if not is_plain or not HOST.fullmatch(headers.get("host", "")):
             return None
-        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in fields.items()}
-        length = int(headers.get("content-length", 0))
+        length = int(digits)
         if rejection := self.reject(scope, headers, length):
             return rejection
         if scope["root_path"]:

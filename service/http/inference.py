@@ -33,7 +33,7 @@ _MAX_MEMBERS = 1000
 # 16 selects zlib's gzip format.
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
-_HOST = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
+HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
 
 _SINGLE = {
     *(b"host", b"content-length", b"content-type", b"content-encoding", b"authorization"),
@@ -44,21 +44,13 @@ _SINGLE = {
 T = TypeVar("T")
 
 
-def plain_headers(scope: Any) -> dict[bytes, bytes] | None:
-    """Return the headers of an ASGI scope by name, or None if they need `check_headers`."""
-    fields = scope["headers"]
-    headers = dict(fields)
-    is_plain = len(headers) == len(fields) and _HOST.fullmatch(headers.get(b"host", b""))
-    return headers if is_plain else None
-
-
 def check_headers(scope: Any) -> None:
     """Raise RequestError if the headers are ambiguous (RFC 9112, section 3.2)."""
     names = Counter(name for name, _ in scope["headers"])
     if twice := [name.decode() for name in sorted(_SINGLE) if names[name] > 1]:
         raise errors.RequestError(f"{', '.join(twice)}: the header must not be repeated")
     host = dict(scope["headers"]).get(b"host", b"" if scope["http_version"] == "1.1" else b"_")
-    if not _HOST.fullmatch(host):
+    if not HOST.fullmatch(host.decode("latin-1")):
         raise errors.RequestError("host: the header is missing or is not a host")
 
 

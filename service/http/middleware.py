@@ -19,7 +19,7 @@ from ..keys import KeyRing, Scope
 from ..telemetry.instrumentation import Instrumentation
 from . import messages
 from .dependencies import JSON_LENGTH_HEADER
-from .inference import DEADLINE_HEADER, check_headers, plain_headers
+from .inference import DEADLINE_HEADER, check_headers
 from .messages import INTERNAL_ERROR, REQUEST_ID_HEADER, SECURITY_HEADERS
 
 logger = logging.getLogger(__name__)
@@ -41,9 +41,6 @@ PIECE_BYTES = 65536
 MIN_COMPRESSED_BYTES = 4096
 
 _TAKES_GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))(?:;|,|$)", re.I)
-
-_TRACED = {b"x-request-id", b"traceparent", b"tracestate"}
-_KEYS = {b"authorization", b"x-api-key"}
 
 
 def required_scope(path: str) -> Scope | None:
@@ -134,11 +131,9 @@ class RequestMiddleware:
             return
         if scope["path"].startswith(f"{self._root_path}/"):  # The proxy did not strip it.
             scope["path"] = scope["path"].removeprefix(self._root_path)
-        headers = {k.decode(): v.decode("latin-1") for k, v in scope["headers"] if k in _TRACED}
-        record = self._instrumentation.begin(headers)
-        messages.describe(record, scope)
-        scope.setdefault("state", {})["record"] = record
         request = Request(scope, receive)
+        record = request.state.record = self._instrumentation.begin(request.headers)
+        messages.describe(record, scope)
         answer = _Answer(request, send, self._admission)
         try:
             try:
@@ -167,13 +162,17 @@ class RequestMiddleware:
             self._instrumentation.end(record)
 
     async def _check_and_answer(self, scope: Connection, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        # The key's scope is looked up without the prefix of a proxy or a parent application.
+        required = required_scope(scope["path"].removeprefix(scope.get("root_path", "")))
         try:
-            if plain_headers(scope) is None:
-                check_headers(scope)
-            if self._keys is not None:
-                _check_key(self._keys, scope)
+            check_headers(scope)
+            if self._keys is not None and required is not None:
+                key = self._keys.identify(request.headers)
+                request.state.record.key = key.name
+                key.require(required)
         except RequestError as error:
-            await messages.request_error(Request(scope, receive), error)(scope, receive, send)
+            await messages.request_error(request, error)(scope, receive, send)
         else:
             await self._answer(scope, receive, send)
 
@@ -215,13 +214,3 @@ class RequestMiddleware:
         finally:
             if "route" in inner:
                 scope["route"] = inner["route"]
-
-
-def _check_key(keys: KeyRing, scope: Connection) -> None:
-    # The scope is looked up without the prefix of a proxy or a parent application.
-    required = required_scope(scope["path"].removeprefix(scope.get("root_path", "")))
-    if required is not None:
-        headers = {k.decode(): v.decode("latin-1") for k, v in scope["headers"] if k in _KEYS}
-        key = keys.identify(headers)
-        scope["state"]["record"].key = key.name
-        key.require(required)
