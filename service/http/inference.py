@@ -25,9 +25,6 @@ INLINE_BODY_BYTES = 49152
 LARGE_BODY_BYTES = 65536
 """Longer uploads are large jobs, which are rejected unread if the queue is too long."""
 
-PATIENCE_SECONDS = 0.02
-"""Jobs that take longer are cancelled if the client disconnects; most are done by then."""
-
 _PACKED_PIECE_BYTES = 65536
 _MAX_MEMBERS = 1000
 # 16 selects zlib's gzip format.
@@ -64,25 +61,13 @@ def admit(request: Request, images: int = 1) -> Permit:
     return admission.admit(request.state.record, images=0)
 
 
-def expect_large_job(request: Request, permit: Permit) -> None:
-    """Mark the request as a large job, or reject it unread; see `Pools.check_large_job`."""
-    pools: Pools = request.app.state.pools
-    pools.check_large_job(_deadline_of(request))
-    permit.is_large = True
-
-
 async def run(
     request: Request, permit: Permit, job: Callable[[], T], *, is_inline: bool = False
 ) -> T:
     """Run the work of a request whose body was received, inline or in a pool.
 
-    An inline job that raises Deferred (a large image) starts again in the pool.
-
-    Raises:
-        InvalidParameter: The client's deadline is not a positive number.
-        Overloaded: Too much is in flight or queued.
-        DeadlineExceeded: The job did not end before the deadline.
-        ClientDisconnect: The client disconnected; the job is cancelled.
+    An inline job that raises Deferred (a large image) starts again in the pool. If the client
+    disconnects, the job is cancelled. Raises RequestError or ClientDisconnect.
     """
     pools: Pools = request.app.state.pools
     permit.start_deadline(_deadline_of(request))
@@ -93,19 +78,15 @@ async def run(
         except Deferred:
             pass
     running = asyncio.create_task(pools.run(job, permit))
-    hang_up: asyncio.Task[None] | None = None
+    hang_up = asyncio.create_task(_wait_for_disconnect(request))
     try:
-        done, _ = await asyncio.wait({running}, timeout=PATIENCE_SECONDS)
-        if not done:
-            hang_up = asyncio.create_task(_wait_for_disconnect(request))
-            await asyncio.wait({running, hang_up}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running, hang_up}, return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
             raise ClientDisconnect
         return running.result()
     finally:
         running.cancel()
-        if hang_up is not None:
-            hang_up.cancel()
+        hang_up.cancel()
         # Break the cycle of exception and frame, which would keep images until garbage collection.
         del running, hang_up
 
@@ -150,14 +131,18 @@ def check_head(headers: Mapping[str, str], max_bytes: int) -> str:
     return coding
 
 
-async def read_body(request: Request, permit: Permit) -> bytes:
-    """Read and decompress the body.
+async def read_body(request: Request, permit: Permit, *, may_be_large: bool = False) -> bytes:
+    """Read and decompress the body; it may be that of a large job.
 
     Raises RequestError if it exceeds a limit of bytes, chunks or time, is empty, or is not valid
-    in its content coding.
+    in its content coding, or if a large job would wait too long.
     """
     settings: Settings = request.app.state.settings
+    # Permanent errors take precedence over 503, which invites a retry.
     coding = check_head(request.headers, settings.max_body_bytes)
+    if may_be_large and int(request.headers.get("Content-Length", 0)) > LARGE_BODY_BYTES:
+        request.app.state.pools.check_large_job(_deadline_of(request))
+        permit.is_large = True
     try:
         async with asyncio.timeout(settings.receive_seconds):
             body = await _receive(request, settings, permit)

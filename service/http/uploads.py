@@ -20,7 +20,7 @@ from ..model.classifier import Classifier
 from ..model.repository import Repository
 from ..protocols.instances import read_instances
 from ..protocols.tensors import decode_base64
-from .inference import LARGE_BODY_BYTES, check_head, expect_large_job, read_body
+from .inference import read_body
 from .messages import FORM, IMAGE_MEDIA_TYPES, JSON
 from .options import ImageOptions, ModelOptions
 
@@ -76,15 +76,8 @@ class Upload:
 
 
 async def receive_upload(request: Request, permit: Permit) -> Upload:
-    """Receive the body of a request that carries images.
-
-    Raises Overloaded for a large job that would wait too long, and the errors of `read_body`.
-    """
-    # Permanent errors take precedence over 503, which invites a retry.
-    check_head(request.headers, request.app.state.settings.max_body_bytes)
-    if int(request.headers.get("Content-Length", 0)) > LARGE_BODY_BYTES:
-        expect_large_job(request, permit)
-    body = await read_body(request, permit)
+    """Receive the body of a request that carries images; raises the errors of `read_body`."""
+    body = await read_body(request, permit, may_be_large=True)
     content_type = request.headers.get("Content-Type", "")
     return Upload(content_type, body, permit.limits.max_images)
 
