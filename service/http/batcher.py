@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -94,23 +94,12 @@ class FastRequest:
     pixels: Sequence[Pixels] = ()  # The images, unless they are in
     tensor: Tensor | None = None  # (n, height, width, 1) float32.
     count: int = field(init=False)
-    write: "Callable[[_Batch, slice], tuple[bytes, int | None]]" = field(init=False)
+    write: Callable[[Assessment, Sequence[dict[str, Any]]], Answer] = field(init=False)
 
     def fall_back(self) -> None:
         """Leave the request to the application."""
         self.permit.__exit__()
         self.connection.fall_back(self.cycle)
-
-
-class _Batch(NamedTuple):
-    """The network's outputs for several requests, those to `/predict` first."""
-
-    assessment: Assessment
-    predictions: Sequence[dict[str, Any]]  # Only for `/predict`.
-
-    def rows(self, rows: slice) -> Assessment:
-        probabilities, novelty = self.assessment
-        return Assessment(probabilities[rows], None if novelty is None else novelty[rows])
 
 
 class Batcher:
@@ -263,7 +252,8 @@ class Batcher:
             Predictions(manifest.version, manifest.class_names, *assessment)
         )
         pixels = sum(len(request.pixels) for request in requests)
-        batch = _Batch(assessment, list_predictions(assessment, classifier, pixels))
+        predictions = list_predictions(assessment, classifier, pixels)  # Only of `/predict`.
+        probabilities, novelty = assessment
         end = 0
         for number, request in enumerate(requests):
             rows = slice(end, end := end + request.count)
@@ -271,15 +261,15 @@ class Batcher:
             record.record_run(request.count)
             record.batch = sum(r.count for r in requests) if number == 0 else 0  # One run for all.
             try:
-                answer = self._finish(request, batch, rows)
+                own = Assessment(probabilities[rows], None if novelty is None else novelty[rows])
+                answer = self._finish(request, *request.write(own, predictions[rows]))
             except Exception:  # One failure must not take the other responses along.
                 request.fall_back()
             else:
                 request.permit.__exit__()
                 request.connection.respond(request.cycle, answer)
 
-    def _finish(self, request: FastRequest, batch: _Batch, rows: slice) -> Reply:
-        body, json_length = request.write(batch, rows)
+    def _finish(self, request: FastRequest, body: bytes, json_length: int | None) -> Reply:
         record = request.permit.record
         record.record_phase("encode")
         self._end(record, request.cycle.scope, request.route)
@@ -319,10 +309,8 @@ def _read_predict(request: FastRequest, repository: Repository) -> None:
     request.classifier = read.classifier
     request.pixels, request.count = [image.pixels for image in read.images], len(read.images)
     permit.record.record_phase("prepare")
-    request.write = lambda batch, rows: (
-        write_predictions(
-            batch.predictions[rows], read.images, read.classifier, read.options.top_k
-        ),
+    request.write = lambda _, predictions: (
+        write_predictions(predictions, read.images, read.classifier, read.options.top_k),
         None,
     )
 
@@ -345,7 +333,7 @@ def _read_tensor(request: FastRequest, read: Read[Answer], classifier: Classifie
         raise Deferred
     request.classifier, request.tensor = classifier, prepared.images
     request.count = len(prepared.images)
-    request.write = lambda batch, rows: prepared.write(batch.rows(rows), {})
+    request.write = lambda assessment, _: prepared.write(assessment, {})
 
 
 _READERS = {"/pre": _read_predict, "/v2/": _read_inference, "/v1/": _read_servable}
