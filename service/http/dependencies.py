@@ -20,10 +20,7 @@ async def _is_ready(request: Request) -> bool:
 
 
 ModelRepository = Annotated[Repository, Depends(_repository)]
-
-Ready = Annotated[bool, Depends(_is_ready)]
-"""Whether a version is served and new requests are accepted."""
-
+Ready = Annotated[bool, Depends(_is_ready)]  # A version is served, new requests are accepted.
 
 JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
 
@@ -45,11 +42,8 @@ async def _servable(request: Request, repository: ModelRepository, name: str) ->
     return repository.find_servable(name, *map(request.path_params.get, ("version", "label")))
 
 
-NamedVersion = Annotated[Classifier, Depends(_named_version)]
-"""The version in a path of the Open Inference Protocol."""
+NamedVersion = Annotated[Classifier, Depends(_named_version)]  # In a path of the V2 protocol.
+Servable = Annotated[Classifier, Depends(_servable)]  # In a path of TensorFlow Serving.
 
-Servable = Annotated[Classifier, Depends(_servable)]
-"""The version in a path of TensorFlow Serving."""
-
+# Not a parameter in OpenAPI, which lists the media types of the response instead (3.1.1).
 AcceptHeader = Annotated[str | None, Header(include_in_schema=False)]
-"""Not a parameter in OpenAPI, which lists the media types of the response instead (3.1.1)."""

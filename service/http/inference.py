@@ -19,11 +19,10 @@ from ..settings import Settings
 
 DEADLINE_HEADER = "X-Request-Timeout"
 
+# Sixteen 28×28 images as JSON numbers: about a millisecond, as long as handing off to a thread.
 INLINE_BODY_BYTES = 49152
-"""Sixteen 28×28 images as JSON numbers: about a millisecond, as long as handing off to a thread."""
-
+# Longer uploads are large jobs, which are rejected unread if the queue is too long.
 LARGE_BODY_BYTES = 65536
-"""Longer uploads are large jobs, which are rejected unread if the queue is too long."""
 
 _PACKED_PIECE_BYTES = 65536
 _MAX_MEMBERS = 1000
@@ -32,11 +31,11 @@ _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
 
+# Headers that are ambiguous when repeated.
 _SINGLE = {
     *(b"host", b"content-length", b"content-type", b"content-encoding", b"authorization"),
     *(b"x-api-key", DEADLINE_HEADER.lower().encode(), b"inference-header-content-length"),
 }
-"""Headers that are ambiguous when repeated."""
 
 T = TypeVar("T")
 

@@ -24,20 +24,19 @@ from .messages import INTERNAL_ERROR, REQUEST_ID_HEADER, SECURITY_HEADERS
 
 logger = logging.getLogger(__name__)
 
+# These need no key: health, and the page and documentation, whose own requests do need one.
 _OPEN = {"/", "/docs", "/openapi.json", "/livez", "/readyz"}
 _OPEN_FOLDERS = ("/web/", "/swagger/", "/v2/health/")
-"""Need no key: health, and the page and documentation, whose own requests do need one."""
 
+# Headers that pages of other origins may send and read, besides the CORS-safelisted ones.
 _SENT = [
     *("Authorization", "X-API-Key", "Content-Encoding", "traceparent", "tracestate"),
     *(DEADLINE_HEADER, REQUEST_ID_HEADER, JSON_LENGTH_HEADER),
 ]
 _READ = [REQUEST_ID_HEADER, JSON_LENGTH_HEADER, "Retry-After", "Warning", "traceresponse", "ETag"]
-"""Headers that pages of other origins may send and read, besides the CORS-safelisted ones."""
 
+# Response bodies are written in pieces; longer ones count as bytes in flight until sent.
 PIECE_BYTES = 65536
-"""Response bodies are written in pieces; longer ones count as bytes in flight until sent."""
-
 MIN_COMPRESSED_BYTES = 4096
 
 _TAKES_GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))(?:;|,|$)", re.I)

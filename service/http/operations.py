@@ -81,12 +81,8 @@ class _PageFiles(StaticFiles):
 
 
 _files = _PageFiles(directory=_WEB)
-
-page_files = GZipMiddleware(_files, minimum_size=500)
-"""Mounted at `/web`; strongly compressed, because browsers cache it."""
-
+page_files = GZipMiddleware(_files, minimum_size=500)  # Strongly, because browsers cache them.
 swagger_files = StaticFiles(packages=[("fastapi_offline", "static")])
-"""Mounted at `/swagger`."""
 
 
 @pages.get("/")

@@ -24,20 +24,11 @@ from ..capacity.turns import Turns
 UVICORN_INTERNALS = ("_start_asgi_task", "_unset_keepalive_if_required")
 """Private names used here, tested with the oldest and newest uvicorn that pyproject.toml allows."""
 
-HEAD_SECONDS = 10.0
-"""From the connection, or the first byte of a request, to the end of its headers."""
-
-MAX_HEAD_BYTES = 64 * 1024
-"""Of a request line and headers, not counting the packet in which they begin."""
-
-BODY_SECONDS = 0.05
-"""How long the fast path waits for a body sent in a separate packet, as many clients do."""
-
-FIRST_REQUEST_SECONDS = 1.0
-"""How long a new connection may still send its first request after the server shuts down."""
-
-CHUNKED_PIECE_BYTES = 4096
-"""Parsed at a time of a chunked body, whose chunks may have one byte each."""
+HEAD_SECONDS = 10.0  # From the connection, or the first byte of a request, to the end of its head.
+MAX_HEAD_BYTES = 64 * 1024  # Not counting the packet in which the head begins.
+BODY_SECONDS = 0.05  # The fast path waits for a body in a separate packet, as many clients send it.
+FIRST_REQUEST_SECONDS = 1.0  # For a new connection to send a request after the server shuts down.
+CHUNKED_PIECE_BYTES = 4096  # Parsed at a time of a chunked body: its chunks may have one byte each.
 
 _HEAD_END = b"\r\n\r\n"
 

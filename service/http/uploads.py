@@ -33,11 +33,11 @@ _NESTED_DISPOSITION = re.compile(rb"(\r\ncontent-disposition: *)(?:attachment|fi
 
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")
 _PNG_AS_TEXT = b"\x89PNG\r\n\x1a\r\n"
+# White space, byte order marks, and the zero byte of a UTF-16 character.
 _BEFORE_JSON = b" \t\r\n\xef\xbb\xbf\xff\xfe\0"
-"""White space, byte order marks, and the zero byte of a UTF-16 character."""
 
+# Subtypes that clients send by default for any file.
 _UNTYPED = ("", "octet-stream", "x-octet-stream", "x-www-form-urlencoded")
-"""Subtypes that clients send by default for any file."""
 
 
 Options = TypeVar("Options", bound=ImageOptions)
