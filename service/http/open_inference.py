@@ -12,14 +12,9 @@ from ..model.workers import Workers
 from ..protocols import open_inference as protocol
 from ..protocols.inference import infer
 from ..protocols.json_arrays import parse_json
+from ..protocols.open_inference import Document
 from ..settings import Settings
-from .dependencies import (
-    JSON_LENGTH_HEADER,
-    ModelRepository,
-    NamedVersion,
-    Ready,
-    read_json_length,
-)
+from .dependencies import JSON_LENGTH_HEADER, ModelRepository, NamedVersion, Ready, read_json_length
 from .inference import admit, read_body, run
 from .messages import JSON
 from .openapi import PROTOCOL_ERRORS, path_parameters, request_spec
@@ -31,7 +26,7 @@ health = APIRouter(prefix="/v2/health", tags=["Open Inference Protocol"])
 
 
 @router.get("", summary="Server metadata")
-async def server(request: Request) -> dict[str, object]:
+async def server(request: Request) -> Document:
     """Return name, version and the supported protocol extensions."""
     return protocol.server_metadata(request.app.version, protocol.REST_EXTENSIONS)
 
@@ -60,19 +55,17 @@ async def models(repository: ModelRepository) -> dict[str, list[str]]:
 
 
 @router.get("/models/stats", summary="Statistics of every version")
-async def all_statistics(repository: ModelRepository) -> dict[str, object]:
+async def all_statistics(repository: ModelRepository) -> Document:
     """Return the counts of all workers since the service started."""
     return protocol.statistics(repository)
 
 
-async def model_statistics(
-    request: Request, name: str, repository: ModelRepository
-) -> dict[str, object]:
+async def model_statistics(request: Request, name: str, repository: ModelRepository) -> Document:
     """Return request counts and phase durations over both protocols, REST and gRPC."""
     return protocol.statistics(repository, name, request.path_params.get("version", ""))
 
 
-async def metadata(request: Request, name: str, repository: ModelRepository) -> dict[str, object]:
+async def metadata(request: Request, name: str, repository: ModelRepository) -> Document:
     """Return the input and outputs listed under this name of the model.
 
     Under any name, a request may send either input, `images` (numbers) or `image` (picture files),
@@ -81,14 +74,14 @@ async def metadata(request: Request, name: str, repository: ModelRepository) -> 
     return protocol.model_metadata(repository, name, request.path_params.get("version", ""))
 
 
-async def config(request: Request, name: str, repository: ModelRepository) -> dict[str, object]:
+async def config(request: Request, name: str, repository: ModelRepository) -> Document:
     """Return the part of Triton's model configuration that its clients read."""
     settings: Settings = request.app.state.settings
     version = request.path_params.get("version", "")
     return protocol.model_config(repository, settings.max_images, name, version)
 
 
-async def model_ready(_: NamedVersion, name: str) -> dict[str, object]:
+async def model_ready(_: NamedVersion, name: str) -> Document:
     """Return 200 if this version is served."""
     return {"name": name, "ready": True}
 
@@ -159,7 +152,7 @@ async def index(repository: ModelRepository, parameters: Parameters) -> list[dic
 
 
 @router.post("/repository/models/{name}/load", summary="Serve the model")
-async def load(request: Request, name: str, parameters: Parameters) -> dict[str, object]:
+async def load(request: Request, name: str, parameters: Parameters) -> Document:
     """Load new versions now rather than at the next poll, also after an unload.
 
     The response is sent once every worker serves the same versions.
@@ -171,7 +164,7 @@ async def load(request: Request, name: str, parameters: Parameters) -> dict[str,
 
 
 @router.post("/repository/models/{name}/unload", summary="Stop serving the model")
-async def unload(request: Request, name: str, _: Parameters) -> dict[str, object]:
+async def unload(request: Request, name: str, _: Parameters) -> Document:
     """Stop serving until the next load; requests in progress are still answered."""
     await _command(request, Workers.unload, name)
     return {"name": name, "unload": True}

@@ -23,6 +23,8 @@ PLATFORM = "tensorflow_savedmodel"
 
 MAX_ITEMS = 1024  # Limit of inputs, outputs and dimensions; far more than any model has.
 
+Document = dict[str, object]  # JSON.
+
 _KINDS = {str: "string", int: "integer", bool: "boolean", list: "list", dict: "dictionary"}
 _REQUIRED: Any = object()
 
@@ -164,12 +166,12 @@ def write_message(
     return (b"".join([head, *tails]), len(head)) if tails else (head, None)
 
 
-def server_metadata(version: str, extensions: Sequence[str]) -> dict[str, object]:
+def server_metadata(version: str, extensions: Sequence[str]) -> Document:
     """Describe the server."""
     return {"name": "fashion_mnist_service", "version": version, "extensions": extensions}
 
 
-def model_metadata(repository: Repository, name: str, version: str = "") -> dict[str, object]:
+def model_metadata(repository: Repository, name: str, version: str = "") -> Document:
     """Describe the input and outputs of a version under a name of the model."""
     manifest = repository.find(name, version).manifest
     return {
@@ -181,9 +183,7 @@ def model_metadata(repository: Repository, name: str, version: str = "") -> dict
     }
 
 
-def model_config(
-    repository: Repository, max_images: int, name: str, version: str = ""
-) -> dict[str, object]:
+def model_config(repository: Repository, max_images: int, name: str, version: str = "") -> Document:
     """Return the fields of Triton's `config.pbtxt` that its clients read."""
     classifier = repository.find(name, version)
     spec = inference.input_spec(classifier.manifest, name)
@@ -205,7 +205,7 @@ def model_config(
     }
 
 
-def _tensor_config(spec: Mapping[str, Any]) -> dict[str, object]:
+def _tensor_config(spec: Mapping[str, Any]) -> Document:
     """Describe a tensor without its batch dimension."""
     datatype = "STRING" if spec["datatype"] == BYTES else spec["datatype"]
     return {"name": spec["name"], "data_type": f"TYPE_{datatype}", "dims": spec["shape"][1:]}
@@ -226,7 +226,7 @@ def repository_index(repository: Repository, *, only_ready: bool) -> list[dict[s
     return [entry for entry in entries if entry["state"] == "READY" or not only_ready]
 
 
-def statistics(repository: Repository, name: str = "", version: str = "") -> dict[str, object]:
+def statistics(repository: Repository, name: str = "", version: str = "") -> Document:
     """Return the statistics of all workers since the start, the same under each model name."""
     name = name or repository.name
     repository.check_name(name)
