@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Request
 
 from ..errors import InvalidInference
 from ..model.classifier import Classifier
@@ -44,6 +44,3 @@ async def _servable(request: Request, repository: ModelRepository, name: str) ->
 
 NamedVersion = Annotated[Classifier, Depends(_named_version)]  # In a path of the V2 protocol.
 Servable = Annotated[Classifier, Depends(_servable)]  # In a path of TensorFlow Serving.
-
-# Not a parameter in OpenAPI, which lists the media types of the response instead (3.1.1).
-AcceptHeader = Annotated[str | None, Header(include_in_schema=False)]

@@ -19,7 +19,7 @@ from ..model.classifier import Classifier
 from ..model.occlusion import explain_each
 from ..model.repository import Repository
 from . import schemas
-from .dependencies import AcceptHeader, ModelRepository
+from .dependencies import ModelRepository
 from .inference import admit, run
 from .messages import JSON, preferred
 from .openapi import ERRORS, IMAGE_ROUTE
@@ -111,10 +111,7 @@ Body = tuple[Mapping[str, Any], Callable[[], bytes] | None]
     **DRAWING_ROUTE,
 )
 async def feature_maps(
-    request: Request,
-    repository: ModelRepository,
-    options: Annotated[FeatureMapsOptions, Query()],
-    accept: AcceptHeader = None,
+    request: Request, repository: ModelRepository, options: Annotated[FeatureMapsOptions, Query()]
 ) -> Response:
     """Return the maps as numbers, or as one PNG with a labelled grid and a scale for each layer.
 
@@ -123,7 +120,7 @@ async def feature_maps(
 
     The request has one picture, in any form that `/predict` reads.
     """
-    return await _answer_image(request, repository, options, _feature_maps, accept)
+    return await _answer_image(request, repository, options, _feature_maps)
 
 
 @images.put("/preparation", include_in_schema=False)
@@ -153,10 +150,7 @@ async def preparation(
     **DRAWING_ROUTE,
 )
 async def explain(
-    request: Request,
-    repository: ModelRepository,
-    options: Annotated[ExplainOptions, Query()],
-    accept: AcceptHeader = None,
+    request: Request, repository: ModelRepository, options: Annotated[ExplainOptions, Query()]
 ) -> Response:
     """Return how each place supports a class, as numbers or drawn on the picture as a PNG.
 
@@ -165,7 +159,7 @@ async def explain(
     The request has one picture, in any form that `/predict` reads. The network classifies it 243
     times with different parts hidden, so a request counts as 243 images in flight.
     """
-    return await _answer_image(request, repository, options, _explain, accept)
+    return await _answer_image(request, repository, options, _explain)
 
 
 async def _answer_image(
@@ -173,18 +167,17 @@ async def _answer_image(
     repository: Repository,
     options: Options,
     answer: Callable[[ReadImages[Options]], Body],
-    accept: str | None = None,
 ) -> Response:
     # Report errors in the query first.
     find_version(options, repository)
-    _media_type(options, accept)
+    _media_type(options, request)
     with admit(request) as permit:
         upload = await receive_upload(request, permit)
 
         def job() -> tuple[bytes, str]:
             read = read_images(upload, options, repository, permit, limit=1)
             fields, draw = answer(read)
-            media_type = _media_type(read.options, accept)
+            media_type = _media_type(read.options, request)
             if draw is not None and media_type == PNG:
                 body = draw()
             else:
@@ -198,11 +191,13 @@ async def _answer_image(
     return Response(body, media_type=media_type)
 
 
-def _media_type(options: ImageOptions, accept: str | None) -> str:
+def _media_type(options: ImageOptions, request: Request) -> str:
     """Return the media type of `format`, or else the one that the Accept header prefers."""
     if not isinstance(options, DrawingOptions):
         return JSON
-    return _MEDIA_TYPES[options.format] if options.format else preferred(accept, [JSON, PNG])
+    if options.format is not None:
+        return _MEDIA_TYPES[options.format]
+    return preferred(request.headers.get("Accept"), [JSON, PNG])
 
 
 def _feature_maps(read: ReadImages[FeatureMapsOptions]) -> Body:
@@ -246,9 +241,7 @@ def _explain(read: ReadImages[ExplainOptions]) -> Body:
     },
 )
 async def model_summary(
-    repository: ModelRepository,
-    options: Annotated[ModelOptions, Query()],
-    accept: AcceptHeader = None,
+    request: Request, repository: ModelRepository, options: Annotated[ModelOptions, Query()]
 ) -> Response:
     """Return layers, shapes, parameter counts, scores and engine.
 
@@ -258,7 +251,7 @@ async def model_summary(
     """
     classifier = find_version(options, repository)
     manifest = classifier.manifest
-    if preferred(accept, [JSON, "text/plain"]) == "text/plain":
+    if preferred(request.headers.get("Accept"), [JSON, "text/plain"]) == "text/plain":
         return Response(manifest.summary.rstrip() + "\n", media_type="text/plain; charset=utf-8")
     names = schemas.ModelSummary.model_fields
     fields: dict[str, Any] = {name: getattr(manifest, name, None) for name in names}

@@ -15,7 +15,7 @@ from starlette.types import Scope
 from ..errors import Draining
 from ..telemetry.exposition import MEDIA_TYPE
 from ..telemetry.metrics import Metrics
-from .dependencies import AcceptHeader, ModelRepository, Ready
+from .dependencies import ModelRepository, Ready
 from .messages import JSON, preferred
 from .schemas import ErrorResponse, Liveness, Readiness
 
@@ -86,9 +86,9 @@ swagger_files = StaticFiles(packages=[("fastapi_offline", "static")])
 
 
 @pages.get("/")
-async def page(request: Request, accept: AcceptHeader = None) -> Response:
+async def page(request: Request) -> Response:
     """Return the page to browsers, and liveness as KServe does to programs."""
-    if preferred(accept, [JSON, "text/html"]) == JSON:
+    if preferred(request.headers.get("Accept"), [JSON, "text/html"]) == JSON:
         response: Response = JSONResponse({"status": "alive"})
     else:
         response = await _files.get_response("index.html", request.scope)
