@@ -161,17 +161,14 @@ class _Receiver:
             self._waiting -= 1
         timeout = asyncio.timeout(self._patience if self._waiting else self._seconds)
         try:
-            self._admission.reserve(0, self._size)
-            try:
+            with self._admission.hold(self._size):
                 async with timeout:
                     self._started[timeout] = asyncio.get_running_loop().time()
                     message = await context.read()
-            finally:
-                self._started.pop(timeout)
-                self._admission.release(0, self._size)
         except TimeoutError as error:
             raise errors.RequestTimeout("the message was not complete in time") from error
         finally:
+            self._started.pop(timeout, None)
             self._places.release()
         return None if message is grpc.aio.EOF else message
 
