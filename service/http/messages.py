@@ -62,21 +62,14 @@ def headers_of(record: RequestRecord) -> dict[str, str]:
 
 
 def reply(
-    record: RequestRecord,
-    body: bytes,
-    media_type: str = JSON,
-    headers: Mapping[str, str] | None = None,
+    record: RequestRecord, body: bytes, media_type: str = JSON, headers: Mapping[str, str] = {}
 ) -> Reply:
     """Return a response that bypasses the middleware, with the headers it would add."""
-    more = dict(headers or {})
-    closes = more.pop("Connection", "") == "close"
-    more |= headers_of(record)
-    fields = "".join(f"{name.lower()}: {value}\r\n" for name, value in more.items())
-    fields = (
-        f"content-length: {len(body)}\r\ncontent-type: {media_type}\r\n{fields}"
-        f"x-request-id: {record.request_id}\r\n{_FIXED_FIELDS}"
-    )
-    return Reply(record.status, fields.encode("latin-1"), body, closes)
+    fields = {"Content-Length": str(len(body)), "Content-Type": media_type, **headers}
+    fields |= headers_of(record) | {REQUEST_ID_HEADER: record.request_id}
+    closes = fields.pop("Connection", "") == "close"
+    lines = "".join(f"{name.lower()}: {value}\r\n" for name, value in fields.items())
+    return Reply(record.status, (lines + _FIXED_FIELDS).encode("latin-1"), body, closes)
 
 
 def error_body(path: str, record: RequestRecord, code: str, message: str) -> bytes:
