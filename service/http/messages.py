@@ -52,8 +52,8 @@ def describe(record: RequestRecord, scope: Any) -> None:
 
 
 def headers_of(record: RequestRecord) -> dict[str, str]:
-    """Return the optional headers of a response."""
-    headers = {}
+    """Return the headers of a response that tell about its request."""
+    headers = {REQUEST_ID_HEADER: record.request_id}
     if record.traceresponse:
         headers["traceresponse"] = record.traceresponse
     if record.warning:
@@ -66,7 +66,7 @@ def reply(
 ) -> Reply:
     """Return a response that bypasses the middleware, with the headers it would add."""
     fields = {"Content-Length": str(len(body)), "Content-Type": media_type, **headers}
-    fields |= headers_of(record) | {REQUEST_ID_HEADER: record.request_id}
+    fields |= headers_of(record)
     closes = fields.pop("Connection", "") == "close"
     lines = "".join(f"{name.lower()}: {value}\r\n" for name, value in fields.items())
     return Reply(record.status, (lines + _FIXED_FIELDS).encode("latin-1"), body, closes)

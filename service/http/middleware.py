@@ -90,7 +90,6 @@ class _Answer:
         fields = MutableHeaders(scope=message)
         for name, value in SECURITY_HEADERS.items():
             fields.setdefault(name, value)
-        fields[REQUEST_ID_HEADER] = record.request_id
         fields.update(messages.headers_of(record))
 
 
