@@ -253,9 +253,8 @@ async def model_summary(
     manifest = classifier.manifest
     if preferred(request.headers.get("Accept"), [JSON, "text/plain"]) == "text/plain":
         return Response(manifest.summary.rstrip() + "\n", media_type="text/plain; charset=utf-8")
-    names = schemas.ModelSummary.model_fields
-    fields: dict[str, Any] = {name: getattr(manifest, name, None) for name in names}
-    fields |= {"engine": classifier.engine_name, "precision": classifier.precision}
+    engine = {"engine": classifier.engine_name, "precision": classifier.precision}
+    fields: dict[str, Any] = dict(manifest) | engine
     summary = schemas.ModelSummary.model_construct(**fields)
     return Response(summary.model_dump_json(), media_type=JSON)
 

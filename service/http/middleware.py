@@ -127,6 +127,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope = dict(scope)  # The server goes on with its own.
         if scope["path"].startswith(f"{self._root_path}/"):  # The proxy did not strip it.
             scope["path"] = scope["path"].removeprefix(self._root_path)
         request = Request(scope, receive)
@@ -185,8 +186,8 @@ class RequestMiddleware:
             fields["If-None-Match"] = tags.replace('-gzip"', '"')
         if not fields.get("Range", "").startswith("bytes="):
             del fields["Range"]  # Unknown units are ignored (RFC 9110).
-        method = "GET" if is_head else scope["method"]
-        inner = {**scope, "method": method, "headers": fields.raw}
+        scope["method"] = "GET" if is_head else scope["method"]
+        scope["headers"] = fields.raw
 
         async def send_adapted(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -207,8 +208,4 @@ class RequestMiddleware:
                 message = {**message, "body": b""}
             await send(message)
 
-        try:
-            await self._compressed(inner, receive, send_adapted)
-        finally:
-            if "route" in inner:
-                scope["route"] = inner["route"]
+        await self._compressed(scope, receive, send_adapted)

@@ -222,17 +222,11 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permi
                 f"white: divide by {spec.scale:g}"
             )
     else:
-        _check_pixels(values, tensor.name)
+        low, high = (0, WHITE) if values.dtype == np.uint8 else (values.min(), values.max())
+        if low < 0 or high > WHITE:
+            raise InvalidTensor(f"{tensor.name}: {low if low < 0 else high} is outside 0…{WHITE}")
         images = np.divide(values, np.float32(spec.scale), dtype=np.float32)
     return images.reshape(-1, *spec.shape)
-
-
-def _check_pixels(values: NDArray[Any], name: str) -> None:
-    if values.dtype == np.uint8:
-        return
-    low, high = values.min(), values.max()
-    if low < 0 or high > WHITE:
-        raise InvalidTensor(f"{name}: {low if low < 0 else high} is outside 0…{WHITE}")
 
 
 def files_to_images(

@@ -39,11 +39,9 @@ INFER_FIELDS: Fields = {5: {3: 1, 4: {}, 5: {1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 6: 4,
 
 
 def parse(message_type: type[Message], body: bytes, fields: Fields, limits: Limits) -> Any:
-    """Count the fields and packed numbers of a message, then parse it.
+    """Parse a message, unless it has so many fields or numbers that they fill the memory.
 
-    Raises:
-        BodyTooLarge: It has too many, which take far more memory than their bytes.
-        InvalidInference: It is not a valid message; gRPC itself would answer an internal error.
+    Raises BodyTooLarge; InvalidInference, where gRPC itself would answer an internal error.
     """
     left = [_MAX_FIELDS + limits.max_images, limits.max_json_marks]
     try:
