@@ -12,7 +12,6 @@ application would take a good part of a millisecond for each, with the body alre
 """
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 from pydantic import BaseModel
 from starlette.datastructures import State
+from starlette.routing import compile_path
 
 from ..arrays import Assessment, Pixels, Tensor
 from ..capacity.admission import Admission, Deferred, Permit
@@ -60,8 +60,7 @@ _IMAGE_ROUTES = {"/predict", "/feature-maps", "/preparation"}
 _IMAGE_METHODS = {"POST", "PUT"}
 
 _PATTERNS = {
-    # Only characters that are never percent-encoded.
-    route: re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[A-Za-z0-9._~-]+)", route))
+    route: compile_path(route)[0]
     for route in (
         "/v2/models/{name}/infer",
         "/v2/models/{name}/versions/{version}/infer",
@@ -293,7 +292,7 @@ def _find_route(scope: Any) -> tuple[str, Mapping[str, str]] | None:
         return (path, {}) if method in _IMAGE_METHODS else None
     if method == "POST" and not scope["query_string"] and path.startswith(("/v1/", "/v2/")):
         for route, pattern in _PATTERNS.items():
-            if found := pattern.fullmatch(path):
+            if found := pattern.match(path):
                 return route, found.groupdict()
     return None
 
