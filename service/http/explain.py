@@ -175,7 +175,7 @@ async def _answer_image(
         upload = await receive_upload(request, permit)
 
         def job() -> tuple[bytes, str]:
-            read = read_images(upload, options, repository, permit, limit=1)
+            read = read_images(upload, options, repository, permit, one=True)
             fields, draw = answer(read)
             media_type = _media_type(read.options, request)
             if draw is not None and media_type == PNG:

@@ -130,22 +130,21 @@ def find_version(options: ModelOptions, repository: Repository) -> Classifier:
 
 
 def read_images(
-    upload: Upload, options: Options, repository: Repository, permit: Permit, *, limit: int = 0
+    upload: Upload, options: Options, repository: Repository, permit: Permit, *, one: bool = False
 ) -> ReadImages[Options]:
-    """Read the images for the selected version; raises RequestError, also for over `limit` images.
+    """Read the images for the selected version, or only `one` with the steps of its preparation.
 
-    Keeps the steps of the preparation if there is a limit.
+    Raises RequestError.
     """
     if upload.form.fields:
         options = options.updated(upload.form.fields)
     classifier = find_version(options, repository)
     permit.record.record_start(classifier.manifest.version)
     steps: list[Step] = []
-    reader = ImageReader(
-        options.prepare, classifier.manifest.input.size, permit, steps if limit else None
-    )
+    shape = classifier.manifest.input.size
+    reader = ImageReader(options.prepare, shape, permit, steps if one else None)
     images = read_upload(upload, reader, options.scale)
-    if limit and len(images) > limit:
+    if one and len(images) > 1:
         raise TooManyImages(f"{len(images)} pictures, but this route takes one at a time")
     permit.check()
     return ReadImages(options, classifier, images, steps, permit)
