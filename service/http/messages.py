@@ -68,8 +68,8 @@ def reply(
     fields = {"Content-Length": str(len(body)), "Content-Type": media_type, **headers}
     fields |= headers_of(record)
     closes = fields.pop("Connection", "") == "close"
-    lines = "".join(f"{name.lower()}: {value}\r\n" for name, value in fields.items())
-    return Reply(record.status, (lines + _FIXED_FIELDS).encode("latin-1"), body, closes)
+    lines = [f"{name.lower()}: {value}\r\n" for name, value in fields.items()]
+    return Reply(record.status, "".join([*lines, _FIXED_FIELDS]).encode("latin-1"), body, closes)
 
 
 def error_body(path: str, record: RequestRecord, code: str, message: str) -> bytes:
