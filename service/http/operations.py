@@ -7,13 +7,13 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from ..errors import Draining
-from ..telemetry.exposition import MEDIA_TYPE
 from ..telemetry.metrics import Metrics
 from .dependencies import ModelRepository, Ready
 from .messages import JSON, preferred
@@ -68,7 +68,7 @@ async def readyz(request: Request, repository: ModelRepository, is_ready: Ready)
 def prometheus_metrics(request: Request) -> Response:
     """Return the metrics of all workers together, in Prometheus' text format."""
     counted: Metrics = request.app.state.instrumentation.metrics
-    return Response(counted.write(), media_type=MEDIA_TYPE)
+    return Response(counted.write(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 class _PageFiles(StaticFiles):

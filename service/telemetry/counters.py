@@ -1,11 +1,12 @@
-"""Counters, gauges and histograms of one worker, in memory-mapped files that all workers read.
+"""The values of one worker's metrics, in memory-mapped files that all workers read.
 
 A worker locks its files while it lives. The kernel releases the lock however the process ends, and
 the next worker continues with the files, so counters survive a crash and there are never more files
-than workers alive at once. `prometheus_client` needs a call when a worker ends, which a killed one
-cannot make.
+than workers alive at once. `prometheus_client` keeps files for every process that ever ran, and
+takes about three times as long to count a request.
 """
 
+import contextlib
 import itertools
 import mmap
 import os
@@ -14,11 +15,9 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, ClassVar, NamedTuple
+from typing import BinaryIO, NamedTuple
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 Labels = tuple[str | int, ...]
 
@@ -26,7 +25,7 @@ Labels = tuple[str | int, ...]
 _Layout = dict[str, tuple[int, dict[Labels, int]]]
 
 _DOUBLE_BYTES = 8
-_INITIAL_CAPACITY = 4096
+_FILE_BYTES = 2**25  # Takes memory only where values are: every series of some 2000 versions.
 _PID_SLOT = 0
 
 
@@ -41,7 +40,7 @@ class Shard(NamedTuple):
 class Storage:
     """The values of this worker, and read access to those of the others.
 
-    Hold `lock` to call `allocate` and to change `values`, which is replaced when it grows.
+    Hold `lock` to change `values`.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -50,10 +49,16 @@ class Storage:
         self.worker = 0
         self._directory = directory
         self._layout: _Layout = {}
-        self._keys = None if directory is None else self._claim(directory)
-        ends = (w + start for w, slots in self._layout.values() for start in slots.values())
-        self._used = max(ends, default=_PID_SLOT + 1)
-        self.values = self._map(max(_INITIAL_CAPACITY, self._used))
+        self._keys: BinaryIO | None = None
+        if directory is None:
+            mapped = mmap.mmap(-1, _FILE_BYTES)
+        else:
+            self._keys = self._claim(directory)
+            with (directory / f"{self.worker}.values").open("a+b") as file:
+                file.truncate(_FILE_BYTES)
+                mapped = mmap.mmap(file.fileno(), _FILE_BYTES)
+        self._used = _end(self._layout)
+        self.values = memoryview(mapped).cast("d")
         self.values[_PID_SLOT] = os.getpid()
 
     def slots(self, name: str, width: int) -> dict[Labels, int]:
@@ -63,11 +68,8 @@ class Storage:
     def allocate(self, name: str, labels: Labels) -> int:
         """Return the first slot of a new series, whose values are zero."""
         width, slots = self._layout[name]
-        start = self._used
+        slots[labels] = start = self._used
         self._used += width
-        if self._used > len(self.values):
-            self.values = self._map(2 * self._used, bytes(self.values))
-        slots[labels] = start
         if self._keys is not None:
             self._keys.write(orjson.dumps([name, labels, start, width]) + b"\n")
         return start
@@ -101,28 +103,14 @@ class Storage:
         self._layout = _parse_layout(content)
         return keys
 
-    def _map(self, capacity: int, content: bytes = b"") -> "memoryview[float]":
-        """Return a buffer of so many values, with those of the file, or `content` without one."""
-        size = capacity * _DOUBLE_BYTES
-        if self._directory is None:
-            return memoryview(bytearray(content.ljust(size, b"\0"))).cast("d")
-        with (self._directory / f"{self.worker}.values").open("a+b") as file:
-            file.truncate(max(size, file.tell()))
-            return memoryview(mmap.mmap(file.fileno(), 0)).cast("d")
-
 
 @dataclass(eq=False)
 class Family:
-    """A metric, with a series per combination of label values. Callers hold the storage's lock."""
-
-    kind: ClassVar[str]
+    """Series of values, one for each combination of labels. Callers hold the storage's lock."""
 
     storage: Storage
     name: str
-    description: str
-    label_names: Sequence[str] = ()
-    width: int = 1  # Values of one series.
-    slots: dict[Labels, int] = field(init=False)
+    width: int = field(default=1, kw_only=True)  # Values of one series.
 
     def __post_init__(self) -> None:
         self.slots = self.storage.slots(self.name, self.width)
@@ -131,66 +119,49 @@ class Family:
         """Return the first slot of a series, which is created if it does not exist."""
         return self.slots.get(labels) or self.storage.allocate(self.name, labels)
 
-
-class Counter(Family):
-    """A value that only grows."""
-
-    kind = "counter"
-
-    def add(self, labels: Labels = (), amount: float = 1) -> None:
-        slot = self.slots.get(labels) or self.slot(labels)
-        self.storage.values[slot] += amount
-
-
-class Gauge(Counter):
-    """A value that rises and falls, and ends with its worker."""
-
-    kind = "gauge"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for slot in self.slots.values():  # Left by the previous worker.
-            self.storage.values[slot] = 0
+    def add(self, labels: Labels, *amounts: float) -> None:
+        """Add to the values of a series."""
+        slot, values = self.slot(labels), self.storage.values
+        for amount in amounts:
+            values[slot] += amount
+            slot += 1
 
     def set(self, labels: Labels, value: float) -> None:
-        slot = self.slot(labels)
-        self.storage.values[slot] = value
+        self.storage.values[self.slot(labels)] = value
 
 
 @dataclass(eq=False)
-class Histogram(Family):
-    """Counts of values in buckets with rising upper bounds, the last infinite, and their sum."""
+class Metric(Family):
+    """A metric of Prometheus. A gauge ends with its worker."""
 
-    kind = "histogram"
-
-    bounds: Sequence[float] = ()
+    description: str
+    labels: Sequence[str] = ()
+    kind: str = field(kw_only=True)
+    bounds: Sequence[float] = ()  # Of a histogram's buckets, rising; one more bucket has no bound.
 
     def __post_init__(self) -> None:
-        self.width = len(self.bounds) + 2
+        if self.kind == "histogram":
+            self.width = len(self.bounds) + 2  # The last value is the sum.
         super().__post_init__()
+        if self.kind == "gauge":
+            for labels in self.slots:  # Left by the previous worker.
+                self.set(labels, 0)
 
     def observe(self, labels: Labels, value: float) -> None:
-        slot = self.slots.get(labels) or self.slot(labels)
-        values = self.storage.values
+        """Add a value to a histogram."""
+        slot, values = self.slot(labels), self.storage.values
         values[slot + bisect_left(self.bounds, value)] += 1
         values[slot + self.width - 1] += value
 
-    def observe_phases(self, phases: Iterable[tuple[str, int]]) -> None:
-        """Observe nanoseconds by label, as seconds; twice as fast as `observe` in a loop."""
-        for phase, ns in phases:
-            slot = self.slots.get((phase,)) or self.slot((phase,))
-            values = self.storage.values
-            seconds = ns * 1e-9
-            values[slot + bisect_left(self.bounds, seconds)] += 1
-            values[slot + self.width - 1] += seconds
 
-    def observe_all(self, labels: Labels, observed: NDArray[np.float32]) -> None:
-        """Observe (n,) finite values."""
-        slot = self.slot(labels)
-        values = self.storage.values
-        for bucket, count in enumerate(np.bincount(np.searchsorted(self.bounds, observed))):
-            values[slot + bucket] += int(count)
-        values[slot + self.width - 1] += float(observed.sum(dtype=np.float64))
+def total(shards: Iterable[Shard], name: str) -> dict[Labels, list[float]]:
+    """Return the sums of the series of a metric."""
+    sums: dict[Labels, list[float]] = {}
+    for shard in shards:
+        for labels, values in shard.series.get(name, {}).items():
+            before = sums.get(labels, [0.0] * len(values))
+            sums[labels] = [a + b for a, b in zip(before, values, strict=True)]
+    return sums
 
 
 def _lock(file: BinaryIO) -> bool:
@@ -208,9 +179,10 @@ def _read_shard(path: Path) -> Shard:
     with path.open("rb") as keys:
         is_alive = not _lock(keys)
         layout = _parse_layout(keys.read())
-    numbers = path.with_suffix(".values")
-    content = numbers.read_bytes() if numbers.exists() else b""
-    values = memoryview(content or bytes(_DOUBLE_BYTES)).cast("d")  # Empty while a worker starts.
+    content = b""  # While a worker starts, there is no file, or an empty one.
+    with contextlib.suppress(FileNotFoundError), path.with_suffix(".values").open("rb") as file:
+        content = file.read(_end(layout) * _DOUBLE_BYTES)
+    values = memoryview(content or bytes(_DOUBLE_BYTES)).cast("d")
     return Shard(int(path.stem), int(values[_PID_SLOT]) * is_alive, _series(layout, values))
 
 
@@ -221,6 +193,12 @@ def _parse_layout(content: bytes) -> _Layout:
         name, labels, start, width = orjson.loads(line)
         layout.setdefault(name, (width, {}))[1][tuple(labels)] = start
     return layout
+
+
+def _end(layout: _Layout) -> int:
+    """Return the first slot behind all series."""
+    ends = (start + width for width, slots in layout.values() for start in slots.values())
+    return max(ends, default=_PID_SLOT + 1)
 
 
 def _series(layout: _Layout, values: "memoryview[float]") -> dict[str, dict[Labels, list[float]]]:

@@ -1,15 +1,19 @@
-"""The metrics of this service."""
+"""The metrics of this service, in Prometheus' text format, version 0.0.4."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from prometheus_client import Metric as MetricFamily
+from prometheus_client import ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 from ..errors import error_codes
-from .counters import Counter, Family, Gauge, Histogram, Storage
-from .exposition import PROCESS_METRICS, add_process_metrics, write_families
+from .counters import Metric, Shard, Storage, total
 from .record import Predictions, RequestRecord
 from .statistics import Statistics
 
@@ -19,17 +23,20 @@ _BATCH_IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _CONFIDENCES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 _NOVELTIES = (0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.4, 1.8, 2.2)
 
-_FEW = 16  # Up to so many images, a loop is faster than NumPy.
+_FAMILIES: dict[str, Any] = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "histogram": HistogramMetricFamily,
+}
 
 
-class Metrics:
+class Metrics(Collector):
     """Counts for this worker, and reports the metrics of all workers. Thread-safe."""
 
     def __init__(self, directory: Path | None = None) -> None:
         """Keep the values in the directory that the workers share; None if there is one worker."""
         self._storage = storage = Storage(directory)
-        counter, gauge = partial(Counter, storage), partial(Gauge, storage)
-        histogram = partial(Histogram, storage)
+        counter, gauge, histogram = (partial(Metric, storage, kind=kind) for kind in _FAMILIES)
         self._requests = counter(
             "fashion_mnist_requests_total",
             "Requests answered, by route template; gRPC with the status HTTP has for the same.",
@@ -77,16 +84,13 @@ class Metrics:
         )
         self._workers = gauge("fashion_mnist_workers", "Worker processes alive.")
         self._ready = gauge("fashion_mnist_workers_ready", "Worker processes that serve a model.")
-        self._families = [f for f in vars(self).values() if isinstance(f, Family)]
-        self._families += [
-            kind(storage, name, text, ("worker",)) for kind, name, text in PROCESS_METRICS
-        ]
+        self._metrics = [value for value in vars(self).values() if isinstance(value, Metric)]
         self.statistics = Statistics(storage)
         with storage.lock:
             # A rate needs the zero before the first increment.
-            for family in self._families:
-                if not family.label_names:
-                    family.slot(())
+            for each in self._metrics:
+                if not each.labels:
+                    each.slot(())
             for reason in error_codes():
                 self._rejected.slot((reason,))
             self._workers.set((), 1)
@@ -98,9 +102,24 @@ class Metrics:
 
     def write(self) -> str:
         """Return the metrics of all workers in Prometheus' text format."""
+        return generate_latest(self).decode()
+
+    def collect(self) -> Iterator[MetricFamily]:
+        """Yield the sum of each metric over all workers, of a gauge over the living ones."""
         shards = self._storage.read()
-        add_process_metrics(shards)
-        return write_families(self._families, shards)
+        alive = [shard for shard in shards if shard.pid]
+        for metric in self._metrics:
+            family = _FAMILIES[metric.kind](metric.name, metric.description, labels=metric.labels)
+            sums = total(alive if metric.kind == "gauge" else shards, metric.name)
+            for labels, values in sorted(sums.items()):
+                if isinstance(family, HistogramMetricFamily):
+                    bounds = [*(f"{bound:g}" for bound in metric.bounds), "+Inf"]
+                    buckets = list(zip(bounds, accumulate(values[:-1]), strict=True))
+                    family.add_metric(list(map(str, labels)), buckets, values[-1])
+                else:
+                    family.add_metric(list(map(str, labels)), values[0])
+            yield family
+        yield from _process_metrics(alive)
 
     def versions_of_workers(self) -> list[set[int]]:
         """Return the versions that each living worker serves."""
@@ -115,42 +134,33 @@ class Metrics:
     def count_request(self, record: RequestRecord) -> None:
         """Count an answered request and its predictions."""
         with self._storage.lock:
-            self._requests.add((record.route, record.method, record.status))
-            self._request_seconds.observe((record.route,), record.elapsed_ns / 1e9)
-            self._phase_seconds.observe_phases(record.phases.items())
+            self._requests.add((record.route, record.method, record.status), 1)
+            self._request_seconds.observe((record.route,), record.elapsed_ns * 1e-9)
+            for phase, ns in record.phases.items():
+                self._phase_seconds.observe((phase,), ns * 1e-9)
             if record.version:
                 self.statistics.count(record)
             if record.images:
                 self._images.add((), record.images)
                 self._batch_images.observe((), record.images)
             if record.key:
-                self._key_requests.add((record.key, record.status))
+                self._key_requests.add((record.key, record.status), 1)
             if record.error_code:
-                self._rejected.add((record.error_code,))
+                self._rejected.add((record.error_code,), 1)
         if record.predictions is not None:
             self.count_predictions(record.predictions)
 
     def count_predictions(self, predictions: Predictions) -> None:
         """Count predicted classes, confidences and novelty scores."""
         version, class_names, probabilities, novelty = predictions
-        scores = np.empty(0, np.float32) if novelty is None else novelty
         # Huge inputs make the network return NaN, which would turn the histogram's sum into NaN.
-        if len(probabilities) > _FEW:
-            finite = probabilities[np.isfinite(probabilities).all(axis=1)]
-            counts = np.bincount(finite.argmax(axis=1)).tolist()
-            with self._storage.lock:
-                for class_name, count in zip(class_names, counts, strict=False):
-                    self._predicted.add((class_name, version), count)
-                self._confidence.observe_all((), finite.max(axis=1))
-                self._novelty.observe_all((), scores[np.isfinite(scores)])
-            return
         with self._storage.lock:
             for row in probabilities.tolist():
                 confidence = max(row)
                 if math.isfinite(sum(row)):
-                    self._predicted.add((class_names[row.index(confidence)], version))
+                    self._predicted.add((class_names[row.index(confidence)], version), 1)
                     self._confidence.observe((), confidence)
-            for score in scores.tolist():
+            for score in [] if novelty is None else novelty.tolist():
                 if math.isfinite(score):
                     self._novelty.observe((), score)
 
@@ -171,4 +181,16 @@ class Metrics:
 
     def count_refused_version(self) -> None:
         with self._storage.lock:
-            self._refused.add()
+            self._refused.add((), 1)
+
+
+def _process_metrics(shards: Iterable[Shard]) -> Collection[MetricFamily]:
+    """Return the metrics of each process, because a sum would hide a leak in one of them."""
+    families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+    for worker, pid, _ in shards:
+        for metric in ProcessCollector(pid=partial(str, pid), registry=None).collect():
+            kind = _FAMILIES[metric.type]
+            new = kind(metric.name, metric.documentation, labels=["worker"])
+            family = families.setdefault(metric.name, new)
+            family.add_metric([str(worker)], metric.samples[0].value)
+    return families.values()

@@ -2,81 +2,70 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from itertools import repeat
+from typing import Any, get_args
 
-from .counters import Family, Storage
+from .counters import Family, Storage, total
 from .record import Phase, RequestRecord
 
 # Labels of the series of requests, in place of the number of images of a run.
 _FAILED, _SUCCESS = "failed", "success"
 
-# The values of a series. The last four are nanoseconds.
-_COUNT, _NS, _LAST_MS, _QUEUE, _INPUT, _INFER, _OUTPUT = range(7)
-_ZEROS = (0,) * 7
+# A series has a count, then these in nanoseconds.
+_DURATIONS = ("total", "queue", "compute_input", "compute_infer", "compute_output")
+_ZEROS = (0.0,) * (1 + len(_DURATIONS))
 
-_PLACES: dict[Phase, int] = {
-    "queue": _QUEUE,
-    "decode": _INPUT,
-    "prepare": _INPUT,
-    "infer": _INFER,
-    "encode": _OUTPUT,
-}
+_PHASES = get_args(Phase)
 
 
 class Statistics:
     """Counts requests by outcome and runs of the network by batch size; not for Prometheus."""
 
     def __init__(self, storage: Storage) -> None:
-        self._family = Family(storage, "statistics", "", ("version", "images"), len(_ZEROS))
+        self._storage = storage
+        self._rows = Family(storage, "statistics", width=len(_ZEROS))
+        self._last_ms = Family(storage, "last_inference")
 
     def count(self, record: RequestRecord) -> None:
         """Count a request and its time since its last byte; the caller holds the storage's lock."""
-        failed = record.status >= 400
-        slots = [self._family.slot((record.version, _FAILED if failed else _SUCCESS))]
-        if record.batch and not failed:
-            slots.append(self._family.slot((record.version, record.batch)))
-        values = self._family.storage.values  # After `slot`, which may replace them.
-        for slot in slots:
-            values[slot + _COUNT] += 1
-            values[slot + _NS] += record.elapsed_ns - record.phases.get("receive", 0)
-            if failed:
-                return
-            values[slot + _LAST_MS] = time.time_ns() // 1_000_000
-            for phase, ns in record.phases.items():
-                if place := _PLACES.get(phase):
-                    values[slot + place] += ns
+        phases = map(record.phases.get, _PHASES, repeat(0))
+        receive, queue, decode, prepare, infer, encode = phases
+        row = (1, record.elapsed_ns - receive, queue, decode + prepare, infer, encode)
+        if record.status >= 400:
+            self._rows.add((record.version, _FAILED), *row)
+            return
+        self._rows.add((record.version, _SUCCESS), *row)
+        if record.batch:
+            self._rows.add((record.version, record.batch), *row)
+        self._last_ms.set((record.version,), time.time_ns() // 1_000_000)
 
     def of_version(self, version: int) -> dict[str, Any]:
         """Return Triton's statistics over all workers, ended ones included."""
-        sums: dict[int | str, Sequence[int]] = {}
-        last_ms = 0
-        for shard in self._family.storage.read():
-            for (number, images), values in shard.series.get(self._family.name, {}).items():
-                if number == version:
-                    before = sums.get(images, _ZEROS)
-                    sums[images] = [a + int(b) for a, b in zip(before, values, strict=True)]
-                    last_ms = max(last_ms, int(values[_LAST_MS]))
-        failed, success = sums.pop(_FAILED, _ZEROS), sums.pop(_SUCCESS, _ZEROS)
+        shards = self._storage.read()
+        last = [shard.series.get(self._last_ms.name, {}).get((version,), [0]) for shard in shards]
+        rows = total(shards, self._rows.name)
+        runs = {images: row for (number, images), row in rows.items() if number == version}
+        failed = _durations(runs.pop(_FAILED, _ZEROS))
+        success = _durations(runs.pop(_SUCCESS, _ZEROS))
+        batches = []
+        for images in sorted(runs, key=int):
+            batches.append({"batch_size": images, **_durations(runs[images])})
+            del batches[-1]["total"], batches[-1]["queue"]
         return {
-            "last_inference": last_ms,
-            "inference_count": sum(int(images) * row[_COUNT] for images, row in sums.items()),
-            "execution_count": sum(row[_COUNT] for row in sums.values()),
+            "last_inference": int(max(ms for [ms] in last)),
+            "inference_count": sum(int(images) * int(row[0]) for images, row in runs.items()),
+            "execution_count": sum(int(row[0]) for row in runs.values()),
             "inference_stats": {
-                "success": _duration(success, _NS),
-                "fail": _duration(failed, _NS),
-                "queue": _duration(success, _QUEUE),
-                **_compute(success),
+                "success": success.pop("total"),
+                "fail": failed["total"],
+                **success,
             },
-            "batch_stats": [
-                {"batch_size": images, **_compute(sums[images])} for images in sorted(sums, key=int)
-            ],
+            "batch_stats": batches,
         }
 
 
-def _compute(row: Sequence[int]) -> dict[str, object]:
-    places = {"compute_input": _INPUT, "compute_infer": _INFER, "compute_output": _OUTPUT}
-    return {name: _duration(row, place) for name, place in places.items()}
-
-
-def _duration(row: Sequence[int], place: int) -> dict[str, int]:
-    return {"count": row[_COUNT], "ns": row[place]}
+def _durations(row: Sequence[float]) -> dict[str, Any]:
+    count, *durations = map(int, row)
+    return {
+        name: {"count": count, "ns": ns} for name, ns in zip(_DURATIONS, durations, strict=True)
+    }

@@ -27,6 +27,7 @@ NEEDED = {
     *("pydantic", "pydantic_core", "pydantic_settings", "annotated_types", "dotenv"),
     *("typing_extensions", "typing_inspection"),
     *("uvicorn", "click", "httptools", "uvloop", "h11"),
+    "prometheus_client",
     "shtab",  # the command line
 }
 """What `make serve` installs. OpenTelemetry's interface is a requirement of FastAPI."""

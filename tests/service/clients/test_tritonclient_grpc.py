@@ -95,7 +95,7 @@ def test_calls_are_counted_in_the_metrics_with_the_status_http_has() -> None:
             samples = samples_of(client.get("/metrics").text)
         process.terminate()
         _, log = process.communicate(timeout=30)
-    series = 'route="/inference.GRPCInferenceService/ModelInfer",method="gRPC"'
+    series = 'method="gRPC",route="/inference.GRPCInferenceService/ModelInfer"'
     assert samples[f'fashion_mnist_requests_total{{{series},status="200"}}'] == 1
     assert samples[f'fashion_mnist_requests_total{{{series},status="404"}}'] == 1
     assert samples['fashion_mnist_rejected_total{reason="unknown_model"}'] == 1

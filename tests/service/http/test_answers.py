@@ -45,7 +45,7 @@ def test_head_of_readiness_tells_a_balancer() -> None:
         for path in ("/readyz", "/v2/health/ready"):
             assert client.head(path).status_code == 503
         lines = client.get("/metrics").text.splitlines()
-        series = 'fashion_mnist_requests_total{route="/readyz",method="HEAD",status="503"} 1'
+        series = 'fashion_mnist_requests_total{method="HEAD",route="/readyz",status="503"} 1'
         assert any(line.startswith(series) for line in lines)
 
 

@@ -348,7 +348,7 @@ class TestHalfClosed:
     ) -> None:
         slow = encode(Image.new("RGB", (5000, 4900), "white"))
         dropped = 'fashion_mnist_rejected_total{reason="client_disconnected"}'
-        answered = 'requests_total{route="/predict",method="POST",status="200"}'
+        answered = 'requests_total{method="POST",route="/predict",status="200"}'
 
         def count(series: str) -> float:
             samples = samples_of(client.get("/metrics").text)

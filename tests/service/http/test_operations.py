@@ -103,7 +103,7 @@ def test_all_protocols_over_http_are_counted_alike(
         ("/v1/models/{name}:predict", "POST"),
         ("/v2/models/{name}/infer", "POST"),
     ]:
-        series = f'route="{route}",method="{method}",status="200"'
+        series = f'method="{method}",route="{route}",status="200"'
         assert after[f"fashion_mnist_requests_total{{{series}}}"] == 1
         assert after[f'fashion_mnist_request_seconds_count{{route="{route}"}}'] == 1
     assert after["fashion_mnist_images_total"] == 7
@@ -153,10 +153,10 @@ def test_the_labels_are_bounded_whatever_is_asked_for(fresh_client: httpx.Client
     after = scrape(fresh_client)
     requests = {name for name in after if name.startswith("fashion_mnist_requests_total")}
     assert {
-        'fashion_mnist_requests_total{route="other",method="GET",status="404"}',
-        'fashion_mnist_requests_total{route="/predict",method="other",status="405"}',
+        'fashion_mnist_requests_total{method="GET",route="other",status="404"}',
+        'fashion_mnist_requests_total{method="other",route="/predict",status="405"}',
         "fashion_mnist_requests_total{"
-        'route="/v2/models/{name}/versions/{version}",method="GET",status="404"}',
+        'method="GET",route="/v2/models/{name}/versions/{version}",status="404"}',
     } <= requests
     assert not [name for name in after if "nowhere" in name or "PURGE" in name or "name1" in name]
 

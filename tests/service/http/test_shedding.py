@@ -78,7 +78,7 @@ def test_it_is_the_answer_of_the_application_to_the_byte(full: httpx.Client) -> 
             assert early.headers["retry-after"] == "1"
             assert early.undated == late.undated
             after = samples_of(full.get("/metrics").text)
-            series = f'route="{path.partition("?")[0]}",method="{method}",status="503"'
+            series = f'method="{method}",route="{path.partition("?")[0]}",status="503"'
             for name in (
                 f"fashion_mnist_requests_total{{{series}}}",
                 'fashion_mnist_rejected_total{reason="overloaded"}',

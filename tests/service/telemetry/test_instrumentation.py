@@ -8,7 +8,7 @@ from service.telemetry.instrumentation import Instrumentation
 from service.telemetry.metrics import Metrics
 from tests.service.conftest import samples_of
 
-COUNT = 'fashion_mnist_requests_total{route="/predict",method="PUT",status="%d"}'
+COUNT = 'fashion_mnist_requests_total{method="PUT",route="/predict",status="%d"}'
 
 
 @pytest.fixture

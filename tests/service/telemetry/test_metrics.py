@@ -43,7 +43,7 @@ def test_a_request_is_counted_with_its_predictions() -> None:
     metrics.count_request(record)
     samples = samples_of(metrics.write())
     for name, value in {
-        'fashion_mnist_requests_total{route="/predict",method="PUT",status="200"}': 1,
+        'fashion_mnist_requests_total{method="PUT",route="/predict",status="200"}': 1,
         'fashion_mnist_request_seconds_count{route="/predict"}': 1,
         'fashion_mnist_phase_seconds_count{phase="infer"}': 1,
         "fashion_mnist_images_total": 2,
