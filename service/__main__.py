@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from .cli import PROGRAM, describe_problem, read_settings, unknown_variables
+from .cli import PROGRAM, describe_problem, read_options, unknown_variables
 from .http.protocol import ServiceProtocol
-from .settings import ENVIRONMENT_PREFIX, WORKERS_DIRECTORY, Settings
+from .settings import WORKERS_DIRECTORY, Settings
 from .telemetry.logs import log_config
 
 _USAGE_ERROR = 2
@@ -33,7 +33,8 @@ logger = logging.getLogger(__package__)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal; return 0, or the exit status of a usage or start-up failure."""
     try:
-        settings = read_settings(sys.argv[1:] if arguments is None else arguments)
+        os.environ.update(read_options(sys.argv[1:] if arguments is None else arguments))
+        settings = Settings()
     except ValidationError as error:
         for problem in error.errors():
             print(f"{PROGRAM}: {describe_problem(problem)}", file=sys.stderr)
@@ -43,9 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # ssl.SSLError is one.
         print(f"{PROGRAM}: tls_certificate and tls_key cannot be used: {error}", file=sys.stderr)
         return _USAGE_ERROR
-    # The application factory of each worker reads its settings from the environment.
-    for name, value in settings.model_dump(mode="json", exclude_none=True).items():
-        os.environ[ENVIRONMENT_PREFIX + name.upper()] = str(value)
     seconds_to_finish = settings.drain_seconds - settings.notice_seconds - _END_SECONDS
     config = uvicorn.Config(
         f"{__package__}.app:create_app",

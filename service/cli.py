@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
 import shtab
-from pydantic_settings import CliSettingsSource
 
 from . import __version__
 from .settings import ENVIRONMENT_PREFIX, Settings
@@ -17,6 +16,8 @@ from .settings import ENVIRONMENT_PREFIX, Settings
 COMMAND = "fashion-mnist-service"
 # As it is called in a checkout, or installed.
 PROGRAM = "python -m service" if __package__ == "service" else COMMAND
+
+_LISTS = {"version_policy", "version_labels", "cors_origins"}
 
 # Variables of the training program, and of a Kubernetes Service called fashion-mnist-….
 _FOREIGN_PREFIXES = (ENVIRONMENT_PREFIX + "TRAINING_", ENVIRONMENT_PREFIX + "MNIST_")
@@ -31,29 +32,41 @@ class _Parser(argparse.ArgumentParser):
         super().error(message)
 
 
-def read_settings(arguments: Sequence[str]) -> Settings:
-    """Read the settings: command line over environment over default.
+def read_options(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the options as environment variables, which `Settings` reads in each worker.
 
-    Raises ValidationError for an invalid value; SystemExit for an unknown option, or after --help
-    and the like.
+    Raises SystemExit for an unknown option, or after --help and the like.
     """
-    parser = _Parser(prog=PROGRAM, usage="%(prog)s [options]", formatter_class=_formatter)
+    parser = _Parser(
+        prog=PROGRAM,
+        usage="%(prog)s [options]",
+        description="Serve the Fashion-MNIST model over HTTP until told to stop.",
+        epilog=f"Each option is also an environment variable: {_variable('port')} for --port.",
+        formatter_class=_formatter,
+        argument_default=argparse.SUPPRESS,
+    )
     parser.add_argument("--version", action="version", version=f"{COMMAND} {__version__}")
     if PROGRAM == COMMAND:  # Shells complete commands, not Python modules.
         shtab.add_argument_to(parser, help="print a completion script for this shell, and exit")
-    source = CliSettingsSource[Any](
-        Settings,
-        root_parser=parser,
-        add_argument_method=_add_option,
-        cli_hide_none_type=True,
-        cli_kebab_case=True,
-    )
-    # The source's constructor overwrites both.
-    parser.description = "Serve the Fashion-MNIST model over HTTP until told to stop."
-    parser.epilog = (
-        f"Each option is also an environment variable: {ENVIRONMENT_PREFIX}PORT for --port."
-    )
-    return Settings(_cli_settings_source=source(args=list(arguments)))
+    for name, field in Settings.model_fields.items():
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else None
+        has_default = isinstance(field.default, int | float | str) and field.default != ""
+        action = parser.add_argument(
+            _option(name),
+            action="append",
+            choices=choices,
+            metavar=None if choices else name.removesuffix("_in_flight").split("_")[-1].upper(),
+            help=f"{field.description}{f' (default: {field.default})' if has_default else ''}",
+        )
+        if Path in (field.annotation, *get_args(field.annotation)):
+            action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]  # shtab looks there
+    given = vars(parser.parse_args(arguments))
+    # Lists and mappings may be given in several options; of others, the last one counts.
+    return {
+        _variable(name): ",".join(texts) if name in _LISTS else texts[-1]
+        for name, texts in given.items()
+        if name in Settings.model_fields
+    }
 
 
 def describe_problem(problem: Mapping[str, Any]) -> str:
@@ -94,20 +107,3 @@ def _suggest(name: str, write: Callable[[str], str]) -> str:
 def _formatter(*, prog: str) -> argparse.HelpFormatter:
     width = min(100, shutil.get_terminal_size().columns)
     return argparse.HelpFormatter(prog, max_help_position=30, width=width)
-
-
-def _add_option(container: Any, *names: str, **properties: Any) -> argparse.Action:
-    """Add an option with the last word of its name as placeholder, without an empty default."""
-    annotation = Settings.model_fields[properties["dest"]].annotation
-    if get_origin(annotation) is Literal:
-        properties["choices"] = get_args(annotation)
-        del properties["metavar"]
-    else:
-        name = properties["dest"].removesuffix("_in_flight")
-        properties["metavar"] = name.rpartition("_")[2].upper()
-    empty = r" \(default( factory: \w+|: (null|\(\)|\{\})?)\)$"
-    properties["help"] = re.sub(empty, "", properties["help"])
-    action: argparse.Action = container.add_argument(*names, **properties)
-    if Path in (annotation, *get_args(annotation)):
-        action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]  # where shtab looks for it
-    return action

@@ -4,18 +4,10 @@ import ipaddress
 import json
 import os
 import re
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    PlainSerializer,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ENVIRONMENT_PREFIX = "FASHION_"
@@ -38,10 +30,6 @@ def _read_policy(value: object) -> object:
     if not all(number.isascii() and number.isdecimal() for number in numbers):
         raise ValueError(f"{value!r} is neither latest, all, nor version numbers such as 1,3")
     return tuple(int(number) for number in numbers)
-
-
-def _write_policy(policy: str | tuple[int, ...]) -> str:
-    return policy if isinstance(policy, str) else ",".join(map(str, policy))
 
 
 def _read_labels(value: object) -> object:
@@ -73,17 +61,13 @@ EngineChoice = Literal["auto", "litert", "tensorflow"]
 Location = Annotated[Path | str, BeforeValidator(_read_location)]
 
 # `NoDecode` passes the text to the validator, so that a list or a mapping need not be JSON.
-_Writer = partial(PlainSerializer, when_used="json")
 VersionPolicy = Annotated[
-    Literal["latest", "all"] | tuple[PositiveInt, ...],
-    *(NoDecode, BeforeValidator(_read_policy), _Writer(_write_policy)),
+    Literal["latest", "all"] | tuple[PositiveInt, ...], NoDecode, BeforeValidator(_read_policy)
 ]
-VersionLabels = Annotated[
-    dict[str, PositiveInt], NoDecode, BeforeValidator(_read_labels), _Writer(json.dumps)
-]
+VersionLabels = Annotated[dict[str, PositiveInt], NoDecode, BeforeValidator(_read_labels)]
 Origins = Annotated[
     tuple[Annotated[str, AfterValidator(_check_origin)], ...],
-    *(NoDecode, BeforeValidator(_read_origins), _Writer(",".join)),
+    *(NoDecode, BeforeValidator(_read_origins)),
 ]
 
 

@@ -1,10 +1,17 @@
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from service.cli import read_settings
-from service.settings import ENVIRONMENT_PREFIX, PACKAGED_ARTIFACTS, Settings
+from service.cli import read_options
+from service.settings import PACKAGED_ARTIFACTS, Settings
+
+
+def read(options: list[str], monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name, value in read_options(options).items():
+        monkeypatch.setenv(name, value)
+    return Settings()
 
 
 def test_by_default_only_this_machine_can_reach_the_service() -> None:
@@ -32,7 +39,7 @@ def test_the_command_line_comes_before_the_environment(
 ) -> None:
     monkeypatch.setenv("FASHION_PORT", "9000")
     monkeypatch.setenv("FASHION_ENGINE", "litert")
-    settings = read_settings(["--port", "9001"])
+    settings = read(["--port", "9000", "--port", "9001"], monkeypatch)
     assert settings.port == 9001
     assert settings.engine == "litert"
 
@@ -43,10 +50,11 @@ def test_every_setting_is_described(field: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
+    ("options", "value"),
     [
         ("--version-policy=latest", "latest"),
         ("--version-policy=1, 3", (1, 3)),
+        ("--version-policy=1 --version-policy=3", (1, 3)),
         ("--version-labels=stable=1, canary=2", {"stable": 1, "canary": 2}),
         ('--version-labels={"stable": 1}', {"stable": 1}),
         ("--cors-origins=*, https://example.org", ("*", "https://example.org")),
@@ -55,15 +63,12 @@ def test_every_setting_is_described(field: str) -> None:
         ("--artifacts=models", Path("models")),
     ],
 )
-def test_lists_and_mappings_are_typed_shortly_and_reach_the_workers(
-    monkeypatch: pytest.MonkeyPatch, option: str, value: object
+def test_lists_and_mappings_are_typed_shortly(
+    monkeypatch: pytest.MonkeyPatch, options: str, value: object
 ) -> None:
-    settings = read_settings([option])
-    name = option.partition("=")[0].removeprefix("--").replace("-", "_")
+    settings = read(re.split(" (?=--)", options), monkeypatch)
+    name = options.partition("=")[0].removeprefix("--").replace("-", "_")
     assert getattr(settings, name) == value
-    for field, text in settings.model_dump(mode="json", exclude_none=True).items():
-        monkeypatch.setenv(ENVIRONMENT_PREFIX + field.upper(), str(text))
-    assert Settings() == settings
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,9 @@ def test_another_server_gives_the_same_answers(
             answer = compared(client.request(method, path, **asked(request, number)))
             assert answer == expected[number], (method, path)
         metrics = client.get("/metrics").text
-    assert 'fashion_mnist_requests_total{method="PUT",route="/predict",status="200"} 2.0\n' in metrics
+    assert (
+        'fashion_mnist_requests_total{method="PUT",route="/predict",status="200"} 2.0\n' in metrics
+    )
 
 
 def test_without_a_server_or_its_lifespan_the_answers_are_the_same(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from service.cli import read_settings as read_service_settings
+from service.cli import read_options
+from service.settings import Settings
 from tests.service.conftest import serve
 from tests.service.web.reading import numbers
 from tests.training.conftest import TINY_DATA
@@ -170,7 +171,9 @@ def test_the_four_commands_train_and_serve_the_network_that_was_built(
         words = command.removeprefix("python -m training ").split()
         assert main([*words, *TINY_DATA]) == 0, command
     options = service.removeprefix("python -m service ").split()
-    with serve(read_service_settings(options)) as client:
+    for name, value in read_options(options).items():
+        monkeypatch.setenv(name, value)
+    with serve(Settings()) as client:
         parameters = client.get("/model/summary").json()["parameters"]["total"]
     expect(page.locator("#total")).to_contain_text(f"{parameters:,}")
 
