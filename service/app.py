@@ -112,8 +112,6 @@ def _add_routes(app: FastAPI) -> None:
         app.include_router(router)
     app.mount("/web", operations.page_files)
     app.mount("/swagger", operations.swagger_files)
-    for route in app.routes:  # FastAPI prepares them at the first match, which takes 20 ms.
-        route.matches({"type": "http", "method": "GET", "path": ""})
 
 
 @asynccontextmanager
@@ -124,9 +122,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     loaded = asyncio.Event()
     serving = asyncio.create_task(serve_versions(state.repository, state.workers, settings, loaded))
     serving.add_done_callback(_exit_if_failed)
-    releasing = asyncio.create_task(
-        release_memory(lambda: state.pools.jobs_done + state.instrumentation.errors)
-    )
+    releasing = asyncio.create_task(release_memory())
     if settings.workers > 1:
         await loaded.wait()  # The port is open in any case, and others accept meanwhile.
     async with AsyncExitStack() as stack:

@@ -74,7 +74,7 @@ class KeyRing:
             stat = file.stat()
             self._state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
             if self._state != before:
-                self.keys = _read_file(file).keys
+                self.keys = _read_file(file)
                 if before:
                     logger.info("the API keys have changed: %d are accepted", len(self.keys))
         except (OSError, StartError) as error:
@@ -103,11 +103,11 @@ def make_key(name: str, scopes: Iterable[Scope]) -> tuple[str, Key]:
     return secret, Key(name, frozenset(scopes), _digest(secret))
 
 
-def read_keys(text: str) -> KeyRing:
+def read_keys(text: str) -> list[Key]:
     """Read lines of `name:scope+scope:sha256:digest`, with blank lines and # comments.
 
-    Raises StartError for an invalid line or a repeated name or digest. The message does not quote
-    the line, which may be a key pasted by mistake.
+    Raises StartError for an invalid line, a repeated name or digest, or no key. The message does
+    not quote the line, which may be a key pasted by mistake.
     """
     keys: list[Key] = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -125,31 +125,26 @@ def read_keys(text: str) -> KeyRing:
         if any(other.name == key.name or other.digest == key.digest for other in keys):
             raise StartError(f"line {number} of the API keys repeats a name or a key")
         keys.append(key)
-    return KeyRing(keys)
+    if not keys:
+        raise StartError("API keys are configured, but the list is empty")
+    return keys
 
 
 def load_keys(lines: str, file: Path | None) -> KeyRing | None:
     """Return the keys in `file` or in comma-separated `lines`; None if neither is set.
 
-    Raises StartError if the file cannot be read, a line is invalid, or there is no key.
+    Raises StartError if the file cannot be read, and as `read_keys`.
     """
-    if file is None and not lines:
-        return None
-    return _check(read_keys(lines.replace(",", "\n"))) if file is None else _read_file(file)
+    if file is not None:
+        return KeyRing(_read_file(file), file)
+    return KeyRing(read_keys(lines.replace(",", "\n"))) if lines else None
 
 
-def _read_file(file: Path) -> KeyRing:
+def _read_file(file: Path) -> list[Key]:
     try:
-        ring = read_keys(file.read_text("utf-8"))
+        return read_keys(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"the API keys cannot be read from {file}: {error}") from error
-    return _check(KeyRing(ring.keys, file))
-
-
-def _check(ring: KeyRing) -> KeyRing:
-    if not ring.keys:
-        raise StartError("API keys are configured, but the list is empty")
-    return ring
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

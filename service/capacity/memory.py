@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import DeadlineExceeded
@@ -59,17 +59,14 @@ def _library() -> ctypes.CDLL | None:
     return library if hasattr(library, "malloc_trim") else None
 
 
-async def release_memory(jobs_done: Callable[[], int]) -> None:
-    """Return free memory whenever `jobs_done` has risen; returns at once without glibc."""
+async def release_memory() -> None:
+    """Return free memory every few seconds; returns at once without glibc."""
     library = _library()
     if library is None:
         return
     library.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD: keep blocks up to this size
     library.mallopt(-1, 64 << 20)  # M_TRIM_THRESHOLD: keep as much at the top of the heap
     library.mallopt(-2, 1 << 20)  # M_TOP_PAD: grow the heap in such steps
-    before = jobs_done()
     while True:
         await asyncio.sleep(PAUSE_SECONDS)
-        if (done := jobs_done()) != before:
-            before = done
-            await asyncio.to_thread(library.malloc_trim, 0)
+        await asyncio.to_thread(library.malloc_trim, 0)  # Microseconds if there is none.

@@ -69,11 +69,6 @@ class Pools:
         """Whether large jobs are running or queued."""
         return self._large.jobs > 0
 
-    @property
-    def jobs_done(self) -> int:
-        """The number of jobs that have ended, failed ones included."""
-        return self._small.jobs_done + self._large.jobs_done
-
     def check_large_job(self, seconds: float) -> None:
         """Raise Overloaded if a large job with so many seconds to its deadline would wait too long.
 
@@ -92,7 +87,7 @@ class _Pool:
 
     def __init__(self, executor: Executor, threads: int, seconds_per_job: float) -> None:
         self.workers = WorkerThreads(executor, threads - 1)
-        self.jobs = self.jobs_done = 0
+        self.jobs = 0
         self._threads = threads
         self._seconds_per_job = seconds_per_job
         self._lock = threading.Lock()
@@ -136,7 +131,6 @@ class _Pool:
     def _leave(self, permit: Permit) -> None:
         with self._lock:
             self.jobs -= 1
-            self.jobs_done += 1
         permit.__exit__()
 
 

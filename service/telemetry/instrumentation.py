@@ -4,7 +4,6 @@ import random
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http import HTTPStatus
 
 from .logs import log_access
 from .metrics import Metrics
@@ -20,7 +19,6 @@ class Instrumentation:
 
     def __init__(self, metrics: Metrics, version: str) -> None:
         self.metrics = metrics
-        self.errors = 0  # Failed requests; they may leave memory to release.
         self._tracer = RequestTracer(version)
 
     @contextmanager
@@ -43,7 +41,6 @@ class Instrumentation:
     def end(self, record: RequestRecord) -> None:
         """Count, log and export a request that has been answered."""
         record.end()
-        self.errors += record.status >= HTTPStatus.BAD_REQUEST
         self.metrics.count_request(record)
         log_access(record)
         self._tracer.end(record)

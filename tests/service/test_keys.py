@@ -9,14 +9,14 @@ import pytest
 
 from service import keys as keys_module
 from service.errors import StartError
-from service.keys import load_keys, main, make_key, read_keys
+from service.keys import KeyRing, load_keys, main, make_key, read_keys
 from tests.conftest import ROOT
 
 
 def test_each_key_is_found_with_its_name_and_scopes() -> None:
     shop_secret, shop = make_key("shop", ["predict"])
     operator_secret, operator = make_key("operator", ["administer", "predict"])
-    ring = read_keys(f"# clients\n{shop.line()}\n\n  {operator.line()}\n")
+    ring = KeyRing(read_keys(f"# clients\n{shop.line()}\n\n  {operator.line()}\n"))
     assert ring.find(shop_secret) == shop
     assert ring.find(operator_secret) == operator
     assert operator.scopes == {"predict", "administer"}
@@ -25,7 +25,7 @@ def test_each_key_is_found_with_its_name_and_scopes() -> None:
 @pytest.mark.parametrize("wrong", ["", "fashion_", "ключ", "\udcff"])
 def test_another_secret_is_not_found(wrong: str) -> None:
     secret, key = make_key("shop", ["predict"])
-    ring = read_keys(key.line())
+    ring = KeyRing(read_keys(key.line()))
     assert ring.find(wrong) is None
     assert ring.find(secret[:-1]) is None
     assert ring.find(secret + "x") is None
@@ -94,7 +94,7 @@ def test_the_keys_of_a_file_are_those_that_it_has_now(
 def test_the_command_prints_the_line_of_the_key_it_shows() -> None:
     command = [sys.executable, "-m", "service.keys", "shop", "--scopes", "predict", "administer"]
     made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    found = read_keys(made.stdout).find(made.stderr.split()[-1])
+    found = KeyRing(read_keys(made.stdout)).find(made.stderr.split()[-1])
     assert found is not None
     assert found.name == "shop"
     assert found.scopes == {"predict", "administer"}

@@ -308,21 +308,6 @@ def test_only_a_large_job_has_workers(pools: Pools, admission: Admission) -> Non
     in_loop(test)
 
 
-def test_jobs_are_counted_however_they_end(pools: Pools, admission: Admission) -> None:
-    def fail() -> None:
-        raise InvalidImage("no picture")
-
-    async def test() -> None:
-        with admit(admission) as permit:
-            await pools.run(lambda: None, permit)
-        with admit(admission) as permit, pytest.raises(InvalidImage):
-            await pools.run(fail, permit)
-
-    in_loop(test)
-    pools.close()
-    assert pools.jobs_done == 2
-
-
 def test_a_small_job_may_run_in_the_thread_of_its_caller(
     pools: Pools, admission: Admission
 ) -> None:

@@ -413,8 +413,8 @@ def test_a_network_that_fails_is_reported_once_for_each_request(
                 assert answer.status == 500
                 assert b"internal_error" in answer.body
         metrics = client.get("/metrics").text
-    assert 'requests_total{method="POST",route="/predict",status="500"} 2\n' in metrics
-    assert "fashion_mnist_images_in_flight 0\n" in metrics
+    assert 'requests_total{method="POST",route="/predict",status="500"} 2.0\n' in metrics
+    assert "fashion_mnist_images_in_flight 0.0\n" in metrics
 
 
 class Caller:
