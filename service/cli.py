@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -42,7 +41,6 @@ def read_options(arguments: Sequence[str]) -> dict[str, str]:
         usage="%(prog)s [options]",
         description="Serve the Fashion-MNIST model over HTTP until told to stop.",
         epilog=f"Each option is also an environment variable: {_variable('port')} for --port.",
-        formatter_class=_formatter,
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("--version", action="version", version=f"{COMMAND} {__version__}")
@@ -102,8 +100,3 @@ def _variable(name: str) -> str:
 def _suggest(name: str, write: Callable[[str], str]) -> str:
     nearest = get_close_matches(name, Settings.model_fields, 1)
     return f"; did you mean {write(nearest[0])}?" if nearest else ""
-
-
-def _formatter(*, prog: str) -> argparse.HelpFormatter:
-    width = min(100, shutil.get_terminal_size().columns)
-    return argparse.HelpFormatter(prog, max_help_position=30, width=width)

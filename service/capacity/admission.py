@@ -81,7 +81,7 @@ class Admission:
 
     @contextmanager
     def hold(self, byte_count: int) -> Iterator[None]:
-        """Reserve bytes during the block, or raise Overloaded."""
+        """Reserve bytes during the block."""
         self.reserve(0, byte_count)
         try:
             yield
