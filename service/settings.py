@@ -23,32 +23,21 @@ def _read_location(value: object) -> object:
     return Path(value) if isinstance(value, str) and "://" not in value else value
 
 
-def _read_policy(value: object) -> object:
+def _read_list(value: object) -> object:
+    """Read a list such as `a,b`, or JSON."""
     if not isinstance(value, str) or value in ("latest", "all"):
         return value
-    numbers = [part.strip() for part in value.split(",")]
-    if not all(number.isascii() and number.isdecimal() for number in numbers):
-        raise ValueError(f"{value!r} is neither latest, all, nor version numbers such as 1,3")
-    return tuple(int(number) for number in numbers)
+    if value.startswith(("[", "{")):
+        return json.loads(value)
+    return [item.strip() for item in value.split(",") if item.strip()]
 
 
 def _read_labels(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    if value.startswith("{"):
-        return json.loads(value)
-    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
-    if not all(label.strip() and equals for label, equals, _ in pairs):
-        raise ValueError(f"{value!r} is not of the form stable=1,canary=2")
-    return {label.strip(): number.strip() for label, _, number in pairs}
-
-
-def _read_origins(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    if value.startswith("["):
-        return json.loads(value)
-    return tuple(origin.strip() for origin in value.split(",") if origin.strip())
+    """Read a mapping such as `a=1,b=2`, or JSON."""
+    items = _read_list(value)
+    if not isinstance(items, list):
+        return items
+    return {label.strip(): number for label, _, number in (i.partition("=") for i in items)}
 
 
 def _check_origin(origin: str) -> str:
@@ -61,14 +50,14 @@ EngineChoice = Literal["auto", "litert", "tensorflow"]
 Location = Annotated[Path | str, BeforeValidator(_read_location)]
 
 # `NoDecode` passes the text to the validator, so that a list or a mapping need not be JSON.
+_List = (NoDecode, BeforeValidator(_read_list))
 VersionPolicy = Annotated[
-    Literal["latest", "all"] | tuple[PositiveInt, ...], NoDecode, BeforeValidator(_read_policy)
+    Literal["latest", "all"] | Annotated[tuple[PositiveInt, ...], Field(min_length=1)], *_List
 ]
-VersionLabels = Annotated[dict[str, PositiveInt], NoDecode, BeforeValidator(_read_labels)]
-Origins = Annotated[
-    tuple[Annotated[str, AfterValidator(_check_origin)], ...],
-    *(NoDecode, BeforeValidator(_read_origins)),
+VersionLabels = Annotated[
+    dict[Annotated[str, Field(min_length=1)], PositiveInt], NoDecode, BeforeValidator(_read_labels)
 ]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_check_origin)], ...], *_List]
 
 
 def _default_artifacts() -> Path:

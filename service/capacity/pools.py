@@ -49,10 +49,8 @@ class Pools:
     async def run(self, job: Callable[[], T], permit: Permit) -> T:
         """Run a job, which may be started twice, in a thread.
 
-        Raises:
-            Overloaded: The estimated wait in the queue is too long.
-            DeadlineExceeded: It is not done by the permit's deadline. It stops at its next
-                `Permit.check`.
+        Raises Overloaded if the queue is too long, or DeadlineExceeded at the permit's deadline;
+        the job then stops at its next `Permit.check`.
         """
         if not permit.is_large:
             try:
@@ -70,10 +68,7 @@ class Pools:
         return self._large.jobs > 0
 
     def check_large_job(self, seconds: float) -> None:
-        """Raise Overloaded if a large job with so many seconds to its deadline would wait too long.
-
-        This does not add it to the queue, because a client may never send the body it announces.
-        """
+        """Raise Overloaded if a large job, due in so many seconds, would wait too long."""
         self._large.check_queue(seconds)
 
     def close(self) -> None:

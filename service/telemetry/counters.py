@@ -38,17 +38,14 @@ class Shard(NamedTuple):
 
 
 class Storage:
-    """The values of this worker, and read access to those of the others.
-
-    Hold `lock` to change `values`.
-    """
+    """The values of this worker, which change under `lock`, and read access to those of others."""
 
     def __init__(self, directory: Path | None = None) -> None:
         """Claim files in the directory that the workers share; None keeps the values in memory."""
         self.lock = threading.Lock()
         self.worker = 0
         self._directory = directory
-        self._layout: _Layout = {}
+        self.layout: _Layout = {}
         self._keys: BinaryIO | None = None
         if directory is None:
             mapped = mmap.mmap(-1, _FILE_BYTES)
@@ -57,17 +54,13 @@ class Storage:
             with (directory / f"{self.worker}.values").open("a+b") as file:
                 file.truncate(_FILE_BYTES)
                 mapped = mmap.mmap(file.fileno(), _FILE_BYTES)
-        self._used = _end(self._layout)
+        self._used = _end(self.layout)
         self.values = memoryview(mapped).cast("d")
         self.values[_PID_SLOT] = os.getpid()
 
-    def slots(self, name: str, width: int) -> dict[Labels, int]:
-        """Return the first slot of each series of a metric, which `allocate` extends."""
-        return self._layout.setdefault(name, (width, {}))[1]
-
     def allocate(self, name: str, labels: Labels) -> int:
         """Return the first slot of a new series, whose values are zero."""
-        width, slots = self._layout[name]
+        width, slots = self.layout[name]
         slots[labels] = start = self._used
         self._used += width
         if self._keys is not None:
@@ -77,7 +70,7 @@ class Storage:
     def read(self) -> list[Shard]:
         """Return the values of every worker, this one included."""
         with self.lock:
-            shards = [Shard(self.worker, os.getpid(), _series(self._layout, self.values))]
+            shards = [Shard(self.worker, os.getpid(), _series(self.layout, self.values))]
         if self._directory is not None:
             paths = self._directory.glob("*.keys")
             shards += [_read_shard(path) for path in paths if int(path.stem) != self.worker]
@@ -100,7 +93,7 @@ class Storage:
         keys.seek(0)
         content = keys.read()
         keys.truncate(content.rfind(b"\n") + 1)
-        self._layout = _parse_layout(content)
+        self.layout = _parse_layout(content)
         return keys
 
 
@@ -113,7 +106,7 @@ class Family:
     width: int = field(default=1, kw_only=True)  # Values of one series.
 
     def __post_init__(self) -> None:
-        self.slots = self.storage.slots(self.name, self.width)
+        self.slots = self.storage.layout.setdefault(self.name, (self.width, {}))[1]
 
     def slot(self, labels: Labels) -> int:
         """Return the first slot of a series, which is created if it does not exist."""
