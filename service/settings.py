@@ -37,7 +37,10 @@ def _read_labels(value: object) -> object:
     items = _read_list(value)
     if not isinstance(items, list):
         return items
-    return {label.strip(): number for label, _, number in (i.partition("=") for i in items)}
+    pairs = [item.partition("=") for item in items]
+    if not all(equals for _, equals, _ in pairs):
+        raise ValueError(f"{value!r} is not of the form stable=1,canary=2")
+    return {label.strip(): number for label, _, number in pairs}
 
 
 def _check_origin(origin: str) -> str:

@@ -14,10 +14,10 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def drain_on_sigterm(admission: Admission, notice_seconds: float) -> Iterator[None]:
-    """Delay the server's graceful shutdown after SIGTERM by a notice period.
+    """Delay the server's shutdown after SIGTERM by a notice period, which a second one ends.
 
     Meanwhile the port stays open, readiness is 503 and new requests are rejected, so that load
-    balancers stop sending before connections are refused. A second SIGTERM skips the rest.
+    balancers stop sending before connections are refused.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # Only the main thread may handle signals.

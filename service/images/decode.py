@@ -59,37 +59,26 @@ class PreparedImage(NamedTuple):
     """One image as the network takes it."""
 
     pixels: Pixels
-    """(height, width) uint8 or float32 in [0, 255]."""
-    preparation: Preparation
-    """`none` if the pixels are bit for bit those of the request."""
+    preparation: Preparation  # `none` if the pixels are bit for bit those of the request.
 
 
 @dataclass(frozen=True, slots=True)
 class ImageReader:
     """Decodes and prepares the image files of one request, within the limits of its permit."""
 
+    # `auto` keeps an image that already has `shape` and prepares any other as a photograph;
+    # `photo` always prepares; `plain` only converts to grey and resizes.
     prepare: Prepare
-    """`auto` keeps an image that already has `shape` and prepares any other as a photograph;
-    `photo` always prepares; `plain` only converts to grey and resizes."""
-    shape: tuple[int, int]
-    """(height, width) of the network's input."""
+    shape: tuple[int, int]  # (height, width) of the network's input.
     permit: Permit
-    steps: list[Step] | None = None
-    """Collects the steps of the preparation."""
+    steps: list[Step] | None = None  # Collects the steps of the preparation.
 
     def read(self, data: bytes, place: str | None = None) -> PreparedImage:
-        """Return the first frame of a PNG, JPEG, WebP, GIF, BMP or AVIF file.
-
-        Raises RequestError, whose message begins with `place`, if the file is empty, no image,
-        damaged or too large.
-        """
+        """Return the first frame of a file, or raise a RequestError whose message names `place`."""
         return self._read(data, place, self.permit.record)
 
     def read_all(self, files: Sequence[bytes], name: str) -> list[PreparedImage]:
-        """Return the images in order, decoded in parallel if that is faster.
-
-        Raises RequestError for the first rejected file, at `name[index]`.
-        """
+        """Return the images of files called `name[index]`; raises as `read` for the first."""
         record = self.permit.record
         if self.prepare == "auto":
             # In one thread: for such small images, contention for the GIL costs more than decoding.
@@ -241,10 +230,7 @@ def read_plain_pngs(
 
 @cache
 def _canvas(shape: tuple[int, int], _thread: int) -> tuple[NDArray[np.uint8], Image.Image]:
-    """Return an array and an image in the same memory, one pair per thread.
-
-    Creating an image, and copying its pixels, each take as long as decoding it.
-    """
+    """Return an array and an image in the same memory: creating one takes as long as decoding."""
     canvas = np.zeros(shape, np.uint8)
     return canvas, Image.frombuffer("L", shape[::-1], canvas, "raw", "L", 0, 1)
 

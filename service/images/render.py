@@ -35,19 +35,13 @@ class LayerMaps(NamedTuple):
 
     name: str
     type: str
-    shape: tuple[int, ...]
-    """(height, width, channels) of the whole layer."""
-    channels: Sequence[int]
-    """The channels that the maps show."""
-    maps: Tensor
-    """(channels, height, width) float32."""
+    shape: tuple[int, ...]  # (height, width, channels) of the whole layer.
+    channels: Sequence[int]  # That the maps show.
+    maps: Tensor  # (channels, height, width).
 
 
 def render_layers(layers: Sequence[LayerMaps]) -> bytes:
-    """Return a PNG with the layers one below the other.
-
-    Colours span each layer's range, so they are not comparable between layers.
-    """
+    """Return a PNG with the layers one below the other; colours span the range of each."""
     blocks = [_draw_layer(layer) for layer in layers]
     height = sum(block.height for block in blocks) + 2 * _MARGIN
     canvas = Image.new("L", (_WIDTH, height), _WHITE)

@@ -77,10 +77,9 @@ class Classifier:
         return self._engine.weights(layer.name)
 
     def in_distribution(self, novelty: Tensor, *, photos: bool = False) -> NDArray[np.bool_]:
-        """Return which images resemble the training data: (n,) scores to (n,) bool; NaN is False.
+        """Return which of (n,) scores are those of images like the training data; NaN is not.
 
-        Prepared photographs may have their own threshold. Raises ValueError if the model has no
-        novelty score.
+        Prepared photographs may have their own threshold. Raises ValueError without a score.
         """
         stated = self.manifest.novelty
         if stated is None:

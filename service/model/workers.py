@@ -31,11 +31,7 @@ class Workers:
         self._last_command = ""
 
     def load(self, name: str, parameters: Collection[str], seconds: float) -> None:
-        """Load the model, with the parameters of the client's request.
-
-        Raises UnknownModel; InvalidInference if no version can be loaded or a parameter is not
-        supported; DeadlineExceeded if not every worker has followed in time.
-        """
+        """Load the model; raises InvalidInference if no version can be loaded, and as `unload`."""
         try:
             self._repository.check_name(name)
             if any(key == "config" or "file:" in key for key in parameters):
@@ -49,15 +45,12 @@ class Workers:
             raise error.at(f"failed to load {name!r}") from error
 
     def unload(self, name: str, seconds: float) -> None:
-        """Unload the model; raises UnknownModel or DeadlineExceeded."""
+        """Unload the model; raises UnknownModel, or DeadlineExceeded if a worker is too slow."""
         self._repository.check_name(name)
         self.send("unload", seconds)
 
     def send(self, name: Literal["load", "unload"], seconds: float) -> None:
-        """Have every worker load the published versions, or unload all.
-
-        Raises ArtifactError, or DeadlineExceeded if not every worker has followed in time.
-        """
+        """Have every worker load the published versions, or unload all."""
         if self._file is not None:
             command = f"{name} {uuid.uuid4()}"  # Repeated commands must differ.
             complete = self._file.with_name(command)

@@ -28,7 +28,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC)
         line: dict[str, Any] = {
-            "time": f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z",
+            "time": moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -55,18 +55,9 @@ def log_access(record: RequestRecord) -> None:
     """Log an answered request; a probe at level debug."""
     level = logging.DEBUG if record.route in _PROBES else logging.INFO
     if access_logger.isEnabledFor(level):
-        access_logger.log(
-            level,
-            '%s %s "%s %s" %d %.1f ms %s',
-            record.client,
-            record.key or "-",
-            record.method,
-            record.target,
-            record.status,
-            record.elapsed_ns / _MILLISECOND,
-            record.request_id,
-            extra={"request": record},
-        )
+        request = f'{record.client} {record.key or "-"} "{record.method} {record.target}"'
+        answer = f"{record.status} {record.elapsed_ns / _MILLISECOND:.1f} ms {record.request_id}"
+        access_logger.log(level, "%s %s", request, answer, extra={"request": record})
 
 
 def log_config(log_format: Literal["text", "json"], level: str) -> dict[str, Any]:
