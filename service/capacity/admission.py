@@ -57,18 +57,15 @@ class Admission:
 
     def admit(self, record: RequestRecord, images: int = 1, byte_count: int = 0) -> "Permit":
         """Accept a request of the images and bytes known so far; raises Draining or Overloaded."""
-        self._check_open()
+        self.check(0)
         self.reserve(images, byte_count)
         return Permit(record, self.limits, self, images, byte_count)
 
     def check(self, images: int = 1) -> None:
         """Raise what `admit` would raise."""
-        self._check_open()
-        self._check_capacity(images, 0, 0)
-
-    def _check_open(self) -> None:
         if not self.is_open:
             raise Draining("the service is shutting down; retry with another instance")
+        self._check_capacity(images, 0, 0)
 
     def reserve(self, images: int, byte_count: int, held: int = 0) -> None:
         """Add images and bytes to a request that has `held` bytes, or raise Overloaded."""
