@@ -114,10 +114,9 @@ class Family:
 
     def add(self, labels: Labels, *amounts: float) -> None:
         """Add to the values of a series."""
-        slot, values = self.slot(labels), self.storage.values
-        for amount in amounts:
+        values = self.storage.values
+        for slot, amount in enumerate(amounts, self.slots.get(labels) or self.slot(labels)):
             values[slot] += amount
-            slot += 1
 
     def set(self, labels: Labels, value: float) -> None:
         self.storage.values[self.slot(labels)] = value
@@ -142,7 +141,7 @@ class Metric(Family):
 
     def observe(self, labels: Labels, value: float) -> None:
         """Add a value to a histogram."""
-        slot, values = self.slot(labels), self.storage.values
+        slot, values = self.slots.get(labels) or self.slot(labels), self.storage.values
         values[slot + bisect_left(self.bounds, value)] += 1
         values[slot + self.width - 1] += value
 
