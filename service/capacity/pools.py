@@ -33,7 +33,7 @@ class Pools:
     """A pool of threads for small jobs, and one of lower priority for large jobs.
 
     A job starts in the small pool unless it is known to be large. If it raises Deferred, which
-    happens before anything is decoded, it starts again in the large pool.
+    happens before a large image is decoded, it starts again in the large pool.
     """
 
     def __init__(self, threads: int) -> None:

@@ -79,13 +79,6 @@ class ImageReader:
 
     def read_all(self, files: Sequence[bytes], name: str) -> list[PreparedImage]:
         """Return the images of files called `name[index]`; raises as `read` for the first."""
-        record = self.permit.record
-        if self.prepare == "auto":
-            # In one thread: for such small images, contention for the GIL costs more than decoding.
-            pixels = read_plain_pngs(files, self.shape, self.permit)
-            if pixels is not None:
-                record.record_phase("decode")
-                return [self._prepare(each) for each in pixels]
         unused = RequestRecord("")  # A record is not thread-safe.
         images = parallel_map(
             lambda index: self._read(files[index], f"{name}[{index}]", unused),
@@ -93,7 +86,7 @@ class ImageReader:
             self.permit.workers,
             total_bytes=sum(map(len, files)),
         )
-        record.record_phase("prepare")
+        self.permit.record.record_phase("prepare")
         return images
 
     def _read(self, data: bytes, place: str | None, record: RequestRecord) -> PreparedImage:
@@ -113,10 +106,9 @@ class ImageReader:
         if not data:
             raise EmptyBody("the picture is empty: 0 bytes")
         if self.prepare == "auto":
-            pixels = read_plain_pngs([data], self.shape, self.permit)
+            pixels = read_plain_png(data, self.shape, self.permit)
             if pixels is not None:
-                first: Pixels = pixels[0]
-                return first
+                return pixels
         name = formats.format_of(data)
         try:
             return self._decode_file(data, name)
@@ -206,26 +198,21 @@ def read_image(
     return ImageReader(prepare, shape, permit).read(data)
 
 
-def read_plain_pngs(
-    files: Sequence[bytes], shape: tuple[int, int], permit: Permit
-) -> NDArray[np.uint8] | None:
-    """Decode PNGs like those of the data set to (n, height, width), three times as fast as Pillow.
+def read_plain_png(data: bytes, shape: tuple[int, int], permit: Permit) -> NDArray[np.uint8] | None:
+    """Decode a PNG like those of the data set to (height, width), three times as fast as Pillow.
 
-    Returns None if a file is of another kind, damaged or too large.
+    Returns None if the file is of another kind, damaged or too large.
     """
     area = shape[0] * shape[1]
-    if area > permit.limits.max_pixels or not all(is_plain_png(data, shape) for data in files):
+    if area > permit.limits.max_pixels or not is_plain_png(data, shape):
         return None
-    permit.charge_pixels(area * len(files))
-    pixels = np.empty((len(files), *shape), np.uint8)
+    permit.charge_pixels(area)
     canvas, image = _canvas(shape, threading.get_ident())
     try:
-        for index, data in enumerate(files):
-            image.frombytes(data[_PIXELS], "zip", "L", False)
-            pixels[index] = canvas
+        image.frombytes(data[_PIXELS], "zip", "L", False)
     except Exception:  # Pillow does not document which errors its decoders raise.
         return None
-    return pixels
+    return canvas.copy()
 
 
 @cache

@@ -12,7 +12,7 @@ from PIL import Image
 from service.capacity.admission import Admission, Permit
 from service.errors import RequestError
 from service.images import decode
-from service.images.decode import is_plain_png, read_image, read_plain_pngs
+from service.images.decode import is_plain_png, read_image, read_plain_png
 from service.telemetry.record import RequestRecord
 from tests.conftest import ROOT
 from tests.service.conftest import Encode
@@ -51,7 +51,7 @@ def outcome(data: bytes) -> bytes | str:
 
 def general_outcome(data: bytes, monkeypatch: pytest.MonkeyPatch) -> bytes | str:
     with monkeypatch.context() as patch:
-        patch.setattr(decode, "read_plain_pngs", lambda *_: None)
+        patch.setattr(decode, "read_plain_png", lambda *_: None)
         return outcome(data)
 
 
@@ -61,39 +61,32 @@ def general_outcome(data: bytes, monkeypatch: pytest.MonkeyPatch) -> bytes | str
 def test_images_of_the_data_set_are_plain(path: Path, permit: Permit) -> None:
     data = path.read_bytes()
     assert is_plain_png(data, SHAPE)
-    pixels = read_plain_pngs([data], SHAPE, permit)
+    pixels = read_plain_png(data, SHAPE, permit)
     assert pixels is not None
-    np.testing.assert_array_equal(pixels[0], np.asarray(Image.open(io.BytesIO(data))))
+    np.testing.assert_array_equal(pixels, np.asarray(Image.open(io.BytesIO(data))))
 
 
 def test_all_of_the_test_slice_comes_out_bit_for_bit(
     test_slice: tuple[NDArray[np.uint8], NDArray[np.uint8]], encode: Encode, permit: Permit
 ) -> None:
-    files = [encode(image) for image in test_slice[0]]
-    pixels = read_plain_pngs(files, SHAPE, permit)
-    assert pixels is not None
+    pixels = [read_plain_png(encode(image), SHAPE, permit) for image in test_slice[0]]
     np.testing.assert_array_equal(pixels, test_slice[0])
 
 
-@pytest.mark.parametrize("place", [0, 1, 2])
-def test_several_are_decoded_only_if_all_of_them_are_plain_and_whole(
-    boot_png: bytes, encode: Encode, permit: Permit, place: int
+def test_one_with_damaged_pixels_is_left_to_the_general_decoder(
+    boot_png: bytes, permit: Permit
 ) -> None:
-    content = boot_png[CONTENT]
-    damaged = with_content(boot_png, content[:-8] + bytes(8))
+    damaged = with_content(boot_png, boot_png[CONTENT][:-8] + bytes(8))
     assert is_plain_png(damaged, SHAPE)
-    for other in (damaged, encode(Image.new("RGB", SHAPE)), b""):
-        files = [boot_png] * 3
-        files[place] = other
-        assert read_plain_pngs(files, SHAPE, permit) is None
+    assert read_plain_png(damaged, SHAPE, permit) is None
 
 
-def test_all_are_charged_before_any_is_decoded(boot_png: bytes, permit: Permit) -> None:
+def test_pixels_are_charged_of_plain_files_only(boot_png: bytes, permit: Permit) -> None:
     permit.pixel_budget = 10_000
-    assert read_plain_pngs([boot_png] * 3, SHAPE, permit) is not None
-    assert permit.pixel_budget == 10_000 - 3 * 28 * 28
-    assert read_plain_pngs([boot_png, b"GIF89a"], SHAPE, permit) is None
-    assert permit.pixel_budget == 10_000 - 3 * 28 * 28
+    assert read_plain_png(boot_png, SHAPE, permit) is not None
+    assert permit.pixel_budget == 10_000 - 28 * 28
+    assert read_plain_png(b"GIF89a", SHAPE, permit) is None
+    assert permit.pixel_budget == 10_000 - 28 * 28
 
 
 @pytest.mark.parametrize("mode", ["1", "RGB", "RGBA", "LA", "P", "I;16"])
