@@ -21,8 +21,8 @@ import orjson
 
 Labels = tuple[str | int, ...]
 
-# For each metric: the width of a series, and the first slot of each series.
-_Layout = dict[str, tuple[int, dict[Labels, int]]]
+Series = tuple[str, Labels]  # The name of a metric, and labels.
+_Layout = dict[Series, slice]  # Where the values are.
 
 _DOUBLE_BYTES = 8
 _FILE_BYTES = 2**25  # Takes memory only where values are: every series of some 2000 versions.
@@ -34,7 +34,7 @@ class Shard(NamedTuple):
 
     worker: int
     pid: int  # 0 if the process has ended.
-    series: dict[str, dict[Labels, list[float]]]  # By metric; a histogram's have several values.
+    series: dict[Series, list[float]]  # A histogram's have several values.
 
 
 class Storage:
@@ -58,13 +58,13 @@ class Storage:
         self.values = memoryview(mapped).cast("d")
         self.values[_PID_SLOT] = os.getpid()
 
-    def allocate(self, name: str, labels: Labels) -> int:
+    def allocate(self, name: str, labels: Labels, width: int) -> int:
         """Return the first slot of a new series, whose values are zero."""
-        width, slots = self.layout[name]
-        slots[labels] = start = self._used
+        start = self._used
         self._used += width
+        self.layout[name, labels] = slice(start, self._used)
         if self._keys is not None:
-            self._keys.write(orjson.dumps([name, labels, start, width]) + b"\n")
+            self._keys.write(orjson.dumps([name, labels, start, self._used]) + b"\n")
         return start
 
     def read(self) -> list[Shard]:
@@ -106,11 +106,17 @@ class Family:
     width: int = field(default=1, kw_only=True)  # Values of one series.
 
     def __post_init__(self) -> None:
-        self.slots = self.storage.layout.setdefault(self.name, (self.width, {}))[1]
+        self.slots: dict[Labels, int] = {
+            labels: place.start
+            for (name, labels), place in self.storage.layout.items()
+            if name == self.name
+        }
 
     def slot(self, labels: Labels) -> int:
         """Return the first slot of a series, which is created if it does not exist."""
-        return self.slots.get(labels) or self.storage.allocate(self.name, labels)
+        if labels not in self.slots:
+            self.slots[labels] = self.storage.allocate(self.name, labels, self.width)
+        return self.slots[labels]
 
     def add(self, labels: Labels, *amounts: float) -> None:
         """Add to the values of a series."""
@@ -150,9 +156,10 @@ def total(shards: Iterable[Shard], name: str) -> dict[Labels, list[float]]:
     """Return the sums of the series of a metric."""
     sums: dict[Labels, list[float]] = {}
     for shard in shards:
-        for labels, values in shard.series.get(name, {}).items():
-            before = sums.get(labels, [0.0] * len(values))
-            sums[labels] = [a + b for a, b in zip(before, values, strict=True)]
+        for (metric, labels), values in shard.series.items():
+            if metric == name:
+                before = sums.get(labels, [0.0] * len(values))
+                sums[labels] = [a + b for a, b in zip(before, values, strict=True)]
     return sums
 
 
@@ -180,21 +187,14 @@ def _read_shard(path: Path) -> Shard:
 
 def _parse_layout(content: bytes) -> _Layout:
     """Parse the complete lines; a writer that was killed or is not done may leave a partial one."""
-    layout: _Layout = {}
-    for line in content[: content.rfind(b"\n") + 1].splitlines():
-        name, labels, start, width = orjson.loads(line)
-        layout.setdefault(name, (width, {}))[1][tuple(labels)] = start
-    return layout
+    lines = map(orjson.loads, content[: content.rfind(b"\n") + 1].splitlines())
+    return {(name, tuple(labels)): slice(start, end) for name, labels, start, end in lines}
 
 
 def _end(layout: _Layout) -> int:
     """Return the first slot behind all series."""
-    ends = (start + width for width, slots in layout.values() for start in slots.values())
-    return max(ends, default=_PID_SLOT + 1)
+    return max((place.stop for place in layout.values()), default=_PID_SLOT + 1)
 
 
-def _series(layout: _Layout, values: "memoryview[float]") -> dict[str, dict[Labels, list[float]]]:
-    return {
-        name: {labels: list(values[start : start + width]) for labels, start in slots.items()}
-        for name, (width, slots) in layout.items()
-    }
+def _series(layout: _Layout, values: "memoryview[float]") -> dict[Series, list[float]]:
+    return {series: list(values[place]) for series, place in layout.items()}

@@ -123,9 +123,10 @@ class Metrics(Collector):
 
     def versions_of_workers(self) -> list[set[int]]:
         """Return the versions that each living worker serves."""
-        shards = [shard for shard in self._storage.read() if shard.pid]
-        gauges = [shard.series.get(self._versions.name, {}) for shard in shards]
-        return [{int(n) for (n,), [served] in gauge.items() if served} for gauge in gauges]
+        shards = [
+            total([shard], self._versions.name) for shard in self._storage.read() if shard.pid
+        ]
+        return [{int(n) for (n,), [served] in gauge.items() if served} for gauge in shards]
 
     def close(self) -> None:
         """Release this worker's files for its successor."""

@@ -42,7 +42,7 @@ class Statistics:
     def of_version(self, version: int) -> dict[str, Any]:
         """Return Triton's statistics over all workers, ended ones included."""
         shards = self._storage.read()
-        last = [shard.series.get(self._last_ms.name, {}).get((version,), [0]) for shard in shards]
+        last = [shard.series.get((self._last_ms.name, (version,)), [0]) for shard in shards]
         rows = total(shards, self._rows.name)
         runs = {images: row for (number, images), row in rows.items() if number == version}
         failed = _durations(runs.pop(_FAILED, _ZEROS))

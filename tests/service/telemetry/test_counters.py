@@ -23,7 +23,7 @@ def add(storage: Storage, name: str, amount: float) -> None:
 
 def counted(storage: Storage, name: str) -> list[float]:
     """Return what each worker has of a metric without labels; 0 if it has none."""
-    return [sum(shard.series.get(name, {}).get((), [0])) for shard in storage.read()]
+    return [sum(shard.series.get((name, ()), [0])) for shard in storage.read()]
 
 
 def test_every_worker_reads_what_all_workers_counted(workers: list[Storage]) -> None:
@@ -82,7 +82,7 @@ def test_storage_grows_with_the_number_of_series(tmp_path: Path, shared: bool) -
         for number in range(10_000):
             requests.add((number,), number)
     [shard] = storage.read()
-    assert shard.series["requests"] == {(number,): [number] for number in range(10_000)}
+    assert shard.series == {("requests", (number,)): [number] for number in range(10_000)}
     storage.close()
 
 
@@ -92,11 +92,11 @@ def test_a_successor_starts_with_gauges_at_zero(workers: list[Storage], tmp_path
 
     with workers[1].lock:
         in_flight(workers[1]).add(("/a",), 5)
-    assert workers[0].read()[1].series == {"in_flight": {("/a",): [5]}}
+    assert workers[0].read()[1].series == {("in_flight", ("/a",)): [5]}
     workers[1].close()
     successor = Storage(tmp_path)
     in_flight(successor)
-    assert workers[0].read()[1].series == {"in_flight": {("/a",): [0]}}
+    assert workers[0].read()[1].series == {("in_flight", ("/a",)): [0]}
     successor.close()
 
 
@@ -106,4 +106,4 @@ def test_a_histogram_counts_by_upper_bounds_and_adds_up() -> None:
     for value in (0.0, 1.0, 1.5, 2.0, 9.0):
         seconds.observe(("x",), value)
     [shard] = storage.read()
-    assert shard.series == {"seconds": {("x",): [2, 2, 1, 13.5]}}
+    assert shard.series == {("seconds", ("x",)): [2, 2, 1, 13.5]}
