@@ -104,9 +104,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _add_routes(app: FastAPI) -> None:
     # Only so that /docs asks for the key: the middleware checks it.
     asks_for_key = [] if app.state.keys is None else [Security(HTTPBearer(auto_error=False))]
-    for router in (predict.router, explain.images, explain.model, operations.metrics):
-        app.include_router(router, dependencies=asks_for_key)
-    for router in (open_inference.router, tf_serving.router):
+    protocols = (open_inference.router, tf_serving.router)
+    for router in (predict.router, explain.images, explain.model, operations.metrics, *protocols):
         app.include_router(router, dependencies=asks_for_key)
     for router in (operations.health, open_inference.health, operations.pages):
         app.include_router(router)
