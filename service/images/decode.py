@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 
 from ..arrays import Pixels
 from ..capacity.admission import Admission, Deferred, Limits, Permit
@@ -256,11 +255,8 @@ class _LongFile(io.BytesIO):
 
 
 def _open(name: str, data: bytes) -> ImageFile.ImageFile:
-    if name == "PNG":  # `Image.open` is slower.
-        return PngImageFile(io.BytesIO(data))
-    if name == "JPEG":
-        return JpegImageFile(io.BytesIO(data))
-    return Image.open(_LongFile(data), formats=[name])
+    is_counted = name in {"PNG", "JPEG"}  # By `without_metadata`.
+    return Image.open(io.BytesIO(data) if is_counted else _LongFile(data), formats=[name])
 
 
 def _convert(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
