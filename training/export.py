@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from . import SERVICE, flatbuffers
-from .architecture import trace_layers
+from .architecture import feature_map_model
 from .config import ExportSettings
 from .data import Labelled, load_fashion_mnist
 from .errors import ExportError
@@ -150,7 +150,7 @@ def write_saved_model(model: Any, assessor: Any, folder: Path) -> None:
     `feature_maps` the output of every layer by its name; all take the model's input, float32 in
     [0, 1].
     """
-    layers = keras.Model(*trace_layers(model))
+    layers = feature_map_model(model)
     inputs = model.inputs[0]
     images = tf.TensorSpec(inputs.shape, tf.float32, name=inputs.name)
     # Without `track`, which would keep all weights a second time: the signatures have them.

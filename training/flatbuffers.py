@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from .architecture import trace_layers
+from .architecture import feature_map_model
 from .data import Inputs, Labelled
 from .errors import ExportError
 from .native_logging import native_noise_hidden
@@ -76,7 +75,7 @@ def measure_float32(flatbuffer: bytes, reference: Reference) -> dict[str, Any]:
         ExportError: it differs by more than LiteRT's own rounding.
     """
     interpreter = open_flatbuffer(flatbuffer)
-    keras_maps = keras.Model(*trace_layers(reference.model))
+    keras_maps = feature_map_model(reference.model)
     feature_maps = interpreter.get_signature_runner(FEATURE_MAPS_SIGNATURE)
     map_difference = 0.0
     for images in _batches(reference.test.images):

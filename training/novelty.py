@@ -16,8 +16,6 @@ from scipy import ndimage
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
-from .architecture import trace_layers
-
 PROBABILITIES, NOVELTY = "probabilities", "novelty"
 """Names of the outputs."""
 
@@ -44,9 +42,9 @@ class Assessment(NamedTuple):
 
 def with_novelty(model: Any) -> Any:
     """Return a Keras model of two outputs by name, `PROBABILITIES` and `NOVELTY`."""
-    images, outputs = trace_layers(model)
-    probabilities = outputs[model.layers[-1].name]
-    return keras.Model(images, {PROBABILITIES: probabilities, NOVELTY: entropy(probabilities)})
+    (probabilities,) = model.outputs
+    outputs = {PROBABILITIES: probabilities, NOVELTY: entropy(probabilities)}
+    return keras.Model(model.inputs[0], outputs)
 
 
 def entropy(probabilities: Any) -> Any:
