@@ -83,26 +83,23 @@ class FashionMnist:
         return Labelled(to_inputs(self.test_images), self.test_labels)
 
     def split(self, fit: Fit) -> tuple[Labelled, Labelled]:
-        """Split the training images.
-
-        Returns:
-            The training part and the validation part.
+        """Split the training images into the training part and the validation part.
 
         Raises:
             DataError: a part, or a class within a stratified part, would be empty.
         """
+        images = to_inputs(self.train_images)
         try:
-            images = split_as(fit, self.train_labels, to_inputs(self.train_images))
-            labels = split_as(fit, self.train_labels, self.train_labels)
+            parts = split_as(fit, self.train_labels, images, self.train_labels)
         except ValueError as error:
             raise DataError(f"{self.folder}: the images cannot be split: {error}") from error
-        return Labelled(images[0], labels[0]), Labelled(images[1], labels[1])
+        return Labelled(*parts[::2]), Labelled(*parts[1::2])
 
 
-def split_as(fit: Fit, labels: Labels, array: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """Split an array of all training images into the training part and the validation part."""
+def split_as(fit: Fit, labels: Labels, *arrays: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """Split arrays of all training images; return training and validation part of each in turn."""
     parts: list[npt.NDArray[Any]] = train_test_split(
-        array,
+        *arrays,
         test_size=fit.validation_fraction,
         random_state=fit.split_seed,
         stratify=labels if fit.stratify else None,
@@ -123,39 +120,34 @@ def load_fashion_mnist(
 ) -> FashionMnist:
     """Find, check and read the four files.
 
-    Args:
-        data_dir: the only folder to look in; where None, the Debian package's folder, Keras'
-            cache and a download into that cache are tried in this order.
-        allow_other_data: take any files of this form, not only those of Fashion-MNIST.
-        class_names: of other data, by label; without them its classes are named by their numbers.
+    Without `data_dir` the Debian package's folder, Keras' cache and a download into that cache are
+    tried in this order. `class_names` are those of other data, which are numbers without them.
 
     Raises:
         DataError: a file is missing, damaged or another one; the message names it.
     """
     folder = data_dir or _find()
-    contents = {name: _read(_path_in(folder, name)) for name in DIGESTS}
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    arrays: dict[str, Any] = {}
-    for name, content in contents.items():
+    digests, arrays = {}, {}
+    for name, expected in DIGESTS.items():
         path = _path_in(folder, name)
+        content = _read(path)
+        digests[name] = hashlib.sha256(content).hexdigest()
         arrays[name] = parse_idx(content, path, dimensions=3 if "images" in name else 1)
-        if not allow_other_data and digests[name] != DIGESTS[name]:
+        if not allow_other_data and digests[name] != expected:
             raise DataError(
                 f"{path} is not Fashion-MNIST's {name}: the sha256 of its content is "
                 f"{digests[name]} (--allow-other-data reads other data of this form)"
             )
-    names = tuple(class_names) or _class_names(digests, arrays["train-labels-idx1-ubyte"])
-    for part in ("train", "t10k"):
-        images, labels = arrays[f"{part}-images-idx3-ubyte"], arrays[f"{part}-labels-idx1-ubyte"]
+    train_images, train_labels, test_images, test_labels = arrays.values()
+    names = tuple(class_names)
+    if not names and digests == DIGESTS:
+        names = CLASS_NAMES
+    elif not names:
+        names = tuple(map(str, range(int(train_labels.max(initial=0)) + 1)))
+    for images, labels in ((train_images, train_labels), (test_images, test_labels)):
         _check_pair(images, labels, len(names), (IMAGE_SIDE, IMAGE_SIDE), folder)
     return FashionMnist(
-        train_images=arrays["train-images-idx3-ubyte"],
-        train_labels=arrays["train-labels-idx1-ubyte"],
-        test_images=arrays["t10k-images-idx3-ubyte"],
-        test_labels=arrays["t10k-labels-idx1-ubyte"],
-        digests=digests,
-        folder=folder,
-        class_names=names,
+        train_images, train_labels, test_images, test_labels, digests, folder, names
     )
 
 
@@ -176,22 +168,8 @@ def load_test_images(path: Path, size: Size, classes: int) -> tuple[Images, Labe
     return images, labels.astype(np.uint8)
 
 
-def _class_names(digests: dict[str, str], labels: Labels) -> tuple[str, ...]:
-    if digests == DIGESTS:
-        return CLASS_NAMES
-    return tuple(map(str, range(int(labels.max(initial=0)) + 1)))
-
-
 def parse_idx(content: bytes, path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
-    """Read an IDX file of unsigned bytes.
-
-    Args:
-        content: the decompressed file.
-        path: where it came from, for the message.
-        dimensions: 3 for images, 1 for labels.
-
-    Returns:
-        An array of the shape that the header gives.
+    """Read a decompressed IDX file of unsigned bytes; `path` is for the message.
 
     Raises:
         DataError: the magic number is another one, or the length is not what the header says.
@@ -225,10 +203,13 @@ def _check_pair(images: Images, labels: Labels, classes: int, size: Size, folder
 
 
 def _path_in(folder: Path, name: str) -> Path:
-    for path in (folder / f"{name}.gz", folder / name):
-        if path.is_file():
-            return path
+    if found := _found_in(folder, name):
+        return found[0]
     raise DataError(f"{folder} has no {name}.gz and no {name}")
+
+
+def _found_in(folder: Path, name: str) -> list[Path]:
+    return [path for path in (folder / f"{name}.gz", folder / name) if path.is_file()]
 
 
 def _read(path: Path) -> bytes:
@@ -238,15 +219,11 @@ def _read(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
-def _has_all(folder: Path) -> bool:
-    return all((folder / f"{name}.gz").is_file() or (folder / name).is_file() for name in DIGESTS)
-
-
 def _find() -> Path:
     keras_home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     cache = keras_home / "datasets" / "fashion-mnist"
     for folder in (DEBIAN_FOLDER, cache):
-        if _has_all(folder):
+        if all(_found_in(folder, name) for name in DIGESTS):
             return folder
     _download()
     return cache
