@@ -10,6 +10,8 @@ from .data import Inputs, Labelled, Labels, to_inputs
 from .photographs import Photographs
 from .recipe import IMAGE_SIDE, Augmentation, Recipe
 
+PREDICT_BATCH = 500
+"""Images that a network classifies at once."""
 ERASED_AREA = 0.02, 0.2
 """Least and most of an image that a rectangle covers."""
 
@@ -31,14 +33,6 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
         recipe: Recipe,
         photographs: Photographs | None = None,
     ) -> None:
-        """Take the images.
-
-        Args:
-            training: n images.
-            targets: theirs, (n, classes).
-            recipe: the size of a batch, the changes, the seed, the share of photographs.
-            photographs: those to learn from, if the recipe asks for some.
-        """
         super().__init__()
         share = recipe.photographs.share if photographs else 0.0
         self._images, self._targets = training.images, targets
@@ -133,24 +127,6 @@ def erase(images: Inputs, share: float, generator: np.random.Generator) -> Input
     inside &= (generator.random(count) < share)[:, None, None]
     noise = generator.random(images.shape, np.float32)
     return np.where((inside[:, 0, :, None] & inside[:, 1, None, :])[..., None], noise, images)
-
-
-class ValidationBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
-    """Images as they are, in their order."""
-
-    def __init__(self, validation: Labelled, classes: int, batch_size: int = 500) -> None:
-        super().__init__()
-        self._images, self._targets = validation.images, one_hot(validation.labels, classes)
-        self._batch_size = batch_size
-
-    def __len__(self) -> int:
-        """Count the batches; the last one may be smaller."""
-        return math.ceil(len(self._images) / self._batch_size)
-
-    def __getitem__(self, index: int) -> tuple[Inputs, Targets]:
-        """Return images (b, 28, 28, 1) and targets (b, classes)."""
-        part = slice(index * self._batch_size, (index + 1) * self._batch_size)
-        return self._images[part], self._targets[part]
 
 
 def one_hot(labels: Labels, classes: int) -> Targets:

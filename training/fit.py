@@ -7,7 +7,6 @@ state is one file, renamed into place, and the history.
 import math
 import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from .architecture import build_network
-from .batches import Targets, TrainingBatches, ValidationBatches, one_hot
+from .batches import PREDICT_BATCH, Targets, TrainingBatches, one_hot
 from .config import FitSettings
 from .data import FashionMnist, load_fashion_mnist, split_as
 from .errors import RunError
@@ -72,13 +71,7 @@ def run(settings: FitSettings) -> None:
 def train(
     training_run: Run, recipe: Recipe, data: FashionMnist, photographs: Photographs | None = None
 ) -> None:
-    """Train the network until the epochs or the patience are used up.
-
-    Args:
-        training_run: where it is kept; a run that was interrupted goes on there.
-        recipe: the settings.
-        data: the data set.
-        photographs: those to learn from, if the recipe asks for some.
+    """Train the network until the epochs or the patience are used up, from where the run stands.
 
     Raises:
         RunError: the training diverges.
@@ -93,21 +86,22 @@ def train(
     keras.utils.set_random_seed(fit.seed)
     classes = len(data.class_names)
     targets = one_hot(training.labels, classes)
-    if recipe.start.answers:
-        targets = mix_answers(targets, earlier_answers(data, fit), recipe.start.answers)
+    if share := recipe.start.answers:
+        targets = np.float32(share) * earlier_answers(data, fit) + np.float32(1 - share) * targets
     model = build_network(recipe.network, classes)
     if recipe.start.weights:
         load_start(model)
     batches = TrainingBatches(training, targets, recipe, photographs)
     model.compile(
         optimizer=build_optimizer(fit, steps=len(batches) * fit.epochs),
-        loss=Crossentropy(fit.label_smoothing),
-        metrics=[Accuracy()],
+        loss=Crossentropy(label_smoothing=fit.label_smoothing),
+        metrics=[accuracy],
         steps_per_execution=STEPS_PER_EXECUTION,
     )
     epochs_before = 0
     if training_run.last.exists():
-        restore(model, training_run.last)
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(training_run.last)  # and the optimizer's state
         epochs_before = int(model.optimizer.iterations) // len(batches)
     history = training_run.keep_history(epochs_before)
     epochs = epochs_before if is_used_up(history, fit) else fit.epochs
@@ -123,7 +117,8 @@ def train(
                 shuffle=False,  # by Keras, whose generator a resumed run would find elsewhere
                 initial_epoch=epochs_before,
                 epochs=epochs,
-                validation_data=ValidationBatches(validation, classes),
+                validation_data=(validation.images, one_hot(validation.labels, classes)),
+                validation_batch_size=PREDICT_BATCH,
                 # The bar is redrawn in place, which only a terminal can show.
                 verbose=1 if sys.stdout.isatty() else 2,
                 callbacks=[
@@ -139,18 +134,6 @@ def train(
     finally:
         logger.on_train_end()  # which Keras leaves out if a callback raises
     training_run.finish()
-
-
-def restore(model: Any, path: Path) -> None:
-    """Give a compiled model the weights and the optimizer's state of a saved one.
-
-    The saved model itself will not do: which weights do not decay is not in it.
-    """
-    saved = keras.models.load_model(path)
-    model.set_weights(saved.get_weights())
-    model.optimizer.build(model.trainable_variables)
-    for variable, value in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
-        variable.assign(value)
 
 
 def load_start(model: Any) -> None:
@@ -184,61 +167,34 @@ def earlier_answers(data: FashionMnist, fit: Fit) -> Targets:
     return np.asarray(answers, np.float32)
 
 
-def mix_answers(targets: Targets, answers: Targets, share: float) -> Targets:
-    """Return targets with a share of answers in them."""
-    return np.float32(share) * answers + np.float32(1 - share) * targets
-
-
 @keras.saving.register_keras_serializable("training")
-class Crossentropy(keras.losses.Loss):  # type: ignore[misc]  # Keras ships no types
+class Crossentropy(keras.losses.CategoricalCrossentropy):  # type: ignore[misc]  # no types
     """−Σ t log p for the probabilities t of the classes; −log Σ p over a set of right classes.
 
     A target is a set where it sums to more than one: a label such as "shoes" leaves open which of
     three classes is right.
     """
 
-    def __init__(self, label_smoothing: float = 0.0, name: str = "crossentropy") -> None:
-        super().__init__(name=name)
-        self.label_smoothing = label_smoothing
-
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each image, (b,)."""
-        y_pred = keras.ops.clip(y_pred, keras.config.epsilon(), 1.0)
-        of_a_set = -keras.ops.log(keras.ops.sum(y_true * y_pred, axis=-1))
-        smooth = self.label_smoothing / y_true.shape[-1]
-        target = (1 - self.label_smoothing) * y_true + smooth
-        of_a_class = -keras.ops.sum(target * keras.ops.log(y_pred), axis=-1)
-        return keras.ops.where(keras.ops.sum(y_true, axis=-1) > 1.5, of_a_set, of_a_class)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what a saved model restores the loss from."""
-        return {"label_smoothing": self.label_smoothing, "name": self.name}
+        of_classes = super().call(y_true, y_pred)
+        right = keras.ops.sum(y_true * y_pred, axis=-1)
+        of_a_set = -keras.ops.log(keras.ops.maximum(right, keras.config.epsilon()))
+        return keras.ops.where(keras.ops.sum(y_true, axis=-1) > 1.5, of_a_set, of_classes)
 
 
-@keras.saving.register_keras_serializable("training")
-class Accuracy(keras.metrics.MeanMetricWrapper):  # type: ignore[misc]  # Keras ships no types
-    """Share of the images whose most probable class is right, or is the target's most probable."""
-
-    def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:
-        super().__init__(_is_right, name=name, dtype=dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what a saved model restores the metric from."""
-        return {"name": self.name, "dtype": self.dtype}
-
-
-def _is_right(y_true: Any, y_pred: Any) -> Any:
+@keras.saving.register_keras_serializable("training")  # type: ignore[untyped-decorator]
+def accuracy(y_true: Any, y_pred: Any) -> Any:
+    """Return 1 where the most probable class is right, or is the target's most probable: (b,)."""
     predicted = keras.ops.expand_dims(keras.ops.argmax(y_pred, axis=-1), -1)
     target = keras.ops.take_along_axis(y_true, predicted, axis=-1)[..., 0]
     return keras.ops.cast(target >= keras.ops.max(y_true, axis=-1), "float32")
 
 
 def build_optimizer(fit: Fit, steps: int) -> Any:
-    """Build Adam, or AdamW (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101).
+    """Build Adam, with decoupled weight decay, for a training of so many steps.
 
-    Args:
-        fit: the settings.
-        steps: of the whole training, over which a schedule runs.
+    Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101.
     """
     rate: Any = fit.learning_rate
     if fit.schedule == "cosine":
@@ -246,9 +202,7 @@ def build_optimizer(fit: Fit, steps: int) -> Any:
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, max(1, steps - warmup), warmup_target=rate, warmup_steps=warmup
         )
-    if not fit.weight_decay:
-        return keras.optimizers.Adam(rate)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=fit.weight_decay)
+    optimizer = keras.optimizers.Adam(rate, weight_decay=fit.weight_decay or None)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     return optimizer
 
@@ -322,13 +276,11 @@ class Interruption(keras.callbacks.Callback):  # type: ignore[misc]  # Keras shi
         self._usual: Any = signal.SIG_DFL
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self._usual = signal.signal(signal.SIGINT, self._ask)
+        self._usual = signal.signal(signal.SIGINT, self._ask)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._usual)
+        signal.signal(signal.SIGINT, self._usual)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Raise if it was asked for."""
