@@ -1,7 +1,7 @@
 """What is trained and how: the settings that decide the weights."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,7 +19,7 @@ Size = Count | tuple[Count, Count]
 
 
 class Step(NamedTuple):
-    """One layer's effect on a map along one axis."""
+    """One layer's effect on a map along one axis: ("conv 5 valid, stride 1", -1, "… = -1")."""
 
     layer: str
     output: int
@@ -27,18 +27,10 @@ class Step(NamedTuple):
 
 
 def output_size(size: int, window: int, stride: int, padding: Padding) -> int:
-    """Compute the output positions of a window along one axis.
+    """Compute the output positions of a kernel or pool along one axis of a map.
 
-    Ten inputs under a kernel of three, stride one, valid, give eight outputs.
-
-    Args:
-        size: inputs along the axis, at least 1.
-        window: kernel or pool size, at least 1.
-        stride: distance between two windows, at least 1.
-        padding: "same" gives ⌈size / stride⌉, "valid" ⌊(size − window) / stride⌋ + 1.
-
-    Returns:
-        The number of outputs; below 1 where the window is larger than a valid-padded input.
+    Ten inputs under a kernel of three, stride one, valid, give eight outputs; less than one where
+    the window is larger than a valid-padded input.
     """
     if padding == "same":
         return -(-size // stride)
@@ -46,11 +38,7 @@ def output_size(size: int, window: int, stride: int, padding: Padding) -> int:
 
 
 def step(kind: str, size: int, window: int, stride: int, padding: Padding) -> Step:
-    """Compute one layer's output size and spell its arithmetic out.
-
-    Returns:
-        The step, for example ("conv 5 valid, stride 1", -1, "floor((3-5)/1)+1 = -1").
-    """
+    """Compute one layer's output size and spell its arithmetic out."""
     output = output_size(size, window, stride, padding)
     formula = (
         f"ceil({size}/{stride})" if padding == "same" else f"floor(({size}-{window})/{stride})+1"
@@ -208,3 +196,12 @@ class Recipe(_Group):
     augmentation: Augmentation = Augmentation()
     photographs: Photographs = Photographs()
     start: Start = Start()
+
+
+def differences(one: Any, other: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the name and both values of each setting in which two dumped recipes differ."""
+    for name, value in one.items():
+        if isinstance(value, dict):
+            yield from differences(value, other[name], f"{prefix}{name}.")
+        elif value != other[name]:
+            yield prefix + name, value, other[name]

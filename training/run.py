@@ -3,15 +3,13 @@
 import csv
 import json
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import PROGRAM
 from .data import FashionMnist
 from .errors import RunError
-from .recipe import Fit, Recipe
+from .recipe import Fit, Recipe, differences
 
 Row = dict[str, float]
 """One epoch of the history: loss, accuracy, val_loss, val_accuracy."""
@@ -19,72 +17,43 @@ Row = dict[str, float]
 ANOTHER_FOLDER = "name another folder with --run-dir, or start again with --fresh"
 
 
-@dataclass(frozen=True)
 class Run:
     """A training run in its folder."""
 
-    folder: Path
-
-    @property
-    def last(self) -> Path:
-        """The model after the last whole epoch, with its optimizer."""
-        return self.folder / "last.keras"
-
-    @property
-    def best(self) -> Path:
-        """The model of the epoch with the lowest validation loss."""
-        return self.folder / "best.keras"
-
-    @property
-    def model(self) -> Path:
-        """The model that was evaluated and is to be published: the one kept, calibrated."""
-        return self.folder / "model.keras"
-
-    @property
-    def history(self) -> Path:
-        """The measures of each epoch."""
-        return self.folder / "history.csv"
-
-    @property
-    def tensorboard(self) -> Path:
-        """The TensorBoard log."""
-        return self.folder / "tensorboard"
-
-    @property
-    def report(self) -> Path:
-        """The pictures of the evaluation."""
-        return self.folder / "report"
-
-    @property
-    def _about(self) -> Path:
-        return self.folder / "run.json"
-
-    @property
-    def _evaluation(self) -> Path:
-        return self.folder / "evaluation.json"
-
-    @property
-    def _finished(self) -> Path:
-        return self.folder / "finished"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.last = folder / "last.keras"  # after the last whole epoch, with its optimizer
+        self.best = folder / "best.keras"  # of the epoch with the lowest validation loss
+        self.model = folder / "model.keras"  # the one kept, calibrated; it is published
+        self.history = folder / "history.csv"
+        self.tensorboard = folder / "tensorboard"
+        self.report = folder / "report"
+        self._about = folder / "run.json"
+        self._evaluation = folder / "evaluation.json"
+        self._finished = folder / "finished"
 
     def checkpoint(self, fit: Fit) -> Path:
         """The model that is kept."""
         return self.last if fit.keep == "last" else self.best
 
     def require_same_recipe(self, recipe: Recipe) -> None:
-        """Check that the folder holds no run, or one of this recipe; it may have fewer epochs.
+        """Raise a RunError if the folder holds a run of another recipe.
 
-        Raises:
-            RunError: it holds a run of another recipe; the message names the settings.
+        It may have fewer epochs, if the learning rate does not depend on their number.
         """
         if not self._about.exists():
             return
         earlier, _ = self.read_about()
-        if self._may_go_on(earlier, recipe):
+        dumps = earlier.model_dump(mode="json"), recipe.model_dump(mode="json")
+        changes = {name: values for name, *values in differences(*dumps)}
+        has_more = earlier.fit.schedule == "constant" and earlier.fit.epochs < recipe.fit.epochs
+        if changes.keys() <= ({"fit.epochs"} if has_more else set()):
             return
-        changes = "; ".join(_differences(earlier.model_dump(), recipe.model_dump()))
+        words = "; ".join(
+            f"{name} is {there} there, {here} here" for name, (there, here) in changes.items()
+        )
         raise RunError(
-            f"{self.folder} holds a run of another configuration ({changes}): {ANOTHER_FOLDER}"
+            f"{self.folder} holds a run of another configuration ({words}): {ANOTHER_FOLDER}"
         )
 
     def begin(self, recipe: Recipe, data: FashionMnist) -> None:
@@ -105,16 +74,8 @@ class Run:
         if self._about.exists() and self.read_about()[1] != about["data_set"]:
             raise RunError(f"{self.folder} holds a run with other data: {ANOTHER_FOLDER}")
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not self._about.exists() or self._read_json(self._about) != about:
+        if not self._about.exists() or json.loads(self._about.read_text("utf-8")) != about:
             _write_whole(self._about, json.dumps(about, indent=2) + "\n")
-
-    @staticmethod
-    def _may_go_on(earlier: Recipe, recipe: Recipe) -> bool:
-        """Whether the recipes are the same, but for more epochs at a constant learning rate."""
-        fit = earlier.fit
-        if fit.schedule == "constant" and fit.epochs < recipe.fit.epochs:
-            fit = fit.model_copy(update={"epochs": recipe.fit.epochs})
-        return earlier.model_copy(update={"fit": fit}) == recipe
 
     def discard(self) -> None:
         """Remove the run, and nothing else that the folder may hold."""
@@ -125,32 +86,20 @@ class Run:
             file.unlink(missing_ok=True)
 
     def read_about(self) -> tuple[Recipe, dict[str, Any]]:
-        """Read the recipe and the data set of the run.
-
-        Raises:
-            RunError: there is no run in the folder.
-        """
+        """Read the recipe and the data set; raise a RunError if the folder holds no run."""
         if not self._about.exists():
             raise RunError(f"{self.folder} holds no run: `{PROGRAM} fit` makes one")
-        about = self._read_json(self._about)
+        about = json.loads(self._about.read_text("utf-8"))
         return Recipe(**about["configuration"]), about["data_set"]
 
     def require_finished(self) -> None:
-        """Check that the run is complete.
-
-        Raises:
-            RunError: it is not.
-        """
+        """Raise a RunError if the run is not complete."""
         recipe, _ = self.read_about()
         if not self.is_finished(recipe.fit):
             raise RunError(f"{self.folder} is not finished: `{PROGRAM} fit` goes on with it")
 
     def require_data(self, data: FashionMnist) -> None:
-        """Check that this is the data that the run was trained with.
-
-        Raises:
-            RunError: it is not.
-        """
+        """Raise a RunError if this is not the data that the run was trained with."""
         if self.read_about()[1]["sha256"] != data.digests:
             raise RunError(f"{self.folder} was trained with other data than that in {data.folder}")
 
@@ -178,22 +127,15 @@ class Run:
         return self.read_history()
 
     def read_evaluation(self) -> dict[str, Any]:
-        """Read the scores.
-
-        Raises:
-            RunError: the run has not been evaluated.
-        """
+        """Read the scores; raise a RunError if there are none."""
         if not self._evaluation.exists() or not self.model.exists():
             raise RunError(f"{self.folder} is not evaluated: run `{PROGRAM} evaluate` first")
-        return self._read_json(self._evaluation)
+        scores: dict[str, Any] = json.loads(self._evaluation.read_text("utf-8"))
+        return scores
 
     def write_evaluation(self, scores: dict[str, Any]) -> None:
         """Write the scores."""
         _write_whole(self._evaluation, json.dumps(scores, indent=2) + "\n")
-
-    def _read_json(self, path: Path) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return content
 
 
 def best_epoch(rows: list[Row]) -> int:
@@ -214,15 +156,6 @@ def epochs_waited(rows: list[Row]) -> int:
 def is_used_up(rows: list[Row], fit: Fit) -> bool:
     """Say whether the epochs or the patience are used up."""
     return len(rows) >= fit.epochs or (bool(rows) and epochs_waited(rows) >= fit.patience)
-
-
-def _differences(earlier: Any, now: Any, name: str = "") -> Iterator[str]:
-    """Yield each setting that differs, with both values."""
-    if isinstance(earlier, dict) and isinstance(now, dict):
-        for key in earlier:
-            yield from _differences(earlier[key], now[key], f"{name}.{key}" if name else key)
-    elif earlier != now:
-        yield f"{name} is {earlier} there, {now} here"
 
 
 def _write_whole(path: Path, text: str) -> None:
