@@ -1,30 +1,24 @@
-"""Measure the network of a run on the test images and on photographs."""
+"""Calibrate the network of a run, and measure it on the test images and on photographs."""
 
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from sklearn.metrics import classification_report, confusion_matrix, log_loss
 
-from .calibration import PREDICT_BATCH, calibrate, expected_calibration_error
+from .batches import PREDICT_BATCH
 from .config import EvaluateSettings
 from .data import Labelled, Labels, load_fashion_mnist, to_inputs
-from .novelty import (
-    FALSE_ALARMS,
-    PERCENTILES,
-    area_under_roc,
-    assess,
-    find_percentiles,
-    find_threshold,
-    make_outliers,
-    with_novelty,
-)
+from .novelty import measure_novelty
 from .photographs import KINDS, Photographs, read_photographs
-from .report import Report
+from .report import draw_photographs, draw_training_curves, report_test, save_picture
 from .run import Run, kept_epoch
 
 CALIBRATION_BINS = 15
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.1, 10.0
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -42,7 +36,9 @@ def run(settings: EvaluateSettings) -> None:
     finished_run.require_data(data)
     recipe, _ = finished_run.read_about()
     _, validation = data.split(recipe.fit)
-    photographs = read_photographs() if recipe.photographs.share else None
+    photographs = None
+    if recipe.photographs.share:
+        photographs = read_photographs().of_split("validation")
     model = keras.models.load_model(finished_run.checkpoint(recipe.fit), compile=False)
     temperature = 1.0
     if recipe.fit.calibrate:
@@ -54,21 +50,20 @@ def run(settings: EvaluateSettings) -> None:
     probabilities = model.predict(test.images, batch_size=PREDICT_BATCH, verbose=0)
     scores = score(probabilities, test.labels, data.class_names)
     scores["calibration"]["temperature"] = temperature
-    report = Report(finished_run.report, data.class_names)
     history = finished_run.read_history()
-    report.draw_training_curves(history, kept_epoch(history, recipe.fit))
-    report.draw_test(test, probabilities)
-    validation_photographs = photographs.of_split("validation") if photographs else None
-    if validation_photographs:
-        answers = model.predict(
-            to_inputs(validation_photographs.pixels), batch_size=PREDICT_BATCH, verbose=0
-        )
-        scores["photographs"] = score_photographs(answers, validation_photographs)
-        report.draw_photographs(validation_photographs, answers)
+    curves = draw_training_curves(history, kept_epoch(history, recipe.fit))
+    save_picture(finished_run.report, "training_curves", curves)
+    report_test(finished_run.report, test, probabilities, data.class_names)
+    if photographs:
+        inputs = to_inputs(photographs.pixels)
+        answers = model.predict(inputs, batch_size=PREDICT_BATCH, verbose=0)
+        scores["photographs"] = score_photographs(answers, photographs)
+        picture = draw_photographs(photographs, answers, data.class_names)
+        save_picture(finished_run.report, "photographs", picture)
 
     print("Measuring what the network does not know")
     scores["novelty"] = measure_novelty(
-        with_novelty(model), validation, test, validation_photographs, recipe.fit.seed
+        model, validation.images, test.images, photographs, recipe.fit.seed
     )
     finished_run.write_evaluation(scores)
     print(
@@ -77,16 +72,49 @@ def run(settings: EvaluateSettings) -> None:
     )
 
 
+def calibrate(model: Any, validation: Labelled, mirrored: bool = False) -> float:
+    """Fold into the model the temperature that suits the validation images, and return it.
+
+    Guo, Pleiss, Sun and Weinberger 2017, On Calibration of Modern Neural Networks,
+    https://arxiv.org/abs/1706.04599: the logits are divided by one number, the temperature, that
+    minimises the cross-entropy on images held out from training. It changes no label. Folded into
+    the last layer's weights, it leaves the network and whoever runs it as they are. With the mirror
+    images, chance has less of a say in it.
+    """
+    images, labels = validation
+    if mirrored:
+        images, labels = np.concatenate([images, images[:, :, ::-1]]), np.tile(labels, 2)
+    probabilities = model.predict(images, batch_size=PREDICT_BATCH, verbose=0)
+    temperature = find_temperature(probabilities, labels)
+    fold_temperature(model, temperature)
+    print(f"Temperature {temperature:.3f} from {len(validation.labels):,} validation images")
+    return temperature
+
+
+def find_temperature(probabilities: Probabilities, labels: Labels) -> float:
+    """Find the temperature of the lowest cross-entropy: above 1 where a network is too sure.
+
+    The logarithms of a softmax's probabilities are its logits, up to a constant that it ignores.
+    """
+    logits = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))
+
+    def loss_at(log_temperature: float) -> float:
+        return cross_entropy(softmax(logits / np.exp(log_temperature), axis=1), labels)
+
+    bounds = np.log([LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE])
+    return float(np.exp(minimize_scalar(loss_at, bounds=tuple(bounds), method="bounded").x))
+
+
+def fold_temperature(model: Any, temperature: float) -> None:
+    """Divide the weights of the model's last layer, which gives the logits, by the temperature."""
+    last = model.layers[-1]
+    last.set_weights([weights / temperature for weights in last.get_weights()])
+
+
 def score(
     probabilities: Probabilities, labels: Labels, class_names: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Compute the scores on the test images.
-
-    Args:
-        probabilities: (n, classes) float32, rows that sum to 1.
-        labels: (n,) class ids.
-        class_names: by class id.
-    """
+    """Compute the scores of probabilities, (n, classes), for the labels, (n,), of test images."""
     predicted = probabilities.argmax(axis=1)
     class_ids = list(range(len(class_names)))
     rows = classification_report(
@@ -118,7 +146,7 @@ def score(
     }
 
 
-def cross_entropy(probabilities: Probabilities, labels: Labels) -> float:
+def cross_entropy(probabilities: npt.NDArray[Any], labels: Labels) -> float:
     """Compute the mean of −log p(true class) in float64, in which the rows sum to 1 exactly."""
     exact = probabilities.astype(np.float64)
     exact /= exact.sum(axis=1, keepdims=True)
@@ -126,12 +154,7 @@ def cross_entropy(probabilities: Probabilities, labels: Labels) -> float:
 
 
 def score_photographs(probabilities: Probabilities, photographs: Photographs) -> dict[str, Any]:
-    """Compute how often the network is right about each kind it has a class for, and how sure.
-
-    Args:
-        probabilities: (n, classes) float32.
-        photographs: those n, by people whose photographs the network has not learnt from.
-    """
+    """Compute how often probabilities, (n, classes), are right about each kind, and how sure."""
     predicted = probabilities.argmax(axis=1)
     is_right = photographs.classes[np.arange(len(predicted)), predicted] > 0
     kinds = {kind: float(is_right[photographs.label == kind].mean()) for kind in KINDS}
@@ -147,60 +170,15 @@ def score_photographs(probabilities: Probabilities, photographs: Photographs) ->
     }
 
 
-def measure_novelty(
-    assessor: Any,
-    validation: Labelled,
-    test: Labelled,
-    photographs: Photographs | None,
-    seed: int,
-) -> dict[str, Any]:
-    """Find the thresholds on the validation images, and measure how well novelty is told.
+def expected_calibration_error(
+    confidence: Probabilities, right: npt.NDArray[np.bool_], bins: int
+) -> float:
+    """Compute how far confidence is from accuracy, on average over n images.
 
-    Args:
-        assessor: the network with its score.
-        validation: images to take the threshold and the percentiles from.
-        test: images to compare outliers with.
-        photographs: those to take the threshold for photographs from.
-        seed: of the noise.
+    That is Σ (share of the images) · |accuracy − mean confidence| over equally wide bins of
+    confidence. scikit-learn's calibration curve leaves out how many images each bin holds.
     """
-    known = {"images": assess(assessor, validation.images)}
-    compared = {"test images": assess(assessor, test.images)}
-    outliers = {
-        name: (compared["test images"], assess(assessor, images))
-        for name, images in make_outliers(test.images, seed).items()
-    }
-    if photographs:
-        answers = assess(assessor, to_inputs(photographs.pixels))
-        has_class = photographs.has_class
-        known["photographs"] = answers.of(has_class)
-        kinds = ", ".join(sorted({str(label) for label in photographs.label[~has_class]})).lower()
-        outliers[f"photographs of {kinds}"] = (
-            known["photographs"],
-            answers.of(~has_class),
-        )
-    thresholds = {name: find_threshold(answer.novelty) for name, answer in known.items()}
-
-    def threshold_of(name: str) -> float:
-        return thresholds["photographs" if name.startswith("photographs") else "images"]
-
-    return {
-        "threshold": thresholds["images"],
-        "thresholds": thresholds,
-        "percentiles": {name: find_percentiles(answer.novelty) for name, answer in known.items()},
-        "of_percentiles": list(PERCENTILES),
-        "false_alarms": {
-            "validation": FALSE_ALARMS,
-            "test": float(np.mean(compared["test images"].novelty > thresholds["images"])),
-        },
-        "outliers": {
-            name: {
-                "images": len(answer.novelty),
-                "auroc": area_under_roc(usual.novelty, answer.novelty),
-                "auroc_of_confidence": area_under_roc(
-                    -usual.probabilities.max(axis=1), -answer.probabilities.max(axis=1)
-                ),
-                "detected": float(np.mean(answer.novelty > threshold_of(name))),
-            }
-            for name, (usual, answer) in outliers.items()
-        },
-    }
+    inner_edges = np.linspace(0, 1, bins + 1)[1:-1]
+    place = np.digitize(confidence, inner_edges, right=True)
+    gaps = np.bincount(place, weights=right - confidence.astype(np.float64))
+    return float(np.abs(gaps).sum() / len(confidence))

@@ -1,5 +1,6 @@
 """Publish an evaluated run as a version of the artifact: all of it or nothing."""
 
+import functools
 import json
 import shutil
 import tempfile
@@ -9,22 +10,40 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 
-from . import SERVICE, flatbuffers
+from . import SERVICE
 from .architecture import feature_map_model
+from .batches import PREDICT_BATCH
 from .config import ExportSettings
-from .data import Labelled, load_fashion_mnist
+from .data import Inputs, Labelled, load_fashion_mnist
 from .errors import ExportError
 from .manifest import MANIFEST, describe, describe_training, file_digests
 from .model_card import write_model_card
-from .novelty import PROBABILITIES, with_novelty
+from .native_logging import native_noise_hidden
+from .novelty import NOVELTY, PROBABILITIES, entropy, with_novelty
 from .run import Run
 
 FLATBUFFER = Path("assets.extra") / "model.tflite"
 INT8_FLATBUFFER = Path("assets.extra") / "model.int8.tflite"
 MODEL_CARD = Path("assets.extra") / "MODEL_CARD.md"
 REPORT = Path("assets.extra") / "report"
+
+PREDICTION_SIGNATURE = "serving_default"
+FEATURE_MAPS_SIGNATURE = "feature_maps"
+NOVELTY_SIGNATURE = "novelty"
+
+MAX_DIFFERENCE = 1e-4
+"""Of a probability or a novelty from Keras', or of a feature map as a share of its largest value,
+or of 1 if that is less."""
+MIN_LABEL_AGREEMENT = 0.995
+MIN_NOVELTY_AGREEMENT = 0.99
+MAX_ACCURACY_DIFFERENCE = 0.001
+
+Floats = npt.NDArray[np.float32]
 
 
 def run(settings: ExportSettings) -> None:
@@ -42,20 +61,15 @@ def run(settings: ExportSettings) -> None:
     data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.classes)
     evaluated_run.require_data(data)
     artifacts = settings.artifacts or settings.run_dir / "exported"
-    version = settings.version or next_version(artifacts)
-    model = keras.models.load_model(evaluated_run.model, compile=False)
-    with published(artifacts / str(version)) as folder:
-        parity = write_model(folder, model, data.test(), scores)
-        manifest = describe(
-            model,
-            version,
-            class_names=data.class_names,
-            scores={**scores, **experiments, "parity": parity},
-            training=describe_training(evaluated_run),
-        )
-        write_description(folder, manifest, evaluated_run.report)
-    print(f"Published {artifacts / str(version)}")
-    print(f"Serve it: {SERVICE} --artifacts {artifacts}")
+    publish_version(
+        artifacts / str(settings.version or next_version(artifacts)),
+        keras.models.load_model(evaluated_run.model, compile=False),
+        data.test(),
+        evaluated_run.report,
+        class_names=data.class_names,
+        scores={**scores, **experiments},
+        **describe_training(evaluated_run),
+    )
 
 
 def read_experiments(folder: Path) -> dict[str, Any]:
@@ -106,73 +120,162 @@ def published(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_model(folder: Path, model: Any, test: Labelled, scores: dict[str, Any]) -> dict[str, Any]:
-    """Write the SavedModel and the flatbuffers that hold parity into an empty folder.
+def publish_version(
+    target: Path, model: Any, test: Labelled, report: Path | None, **about: Any
+) -> None:
+    """Write a Keras model of one input and one output as a version that is served.
 
     Args:
-        folder: of the version.
-        model: a Keras model of one input, (n, height, width, 1), and one output, (n, classes).
+        target: folder of the version, which does not exist.
+        model: from (n, height, width, 1) to probabilities, (n, classes).
         test: images to compare the flatbuffers with Keras on.
-        scores: the threshold of the novelty is read from them; a model without has no novelty.
+        report: folder of pictures.
+        about: what `describe` takes. Without novelty among the scores it is published without.
 
-    Returns:
-        What was measured of both flatbuffers.
+    Raises:
+        ExportError: the version exists, or the float32 flatbuffer does not hold parity.
+    """
+    with published(target) as folder:
+        manifest = describe(model, int(target.name), **about)
+        scores = manifest["scores"]
+        scores["parity"] = write_model(folder, model, test, scores.get("novelty"))
+        write_description(folder, manifest, report)
+    print(f"Published {target}")
+    print(f"Serve it: {SERVICE} --artifacts {target.parent}")
+
+
+def write_model(
+    folder: Path, model: Any, test: Labelled, novelty: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Write the SavedModel and the flatbuffers that hold parity; return what was measured of both.
 
     Raises:
         ExportError: the float32 flatbuffer does not hold parity.
     """
-    assessor = with_novelty(model) if "novelty" in scores else None
     print("Writing the SavedModel")
-    write_saved_model(model, assessor, folder)
+    signatures = {
+        PREDICTION_SIGNATURE: keras.Model(model.inputs[0], {PROBABILITIES: model.outputs[0]}),
+        **({NOVELTY_SIGNATURE: with_novelty(model)} if novelty else {}),
+        FEATURE_MAPS_SIGNATURE: feature_map_model(model),
+    }
+    write_saved_model(folder, signatures)
     print("Compiling for LiteRT and comparing it with Keras on the test images")
-    predicting = [flatbuffers.PREDICTION_SIGNATURE]
-    if assessor is not None:
-        predicting.append(flatbuffers.NOVELTY_SIGNATURE)
-    threshold = scores["novelty"]["threshold"] if "novelty" in scores else None
-    reference = flatbuffers.Reference(model, assessor, test, threshold)
-    float32 = flatbuffers.convert(
-        folder, [*predicting, flatbuffers.FEATURE_MAPS_SIGNATURE], int8_weights=False
-    )
-    int8 = flatbuffers.convert(folder, predicting, int8_weights=True)
-    float32_parity = flatbuffers.measure_float32(float32, reference)
-    int8_parity = flatbuffers.measure_int8(int8, reference)
+    float32 = convert(folder, [*signatures], int8_weights=False)
+    predicting = [name for name in signatures if name != FEATURE_MAPS_SIGNATURE]
+    int8 = convert(folder, predicting, int8_weights=True)
+    expected = model.predict(test.images, batch_size=PREDICT_BATCH, verbose=0)
+    threshold = novelty["threshold"] if novelty else None
+    float32_parity = measure(float32, expected, test, threshold)
+    float32_parity["max_feature_map_difference"] = compare_feature_maps(float32, model, test.images)
+    if wrong := [  # so asked, because no comparison holds for NaN
+        f"{name} {value:.1e} (at most {MAX_DIFFERENCE})"
+        for name, value in float32_parity.items()
+        if name.startswith("max_") and not value <= MAX_DIFFERENCE
+    ]:
+        raise ExportError(f"the float32 flatbuffer differs from Keras: {', '.join(wrong)}")
+    int8_parity = measure(int8, expected, test, threshold)
+    keras_accuracy = float(np.mean(expected.argmax(axis=1) == test.labels))
+    ships_int8 = agrees_enough(int8_parity, keras_accuracy)
     (folder / FLATBUFFER).parent.mkdir()
     (folder / FLATBUFFER).write_bytes(float32)
-    if int8_parity["shipped"]:
+    if ships_int8:
         (folder / INT8_FLATBUFFER).write_bytes(int8)
-    return {"images": len(test.labels), "float32": float32_parity, "int8": int8_parity}
+    return {
+        "images": len(test.labels),
+        "float32": {**float32_parity, "shipped": True},
+        "int8": {**int8_parity, "shipped": ships_int8},
+    }
 
 
-def write_saved_model(model: Any, assessor: Any, folder: Path) -> None:
-    """Write a SavedModel of two or three signatures.
-
-    `serving_default` gives the probabilities, `novelty` these and the novelty of each image,
-    `feature_maps` the output of every layer by its name; all take the model's input, float32 in
-    [0, 1].
-    """
-    layers = feature_map_model(model)
-    inputs = model.inputs[0]
-    images = tf.TensorSpec(inputs.shape, tf.float32, name=inputs.name)
+def write_saved_model(folder: Path, signatures: dict[str, Any]) -> None:
+    """Write a SavedModel of Keras models of one input, by the names of their signatures."""
     # Without `track`, which would keep all weights a second time: the signatures have them.
     archive = keras.export.ExportArchive()
-    archive.add_endpoint(
-        flatbuffers.PREDICTION_SIGNATURE,
-        lambda images: {PROBABILITIES: model(images, training=False)},
-        input_signature=[images],
-    )
-    if assessor is not None:
-        archive.add_endpoint(
-            flatbuffers.NOVELTY_SIGNATURE,
-            lambda images: assessor(images, training=False),
-            input_signature=[images],
-        )
-    archive.add_endpoint(
-        flatbuffers.FEATURE_MAPS_SIGNATURE,
-        lambda images: layers(images, training=False),
-        input_signature=[images],
-    )
+    for name, model in signatures.items():
+        image = model.inputs[0]
+        spec = tf.TensorSpec(image.shape, tf.float32, name=image.name)
+        answer = functools.partial(model, training=False)
+        archive.add_endpoint(name, answer, input_signature=[spec])
     archive.write_out(str(folder), verbose=False)
     shutil.rmtree(folder / "assets")  # TensorFlow makes it even where a model has none
+
+
+def convert(saved_model: Path, signatures: list[str], *, int8_weights: bool) -> bytes:
+    """Compile signatures of a SavedModel into one flatbuffer for LiteRT.
+
+    With int8 weights, the ranges of what they multiply are taken at run time.
+    """
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(saved_model), signature_keys=signatures
+    )
+    if int8_weights:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    with native_noise_hidden():
+        flatbuffer: bytes = converter.convert()
+    return flatbuffer
+
+
+def open_flatbuffer(flatbuffer: bytes) -> Any:
+    """Return an interpreter of a flatbuffer that has its memory."""
+    with native_noise_hidden():
+        interpreter = Interpreter(model_content=flatbuffer)
+        interpreter.allocate_tensors()
+    return interpreter
+
+
+def run_flatbuffer(
+    flatbuffer: bytes, signature: str, images: Inputs
+) -> Iterator[tuple[Inputs, dict[str, Floats]]]:
+    """Yield batches of the images, and the outputs of a signature for each by their names."""
+    runner = open_flatbuffer(flatbuffer).get_signature_runner(signature)
+    (name,) = runner.get_input_details()
+    for start in range(0, len(images), PREDICT_BATCH):
+        batch = images[start : start + PREDICT_BATCH]
+        yield batch, runner(**{name: batch})
+
+
+def measure(
+    flatbuffer: bytes, expected: Floats, test: Labelled, threshold: float | None
+) -> dict[str, Any]:
+    """Compare a flatbuffer with the probabilities that Keras gives, (n, classes)."""
+
+    def answers(signature: str, output: str) -> Floats:
+        batches = run_flatbuffer(flatbuffer, signature, test.images)
+        return np.concatenate([outputs[output] for _, outputs in batches])
+
+    probabilities = answers(PREDICTION_SIGNATURE, PROBABILITIES)
+    labels = probabilities.argmax(axis=1)
+    measured = {
+        "max_probability_difference": float(np.abs(probabilities - expected).max()),
+        "label_agreement": float(np.mean(labels == expected.argmax(axis=1))),
+        "accuracy": float(np.mean(labels == test.labels)),
+    }
+    if threshold is not None:
+        novelty, known = answers(NOVELTY_SIGNATURE, NOVELTY), np.asarray(entropy(expected))
+        agrees = (novelty > threshold) == (known > threshold)
+        measured["max_novelty_difference"] = float(np.abs(novelty - known).max())
+        measured["novelty_agreement"] = float(np.mean(agrees))
+    return measured
+
+
+def compare_feature_maps(flatbuffer: bytes, model: Any, images: Inputs) -> float:
+    """Return the largest difference of a map from Keras', by the largest value of its layer."""
+    keras_maps, largest = feature_map_model(model), 0.0
+    for batch, maps in run_flatbuffer(flatbuffer, FEATURE_MAPS_SIGNATURE, images):
+        for name, expected in keras_maps(batch, training=False).items():
+            scale = max(1.0, float(np.abs(expected).max()))
+            difference = float(np.abs(maps[name] - np.asarray(expected)).max())
+            largest = max(largest, difference / scale)
+    return largest
+
+
+def agrees_enough(parity: dict[str, Any], keras_accuracy: float) -> bool:
+    """Say whether a flatbuffer of int8 weights is good enough to be shipped."""
+    return bool(
+        parity["label_agreement"] >= MIN_LABEL_AGREEMENT
+        and abs(parity["accuracy"] - keras_accuracy) <= MAX_ACCURACY_DIFFERENCE
+        and parity.get("novelty_agreement", 1.0) >= MIN_NOVELTY_AGREEMENT
+    )
 
 
 def write_description(folder: Path, manifest: dict[str, Any], report: Path | None) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import keras
 
-from .architecture import MODEL_NAME
 from .data import GREY_LEVELS
 from .novelty import SCORE
 from .run import Run, kept_epoch
@@ -56,23 +55,25 @@ def describe(
     *,
     class_names: Sequence[str],
     scores: dict[str, Any],
-    training: dict[str, Any] | None = None,
+    scale: float = GREY_LEVELS,
+    **training: Any,
 ) -> dict[str, Any]:
     """Gather the manifest of a version, all but its files' digests.
 
     Args:
         model: the Keras model.
-        version: the version to be published.
+        version: its number.
         class_names: by class id.
         scores: what evaluation and parity measured; the novelty's are left out where it has none.
-        training: how it was trained, where that is known: see `describe_training`.
+        scale: what grey values are divided by.
+        training: where it is known, what `describe_training` returns.
     """
     inputs = model.inputs[0]
     parents = layer_inputs(model)
     novelty = scores.get("novelty")
     return {
         "format": FORMAT,
-        "name": MODEL_NAME,
+        "name": model.name,
         "version": version,
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "class_names": list(class_names),
@@ -80,7 +81,7 @@ def describe(
             "name": inputs.name,
             "shape": list(inputs.shape[1:]),
             "dtype": "float32",
-            "scale": GREY_LEVELS,
+            "scale": scale,
         },
         "layers": [
             {**describe_layer(layer), "inputs": parents[layer.name]}
@@ -98,7 +99,7 @@ def describe(
             "percentiles": novelty["percentiles"],
         },
         "scores": scores,
-        **(training or {}),
+        **training,
         "libraries": {
             "python": platform.python_version(),
             **{name: _library_version(name) for name in LIBRARIES},
@@ -141,29 +142,23 @@ def describe_layer(layer: Any) -> dict[str, Any]:
 
 def layer_inputs(model: Any) -> dict[str, list[str]]:
     """Return the names of the layers that each layer takes the outputs of; the first takes none."""
-    if isinstance(model, keras.Sequential):
-        names = [layer.name for layer in model.layers]
-        return {name: names[max(0, place - 1) : place] for place, name in enumerate(names)}
-    layers = {layer["name"]: layer for layer in model.get_config()["layers"]}
+    configuration = keras.Model(model.inputs, model.outputs).get_config()
+    layers = {layer["name"]: layer for layer in configuration["layers"]}
     inputs = {name for name, layer in layers.items() if layer["class_name"] == "InputLayer"}
     return {
-        name: [parent for parent in _histories(layer["inbound_nodes"]) if parent not in inputs]
+        name: [parent for parent in _parents(layer["inbound_nodes"]) if parent not in inputs]
         for name, layer in layers.items()
         if name not in inputs
     }
 
 
-def _histories(node: Any) -> Iterator[str]:
+def _parents(call: Any) -> Iterator[str]:
     """Yield the layers of the tensors in a layer's serialised call, in their order."""
-    if isinstance(node, dict):
-        if "keras_history" in node:
-            yield node["keras_history"][0]
-        else:
-            for value in node.values():
-                yield from _histories(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            yield from _histories(value)
+    if isinstance(call, dict) and "keras_history" in call:
+        yield call["keras_history"][0]
+    elif isinstance(call, dict | list | tuple):
+        for value in call.values() if isinstance(call, dict) else call:
+            yield from _parents(value)
 
 
 def count_parameters(model: Any) -> dict[str, int]:

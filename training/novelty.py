@@ -6,8 +6,7 @@ https://arxiv.org/abs/1812.04606), so doubt about the class is doubt about there
 score needs no statistics of the training data and any classifier has it.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,28 +15,20 @@ from scipy import ndimage
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
+from .batches import PREDICT_BATCH
+from .data import Inputs, to_inputs
+from .photographs import Photographs
+
 PROBABILITIES, NOVELTY = "probabilities", "novelty"
 """Names of the outputs."""
 
 SCORE = "entropy of the probabilities"
-PREDICT_BATCH = 500
 FALSE_ALARMS = 0.05
 """Share of the validation data that the threshold calls novel."""
 PERCENTILES = tuple(range(0, 101, 5))
 HIGHEST_DIGIT_PIXEL = 16
 
 Floats = npt.NDArray[np.float32]
-
-
-class Assessment(NamedTuple):
-    """Of n images: probabilities (n, classes) and novelty (n,), both float32."""
-
-    probabilities: Floats
-    novelty: Floats
-
-    def of(self, chosen: npt.NDArray[np.bool_]) -> "Assessment":
-        """Return what was answered to the chosen images, (n,)."""
-        return Assessment(self.probabilities[chosen], self.novelty[chosen])
 
 
 def with_novelty(model: Any) -> Any:
@@ -53,18 +44,52 @@ def entropy(probabilities: Any) -> Any:
     return -keras.ops.sum(probabilities * keras.ops.log(safe), axis=1)
 
 
-def assess(assessor: Any, images: Floats) -> Assessment:
-    """Classify images, (n, height, width, 1) float32 in [0, 1], and score their novelty.
+def measure_novelty(
+    model: Any, validation: Inputs, test: Inputs, photographs: Photographs | None, seed: int
+) -> dict[str, Any]:
+    """Find the thresholds on validation images, and measure how well novelty is told.
 
-    Args:
-        assessor: what `with_novelty` has returned.
-        images: any number of them.
+    Test images are what outliers are compared with. Photographs have a threshold of their own, and
+    those without a class are outliers among them. The seed is that of the noise.
     """
-    answers = [assessor(batch, training=False) for batch in _batches(images)]
-    return Assessment(
-        np.concatenate([answer[PROBABILITIES] for answer in answers]),
-        np.concatenate([answer[NOVELTY] for answer in answers]),
-    )
+
+    def answers(images: Inputs) -> Floats:
+        probabilities: Floats = model.predict(images, batch_size=PREDICT_BATCH, verbose=0)
+        return probabilities
+
+    known = {"images": answers(validation)}
+    usual = answers(test)
+    outliers = {
+        name: ("images", usual, answers(images))
+        for name, images in make_outliers(test, seed).items()
+    }
+    if photographs:
+        of_photographs, has_class = answers(to_inputs(photographs.pixels)), photographs.has_class
+        known["photographs"] = of_photographs[has_class]
+        kinds = ", ".join(np.unique(photographs.label[~has_class])).lower()
+        unknown = "photographs", known["photographs"], of_photographs[~has_class]
+        outliers[f"photographs of {kinds}"] = unknown
+    novelty = {name: np.asarray(entropy(answer)) for name, answer in known.items()}
+    thresholds = {name: find_threshold(scores) for name, scores in novelty.items()}
+    return {
+        "threshold": thresholds["images"],
+        "thresholds": thresholds,
+        "percentiles": {name: find_percentiles(scores) for name, scores in novelty.items()},
+        "of_percentiles": list(PERCENTILES),
+        "false_alarms": {
+            "validation": FALSE_ALARMS,
+            "test": _share_above(thresholds["images"], usual),
+        },
+        "outliers": {
+            name: {
+                "images": len(answer),
+                "auroc": area_under_roc(entropy(known), entropy(answer)),
+                "auroc_of_confidence": area_under_roc(-known.max(axis=1), -answer.max(axis=1)),
+                "detected": _share_above(thresholds[kind], answer),
+            }
+            for name, (kind, known, answer) in outliers.items()
+        },
+    }
 
 
 def find_threshold(novelty: Floats) -> float:
@@ -77,38 +102,23 @@ def find_percentiles(novelty: Floats) -> list[float]:
     return [float(value) for value in np.percentile(novelty, PERCENTILES)]
 
 
+def _share_above(threshold: float, probabilities: Floats) -> float:
+    return float(np.mean(entropy(probabilities) > threshold))
+
+
 def area_under_roc(known: Floats, novel: Floats) -> float:
     """Compute how often a novel image scores higher than a known one: 0.5 by chance, 1 always."""
     is_novel = np.repeat([0, 1], [len(known), len(novel)])
     return float(roc_auc_score(is_novel, np.concatenate([known, novel])))
 
 
-def make_outliers(images: Floats, seed: int) -> dict[str, Floats]:
-    """Make images that show no clothes, by what they are.
-
-    Args:
-        images: (n, height, width, 1) float32 in [0, 1].
-        seed: of the noise.
-    """
-    noise = np.random.default_rng(seed).random(images.shape, np.float32)
-    return {
-        "uniform noise": noise,
-        "inverted test images": 1 - images,
-        "handwritten digits": enlarged_digits(images.shape[1]),
-    }
-
-
-def enlarged_digits(side: int) -> Floats:
-    """Return scikit-learn's 1,797 digits of 8×8 pixels, enlarged bilinearly: (n, side, side, 1)."""
+def make_outliers(images: Inputs, seed: int) -> dict[str, Inputs]:
+    """Make images that show no clothes, by what they are; the digits are scikit-learn's 8×8."""
     digits = load_digits().images.astype(np.float32) / HIGHEST_DIGIT_PIXEL
-    factor = side / digits.shape[1]
-    enlarged: Floats = ndimage.zoom(
-        digits, (1, factor, factor), order=1, mode="nearest", grid_mode=True
-    )
-    return enlarged[..., None]
-
-
-def _batches(images: Floats) -> Iterator[Floats]:
-    """Cut images up for direct calls: `predict` would trace each network anew, and complain."""
-    for start in range(0, len(images), PREDICT_BATCH):
-        yield images[start : start + PREDICT_BATCH]
+    factors = np.divide((1, *images.shape[1:3]), (1, *digits.shape[1:]))
+    enlarged = ndimage.zoom(digits, factors, order=1, mode="nearest", grid_mode=True)
+    return {
+        "uniform noise": np.random.default_rng(seed).random(images.shape, np.float32),
+        "inverted test images": 1 - images,
+        "handwritten digits": enlarged[..., None],
+    }

@@ -3,7 +3,7 @@
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,14 @@ import h5py
 import keras
 import numpy as np
 
-from . import SERVICE, saved_model
+from . import saved_model
 from .architecture import INPUT_NAME
-from .calibration import PREDICT_BATCH
+from .batches import PREDICT_BATCH
 from .config import PublishSettings
 from .data import (
     CLASS_NAMES,
     GREY_LEVELS,
     Images,
-    Inputs,
     Labelled,
     Labels,
     load_fashion_mnist,
@@ -27,12 +26,11 @@ from .data import (
     to_inputs,
 )
 from .errors import ExportError
-from .evaluate import cross_entropy, measure_novelty, score
-from .export import next_version, published, write_description, write_model
-from .manifest import describe
-from .novelty import with_novelty
+from .evaluate import cross_entropy, score
+from .export import next_version, publish_version
+from .novelty import measure_novelty
 from .recipe import IMAGE_SIDE
-from .report import Report
+from .report import report_test
 
 PROBES = 64
 """Random images, where there are none of the model's own."""
@@ -52,12 +50,13 @@ def run(settings: PublishSettings) -> None:
         DataError: the data set to score it on is missing or damaged.
     """
     model = load(settings.model)
-    network = as_classifier(model, from_logits=settings.from_logits)
+    network = as_classifier(model, settings.name, from_logits=settings.from_logits)
     classes, shape = network.output_shape[-1], network.input_shape[1:]
     class_names = read_class_names(settings, classes)
     found = _find_test_images(settings, class_names, shape)
     scale = _scale_of(network, found)
-    images = to_inputs(found[0], scale) if found else _probes(shape, scale)
+    probes = np.random.default_rng(0).integers(0, 256, (PROBES, *shape[:2]), np.uint8)
+    images = to_inputs(found[0] if found else probes, scale)
     print(f"Running it on {len(images):,} images")
     probabilities = network.predict(images, batch_size=PREDICT_BATCH, verbose=1)
     labels = found[1] if found else probabilities.argmax(axis=1).astype(np.uint8)
@@ -71,23 +70,20 @@ def run(settings: PublishSettings) -> None:
     if settings.novelty:
         if found is None:
             raise ExportError("--novelty needs test images, which --test-data names")
-        scores["novelty"] = measure_novelty(with_novelty(network), test, test, None, seed=0)
+        scores["novelty"] = measure_novelty(network, images, images, None, seed=0)
     artifacts = settings.artifacts or settings.model.parent / "exported" / settings.name
-    version = settings.version or next_version(artifacts)
-    with published(artifacts / str(version)) as folder, tempfile.TemporaryDirectory() as report:
+    with tempfile.TemporaryDirectory() as report:
         if found:
-            Report(Path(report), class_names).draw_test(test, probabilities)
-        parity = write_model(folder, network, test, scores)
-        manifest = describe(
+            report_test(Path(report), test, probabilities, class_names)
+        publish_version(
+            artifacts / str(settings.version or next_version(artifacts)),
             network,
-            version,
+            test,
+            Path(report) if found else None,
             class_names=class_names,
-            scores={**scores, "parity": parity},
+            scores=scores,
+            scale=scale,
         )
-        manifest["name"], manifest["input"]["scale"] = settings.name, scale
-        write_description(folder, manifest, Path(report) if found else None)
-    print(f"Published {artifacts / str(version)}")
-    print(f"Serve it: {SERVICE} --artifacts {artifacts}")
     print("and open http://127.0.0.1:8000")
 
 
@@ -99,10 +95,20 @@ def load(path: Path) -> Any:
     """
     if (path / "saved_model.pb").is_file():
         return saved_model.load(path)
-    for layer in _layers(_read_configuration(path)):
-        if layer.get("class_name") == "Lambda":
-            name = layer.get("config", {}).get("name", "lambda")
+
+    def refuse_code(described: dict[str, Any]) -> dict[str, Any]:
+        if described.get("class_name") == "Lambda":
+            name = described.get("config", {}).get("name", "lambda")
             raise ExportError(f"{path}: layer {name} is a Lambda, whose code is not run")
+        return described
+
+    try:
+        json.loads(_read_configuration(path), object_hook=refuse_code)
+    except (OSError, KeyError, ValueError) as error:
+        raise ExportError(
+            f"{path} is not a Keras model: a .keras or .h5 file, as model.save('model.keras') "
+            "writes it, or a SavedModel folder, as model.export('model') does, is needed"
+        ) from error
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError) as error:
@@ -112,34 +118,20 @@ def load(path: Path) -> Any:
         ) from error
 
 
-def _read_configuration(path: Path) -> Any:
+def _read_configuration(path: Path) -> str | bytes:
     """Return the description of the layers in a model file."""
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                return json.loads(archive.read("config.json"))
+    configuration: str | bytes
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            configuration = archive.read("config.json")
+    else:
         with h5py.File(path) as file:
-            return json.loads(file.attrs["model_config"])
-    except (OSError, KeyError, ValueError) as error:
-        raise ExportError(
-            f"{path} is not a Keras model: a .keras or .h5 file, as model.save('model.keras') "
-            "writes it, or a SavedModel folder, as model.export('model') does, is needed"
-        ) from error
+            configuration = file.attrs["model_config"]
+    return configuration
 
 
-def _layers(configuration: Any) -> Iterator[dict[str, Any]]:
-    """Yield everything in a configuration that has a class, at any depth."""
-    if isinstance(configuration, dict):
-        if "class_name" in configuration:
-            yield configuration
-        configuration = list(configuration.values())
-    if isinstance(configuration, list):
-        for item in configuration:
-            yield from _layers(item)
-
-
-def as_classifier(model: Any, *, from_logits: bool) -> Any:
-    """Return the model with an input of (height, width, 1) and an output of probabilities.
+def as_classifier(model: Any, name: str, *, from_logits: bool) -> Any:
+    """Return the model, renamed, with an input of (height, width, 1) and probabilities.
 
     Raises:
         ExportError: it has another input or output.
@@ -159,7 +151,7 @@ def as_classifier(model: Any, *, from_logits: bool) -> Any:
     scores = network.outputs[0]
     if _gives_logits(model, from_logits):
         scores = keras.layers.Softmax(name="softmax")(scores)
-    return keras.Model(network.inputs, scores, name=model.name)
+    return keras.Model(network.inputs, scores, name=name)
 
 
 def _image_size(shape: Sequence[int | None]) -> tuple[int, int]:
@@ -180,19 +172,14 @@ def _image_size(shape: Sequence[int | None]) -> tuple[int, int]:
 def _with_input(model: Any, images: Any) -> Any:
     """Return the same layers, without their weights, on an input of (height, width, 1)."""
     shape = model.input_shape[1:]
-    output = taken = images
-    if shape != images.shape[1:]:
-        output = taken = keras.layers.Reshape(shape)(images)
-    if isinstance(model, keras.Sequential):
-        for layer in model.layers:
-            output = type(layer).from_config(layer.get_config())(output)
-        return keras.Model(images, output)
+    taken = images if shape == images.shape[1:] else keras.layers.Reshape(shape)(images)
 
     def call(layer: Any, *inputs: Any, **options: Any) -> Any:
         inputs = keras.tree.map_structure(lambda x: taken if x is images else x, inputs)
         return layer(*inputs, **options)
 
-    return keras.models.clone_model(model, input_tensors=images, call_function=call)
+    functional = keras.Model(model.inputs, model.outputs)
+    return keras.models.clone_model(functional, input_tensors=images, call_function=call)
 
 
 def _gives_logits(model: Any, from_logits: bool) -> bool:
@@ -229,11 +216,6 @@ def read_class_names(settings: PublishSettings, classes: int) -> tuple[str, ...]
     if len(names) != classes:
         raise ExportError(f"{len(names)} class names are given, the model has {classes} classes")
     return names
-
-
-def _probes(shape: Sequence[int], scale: float) -> Inputs:
-    grey = np.random.default_rng(0).integers(0, 256, (PROBES, *shape[:2]), np.uint8)
-    return to_inputs(grey, scale)
 
 
 def _find_test_images(

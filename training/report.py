@@ -1,15 +1,15 @@
 """The pictures of the report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from sklearn.metrics import confusion_matrix
+from sklearn.calibration import CalibrationDisplay
+from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from .data import Inputs, Labelled, Labels
 from .photographs import CLASSES_OF_A_LABEL, Photographs
@@ -24,106 +24,63 @@ INK = "#22303c"
 ACCENT = "#0b6e99"
 WARM = "#c8553d"
 RIGHT = "#1a7f37"
-STYLE: dict[Any, Any] = {
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "axes.titlesize": 11,
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
+mpl.rc("axes", edgecolor=INK, labelcolor=INK, titlecolor=INK, titlesize=11)
+mpl.rc("font", family="DejaVu Sans", size=9)
+mpl.rc("text", color=INK)
+mpl.rc("xtick", color=INK)
+mpl.rc("ytick", color=INK)
 
 Floats = npt.NDArray[np.float32]
 
 
-class Report:
-    """The pictures of one run."""
+def save_picture(folder: Path, name: str, figure: Figure) -> None:
+    """Write a picture as PNG without the version of matplotlib, so that it stays the same file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", dpi=PIXELS_AN_INCH, metadata={"Software": None})
 
-    def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
-        self._folder, self._class_names = folder, class_names
-        folder.mkdir(parents=True, exist_ok=True)
 
-    def draw_training_curves(self, history: list[Row], kept: int) -> None:
-        """Draw loss and accuracy by epoch; `kept` is the epoch that was kept, counted from 0."""
-        self._save("training_curves", lambda: draw_training_curves(history, kept))
-
-    def draw_test(self, test: Labelled, probabilities: Floats) -> None:
-        """Draw what the network makes of the test images.
-
-        Args:
-            test: images (n, height, width, 1) float32 in [0, 1] and labels (n,).
-            probabilities: (n, classes) float32.
-        """
-        images, labels = test
-        names = self._class_names
-        predicted = probabilities.argmax(axis=1)
-        self._save("confusion_matrix", lambda: draw_confusion_matrix(labels, predicted, names))
-        self._save("reliability", lambda: draw_reliability(labels, probabilities))
-        self._save(
-            "surest_mistakes", lambda: draw_surest_mistakes(images, labels, probabilities, names)
-        )
-
-    def draw_photographs(self, photographs: Photographs, probabilities: Floats) -> None:
-        """Draw the first photographs of each kind, and the answers (n, classes) to them."""
-        self._save(
-            "photographs", lambda: draw_photographs(photographs, probabilities, self._class_names)
-        )
-
-    def _save(self, name: str, draw: Callable[[], Figure]) -> None:
-        with mpl.rc_context(STYLE):
-            draw().savefig(
-                self._folder / f"{name}.png", dpi=PIXELS_AN_INCH, metadata={"Software": None}
-            )
+def report_test(
+    folder: Path, test: Labelled, probabilities: Floats, class_names: Sequence[str]
+) -> None:
+    """Draw what the network makes of the test images, with probabilities (n, classes)."""
+    images, labels = test
+    confusion = draw_confusion_matrix(labels, probabilities, class_names)
+    save_picture(folder, "confusion_matrix", confusion)
+    save_picture(folder, "reliability", draw_reliability(labels, probabilities))
+    mistakes = draw_surest_mistakes(images, labels, probabilities, class_names)
+    save_picture(folder, "surest_mistakes", mistakes)
 
 
 def draw_reliability(labels: Labels, probabilities: Floats) -> Figure:
     """Draw, for each range of confidence, how often the network was right."""
     confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
-    edges = np.linspace(0, 1, RELIABILITY_BINS + 1)
-    place = np.digitize(confidence, edges[1:-1], right=True)
-    count = np.bincount(place, minlength=RELIABILITY_BINS)
-    accuracy = np.bincount(place, correct, RELIABILITY_BINS) / np.maximum(count, 1)
+    right = probabilities.argmax(axis=1) == labels
     figure = Figure(figsize=(5.2, 5.2), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
-    above.bar(edges[:-1], accuracy, width=np.diff(edges), align="edge", color=ACCENT, ec="white")
-    above.plot([0, 1], [0, 1], color=WARM, linestyle="--", label="as sure as right")
-    above.set(title="Reliability on the test images", ylabel="share that is right", ylim=(0, 1))
-    above.legend(frameon=False)
-    below.bar(edges[:-1], count, width=np.diff(edges), align="edge", color=INK, ec="white")
+    CalibrationDisplay.from_predictions(
+        right, confidence, n_bins=RELIABILITY_BINS, ax=above, name="the network", color=ACCENT
+    )
+    above.set(title="Reliability on the test images", xlabel="", ylabel="share that is right")
+    below.hist(confidence, RELIABILITY_BINS, range=(0, 1), color=INK, ec="white")
     below.set(xlabel="confidence", ylabel="images", yscale="log", xlim=(0, 1))
     return figure
 
 
 def draw_confusion_matrix(
-    labels: Labels, predicted: npt.NDArray[np.int64], class_names: Sequence[str]
+    labels: Labels, probabilities: Floats, class_names: Sequence[str]
 ) -> Figure:
     """Draw how often each class was taken for each other, in percent of the true class."""
-    counts = confusion_matrix(labels, predicted, labels=range(len(class_names)))
-    percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    class_ids, predicted = range(len(class_names)), probabilities.argmax(axis=1)
+    shares = confusion_matrix(labels, predicted, labels=class_ids, normalize="true")
     figure = Figure(figsize=(7.4, 6.8), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-    for (row, column), value in np.ndenumerate(percent):
-        if counts[row, column]:
-            axes.text(
-                column,
-                row,
-                f"{value:.1f}",
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="white" if value > 55 else INK,
-            )
-    ticks = range(len(class_names))
-    axes.set_xticks(ticks, class_names, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, class_names)
+    picture = ConfusionMatrixDisplay(100 * shares, display_labels=class_names)
+    picture.plot(
+        cmap="Blues", ax=axes, values_format=".1f", xticks_rotation="vertical", colorbar=False
+    )
+    for (row, column), text in np.ndenumerate(picture.text_):
+        text.set_visible(shares[row, column] > 0)
     axes.set(xlabel="predicted", ylabel="true", title="Confusion on the test images (% of a row)")
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
     return figure
 
 

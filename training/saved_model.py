@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
 from .errors import ExportError
-from .flatbuffers import PREDICTION_SIGNATURE, convert, open_flatbuffer
+from .export import PREDICTION_SIGNATURE, convert, open_flatbuffer
 
 INSTEAD = "publish the .keras or .h5 file that it was made from"
 PROBES = 8

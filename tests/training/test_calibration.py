@@ -7,12 +7,12 @@ import pytest
 
 from tests.training.conftest import IDX_FOLDER, TINY_DATA, TINY_NETWORK
 from training.__main__ import main
-from training.calibration import (
+from training.data import load_fashion_mnist
+from training.evaluate import (
     expected_calibration_error,
     find_temperature,
     fold_temperature,
 )
-from training.data import load_fashion_mnist
 from training.recipe import Fit
 from training.run import Run
 

@@ -6,9 +6,9 @@ import pytest
 
 from tests.training.conftest import IDX_FOLDER, Published
 from training.architecture import build_network
-from training.data import CLASS_NAMES, Labelled, load_fashion_mnist
-from training.evaluate import cross_entropy, measure_novelty, score, score_photographs
-from training.novelty import with_novelty
+from training.data import CLASS_NAMES, load_fashion_mnist
+from training.evaluate import cross_entropy, score, score_photographs
+from training.novelty import measure_novelty
 from training.photographs import KINDS, read_photographs
 from training.recipe import Block, Network
 from training.run import Run
@@ -76,10 +76,10 @@ def test_calibration_on_photographs_leaves_out_those_of_several_right_classes() 
 
 def test_the_threshold_of_photographs_is_their_own() -> None:
     rng = np.random.default_rng(0)
-    images = Labelled(rng.random((40, 28, 28, 1), np.float32), np.zeros(40, np.uint8))
+    images = rng.random((40, 28, 28, 1), np.float32)
     model = build_network(Network(blocks=(Block(filters=2),), dense_units=4))
     photographs = read_photographs().of_split("validation")
-    novelty = measure_novelty(with_novelty(model), images, images, photographs, seed=1)
+    novelty = measure_novelty(model, images, images, photographs, seed=1)
     assert set(novelty["thresholds"]) == set(novelty["percentiles"]) == {"images", "photographs"}
     assert novelty["threshold"] == novelty["thresholds"]["images"]
     assert "photographs of body, hat, shorts, skirt" in novelty["outliers"]

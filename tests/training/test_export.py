@@ -12,7 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from service.model.repository import load_classifier
 from tests.training.conftest import IDX_FOLDER, TINY_DATA, Published
-from training import export, flatbuffers
+from training import export
 from training.__main__ import EXIT_FAILED, EXIT_INTERRUPTED, main
 from training.data import Labelled, load_fashion_mnist
 from training.errors import ExportError
@@ -229,7 +229,7 @@ def test_a_flatbuffer_that_differs_from_keras_fails_the_export(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(flatbuffers, "MAX_PROBABILITY_DIFFERENCE", -1.0)
+    monkeypatch.setattr(export, "MAX_DIFFERENCE", -1.0)
     assert export_tiny(tiny, tmp_path) == EXIT_FAILED
     message = capsys.readouterr().err
     assert "the float32 flatbuffer differs from Keras" in message
@@ -240,7 +240,7 @@ def test_a_flatbuffer_that_differs_from_keras_fails_the_export(
 def test_an_int8_flatbuffer_that_does_not_hold_parity_is_measured_but_not_shipped(
     tiny: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flatbuffers, "MIN_LABEL_AGREEMENT", 1.1)
+    monkeypatch.setattr(export, "MIN_LABEL_AGREEMENT", 1.1)
     assert export_tiny(tiny, tmp_path, "--version=3") == 0
     extra = tmp_path / "3" / "assets.extra"
     assert not (extra / "model.int8.tflite").exists()
@@ -259,7 +259,7 @@ def test_parity_needs_the_labels_the_accuracy_and_the_novelty() -> None:
         (1.0, 0.9, 0.989, False),
     ):
         parity = {"label_agreement": labels, "accuracy": accuracy, "novelty_agreement": novelty}
-        assert flatbuffers._agrees_enough(parity, keras_accuracy=0.9) is enough
+        assert export.agrees_enough(parity, keras_accuracy=0.9) is enough
 
 
 def test_a_model_without_novelty_is_published_without(tiny: Published, tmp_path: Path) -> None:
