@@ -22,7 +22,7 @@ from .config import ExportSettings
 from .data import Inputs, Labelled, load_fashion_mnist
 from .errors import ExportError
 from .manifest import MANIFEST, describe, describe_training, file_digests
-from .model_card import write_model_card
+from .model_card import render
 from .native_logging import native_noise_hidden
 from .novelty import NOVELTY, PROBABILITIES, entropy, with_novelty
 from .run import Run
@@ -282,7 +282,7 @@ def write_description(folder: Path, manifest: dict[str, Any], report: Path | Non
     """Write the report, the model card and, last, the manifest with the digests of all files."""
     if report and report.is_dir():
         shutil.copytree(report, folder / REPORT)
-    write_model_card(folder / MODEL_CARD, manifest, has_report=bool(report))
+    (folder / MODEL_CARD).write_text(render(manifest), encoding="utf-8")
     manifest["files"] = file_digests(folder)
     (folder / MANIFEST).write_text(
         json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"

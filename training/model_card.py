@@ -2,16 +2,51 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-from .recipe import Recipe
+from .recipe import Recipe, differences
 
 FASHION_MNIST = "Fashion-MNIST"
-SMALL_NOTE = "28×28 greyscale pictures of ten kinds of clothing, by Zalando Research"
 
-FRONT = """\
+
+def render(manifest: dict[str, Any]) -> str:
+    """Return the card as Markdown behind the YAML front matter that Hugging Face reads."""
+    scores = manifest["scores"]
+    parts = [_front_matter(manifest), _model(manifest), _uses(manifest)]
+    if "data_set" in manifest:
+        parts += [_data(manifest), _training(manifest["training"])]
+    if "test" in scores:
+        parts.append(_evaluation(scores))
+    if "photographs" in scores:
+        parts.append(_photographs(scores["photographs"]))
+    if "novelty" in scores:
+        parts.append(_novelty(scores["novelty"], len(manifest["class_names"])))
+    if "ablation" in scores:
+        parts.append(_ingredients(scores["ablation"]))
+    if "seeds" in scores:
+        parts.append(_seeds(scores["seeds"]))
+    parts.append("## Environment\n")
+    parts.append(_lines(f"- {name} {value}" for name, value in manifest["libraries"].items()))
+    return "\n".join(parts)
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    head = list(columns)
+    cells = [head, ["---"] * len(head), *rows]
+    return _lines(f"| {' | '.join(map(str, row))} |" for row in cells)
+
+
+def _front_matter(manifest: dict[str, Any]) -> str:
+    data_set = manifest.get("data_set", {}).get("name", "unknown")
+    is_known = data_set == FASHION_MNIST
+    data_tags = "datasets:\n- fashion_mnist\n" if is_known else ""
+    accuracy = manifest["scores"].get("test", {}).get("accuracy", math.nan)
+    return f"""\
 ---
 license: mit
 library_name: keras
@@ -23,33 +58,48 @@ tags:
 {data_tags}metrics:
 - accuracy
 model-index:
-- name: {name}
+- name: {manifest["name"]}
   results:
   - task:
       type: image-classification
     dataset:
-      type: {data_type}
+      type: {"fashion_mnist" if is_known else "other"}
       name: {data_set}
       split: test
     metrics:
     - type: accuracy
       value: {accuracy:.4f}
 ---
-
-# {name}, version {version}
 """
 
-MODEL = """
+
+def _model(manifest: dict[str, Any]) -> str:
+    height, width, _ = manifest["input"]["shape"]
+    classes = manifest["class_names"]
+    return f"""\
+# {manifest["name"]}, version {manifest["version"]}
+
 ## Model description
 
-A convolutional network that says which of {count} classes a {height}×{width} greyscale image \
-shows: {classes}. {total:,} parameters.
+A convolutional network that says which of {len(classes)} classes a {height}×{width} greyscale \
+image shows: {", ".join(classes)}. {manifest["parameters"]["total"]:,} parameters.
 
 ```
-{summary}```
+{manifest["summary"]}```
 """
 
-USES = """
+
+def _uses(manifest: dict[str, Any]) -> str:
+    scores, name, given = manifest["scores"], manifest["name"], manifest["input"]
+    height, width, _ = given["shape"]
+    limits = "also for what is none of them"
+    if "photographs" in scores:
+        limits += (
+            ", and on photographs it expects one garment, seen from the front, on a ground that "
+            "can be told from it"
+        )
+    int8_note = ", `model.int8.tflite` those of predictions with int8 weights"
+    return f"""\
 ## Intended uses and limits
 
 For teaching, for trying out model servers, and as a baseline. It names one of its classes for \
@@ -58,284 +108,163 @@ there is one. It must not be used to decide about people.
 
 ## How to use
 
-Input `{input}`: float32, (n, {height}, {width}, 1), grey values divided by {scale:g}.
+Input `{given["name"]}`: float32, (n, {height}, {width}, 1), grey values divided by \
+{given["scale"]:g}.
 
 ```python
 import tensorflow as tf
 
-model = tf.saved_model.load("artifacts/{name}/{version}")
+model = tf.saved_model.load("artifacts/{name}/{manifest["version"]}")
 images = tf.zeros((1, {height}, {width}, 1))
-probabilities = model.signatures["serving_default"]({input}=images)["probabilities"]
-layers = model.signatures["feature_maps"]({input}=images)
+probabilities = model.signatures["serving_default"]({given["name"]}=images)["probabilities"]
+layers = model.signatures["feature_maps"]({given["name"]}=images)
 ```
 
 Or over HTTP: `python -m service --artifacts artifacts/{name}`. `model.tflite` holds the same \
-signatures for LiteRT{int8_note}.
+signatures for LiteRT{int8_note if scores["parity"]["int8"]["shipped"] else ""}.
 """
 
-DATA = """
-## Training data
 
-{data_set}{data_note}. sha256 of the decompressed files:
-
-{digests}
-{photographs}"""
-
-PHOTOGRAPHS_LEARNT = """
+def _data(manifest: dict[str, Any]) -> str:
+    data_set = manifest["data_set"]
+    digests = (f"- `{name}`: `{digest}`" for name, digest in data_set["sha256"].items())
+    note = ""
+    if data_set["name"] == FASHION_MNIST:
+        note = ": 28×28 greyscale pictures of ten kinds of clothing, by Zalando Research"
+    photographs = """
 And photographs that people took at home, prepared as the service prepares them, from the \
 [clothing dataset](https://github.com/alexeygrigorev/clothing-dataset) (CC0 1.0); the people of \
 the validation photographs are others than those of the training photographs.
 """
+    has_photographs = manifest["training"]["configuration"]["photographs"]["share"]
+    return f"""\
+## Training data
 
-TRAINING = """
+{data_set["name"]}{note}. sha256 of the decompressed files:
+
+{_lines(digests)}{photographs if has_photographs else ""}"""
+
+
+def _training(training: dict[str, Any]) -> str:
+    changed = differences(Recipe().model_dump(mode="json"), training["configuration"])
+    settings = [f"{name} = {json.dumps(value)}" for name, _, value in changed]
+    return f"""\
 ## Training procedure
 
 The settings that are not at their defaults; `python -m training fit --help` explains each.
 
 ```toml
-{settings}
-```
+{_lines(settings or ["# all at their defaults"])}```
 
-It took {epochs} epochs; the weights of epoch {kept_epoch} were kept (validation accuracy \
-{validation_accuracy:.4f}).
-{picture}"""
+It took {training["epochs"]} epochs; the weights of epoch {training["kept_epoch"]} were kept \
+(validation accuracy {training["validation_accuracy"]:.4f}).
 
-EVALUATION = """
+![Training curves](report/training_curves.png)
+"""
+
+
+def _evaluation(scores: dict[str, Any]) -> str:
+    test, calibration = scores["test"], scores["calibration"]
+    temperature = calibration.get("temperature", 1.0)
+    calibrated = f", temperature {temperature:.3f}" if temperature != 1 else ""
+    classes = (
+        [name, *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1")), row["support"]]
+        for name, row in scores["classes"].items()
+    )
+    flatbuffers = (
+        [
+            name,
+            f"{row['accuracy']:.4f}",
+            f"{row['label_agreement']:.2%}",
+            f"{row['max_probability_difference']:.1e}",
+            "yes" if row["shipped"] else "no",
+        ]
+        for name, row in scores["parity"].items()
+        if name != "images"
+    )
+    compared = ("flatbuffer", "accuracy", "same label", "largest difference of a probability")
+    return f"""\
 ## Evaluation
 
-On {images:,} test images: accuracy {accuracy:.4f}, loss {loss:.4f}, expected calibration error \
-{calibration:.4f} ({bins} bins{calibrated}).
+On {test["images"]:,} test images: accuracy {test["accuracy"]:.4f}, loss {test["loss"]:.4f}, \
+expected calibration error {calibration["expected_calibration_error"]:.4f} \
+({calibration["bins"]} bins{calibrated}).
 
-| class | precision | recall | F1 | images |
-| --- | --- | --- | --- | --- |
-{table}
-{pictures}
+{_table(("class", "precision", "recall", "F1", "images"), classes)}
+![Confusion matrix](report/confusion_matrix.png)
+
+![Reliability](report/reliability.png)
+
+![The surest mistakes](report/surest_mistakes.png)
+
 The flatbuffers beside Keras, on the same images:
 
-| flatbuffer | accuracy | same label | largest difference of a probability | shipped |
-| --- | --- | --- | --- | --- |
-{parity}
-"""
+{_table((*compared, "shipped"), flatbuffers)}"""
 
-PHOTOGRAPHS = """
+
+def _photographs(scores: dict[str, Any]) -> str:
+    kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in scores["kinds"].items())
+    return f"""\
 ### Photographs
 
-On {images:,} photographs of people whose photographs it has not learnt from, averaged over \
-{count} kinds, the network is right on {macro:.1%} ({kinds}); its expected calibration error on \
-photographs whose label leaves only one class right, so not on shoes, is {calibration:.3f}.
-{picture}"""
+On {scores["images"]:,} photographs of people whose photographs it has not learnt from, averaged \
+over {len(scores["kinds"])} kinds, the network is right on {scores["macro_average"]:.1%} \
+({kinds}); its expected calibration error on photographs whose label leaves only one class right, \
+so not on shoes, is {scores["expected_calibration_error"]:.3f}.
 
-NOVELTY = """
-### Novelty
-
-Beside the probabilities the network gives their entropy as a score of how unlike the training \
-data an image is: 0 where one class is certain, {highest:.2f} where all are alike. {thresholds} \
-The area under the ROC curve, and beside it that of the highest probability alone:
-
-| images | number | AUROC of the novelty | AUROC of the confidence | above the threshold |
-| --- | --- | --- | --- | --- |
-{outliers}
+![As the network sees them](report/photographs.png)
 """
-
-EXPERIMENT = """
-### {title}
-
-{words} (`python -m benchmarks.recipes {command}`):
-
-| {columns} |
-| {rules} |
-{rows}
-"""
-
-
-def write_model_card(path: Path, manifest: dict[str, Any], *, has_report: bool) -> None:
-    """Write the card of a version from its manifest."""
-    path.write_text(render(manifest, has_report=has_report), encoding="utf-8")
-
-
-def render(manifest: dict[str, Any], *, has_report: bool = True) -> str:
-    """Return the card as Markdown behind the YAML front matter that Hugging Face reads."""
-    scores = manifest["scores"]
-    parts = [_model(manifest), *_data_and_training(manifest, has_report)]
-    if "test" in scores:
-        parts.append(_evaluation(scores, has_report))
-    if photographs := scores.get("photographs"):
-        parts.append(_photographs(photographs, has_report))
-    if novelty := scores.get("novelty"):
-        parts.append(_novelty(novelty, len(manifest["class_names"])))
-    parts += _experiments(scores)
-    libraries = "\n".join(f"- {name} {value}" for name, value in manifest["libraries"].items())
-    return "".join([*parts, f"\n## Environment\n\n{libraries}\n"])
-
-
-def _model(manifest: dict[str, Any]) -> str:
-    scores, name = manifest["scores"], manifest["name"]
-    height, width, _ = manifest["input"]["shape"]
-    data_set = manifest.get("data_set", {}).get("name", "unknown")
-    is_known = data_set == FASHION_MNIST
-    limits = "also for what is none of them"
-    if "photographs" in scores:
-        limits += (
-            ", and on photographs it expects one garment, seen from the front, on a ground that "
-            "can be told from it"
-        )
-    shared = {
-        "name": name,
-        "version": manifest["version"],
-        "height": height,
-        "width": width,
-    }
-    int8_note = ", `model.int8.tflite` those of predictions with int8 weights"
-    return (
-        FRONT.format(
-            data_tags="datasets:\n- fashion_mnist\n" if is_known else "",
-            data_type="fashion_mnist" if is_known else "other",
-            data_set=data_set,
-            accuracy=scores.get("test", {}).get("accuracy", float("nan")),
-            **shared,
-        )
-        + MODEL.format(
-            count=len(manifest["class_names"]),
-            classes=", ".join(manifest["class_names"]),
-            total=manifest["parameters"]["total"],
-            summary=manifest["summary"],
-            **shared,
-        )
-        + USES.format(
-            limits=limits,
-            input=manifest["input"]["name"],
-            scale=manifest["input"]["scale"],
-            int8_note=int8_note if scores["parity"]["int8"]["shipped"] else "",
-            **shared,
-        )
-    )
-
-
-def _data_and_training(manifest: dict[str, Any], has_report: bool) -> Iterator[str]:
-    if "data_set" not in manifest:
-        return
-    data_set, training = manifest["data_set"], manifest["training"]
-    configuration = training["configuration"]
-    yield DATA.format(
-        data_set=data_set["name"],
-        data_note=f": {SMALL_NOTE}" if data_set["name"] == FASHION_MNIST else "",
-        digests="\n".join(f"- `{name}`: `{digest}`" for name, digest in data_set["sha256"].items()),
-        photographs=PHOTOGRAPHS_LEARNT if configuration["photographs"]["share"] else "",
-    )
-    settings = _differences(Recipe().model_dump(mode="json"), configuration)
-    yield TRAINING.format(
-        settings="\n".join(settings) or "# all at their defaults",
-        picture="\n![Training curves](report/training_curves.png)\n" if has_report else "",
-        **training,
-    )
-
-
-def _differences(defaults: Any, settings: Any, name: str = "") -> Iterator[str]:
-    """Yield each setting that is not at its default, as TOML writes it."""
-    if isinstance(defaults, dict):
-        for key, value in settings.items():
-            yield from _differences(defaults.get(key), value, f"{name}.{key}" if name else key)
-    elif settings != defaults:
-        yield f"{name} = {json.dumps(settings)}"
-
-
-def _evaluation(scores: dict[str, Any], has_report: bool) -> str:
-    temperature = scores["calibration"].get("temperature", 1.0)
-    pictures = (
-        "\n![Confusion matrix](report/confusion_matrix.png)\n"
-        "\n![Reliability](report/reliability.png)\n"
-        "\n![The surest mistakes](report/surest_mistakes.png)\n"
-    )
-    return EVALUATION.format(
-        images=scores["test"]["images"],
-        accuracy=scores["test"]["accuracy"],
-        loss=scores["test"]["loss"],
-        calibration=scores["calibration"]["expected_calibration_error"],
-        bins=scores["calibration"]["bins"],
-        calibrated=f", temperature {temperature:.3f}" if temperature != 1 else "",
-        table=_rows(
-            [name, *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1")), row["support"]]
-            for name, row in scores["classes"].items()
-        ),
-        pictures=pictures if has_report else "",
-        parity=_rows(
-            [
-                name,
-                f"{row['accuracy']:.4f}",
-                f"{row['label_agreement']:.2%}",
-                f"{row['max_probability_difference']:.1e}",
-                "yes" if row["shipped"] else "no",
-            ]
-            for name, row in scores["parity"].items()
-            if name != "images"
-        ),
-    )
-
-
-def _photographs(scores: dict[str, Any], has_report: bool) -> str:
-    return PHOTOGRAPHS.format(
-        images=scores["images"],
-        count=len(scores["kinds"]),
-        macro=scores["macro_average"],
-        kinds=", ".join(f"{kind} {share:.0%}" for kind, share in scores["kinds"].items()),
-        calibration=scores["expected_calibration_error"],
-        picture="\n![As the network sees them](report/photographs.png)\n" if has_report else "",
-    )
 
 
 def _novelty(novelty: dict[str, Any], classes: int) -> str:
     alarms = novelty["false_alarms"]
     words = "; ".join(f"{value:.2f} for {name}" for name, value in novelty["thresholds"].items())
-    return NOVELTY.format(
-        highest=math.log(classes),
-        thresholds=(
-            f"{alarms['validation']:.0%} of the validation images of a kind lie above its "
-            f"threshold ({words}), and {alarms['test']:.1%} of the test images above that for "
-            "images."
-        ),
-        outliers=_rows(
-            [
-                name,
-                f"{row['images']:,}",
-                f"{row['auroc']:.3f}",
-                f"{row['auroc_of_confidence']:.3f}",
-                f"{row['detected']:.1%}",
-            ]
-            for name, row in novelty["outliers"].items()
-        ),
+    columns = ("images", "number", "AUROC of the novelty", "AUROC of the confidence")
+    outliers = (
+        [
+            name,
+            f"{row['images']:,}",
+            f"{row['auroc']:.3f}",
+            f"{row['auroc_of_confidence']:.3f}",
+            f"{row['detected']:.1%}",
+        ]
+        for name, row in novelty["outliers"].items()
     )
+    return f"""\
+### Novelty
+
+Beside the probabilities the network gives their entropy as a score of how unlike the training \
+data an image is: 0 where one class is certain, {math.log(classes):.2f} where all are alike. \
+{alarms["validation"]:.0%} of the validation images of a kind lie above its threshold ({words}), \
+and {alarms["test"]:.1%} of the test images above that for images. The area under the ROC curve, \
+and beside it that of the highest probability alone:
+
+{_table((*columns, "above the threshold"), outliers)}"""
 
 
-def _experiments(scores: dict[str, Any]) -> Iterator[str]:
-    """Yield what was measured of the recipe beyond this run, as far as it was."""
-    if ablation := scores.get("ablation"):
-        measures = list(ablation["steps"][0]["measures"])
-        yield EXPERIMENT.format(
-            title="Ingredients",
-            words=f"The recipe without each ingredient, {ablation['epochs']} epochs with seed "
-            f"{ablation['seed']}, on the validation data",
-            command="ablation",
-            columns=" | ".join(["recipe", *measures]),
-            rules=" | ".join(["---"] * (1 + len(measures))),
-            rows=_rows(
-                [step["name"], *(f"{value:.4f}" for value in step["measures"].values())]
-                for step in ablation["steps"]
-            ),
-        )
-    if seeds := scores.get("seeds"):
-        yield EXPERIMENT.format(
-            title="Seeds",
-            words=f"The whole recipe with {len(seeds['seeds'])} seeds "
-            f"({', '.join(map(str, seeds['seeds']))}); the first is the one published",
-            command="seeds",
-            columns="measure | mean | standard deviation",
-            rules="--- | --- | ---",
-            rows=_rows(
-                [name, f"{row['mean']:.4f}", f"{row['standard_deviation']:.4f}"]
-                for name, row in seeds["measures"].items()
-            ),
-        )
+def _ingredients(ablation: dict[str, Any]) -> str:
+    steps = ablation["steps"]
+    rows = (
+        [step["name"], *(f"{value:.4f}" for value in step["measures"].values())] for step in steps
+    )
+    return f"""\
+### Ingredients
+
+The recipe without each ingredient, {ablation["epochs"]} epochs with seed {ablation["seed"]}, on \
+the validation data (`python -m benchmarks.recipes ablation`):
+
+{_table(("recipe", *steps[0]["measures"]), rows)}"""
 
 
-def _rows(rows: Iterable[list[Any]]) -> str:
-    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+def _seeds(seeds: dict[str, Any]) -> str:
+    rows = (
+        [name, f"{row['mean']:.4f}", f"{row['standard_deviation']:.4f}"]
+        for name, row in seeds["measures"].items()
+    )
+    return f"""\
+### Seeds
+
+The whole recipe with {len(seeds["seeds"])} seeds ({", ".join(map(str, seeds["seeds"]))}); the \
+first is the one published (`python -m benchmarks.recipes seeds`):
+
+{_table(("measure", "mean", "standard deviation"), rows)}"""
