@@ -19,9 +19,8 @@ Size = Count | tuple[Count, Count]
 
 
 class Step(NamedTuple):
-    """One layer's effect on a map along one axis: ("conv 5 valid, stride 1", -1, "… = -1")."""
+    """One layer's effect on a map along one axis, and its arithmetic in words."""
 
-    layer: str
     output: int
     arithmetic: str
 
@@ -35,15 +34,6 @@ def output_size(size: int, window: int, stride: int, padding: Padding) -> int:
     if padding == "same":
         return -(-size // stride)
     return (size - window) // stride + 1
-
-
-def step(kind: str, size: int, window: int, stride: int, padding: Padding) -> Step:
-    """Compute one layer's output size and spell its arithmetic out."""
-    output = output_size(size, window, stride, padding)
-    formula = (
-        f"ceil({size}/{stride})" if padding == "same" else f"floor(({size}-{window})/{stride})+1"
-    )
-    return Step(f"{kind} {window} {padding}, stride {stride}", output, f"{formula} = {output}")
 
 
 class _Group(BaseModel):
@@ -74,16 +64,18 @@ class Block(_Group):
 
     def steps(self, side: int, axis: int = 0) -> Iterator[Step]:
         """Yield what the convolution, then the pooling, makes of a map of this side."""
-
-        def along(size: Size) -> int:
-            return size if isinstance(size, int) else size[axis]
-
-        conv = step("conv", side, along(self.kernel_size), along(self.strides), self.padding)
-        yield conv
+        layers = [("conv", self.kernel_size, self.strides, self.padding)]
         if self.pooling != "none":
-            window, stride = along(self.pool_size), along(self.pool_strides or self.pool_size)
-            kind = f"{self.pooling} pooling"
-            yield step(kind, conv.output, window, stride, self.pool_padding)
+            strides = self.pool_strides or self.pool_size
+            layers.append((f"{self.pooling} pooling", self.pool_size, strides, self.pool_padding))
+        for kind, *sizes, padding in layers:
+            window, stride = (size if isinstance(size, int) else size[axis] for size in sizes)
+            output = output_size(side, window, stride, padding)
+            formula = f"floor(({side}-{window})/{stride})+1"
+            if padding == "same":
+                formula = f"ceil({side}/{stride})"
+            yield Step(output, f"{kind} {window} {padding}, stride {stride}: {formula} = {output}")
+            side = output
 
 
 class Network(_Group):
@@ -108,8 +100,8 @@ class Network(_Group):
         for axis in (0, 1):
             side, trail = IMAGE_SIDE, []
             for number, block in enumerate(self.blocks, start=1):
-                for layer, output, arithmetic in block.steps(side, axis):
-                    trail.append(f"block {number}: {layer}: {arithmetic}")
+                for output, arithmetic in block.steps(side, axis):
+                    trail.append(f"block {number}: {arithmetic}")
                     if output < 1:
                         raise ValueError(f"the maps shrink to nothing: {'; '.join(trail)}")
                     side = output
