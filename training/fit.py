@@ -7,8 +7,11 @@ state is one file, renamed into place, and the history.
 import math
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import keras
 import numpy as np
@@ -34,20 +37,13 @@ LEARNT_NOTHING = 2.0
 
 
 def run(settings: FitSettings) -> None:
-    """Train, or go on with, the run in `settings.run_dir`.
-
-    Raises:
-        DataError: the data set is missing or damaged.
-        RunError: the folder holds another run, or the training diverges.
-    """
+    """Train, or go on with, the run in `settings.run_dir`."""
     training_run, recipe = Run(settings.run_dir), settings.recipe
     if settings.fresh:
         training_run.discard()
     training_run.require_same_recipe(recipe)
     data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.classes)
-    photographs = None
-    if recipe.photographs.share:
-        photographs = read_photographs().of_split("train")
+    photographs = read_photographs().of_split("train") if recipe.photographs.share else None
     training_run.begin(recipe, data)
     if training_run.is_finished(recipe.fit):
         print(f"{settings.run_dir} is complete; --fresh starts it again.")
@@ -69,7 +65,7 @@ def run(settings: FitSettings) -> None:
 
 
 def train(
-    training_run: Run, recipe: Recipe, data: FashionMnist, photographs: Photographs | None = None
+    training_run: Run, recipe: Recipe, data: FashionMnist, photographs: Photographs | None
 ) -> None:
     """Train the network until the epochs or the patience are used up, from where the run stands.
 
@@ -111,7 +107,7 @@ def train(
     )
     logger = keras.callbacks.CSVLogger(str(training_run.history), append=True)
     try:
-        with Interruption() as interruption:
+        with interruption_between_batches() as interruption:
             model.fit(
                 batches,
                 shuffle=False,  # by Keras, whose generator a resumed run would find elsewhere
@@ -122,7 +118,9 @@ def train(
                 # The bar is redrawn in place, which only a terminal can show.
                 verbose=1 if sys.stdout.isatty() else 2,
                 callbacks=[
-                    EpochSeeds(batches, fit.seed),
+                    keras.callbacks.LambdaCallback(
+                        on_epoch_begin=lambda epoch, _: seed_epoch(model, batches, fit.seed, epoch)
+                    ),
                     early_stopping,
                     checkpoint,
                     logger,
@@ -137,11 +135,7 @@ def train(
 
 
 def load_start(model: Any) -> None:
-    """Give the network the weights of version 2.
-
-    Raises:
-        RunError: it is another network.
-    """
+    """Give the network the weights of version 2; raise a RunError if it is another network."""
     try:
         model.load_weights(START_WEIGHTS)
     except ValueError as error:
@@ -155,10 +149,7 @@ def earlier_answers(data: FashionMnist, fit: Fit) -> Targets:
     """Return the answers of versions 1 and 2 to the training part, (n, 10).
 
     With them the network keeps what it knows of these images while it learns others (Li and Hoiem
-    2016, Learning without Forgetting, https://arxiv.org/abs/1606.09282).
-
-    Raises:
-        RunError: the data is not Fashion-MNIST, whose images were answered.
+    2016, Learning without Forgetting, https://arxiv.org/abs/1606.09282). Other data is a RunError.
     """
     if not data.is_fashion_mnist:
         raise RunError("start.answers: there are answers to the images of Fashion-MNIST only")
@@ -207,21 +198,13 @@ def build_optimizer(fit: Fit, steps: int) -> Any:
     return optimizer
 
 
-class EpochSeeds(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Seeds the order of the images and the dropout of an epoch from its number."""
-
-    def __init__(self, batches: TrainingBatches, seed: int) -> None:
-        super().__init__()
-        self._batches, self._seed = batches, seed
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Shuffle the images and seed every random layer."""
-        del logs
-        self._batches.begin_epoch(epoch)
-        for number, layer in enumerate(self.model.layers, start=1):
-            if generator := getattr(layer, "seed_generator", None):
-                seeds = np.random.default_rng((self._seed, epoch, number))
-                generator.state.assign(seeds.integers(2**32, size=2, dtype=np.uint32))
+def seed_epoch(model: Any, batches: TrainingBatches, seed: int, epoch: int) -> None:
+    """Seed the order of the images and every random layer from the number of the epoch."""
+    batches.begin_epoch(epoch)
+    for number, layer in enumerate(model.layers, start=1):
+        if generator := getattr(layer, "seed_generator", None):
+            seeds = np.random.default_rng((seed, epoch, number))
+            generator.state.assign(seeds.integers(2**32, size=2, dtype=np.uint32))
 
 
 class Resume(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
@@ -247,11 +230,7 @@ class Resume(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
             self._early_stopping.wait = epochs_waited(rows)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Save the model with its optimizer.
-
-        Raises:
-            RunError: the loss is no longer a number.
-        """
+        """Save the model with its optimizer; raise a RunError if the loss is no number."""
         logs = logs or {}
         if not math.isfinite(logs["loss"] + logs["val_loss"]):
             raise RunError(
@@ -263,33 +242,27 @@ class Resume(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
         temporary.replace(self._run.last)
 
 
-class Interruption(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Turns Ctrl-C into KeyboardInterrupt between two batches, while it is used with `with`.
+@contextmanager
+def interruption_between_batches() -> Iterator[Any]:
+    """Give a callback that turns Ctrl-C into KeyboardInterrupt between two batches.
 
     Raised wherever the interpreter happens to be, the exception may come up in a finalizer or in a
     call from C, which print it and go on. Pressed a second time, Ctrl-C does what it usually does.
     """
+    pressed, usual = threading.Event(), signal.getsignal(signal.SIGINT)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._is_asked_for = False
-        self._usual: Any = signal.SIG_DFL
+    def press(*_: object) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, usual)
 
-    def __enter__(self) -> Self:
-        self._usual = signal.signal(signal.SIGINT, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._usual)
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Raise if it was asked for."""
-        del batch, logs
-        if self._is_asked_for:
+    def interrupt(*_: object, **__: object) -> None:
+        if pressed.is_set():
             raise KeyboardInterrupt
 
-    on_test_batch_end = on_train_batch_end
-
-    def _ask(self, *_: object) -> None:
-        self._is_asked_for = True
-        signal.signal(signal.SIGINT, self._usual)
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield keras.callbacks.LambdaCallback(
+            on_train_batch_end=interrupt, on_test_batch_end=interrupt
+        )
+    finally:
+        signal.signal(signal.SIGINT, usual)
