@@ -41,14 +41,7 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        arguments: the command line without the program; that of the process if None.
-
-    Returns:
-        The exit status: 0 done, 1 failed, 2 wrong settings, 130 interrupted.
-    """
+    """Run one command; return the exit status: 0 done, 1 failed, 2 wrong settings, 130 Ctrl-C."""
     parser = _parser()
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=" | ".join(COMMANDS))
     parser.add_argument("settings", nargs=argparse.REMAINDER, metavar="...", help="its settings")

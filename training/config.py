@@ -19,6 +19,7 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
+    TomlConfigSettingsSource,
 )
 
 from . import PROGRAM
@@ -32,11 +33,8 @@ class ConfigurationError(TrainingError):
     """A setting is unknown, out of range or impossible; the message is one sentence for people."""
 
 
-class _TomlFile(PydanticBaseSettingsSource):
+class _TomlFile(TomlConfigSettingsSource):
     """The file that `config` names, less the settings that only another command reads."""
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        raise NotImplementedError  # __call__ reads the whole file at once
 
     def __call__(self) -> dict[str, Any]:
         path = self.current_state.get("config")
@@ -167,14 +165,8 @@ def read_settings(
 ) -> AnySettings:
     """Read a command's settings: command line over environment over TOML file over default.
 
-    Args:
-        command: the settings class of the command.
-        arguments: the command line after the command's name.
-        program: how the command is called, for the usage line of `--help`.
-
-    Raises:
-        ConfigurationError: a setting is unknown, out of range or impossible.
-        SystemExit: `--help` was asked for and printed.
+    `program` is how the usage line of `--help` calls the command. A setting that is unknown, out of
+    range or impossible is a ConfigurationError.
     """
     _refuse_unknown(_environment_names(), where="the environment has")
     try:
@@ -247,8 +239,8 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
 def _suggested_option(message: str, command: type[Settings]) -> str:
     """Return the option nearest to the one that the message says is not known."""
     unknown = [word for word in message.split() if word.startswith("--")]
-    options = {f"--{name}".replace("_", "-") for name in command.model_fields}
+    names = set(command.model_fields)
     for group, field in command.model_fields.items():
-        inner = getattr(field.annotation, "model_fields", {})
-        options |= {f"--{group}.{name}".replace("_", "-") for name in inner}
+        names |= {f"{group}.{name}" for name in getattr(field.annotation, "model_fields", ())}
+    options = [f"--{name}".replace("_", "-") for name in names]
     return _suggestion(unknown[0].split("=")[0], options) if unknown else ""

@@ -24,21 +24,15 @@ Probabilities = npt.NDArray[np.float32]
 
 
 def run(settings: EvaluateSettings) -> None:
-    """Score the run in `settings.run_dir`: numbers into evaluation.json, pictures into report/.
-
-    Raises:
-        DataError: the data set, or the file of photographs, is missing or damaged.
-        RunError: there is no finished run, or it was trained with other data.
-    """
+    """Score the run in `settings.run_dir`: numbers into evaluation.json, pictures into report/."""
     finished_run = Run(settings.run_dir)
     finished_run.require_finished()
     data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.classes)
     finished_run.require_data(data)
     recipe, _ = finished_run.read_about()
     _, validation = data.split(recipe.fit)
-    photographs = None
-    if recipe.photographs.share:
-        photographs = read_photographs().of_split("validation")
+    has_photographs = recipe.photographs.share > 0
+    photographs = read_photographs().of_split("validation") if has_photographs else None
     model = keras.models.load_model(finished_run.checkpoint(recipe.fit), compile=False)
     temperature = 1.0
     if recipe.fit.calibrate:

@@ -47,13 +47,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def run(settings: ExportSettings) -> None:
-    """Publish the run in `settings.run_dir` below `settings.artifacts`.
-
-    Raises:
-        DataError: the data set is missing or damaged.
-        RunError: there is no finished and evaluated run, or it was trained with other data.
-        ExportError: the version exists, or the flatbuffer does not hold parity.
-    """
+    """Publish the run in `settings.run_dir` below `settings.artifacts`."""
     evaluated_run = Run(settings.run_dir)
     evaluated_run.require_finished()
     scores = evaluated_run.read_evaluation()
@@ -73,17 +67,12 @@ def run(settings: ExportSettings) -> None:
 
 
 def read_experiments(folder: Path) -> dict[str, Any]:
-    """Read what was measured of the recipe beyond the run: `ablation` and `seeds`, if there.
-
-    Raises:
-        ExportError: a file is not JSON.
-    """
+    """Read what was measured of the recipe beyond the run: `ablation` and `seeds`, if there."""
     experiments = {}
-    for name in ("ablation", "seeds"):
-        path = folder / f"{name}.json"
+    for path in (folder / "ablation.json", folder / "seeds.json"):
         if path.exists():
             try:
-                experiments[name] = json.loads(path.read_text(encoding="utf-8"))
+                experiments[path.stem] = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:
                 raise ExportError(f"{path} is not JSON: {error}") from error
     return experiments
@@ -97,11 +86,7 @@ def next_version(artifacts: Path) -> int:
 
 @contextmanager
 def published(target: Path) -> Iterator[Path]:
-    """Give a folder to fill that becomes `target` in one step, or vanishes if the block fails.
-
-    Raises:
-        ExportError: the target exists.
-    """
+    """Give a folder to fill that becomes `target` in one step, or vanishes if the block fails."""
     refusal = ExportError(f"{target} exists, and a published version is never changed")
     if target.exists():
         raise refusal
@@ -149,8 +134,7 @@ def write_model(
 ) -> dict[str, Any]:
     """Write the SavedModel and the flatbuffers that hold parity; return what was measured of both.
 
-    Raises:
-        ExportError: the float32 flatbuffer does not hold parity.
+    An ExportError says that the float32 one does not.
     """
     print("Writing the SavedModel")
     signatures = {

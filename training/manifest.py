@@ -4,7 +4,6 @@ import hashlib
 import importlib.metadata
 import math
 import platform
-import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -172,8 +171,8 @@ def summarise(model: Any) -> str:
     """Return the table of `model.summary()` as plain text of at most 80 columns."""
     parts: list[str] = []
     model.summary(line_length=SUMMARY_COLUMNS, print_fn=lambda text, **_: parts.append(text))
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(parts))
-    return "\n".join(line.rstrip() for line in plain.splitlines()).strip("\n") + "\n"
+    lines = "\n".join(parts).splitlines()
+    return "\n".join(line.rstrip() for line in lines).strip("\n") + "\n"
 
 
 def file_digests(folder: Path) -> dict[str, str]:

@@ -43,12 +43,7 @@ LEAST_GAIN = 2.0
 
 
 def run(settings: PublishSettings) -> None:
-    """Publish `settings.model`, a file or a SavedModel folder, as the next version.
-
-    Raises:
-        ExportError: it cannot be served; the message says why.
-        DataError: the data set to score it on is missing or damaged.
-    """
+    """Publish `settings.model`, a file or a SavedModel folder, as the next version."""
     model = load(settings.model)
     network = as_classifier(model, settings.name, from_logits=settings.from_logits)
     classes, shape = network.output_shape[-1], network.input_shape[1:]
@@ -178,16 +173,12 @@ def _with_input(model: Any, images: Any) -> Any:
         inputs = keras.tree.map_structure(lambda x: taken if x is images else x, inputs)
         return layer(*inputs, **options)
 
-    functional = keras.Model(model.inputs, model.outputs)
+    functional = keras.Model(model.inputs[0], model.outputs[0])
     return keras.models.clone_model(functional, input_tensors=images, call_function=call)
 
 
 def _gives_logits(model: Any, from_logits: bool) -> bool:
-    """Tell from the answers to random images whether the model gives logits.
-
-    Raises:
-        ExportError: it gives neither probabilities nor, as far as is known, logits.
-    """
+    """Tell from the answers to random images whether the model gives logits."""
     images = np.random.default_rng(0).random((PROBES, *model.input_shape[1:]), np.float32)
     answers = model.predict(images, batch_size=PREDICT_BATCH, verbose=0)
     if (answers >= 0).all() and np.allclose(answers.sum(axis=1), 1, atol=1e-3):
@@ -202,11 +193,7 @@ def _gives_logits(model: Any, from_logits: bool) -> bool:
 
 
 def read_class_names(settings: PublishSettings, classes: int) -> tuple[str, ...]:
-    """Return the names of the classes: as given, Fashion-MNIST's for ten, or numbers.
-
-    Raises:
-        ExportError: there are more or fewer than the model has classes.
-    """
+    """Return the names of the classes: as given, Fashion-MNIST's for ten, or numbers."""
     names = settings.classes
     if settings.class_file:
         names = tuple(settings.class_file.read_text("utf-8").split("\n"))
