@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
-from sklearn.metrics import classification_report, confusion_matrix, log_loss
+from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
 from .batches import PREDICT_BATCH
 from .config import EvaluateSettings
@@ -111,9 +111,7 @@ def score(
     """Compute the scores of probabilities, (n, classes), for the labels, (n,), of test images."""
     predicted = probabilities.argmax(axis=1)
     class_ids = list(range(len(class_names)))
-    rows = classification_report(
-        labels, predicted, labels=class_ids, output_dict=True, zero_division=0
-    )
+    measures = precision_recall_fscore_support(labels, predicted, labels=class_ids, zero_division=0)
     confidence, right = probabilities.max(axis=1), predicted == labels
     return {
         "test": {
@@ -122,13 +120,10 @@ def score(
             "loss": cross_entropy(probabilities, labels),
         },
         "classes": {
-            name: {
-                "precision": rows[str(class_id)]["precision"],
-                "recall": rows[str(class_id)]["recall"],
-                "f1": rows[str(class_id)]["f1-score"],
-                "support": int(rows[str(class_id)]["support"]),
-            }
-            for class_id, name in enumerate(class_names)
+            name: {"precision": precision, "recall": recall, "f1": f1, "support": support}
+            for name, precision, recall, f1, support in zip(
+                class_names, *(measure.tolist() for measure in measures), strict=True
+            )
         },
         "confusion_matrix": confusion_matrix(labels, predicted, labels=class_ids).tolist(),
         "calibration": {

@@ -59,13 +59,8 @@ def describe(
 ) -> dict[str, Any]:
     """Gather the manifest of a version, all but its files' digests.
 
-    Args:
-        model: the Keras model.
-        version: its number.
-        class_names: by class id.
-        scores: what evaluation and parity measured; the novelty's are left out where it has none.
-        scale: what grey values are divided by.
-        training: where it is known, what `describe_training` returns.
+    The scores may be without novelty. `training` is what `describe_training` returns, where it is
+    known, and `scale` what grey values are divided by.
     """
     inputs = model.inputs[0]
     parents = layer_inputs(model)

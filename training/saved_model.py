@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
 from .errors import ExportError
-from .export import PREDICTION_SIGNATURE, convert, open_flatbuffer
+from .export import PREDICTION_SIGNATURE, convert, run_flatbuffer
 
 INSTEAD = "publish the .keras or .h5 file that it was made from"
 PROBES = 8
@@ -71,8 +71,8 @@ def load(folder: Path) -> Any:
     keras.utils.clear_session()  # so that its layers are conv2d, conv2d_1 and so on
     model = _Graph(content).build()
     images = np.random.default_rng(0).random((PROBES, *model.input_shape[1:]), np.float32)
-    runner = open_flatbuffer(content).get_signature_runner(PREDICTION_SIGNATURE)
-    (expected,) = runner(**dict.fromkeys(runner.get_input_details(), images)).values()
+    ((_, outputs),) = run_flatbuffer(content, PREDICTION_SIGNATURE, images)
+    (expected,) = outputs.values()
     difference = np.abs(model.predict(images, verbose=0) - expected).max()
     if not difference <= TOLERANCE * max(1, np.abs(expected).max()):
         raise ExportError(f"{folder}: its layers cannot be told from its operations; {INSTEAD}")
