@@ -83,11 +83,11 @@ def measure_novelty(
         "outliers": {
             name: {
                 "images": len(answer),
-                "auroc": area_under_roc(entropy(known), entropy(answer)),
-                "auroc_of_confidence": area_under_roc(-known.max(axis=1), -answer.max(axis=1)),
+                "auroc": area_under_roc(entropy(beside), entropy(answer)),
+                "auroc_of_confidence": area_under_roc(-beside.max(axis=1), -answer.max(axis=1)),
                 "detected": _share_above(thresholds[kind], answer),
             }
-            for name, (kind, known, answer) in outliers.items()
+            for name, (kind, beside, answer) in outliers.items()
         },
     }
 
