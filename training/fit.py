@@ -94,6 +94,10 @@ def train(
         metrics=[accuracy],
         steps_per_execution=STEPS_PER_EXECUTION,
     )
+    # Not the arrays, for which Keras makes operations that TensorFlow complains of on stderr.
+    validation_batches = tf.data.Dataset.from_tensor_slices(
+        (validation.images, one_hot(validation.labels, classes))
+    )
     epochs_before = 0
     if training_run.last.exists():
         model.optimizer.build(model.trainable_variables)
@@ -113,8 +117,7 @@ def train(
                 shuffle=False,  # by Keras, whose generator a resumed run would find elsewhere
                 initial_epoch=epochs_before,
                 epochs=epochs,
-                validation_data=(validation.images, one_hot(validation.labels, classes)),
-                validation_batch_size=PREDICT_BATCH,
+                validation_data=validation_batches.batch(PREDICT_BATCH),
                 # The bar is redrawn in place, which only a terminal can show.
                 verbose=1 if sys.stdout.isatty() else 2,
                 callbacks=[
