@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .segmentation import Floats, Mask, garment_mask
+from .segmentation import Floats, garment_mask
 from .steps import LONGEST_SIDE, Step
 
 _MASK_SIDE = 96  # pixels: enough to find the garment, and cheap
 _BLACK = 8  # of 255: darker than any photographed background
-_MIDDLE_GREY = 127
+_LIKELY = 0.5  # of a mask: likelier the garment than the background
 
 # Garments of the data set are never black (a white shirt is dim) nor all white. The negative's
 # median is clipped to this range, and its spread is scaled towards `_SPREAD`.
@@ -27,7 +27,7 @@ def prepare_photo(
 ) -> NDArray[np.uint8]:
     """Find the garment on an RGB image of any size, make it light on black, and centre it.
 
-    Returns pixels of `shape`, (height, width), which are zero outside the garment.
+    Returns pixels of `shape`, (height, width), which fade to zero outside the garment.
     """
     steps = [] if steps is None else steps
     side = min(LONGEST_SIDE, max(photo.size))
@@ -36,16 +36,16 @@ def prepare_photo(
     garment = np.asarray(working.convert("L"), np.float32)
     edge = np.concatenate([garment[0], garment[-1], garment[:, 0], garment[:, -1]])
     if np.percentile(edge, 90) < _BLACK:  # already light on black, only enlarged
-        mask = _or_everywhere(garment >= _BLACK)
+        mask = (garment >= _BLACK).astype(np.float32)
         steps.append(Step("grey", garment))
     else:
         small = _scaled_to(working, (_MASK_SIDE, _MASK_SIDE), Image.Resampling.BILINEAR)
-        coarse = Image.fromarray(garment_mask(small)).convert("L")
-        smooth = coarse.resize(working.size, Image.Resampling.BILINEAR)
-        mask = _or_everywhere(np.asarray(smooth) > _MIDDLE_GREY)
+        coarse = Image.fromarray(garment_mask(small))
+        mask = np.asarray(coarse.resize(working.size, Image.Resampling.BILINEAR))
         garment = _light_on_black(garment, mask)
         steps += [Step("cut_out", working, mask), Step("light_on_black", garment)]
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    likely = mask > _LIKELY if (mask > _LIKELY).any() else np.ones_like(mask, np.bool_)
+    rows, columns = np.flatnonzero(likely.any(axis=1)), np.flatnonzero(likely.any(axis=0))
     cropped = garment[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     centred = _centre(cropped, shape)
     scale = max(side / into for side, into in zip(cropped.shape, shape, strict=True))
@@ -67,22 +67,15 @@ def _scaled_to(
     return image.resize((width, height), Image.Resampling.BOX if scale < 1 else enlarging)
 
 
-def _or_everywhere(mask: Mask) -> Mask:
-    return mask if mask.any() else np.ones_like(mask)
-
-
-def _light_on_black(grey: Floats, mask: Mask) -> Floats:
+def _light_on_black(grey: Floats, mask: Floats) -> Floats:
     """Return the garment's negative on black, with tones like the data set's."""
     negative = 255 - grey
-    # np.percentile for 256 levels, ten times as fast.
-    ranks = np.bincount(negative[mask].astype(np.uint8)).cumsum()
-    places = np.array([0.03, 0.5, 0.97]) * (ranks[-1] - 1)
-    below, above = (ranks.searchsorted(np.floor(places + step), "right") for step in (0, 1))
-    low, median, high = (below + (above - below) * (places % 1)).tolist()
+    ranks = np.bincount(negative.astype(np.uint8).ravel(), mask.ravel()).cumsum()
+    low, median, high = ranks.searchsorted(np.array([0.03, 0.5, 0.97]) * ranks[-1]).tolist()
     gain = min(max(_SPREAD / max(high - low, 1.0), _MIN_GAIN), _MAX_GAIN)
     level = min(max(median, _LOWEST_MEDIAN), _HIGHEST_MEDIAN)
     toned = ((negative - median) * gain + level).clip(_DARKEST, 255)
-    return np.where(mask, toned, 0).astype(np.float32)
+    return np.asarray(toned * mask, np.float32)
 
 
 def _centre(cropped: Floats, shape: tuple[int, int]) -> NDArray[np.uint8]:

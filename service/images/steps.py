@@ -18,8 +18,8 @@ class Step(NamedTuple):
     name: StepName
     image: Image.Image | NDArray[Any]
     """An array is (height, width) uint8 or float32 in [0, 255]."""
-    mask: NDArray[np.bool_] | None = None
-    """(height, width), true where the image is kept; None keeps all."""
+    mask: NDArray[np.float32] | None = None
+    """(height, width) in [0, 1]: how much is kept of the image; None keeps all."""
     frame: tuple[float, ...] = (0, 0, 1, 1)
     """Left, top, right and bottom as fractions of the decoded image; may lie outside of it."""
 
@@ -32,7 +32,7 @@ class Step(NamedTuple):
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
         if self.mask is not None:
             image = image.convert("RGB")
-            image.putalpha(Image.fromarray(self.mask))
+            image.putalpha(Image.fromarray(np.rint(self.mask * 255).astype(np.uint8)))
         if max(image.size) > LONGEST_SIDE:
             image = image.copy()
             image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)

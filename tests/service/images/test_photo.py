@@ -69,7 +69,7 @@ def test_the_same_photo_at_another_size_gives_nearly_the_same_pixels() -> None:
 @pytest.mark.parametrize("colour", ["white", "black", "#888"])
 def test_a_photo_of_nothing_is_flat(colour: str) -> None:
     pixels = prepare_photo(Image.new("RGB", (64, 48), colour), shape=SHAPE)
-    assert np.unique(pixels).size <= 3, "the tone, black around it, the edge between"
+    assert np.ptp(pixels[7:21, 3:25]) <= 3  # without the edge, which fades
 
 
 def test_a_image_of_the_data_set_enlarged_comes_out_as_it_was(
