@@ -1,14 +1,15 @@
 """What each ingredient of the recipe gives, and how much chance there is in it.
 
     nice -n 19 python -m benchmarks.recipes ablation
+    nice -n 19 python -m benchmarks.recipes compromises
     nice -n 19 python -m benchmarks.recipes seeds
 
-`ablation` fits the recipe at its full length once whole and once without each ingredient, and
-compares them on the validation images and the validation photographs alone: the test images make no
-choice. `seeds` fits the recipe with three seeds and measures each on the test images. Both go into
-the model card, by `python -m training export --experiments benchmarks/results/full`. They keep
-their runs below runs/, go on where they were when interrupted, and write their results, as JSON,
-below benchmarks/results/full.
+`ablation` fits the recipe once whole and once without each ingredient; `compromises` with other
+weights of the photographs and other numbers of epochs. Both measure on the validation images and
+the validation photographs alone: the test images make no choice. `seeds` fits the recipe with three
+seeds and measures each on the test images. All go into the model card, by `python -m training
+export --experiments benchmarks/results/full`. They keep their runs below runs/, go on where they
+were when interrupted, and write their results, as JSON, below benchmarks/results/full.
 """
 
 import argparse
@@ -46,14 +47,24 @@ ABLATION = {
 }
 """The settings that leave each ingredient out."""
 
+COMPROMISES = {
+    **{
+        f"{weight:.0%} of the loss from photographs": [f"--photographs.weight={weight}"]
+        for weight in (0.1, 0.3, 0.5, 0.7, 0.9)
+    },
+    "10 epochs": ["--fit.epochs=10", "--fit.patience=10"],
+    "20 epochs": ["--fit.epochs=20", "--fit.patience=20"],
+}
+"""Settings by which photographs and images gain at each other's cost."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fit what is missing, measure, print a table, write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("experiment", choices=["ablation", "seeds"])
-    options = parser.parse_args(arguments)
-    if options.experiment == "ablation":
-        results = ablation()
+    parser.add_argument("experiment", choices=["ablation", "compromises", "seeds"])
+    experiment = parser.parse_args(arguments).experiment
+    if experiment != "seeds":
+        results = compare(experiment, ABLATION if experiment == "ablation" else COMPROMISES)
         for row in results["steps"]:
             print(row["name"], row["measures"])
     else:
@@ -61,15 +72,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, row in results["measures"].items():
             print(f"{name:60}{row['mean']:.4f} ± {row['standard_deviation']:.4f}")
     RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{options.experiment}.json"
+    path = RESULTS / f"{experiment}.json"
     path.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def ablation() -> dict[str, Any]:
-    """Fit and measure each of `ABLATION`."""
+def compare(experiment: str, variants: dict[str, list[str]]) -> dict[str, Any]:
+    """Fit and measure the recipe with the settings of each variant."""
     steps = []
-    for number, (name, settings) in enumerate(tqdm(ABLATION.items(), desc="ablation", unit="run")):
-        run_dir = RUNS / "ablation" / str(number)
+    for number, (name, settings) in enumerate(tqdm(variants.items(), unit="run")):
+        run_dir = RUNS / experiment / str(number)
         train("fit", run_dir, *settings)
         steps.append({"name": name, "measures": measure_on_validation(Run(run_dir))})
     fit = read_recipe().fit

@@ -32,6 +32,9 @@ INT8_FLATBUFFER = Path("assets.extra") / "model.int8.tflite"
 MODEL_CARD = Path("assets.extra") / "MODEL_CARD.md"
 REPORT = Path("assets.extra") / "report"
 
+EXPERIMENTS = "ablation", "compromises", "seeds"
+"""What `python -m benchmarks.recipes` measures of a recipe."""
+
 PREDICTION_SIGNATURE = "serving_default"
 FEATURE_MAPS_SIGNATURE = "feature_maps"
 NOVELTY_SIGNATURE = "novelty"
@@ -67,9 +70,9 @@ def run(settings: ExportSettings) -> None:
 
 
 def read_experiments(folder: Path) -> dict[str, Any]:
-    """Read what was measured of the recipe beyond the run: `ablation` and `seeds`, if there."""
+    """Read what was measured of the recipe beyond the run, by `EXPERIMENTS`, if it is there."""
     experiments = {}
-    for path in (folder / "ablation.json", folder / "seeds.json"):
+    for path in (folder / f"{name}.json" for name in EXPERIMENTS):
         if path.exists():
             try:
                 experiments[path.stem] = json.loads(path.read_text(encoding="utf-8"))

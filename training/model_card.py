@@ -9,6 +9,16 @@ from .recipe import Recipe, differences
 
 FASHION_MNIST = "Fashion-MNIST"
 
+COMPARED = {
+    "ablation": ("Ingredients", "The recipe without each ingredient"),
+    "compromises": (
+        "Compromises",
+        "The recipe with other weights and lengths, by which images and photographs gain at each "
+        "other's cost",
+    ),
+}
+"""Experiments that compare recipes: their title, and what is compared."""
+
 
 def render(manifest: dict[str, Any]) -> str:
     """Return the card as Markdown behind the YAML front matter that Hugging Face reads."""
@@ -22,8 +32,7 @@ def render(manifest: dict[str, Any]) -> str:
         parts.append(_photographs(scores["photographs"]))
     if "novelty" in scores:
         parts.append(_novelty(scores["novelty"], len(manifest["class_names"])))
-    if "ablation" in scores:
-        parts.append(_ingredients(scores["ablation"]))
+    parts += [_compared(name, scores[name]) for name in COMPARED if name in scores]
     if "seeds" in scores:
         parts.append(_seeds(scores["seeds"]))
     parts.append("## Environment\n")
@@ -242,16 +251,17 @@ and beside it that of the highest probability alone:
 {_table((*columns, "above the threshold"), outliers)}"""
 
 
-def _ingredients(ablation: dict[str, Any]) -> str:
-    steps = ablation["steps"]
+def _compared(experiment: str, scores: dict[str, Any]) -> str:
+    steps = scores["steps"]
+    title, words = COMPARED[experiment]
     rows = (
         [step["name"], *(f"{value:.4f}" for value in step["measures"].values())] for step in steps
     )
     return f"""\
-### Ingredients
+### {title}
 
-The recipe without each ingredient, {ablation["epochs"]} epochs with seed {ablation["seed"]}, on \
-the validation data (`python -m benchmarks.recipes ablation`):
+{words}: {scores["epochs"]} epochs with seed {scores["seed"]} where nothing else is said, on the \
+validation data (`python -m benchmarks.recipes {experiment}`):
 
 {_table(("recipe", *steps[0]["measures"]), rows)}"""
 
