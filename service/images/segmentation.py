@@ -31,7 +31,7 @@ _BORDER_SHARE = 0.06  # width of the border as a share of the longest side
 _BORDER_ODDS, _PLACE_WEIGHT = 1.5, 0.15  # against the garment on the border; for it in the middle
 _OUTLINE_WEIGHT, _NOISE = 1.0, 1.0  # weight of the outlines' odds; the largest Lab step of noise
 _PULL, _PULL_ROUNDS = 1.2, 12  # weight of neighbours; rounds until the mean field converges
-_SOFTNESS, _LEAST_INSIDE = 0.5, 0.7  # weight of the odds in the mask; its least value on the garment
+_SOFTNESS, _LEAST_INSIDE = 0.5, 0.7  # weight of the odds in the mask; its least on the garment
 _NEAR = 2  # pixels around the garment that may belong to it
 _MIN_SIDE = 8  # pixels of the shorter side, below which border and middle do not differ
 _MIN_AREA, _MAX_AREA = 0.02, 0.93  # range of plausible masks, as a share of the image
@@ -72,8 +72,9 @@ def garment_mask(image: Image.Image) -> Floats:
     garment_pixels = largest_piece(opened(fill_holes(largest_piece(odds > 0))))
     if not _MIN_AREA <= float(garment_pixels.mean()) <= _MAX_AREA:
         return np.ones_like(odds)
-    wider = Image.fromarray(garment_pixels).convert("L").filter(ImageFilter.MaxFilter(2 * _NEAR + 1))
-    near = np.asarray(wider.filter(ImageFilter.BoxBlur(_NEAR)), np.float32) / 255
+    wider = Image.fromarray(garment_pixels).convert("L")
+    wider = wider.filter(ImageFilter.MaxFilter(2 * _NEAR + 1)).filter(ImageFilter.BoxBlur(_NEAR))
+    near = np.asarray(wider, np.float32) / 255
     soft = near / (1 + np.exp(-_SOFTNESS * odds))
     return np.asarray(np.maximum(soft, _LEAST_INSIDE * garment_pixels), np.float32)
 
