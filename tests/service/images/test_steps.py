@@ -16,10 +16,10 @@ def test_numbers_are_rounded_and_clipped() -> None:
 
 
 def test_an_image_is_transparent_outside_its_mask() -> None:
-    mask = GREY > 100
+    mask = (GREY > 100).astype(np.float32)
     image = Step("cut_out", Image.new("RGB", (28, 28), "red"), mask).to_image()
     assert image.mode == "RGBA"
-    np.testing.assert_array_equal(np.asarray(image)[..., 3], np.where(mask, 255, 0))
+    np.testing.assert_array_equal(np.asarray(image)[..., 3], mask * 255)
 
 
 @pytest.mark.parametrize(("mode", "drawn"), [("CMYK", "RGB"), ("LA", "RGBA"), ("L", "L")])
