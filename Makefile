@@ -60,7 +60,7 @@ test-ray: $(RAY_VENV)/.all
 
 # Into the run's own folder: what is served changes only if `export` is told to.
 train: $(VENV)/.all
-	@echo "RECIPE=$(RECIPE): 40 MB in runs/$(RECIPE); on two cores full takes ten minutes, lesson a few."
+	@echo "RECIPE=$(RECIPE): 40 MB in runs/$(RECIPE); on two cores full takes three minutes, lesson a few."
 	$(BIN)/python -m training fit --config training/recipes/$(RECIPE).toml --run-dir runs/$(RECIPE)
 	$(BIN)/python -m training evaluate --run-dir runs/$(RECIPE)
 	$(BIN)/python -m training export --run-dir runs/$(RECIPE)
