@@ -72,9 +72,11 @@ def garment_mask(image: Image.Image) -> Floats:
     garment_pixels = largest_piece(opened(fill_holes(largest_piece(odds > 0))))
     if not _MIN_AREA <= float(garment_pixels.mean()) <= _MAX_AREA:
         return np.ones_like(odds)
-    wider = Image.fromarray(garment_pixels).convert("L")
-    wider = wider.filter(ImageFilter.MaxFilter(2 * _NEAR + 1)).filter(ImageFilter.BoxBlur(_NEAR))
-    near = np.asarray(wider, np.float32) / 255
+    wider = garment_pixels
+    for axis in (0, 1) * _NEAR:
+        wider = np.logical_or.reduce(_shifted(wider, axis))
+    blurred = Image.fromarray(wider).convert("L").filter(ImageFilter.BoxBlur(_NEAR))
+    near = np.asarray(blurred, np.float32) / 255
     soft = near / (1 + np.exp(-_SOFTNESS * odds))
     return np.asarray(np.maximum(soft, _LEAST_INSIDE * garment_pixels), np.float32)
 
