@@ -5,6 +5,7 @@ PYTHON ?= python3
 RECIPE ?= full
 VENV := .venv
 RAY_VENV := .venv-ray
+PERF_VENV := .venv-perf-analyzer
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 PIP_AUDIT_VERSION := 2.10.1
@@ -18,12 +19,13 @@ PYTEST ?=
 AS_TESTED := --constraint requirements/all.txt
 extras = pyproject.toml $(foreach extra,$(1),--extra $(extra))
 
-.PHONY: help setup serve test test-ray check docs pictures train bench fuzz audit lock proto clean
+.PHONY: help setup serve test test-ray perf-analyzer check docs pictures train bench fuzz audit lock proto clean
 
 help:
 	@echo "make serve   start the service with the shipped model"
 	@echo "make test    lint, check types, run the tests"
 	@echo "make test-ray  test deploy/ray on a local cluster, in $(RAY_VENV)"
+	@echo "make perf-analyzer  install Triton's perf_analyzer for make test; it needs libb64-0d, too"
 	@echo "make docs    build the documentation into site/"
 	@echo "make pictures  take the README's pictures of the page and of the feature maps"
 	@echo "make train   train, evaluate and export the model into runs/; RECIPE=lesson: the plain one"
@@ -53,6 +55,9 @@ pictures: $(VENV)/.all
 
 docs: $(VENV)/.all
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs site
+
+# Its requirements contradict those of the tests, so it has an environment of its own.
+perf-analyzer: $(PERF_VENV)/.all
 
 # Ray is as large as all the rest but TensorFlow, so it has an environment of its own.
 test-ray: $(RAY_VENV)/.all
@@ -99,9 +104,10 @@ lock: $(BIN)/python
 	$(COMPILE) $(AS_TESTED) $(call extras,training) -o requirements/training.txt
 	$(COMPILE) $(AS_TESTED) --group build -o requirements/build.txt
 	$(COMPILE) $(AS_TESTED) $(call extras,ray) --group test-ray -o requirements/ray.txt
+	$(COMPILE) --group perf-analyzer -o requirements/perf-analyzer.txt
 
 clean:
-	rm -rf $(VENV) $(RAY_VENV) .venv-peers node_modules tests/service/clients/node_modules site .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(RAY_VENV) $(PERF_VENV) .venv-peers node_modules tests/service/clients/node_modules site .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.service: requirements/service.txt | $(BIN)/python
 	@echo "Installing the service into $(VENV): 60 MB, once, a minute or so"
@@ -118,9 +124,9 @@ node_modules: package-lock.json
 	npm ci --no-audit --no-fund --silent
 	touch $@
 
-$(RAY_VENV)/.all: requirements/ray.txt
-	$(PYTHON) -m venv $(RAY_VENV)
-	$(RAY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+$(RAY_VENV)/.all $(PERF_VENV)/.all: .venv-%/.all: requirements/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
 $(BIN)/python:

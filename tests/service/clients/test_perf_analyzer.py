@@ -1,22 +1,27 @@
 """Triton's `perf_analyzer` as published, over HTTP, gRPC, and as a client of TensorFlow Serving.
 
-The wheel `tritonclient` 2.48 is the last one that has it in it, for Linux on x86-64; it needs the
-libraries of `libb64-0d` (Debian) and `nvidia-cuda-runtime-cu12` (PyPI) as well.
+`make perf-analyzer` installs the last wheel of `tritonclient` that has it in it, for Linux on
+x86-64, beside a library of CUDA that it needs; that of `libb64-0d` (Debian) comes with the machine.
 """
 
+import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from tests.conftest import ROOT
 from tests.service.conftest import serve_process, unused_port, wait_until_ready
 
-PROGRAM = shutil.which("perf_analyzer")
+INSTALLED = ROOT / ".venv-perf-analyzer"
+LIBRARIES = map(str, INSTALLED.glob("lib/python*/site-packages/nvidia/cuda_runtime/lib"))
+ENVIRONMENT = os.environ | {"LD_LIBRARY_PATH": ":".join(LIBRARIES)}
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="perf_analyzer is not installed")
+pytestmark = pytest.mark.skipif(
+    not INSTALLED.exists(), reason="perf_analyzer is not installed: make perf-analyzer"
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +49,16 @@ def ports() -> Iterator[tuple[int, int]]:
     ids=["http", "http-json", "grpc", "grpc-stream", "tfserving"],
 )
 def test_it_measures(ports: tuple[int, int], is_grpc: bool, options: list[str]) -> None:
-    assert PROGRAM is not None
     ran = subprocess.run(
         [
-            *(PROGRAM, "-m", "fashion_mnist", "-u", f"127.0.0.1:{ports[is_grpc]}", *options),
+            *(
+                INSTALLED / "bin/perf_analyzer",
+                "-m",
+                "fashion_mnist",
+                "-u",
+                f"127.0.0.1:{ports[is_grpc]}",
+                *options,
+            ),
             *(
                 "--measurement-interval",
                 "400",
@@ -57,6 +68,7 @@ def test_it_measures(ports: tuple[int, int], is_grpc: bool, options: list[str]) 
                 "999",
             ),
         ],
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=60,
