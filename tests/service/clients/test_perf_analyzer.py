@@ -51,22 +51,10 @@ def ports() -> Iterator[tuple[int, int]]:
 def test_it_measures(ports: tuple[int, int], is_grpc: bool, options: list[str]) -> None:
     ran = subprocess.run(
         [
-            *(
-                INSTALLED / "bin/perf_analyzer",
-                "-m",
-                "fashion_mnist",
-                "-u",
-                f"127.0.0.1:{ports[is_grpc]}",
-                *options,
-            ),
-            *(
-                "--measurement-interval",
-                "400",
-                "--max-trials",
-                "3",
-                "--stability-percentage",
-                "999",
-            ),
+            INSTALLED / "bin/perf_analyzer",
+            *("-m", "fashion_mnist", "-u", f"127.0.0.1:{ports[is_grpc]}", *options),
+            *("--measurement-interval", "400", "--max-trials", "3"),
+            *("--stability-percentage", "999"),
         ],
         env=ENVIRONMENT,
         capture_output=True,
