@@ -78,11 +78,15 @@ class Photographs:
     def chances(self, without_class: float) -> npt.NDArray[np.float64]:
         """Return the chance of each to be drawn, (n,).
 
-        Each group, the photographs with the same right classes, is drawn as often as the others;
-        that of the photographs without a class `without_class` times as often.
+        Each group, the photographs with the same right classes, is drawn as often as the others.
+        The labels without a class together are drawn `without_class` times as often, each of them
+        as often as the others.
         """
-        _, group, count = np.unique(self.classes, axis=0, return_inverse=True, return_counts=True)
-        chances = np.where(self.has_class, 1, without_class) / count[group.ravel()]
+        groups = [" ".join(CLASSES_OF_A_LABEL[label]) or label for label in map(str, self.label)]
+        _, group, count = np.unique(groups, return_inverse=True, return_counts=True)
+        labels_without = np.unique(self.label[~self.has_class])
+        weight = np.where(self.has_class, 1, without_class / max(1, len(labels_without)))
+        chances = weight / count[group]
         return np.asarray(chances / chances.sum())
 
 

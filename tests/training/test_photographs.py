@@ -31,12 +31,13 @@ def test_each_group_of_right_classes_is_drawn_as_often_as_the_others() -> None:
     photographs = read_photographs().of_split("train")
     chances = photographs.chances(without_class=1.5)
     assert chances.sum() == pytest.approx(1)
-    trouser, shoes, none = (
+    trouser, shoes, hat, body, none = (
         chances[np.isin(photographs.label, labels)].sum()
-        for labels in (["Pants"], ["Shoes"], ["Hat", "Shorts", "Skirt", "Body"])
+        for labels in (["Pants"], ["Shoes"], ["Hat"], ["Body"], ["Hat", "Shorts", "Skirt", "Body"])
     )
     assert trouser == pytest.approx(shoes)
     assert none == pytest.approx(1.5 * shoes)
+    assert hat == pytest.approx(body)
     assert not photographs.chances(without_class=0)[~photographs.has_class].any()
 
 

@@ -17,7 +17,7 @@ from tests.service.conftest import ARTIFACTS
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 WHOLE_DATA_SET = Path("/usr/share/datasets/fashion-mnist")
-ACCURACY_ON_THE_SLICE = 0.959
+ACCURACY_ON_THE_SLICE = 0.954
 MOST_ARTIFACT_BYTES = 10_000_000
 
 
