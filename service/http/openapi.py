@@ -65,7 +65,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 def complete(document: dict[str, Any], labels: Collection[str]) -> dict[str, Any]:
-    """Add the components of `COMPONENTS`; move parameters and errors to components.
+    """Add the components of `COMPONENTS`; move parameters, answers and errors to components.
 
     Paths with a label are removed if no labels are configured.
     """
@@ -83,6 +83,11 @@ def complete(document: dict[str, Any], labels: Collection[str]) -> dict[str, Any
                 name += "_in_path" * (sent.get("in") == "path")
                 if name and parameters.setdefault(name, sent) == sent:
                     operation["parameters"][number] = {"$ref": f"#/components/parameters/{name}"}
+            content = operation["responses"]["200"]["content"].get(JSON, {})
+            if title := content.get("schema", {}).pop("title", ""):  # A readable name for clients.
+                name = title.removeprefix("Response ").replace(" ", "")
+                own["schemas"][name] = content["schema"]
+                content["schema"] = {"$ref": f"#/components/schemas/{name}"}
             for status in operation["responses"].keys() - {"200"}:
                 answer = operation["responses"][status]
                 name = answer["content"][JSON]["schema"]["$ref"].rpartition("/")[2] + status
