@@ -25,11 +25,19 @@ def _read_location(value: object) -> object:
 
 def _read_list(value: object) -> object:
     """Read a list such as `a,b`, or JSON."""
-    if not isinstance(value, str) or value in ("latest", "all"):
+    if not isinstance(value, str):
         return value
     if value.startswith(("[", "{")):
         return json.loads(value)
     return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def _read_policy(value: object) -> object:
+    if not isinstance(value, str) or value in ("latest", "all"):
+        return value
+    if not re.fullmatch(r"\s*[1-9][0-9]*\s*(,\s*[1-9][0-9]*\s*)*", value):
+        raise ValueError(f"{value!r} is neither latest, all, nor version numbers such as 1,3")
+    return _read_list(value)
 
 
 def _read_labels(value: object) -> object:
@@ -37,7 +45,7 @@ def _read_labels(value: object) -> object:
     items = _read_list(value)
     if not isinstance(items, list):
         return items
-    pairs = [item.partition("=") for item in items]
+    pairs = [str(item).partition("=") for item in items]
     if not all(equals for _, equals, _ in pairs):
         raise ValueError(f"{value!r} is not of the form stable=1,canary=2")
     return {label.strip(): number for label, _, number in pairs}
@@ -55,7 +63,7 @@ Location = Annotated[Path | str, BeforeValidator(_read_location)]
 # `NoDecode` passes the text to the validator, so that a list or a mapping need not be JSON.
 _List = (NoDecode, BeforeValidator(_read_list))
 VersionPolicy = Annotated[
-    Literal["latest", "all"] | Annotated[tuple[PositiveInt, ...], Field(min_length=1)], *_List
+    Literal["latest", "all"] | tuple[PositiveInt, ...], NoDecode, BeforeValidator(_read_policy)
 ]
 VersionLabels = Annotated[
     dict[Annotated[str, Field(min_length=1)], PositiveInt], NoDecode, BeforeValidator(_read_labels)

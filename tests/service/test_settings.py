@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.cli import read_options
+from service.cli import describe_problem, read_options
 from service.settings import PACKAGED_ARTIFACTS, Settings
 
 
@@ -96,3 +96,23 @@ def test_lists_and_mappings_are_typed_shortly(
 def test_an_invalid_value_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Settings.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--version-policy=newest", "'newest' is neither latest, all, nor version numbers"),
+        ("--version-policy=1,0", "'1,0' is neither latest, all, nor version numbers"),
+        ("--version-policy=", "'' is neither latest, all, nor version numbers"),
+        ("--version-labels=latest", "'latest' is not of the form stable=1,canary=2"),
+        ("--version-labels=[1]", "'[1]' is not of the form stable=1,canary=2"),
+        ("--cors-origins=all", "'all' is neither * nor of the form https://example.org"),
+    ],
+)
+def test_an_invalid_list_is_explained_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, options: str, message: str
+) -> None:
+    with pytest.raises(ValidationError) as raised:
+        read([options], monkeypatch)
+    [problem] = raised.value.errors()
+    assert message in describe_problem(problem)
