@@ -23,6 +23,7 @@ DEADLINE_HEADER = "X-Request-Timeout"
 INLINE_BODY_BYTES = 49152
 # Longer uploads are large jobs, which are rejected unread if the queue is too long.
 LARGE_BODY_BYTES = 65536
+PATIENCE_SECONDS = 0.02  # Most jobs are done by then, and need not watch for a disconnect.
 
 _PACKED_PIECE_BYTES = 65536
 _MAX_MEMBERS = 1000
@@ -91,6 +92,7 @@ async def run(
 
 
 async def _wait_for_disconnect(request: Request) -> None:
+    await asyncio.sleep(PATIENCE_SECONDS)
     while (await request.receive())["type"] != "http.disconnect":
         pass
 

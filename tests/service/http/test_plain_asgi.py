@@ -5,7 +5,7 @@ import base64
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -198,3 +198,33 @@ def test_requests_are_answered_while_the_model_is_loaded() -> None:
             return [await client.get(path) for path in ("/livez", "/readyz", V2)]
 
     assert [answer.status_code for answer in asyncio.run(ask())] == [200, 503, 503]
+
+
+def test_a_short_job_does_not_watch_for_a_disconnect(
+    boot_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.http.inference.PATIENCE_SECONDS", 30)
+    received = 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal received
+        received += 1
+        await asyncio.sleep(30 * (received > 1))
+        return {"type": "http.request", "body": boot_png}
+
+    async def answer() -> int:
+        app = create_app(SETTINGS)
+        statuses = []
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            statuses.append(message.get("status"))
+
+        async with app.router.lifespan_context(app):
+            while not app.state.repository.is_ready:
+                await asyncio.sleep(0.01)
+            await app(scope, receive, send)
+        return int(statuses[0])
+
+    scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": "/preparation"}
+    scope |= {"query_string": b"", "headers": [(b"host", b"x")], "scheme": "http"}
+    assert (asyncio.run(answer()), received) == (200, 1)
