@@ -33,7 +33,11 @@ logger = logging.getLogger(__package__)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal; return 0, or the exit status of a usage or start-up failure."""
     try:
-        os.environ.update(read_options(sys.argv[1:] if arguments is None else arguments))
+        options = read_options(sys.argv[1:] if arguments is None else arguments)
+        # Variables may be in any case; an option counts more than each of them.
+        for name in [name for name in os.environ if name.upper() in options]:
+            del os.environ[name]
+        os.environ.update(options)
         settings = Settings()
     except ValidationError as error:
         for problem in error.errors():

@@ -60,6 +60,7 @@ def test_a_model_that_fails_its_digests_ends_the_process_with_a_sentence(
     ("arguments", "environment", "reason"),
     [
         (["--port=70000"], {}, "--port (or FASHION_PORT) '70000': Input should be less"),
+        (["--port=70000"], {"FASHION_PORT": "1", "fashion_port": "2"}, "'70000'"),
         (["--engine=onnx"], {}, "--engine: invalid choice: 'onnx'"),
         ([], {"FASHION_ENGINE": "onnx"}, "(or FASHION_ENGINE) 'onnx': Input should be 'auto'"),
         (["--colour=red"], {}, "unrecognized arguments: --colour=red\n"),

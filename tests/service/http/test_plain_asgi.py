@@ -212,9 +212,9 @@ def test_a_short_job_does_not_watch_for_a_disconnect(
         await asyncio.sleep(30 * (received > 1))
         return {"type": "http.request", "body": boot_png}
 
-    async def answer() -> int:
+    async def answer() -> object:
         app = create_app(SETTINGS)
-        statuses = []
+        statuses: list[object] = []
 
         async def send(message: MutableMapping[str, Any]) -> None:
             statuses.append(message.get("status"))
@@ -223,8 +223,13 @@ def test_a_short_job_does_not_watch_for_a_disconnect(
             while not app.state.repository.is_ready:
                 await asyncio.sleep(0.01)
             await app(scope, receive, send)
-        return int(statuses[0])
+        return statuses[0]
 
-    scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": "/preparation"}
-    scope |= {"query_string": b"", "headers": [(b"host", b"x")], "scheme": "http"}
+    scope: dict[str, Any] = {"type": "http", "http_version": "1.1", "method": "POST"}
+    scope |= {
+        "path": "/preparation",
+        "query_string": b"",
+        "headers": [(b"host", b"x")],
+        "scheme": "http",
+    }
     assert (asyncio.run(answer()), received) == (200, 1)
