@@ -152,6 +152,7 @@ def test_a_failure_is_told_in_the_language_that_is_chosen_after_it(open_page: Op
         for failure in failures.all():
             expect(failure.locator("p").first).to_contain_text("서비스")
             expect(failure.locator("button")).to_have_text("다시 시도")
+        page.unroute_all()
 
 
 def test_every_code_that_a_reader_can_meet_is_known() -> None:
