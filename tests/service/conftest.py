@@ -82,7 +82,10 @@ def serve(
 
     listener = socket.create_server(("127.0.0.1", 0))
     app = app or create_app(settings)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", http=ServiceProtocol))
+    config = uvicorn.Config(app, log_config=None, ws="none", http=ServiceProtocol)
+    # uvicorn's own 5 s are those of httpx: both would close a connection at the same moment.
+    config.timeout_keep_alive = settings.keep_alive_seconds
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:
