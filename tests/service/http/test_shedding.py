@@ -36,7 +36,8 @@ ROUTES = ("/predict", "/predict?prepare=photo", "/feature-maps", "/preparation")
 @contextmanager
 def overloaded(**options: object) -> Iterator[httpx.Client]:
     """A client of a server that has all the large jobs it can take."""
-    settings = Settings.model_validate({"artifacts": ARTIFACTS, "engine": "litert", **options})
+    fixed = {"artifacts": ARTIFACTS, "engine": "litert", "keep_alive_seconds": 4}
+    settings = Settings.model_validate(fixed | options)
     app = create_app(settings)
     with serve(settings, app=app) as client, pytest.MonkeyPatch.context() as patch:
         patch.setattr(Pools, "has_large_jobs", True)
