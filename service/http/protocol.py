@@ -29,6 +29,7 @@ MAX_HEAD_BYTES = 64 * 1024  # Not counting the packet in which the head begins.
 BODY_SECONDS = 0.05  # The fast path waits for a body in a separate packet, as many clients send it.
 FIRST_REQUEST_SECONDS = 1.0  # For a new connection to send a request after the server shuts down.
 CHUNKED_PIECE_BYTES = 4096  # Parsed at a time of a chunked body: its chunks may have one byte each.
+SEARCHED_BYTES = 8192  # Searched for another head before the length of the body is known.
 
 _HEAD_END = b"\r\n\r\n"
 
@@ -75,6 +76,7 @@ class ServiceProtocol(HttpToolsProtocol):
         self._match: Any = None  # of the request whose body is still arriving
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._head_bytes = 0
+        self._body_left = 0  # bytes of it that are still to be parsed, unless it is chunked
         self._held, self._held_from = b"", 0  # received and not yet parsed
         self._body_begins = 0.0  # in the loop's time
         self._refusal = HTTPStatus.BAD_REQUEST
@@ -153,20 +155,24 @@ class ServiceProtocol(HttpToolsProtocol):
             self._close_if_answered()
 
     def _parse_some(self, data: bytes, begin: int) -> None:
-        """Parse up to the end of the first head, and hold the rest if it has another.
+        """Parse up to the end of the first head, and hold the rest if it may have another.
 
         A blank line in a body is harmless: it only splits the parsing.
         """
-        end, first = len(data), data.find(_HEAD_END, begin)
-        if first >= 0 and data.find(_HEAD_END, first + 4) >= 0:
-            end = first + 4
+        end = len(data)
+        body = data.find(_HEAD_END, begin + self._body_left) + len(_HEAD_END)
+        has_head = body >= len(_HEAD_END)
+        if has_head and (end - body > SEARCHED_BYTES or data.find(_HEAD_END, body) >= 0):
+            end = body
         if self._is_chunked:
             end = min(end, begin + CHUNKED_PIECE_BYTES)
         if end < len(data):
             self._hold(data, end)
-        self._parse(data[begin:end])
+        self._parse(memoryview(data)[begin:end])
+        if 0 < len(data) - end <= self._body_left:
+            self._parse_held()
 
-    def _parse(self, data: bytes) -> None:
+    def _parse(self, data: bytes | memoryview) -> None:
         if "head" in self._timers:
             self._head_bytes += len(data)
         try:
@@ -175,7 +181,7 @@ class ServiceProtocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 self._refuse(400)
             elif not self.transport.is_closing():
-                self._start_over(data[upgrade.args[0] :])
+                self._start_over(bytes(data[upgrade.args[0] :]))
         except httptools.HttpParserError:
             self._refuse(self._refusal)
         if self._is_in_head and "head" not in self._timers:
@@ -221,7 +227,12 @@ class ServiceProtocol(HttpToolsProtocol):
         self._clear_timer("head")
         if self._asks_for_upgrade():
             return
-        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        codings = []
+        for name, value in self.headers:
+            if name == b"transfer-encoding":
+                codings.append(value.lower())
+            elif name == b"content-length":
+                self._body_left = int(value)
         self._is_chunked = bool(codings)
         if codings and codings != [b"chunked"]:
             self._refusal = HTTPStatus.NOT_IMPLEMENTED
@@ -230,6 +241,11 @@ class ServiceProtocol(HttpToolsProtocol):
             self.expect_100_continue = False
         self._body_begins = self.loop.time()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._body_left:
+            self._body_left -= len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self._asks_for_upgrade():

@@ -1,10 +1,12 @@
 import asyncio
 import contextlib
 import ctypes
+import gc
 import sys
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,8 +25,11 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(memory, "PAUSE_SECONDS", 0.05)
+    thresholds = gc.get_threshold()
+    yield
+    gc.set_threshold(*thresholds)
 
 
 def resident_mib() -> float:
@@ -66,9 +71,44 @@ def test_a_large_block_that_was_freed_stays_until_the_next_release() -> None:
     assert resident_mib() - before < 5
 
 
-def test_it_ends_at_once_with_another_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    asyncio.run(memory.release_memory())
+class Node:
+    """Part of a reference cycle."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def old_garbage() -> weakref.ref[Node]:
+    """Return a reference to a cycle that only a full collection finds."""
+    node = Node()
+    gc.collect(1)
+    reference = weakref.ref(node)
+    del node
+    gc.collect(1)
+    return reference
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])  # With and without glibc.
+def test_garbage_is_collected(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    reference = old_garbage()
+    assert reference() is not None
+    release()
+    assert reference() is None
+
+
+def test_garbage_waits_while_there_are_many_tasks_but_not_for_ever() -> None:
+    async def run() -> None:
+        tasks = [asyncio.create_task(asyncio.sleep(60)) for _ in range(memory.MANY_TASKS)]
+        tasks.append(asyncio.create_task(memory.release_memory()))
+        await asyncio.sleep(memory.PAUSES_OF_GARBAGE / 2 * memory.PAUSE_SECONDS)
+        assert reference() is not None
+        async with asyncio.timeout(60):
+            while reference() is not None:
+                await asyncio.sleep(memory.PAUSE_SECONDS)
+
+    reference = old_garbage()
+    asyncio.run(run())
 
 
 def test_an_image_waits_for_the_memory_that_others_have() -> None:

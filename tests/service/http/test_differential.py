@@ -99,6 +99,12 @@ def streams(boot: bytes) -> Iterator[Stream]:
     # A byte at a time.
     for one in (bad, v2, GET, unknown):
         yield Stream(pieces_of(one + END, *range(1, len(one + END))))
+    # Large bodies that look like requests themselves, between others, cut anywhere.
+    nested = request(b"\r\n\r\n".join([GET, b"x" * 5000, GET] * 20))
+    large = [nested, chunked(GET * 500, 9000), request(GET * 200, path="/nowhere"), small, GET]
+    for _ in range(40):
+        data = nested + b"".join(chance.choices(large, k=chance.randint(0, 3))) + END
+        yield Stream(pieces_of(data, *chance.sample(range(1, len(data)), chance.randint(0, 4))))
     # Pipelines of everything, cut anywhere.
     for _ in range(250):
         data = b"".join(chance.choices(kinds, k=chance.randint(2, 6))) + END
