@@ -19,7 +19,7 @@ PYTEST ?=
 AS_TESTED := --constraint requirements/all.txt
 extras = pyproject.toml $(foreach extra,$(1),--extra $(extra))
 
-.PHONY: help setup serve test test-ray perf-analyzer check docs pictures train bench fuzz audit lock proto clean
+.PHONY: help setup serve test test-ray perf-analyzer check docs pictures train publish bench fuzz audit lock proto clean
 
 help:
 	@echo "make serve   start the service with the shipped model"
@@ -29,6 +29,7 @@ help:
 	@echo "make docs    build the documentation into site/"
 	@echo "make pictures  take the README's pictures of the page and of the feature maps"
 	@echo "make train   train, evaluate and export the model into runs/; RECIPE=lesson: the plain one"
+	@echo "make publish MODEL=my.keras  publish a network of your own, into exported/ beside it"
 	@echo "make setup   install everything into $(VENV)"
 	@echo "make bench   measure what README and benchmarks/ say"
 	@echo "make fuzz    send many more damaged pictures and requests than make test does"
@@ -70,6 +71,9 @@ train: $(VENV)/.all
 	$(BIN)/python -m training evaluate --run-dir runs/$(RECIPE)
 	$(BIN)/python -m training export --run-dir runs/$(RECIPE)
 	@echo "Publish it where the service looks: $(BIN)/python -m training export --run-dir runs/$(RECIPE) --artifacts artifacts/fashion_mnist"
+
+publish: $(VENV)/.all
+	$(BIN)/python -m training publish $(MODEL)
 
 bench: $(VENV)/.all
 	$(BIN)/python -m benchmarks.tensor_overhead

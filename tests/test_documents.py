@@ -154,6 +154,29 @@ def test_the_serve_command_serves(free_port: int) -> None:
             os.killpg(make.pid, 15)
 
 
+def test_a_network_of_ones_own_is_published_and_served_by_two_commands(
+    tmp_path: Path, free_port: int
+) -> None:
+    import keras  # noqa: PLC0415 (takes seconds, and only this test needs it)
+
+    (commands,) = {code for name, code in blocks("sh") if name in READMES and "MODEL" in code}
+    image = keras.Input((20, 20, 1))  # Another size than the data set's, so nothing is scored.
+    answer = keras.layers.Dense(10, activation="softmax")(keras.layers.Flatten()(image))
+    keras.Model(image, answer).save(tmp_path / "best-cnn-model.keras")
+    commands = commands.replace("MODEL=", f"MODEL={tmp_path}/")
+    publish, serve_it = commands.replace("exported/", f"{tmp_path}/exported/").splitlines()
+    subprocess.run(["bash", "-c", publish], cwd=ROOT, check=True)
+    environment = {**os.environ, "FASHION_PORT": str(free_port)}
+    with subprocess.Popen(serve_it.split(), cwd=ROOT, env=environment) as service:
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{free_port}") as client:
+                wait_until_ready(client)
+                picture = (ROOT / "tests/data/png/0000-ankle-boot.png").read_bytes()
+                assert client.post("/predict", content=picture).status_code == 200
+        finally:
+            service.terminate()
+
+
 def test_every_relative_link_leads_somewhere() -> None:
     for name, text in DOCUMENTS.items():
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
