@@ -96,3 +96,11 @@ def test_the_procedure_names_every_setting_that_is_not_at_its_default(
         "by Zalando Research",
     ):
         assert phrase in rendered, phrase
+
+
+def test_a_model_that_was_not_scored_claims_no_accuracy(manifest: dict[str, Any]) -> None:
+    scores = {"parity": manifest["scores"]["parity"]}
+    rendered = render({**manifest, "scores": scores})
+    assert "model-index" not in rendered
+    assert "## Evaluation" not in rendered
+    assert "nan" not in rendered
