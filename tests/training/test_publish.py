@@ -287,13 +287,11 @@ def test_what_cannot_be_served_is_one_sentence(
     def dense(images: Any, **options: Any) -> Any:
         return layers.Dense(10, **options)(layers.Flatten()(images))
 
-    twice = layers.Lambda(lambda x: x * 2, name="twice", output_shape=(8, 8, 1))
     refused = {
         "takes colour images, (8, 8, 3)": keras.Model(colour, dense(colour)),
         "has 2 inputs and 1 outputs": keras.Model([colour, grey], dense(grey)),
         "say so with --from-logits": keras.Model(grey, dense(grey, activation="relu")),
         "at least two classes": keras.Model(grey, layers.Dense(1)(layers.Flatten()(grey))),
-        "layer twice is a Lambda, whose code is not run": keras.Model(grey, dense(twice(grey))),
     }
     for sentence, model in refused.items():
         path = tmp_path / "model.keras"
@@ -305,6 +303,20 @@ def test_what_cannot_be_served_is_one_sentence(
         assert main(["publish", str(wrong), f"--artifacts={tmp_path / 'none'}"]) == 1
         assert "is not a Keras model" in capfd.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*HDF5:UserWarning")
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_no_code_in_a_model_file_is_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    twice = layers.Lambda(lambda x: x * 2, output_shape=(8, 8, 1))
+    model = keras.Sequential([keras.Input((8, 8, 1)), twice, layers.Flatten(), layers.Dense(3)])
+    path = tmp_path / f"model{suffix}"
+    model.save(path)
+    assert main(["publish", str(path)]) == 1
+    assert "deserialization of a `Lambda` layer" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_large_logits_are_no_reason_to_refuse_a_model(tmp_path: Path) -> None:
