@@ -111,23 +111,22 @@ def published(target: Path) -> Iterator[Path]:
 def publish_version(
     target: Path, model: Any, test: Labelled, report: Path | None, **about: Any
 ) -> None:
-    """Write a Keras model of one input and one output as a version that is served.
+    """Write a Keras model, from (n, height, width, 1) to (n, classes), as a version that is served.
 
-    Args:
-        target: folder of the version, which does not exist.
-        model: from (n, height, width, 1) to probabilities, (n, classes).
-        test: images to compare the flatbuffers with Keras on.
-        report: folder of pictures.
-        about: what `describe` takes. Without novelty among the scores it is published without.
-
-    Raises:
-        ExportError: the version exists, or the float32 flatbuffer does not hold parity.
+    `test` are images to compare the flatbuffers with Keras on, and `about` is what `describe`
+    takes. Without novelty among its scores the model is published without. The manifest is written
+    last, with the digests of all other files.
     """
     with published(target) as folder:
         manifest = describe(model, int(target.name), **about)
         scores = manifest["scores"]
         scores["parity"] = write_model(folder, model, test, scores.get("novelty"))
-        write_description(folder, manifest, report)
+        if report and report.is_dir():
+            shutil.copytree(report, folder / REPORT)
+        (folder / MODEL_CARD).write_text(render(manifest), encoding="utf-8")
+        manifest["files"] = file_digests(folder)
+        content = json.dumps(manifest, indent=2, ensure_ascii=False)
+        (folder / MANIFEST).write_text(f"{content}\n", encoding="utf-8")
     print(f"Published {target}")
     print(f"Serve it: {SERVICE} --artifacts {target.parent}")
 
@@ -135,9 +134,10 @@ def publish_version(
 def write_model(
     folder: Path, model: Any, test: Labelled, novelty: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Write the SavedModel and the flatbuffers that hold parity; return what was measured of both.
+    """Write the SavedModel and the flatbuffers that hold parity; return what was measured of them.
 
-    An ExportError says that the float32 one does not.
+    Raises:
+        ExportError: the float32 one does not.
     """
     print("Writing the SavedModel")
     signatures = {
@@ -202,19 +202,14 @@ def convert(saved_model: Path, signatures: list[str], *, int8_weights: bool) -> 
     return flatbuffer
 
 
-def open_flatbuffer(flatbuffer: bytes) -> Any:
-    """Return an interpreter of a flatbuffer that has its memory."""
-    with native_noise_hidden():
-        interpreter = Interpreter(model_content=flatbuffer)
-        interpreter.allocate_tensors()
-    return interpreter
-
-
 def run_flatbuffer(
     flatbuffer: bytes, signature: str, images: Inputs
 ) -> Iterator[tuple[Inputs, dict[str, Floats]]]:
     """Yield batches of the images, and the outputs of a signature for each by their names."""
-    runner = open_flatbuffer(flatbuffer).get_signature_runner(signature)
+    with native_noise_hidden():
+        interpreter = Interpreter(model_content=flatbuffer)
+        interpreter.allocate_tensors()
+    runner = interpreter.get_signature_runner(signature)
     (name,) = runner.get_input_details()
     for start in range(0, len(images), PREDICT_BATCH):
         batch = images[start : start + PREDICT_BATCH]
@@ -262,15 +257,4 @@ def agrees_enough(parity: dict[str, Any], keras_accuracy: float) -> bool:
         parity["label_agreement"] >= MIN_LABEL_AGREEMENT
         and abs(parity["accuracy"] - keras_accuracy) <= MAX_ACCURACY_DIFFERENCE
         and parity.get("novelty_agreement", 1.0) >= MIN_NOVELTY_AGREEMENT
-    )
-
-
-def write_description(folder: Path, manifest: dict[str, Any], report: Path | None) -> None:
-    """Write the report, the model card and, last, the manifest with the digests of all files."""
-    if report and report.is_dir():
-        shutil.copytree(report, folder / REPORT)
-    (folder / MODEL_CARD).write_text(render(manifest), encoding="utf-8")
-    manifest["files"] = file_digests(folder)
-    (folder / MANIFEST).write_text(
-        json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )

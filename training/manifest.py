@@ -20,31 +20,26 @@ MANIFEST = Path("assets.extra") / "manifest.json"
 LIBRARIES = ("tensorflow", "keras", "numpy", "ai-edge-litert")
 SUMMARY_COLUMNS = 80
 
-# What makes a layer what it is; the rest of Keras' configuration is defaults and bookkeeping.
-SETTINGS_OF_A_LAYER = (
-    "filters",
-    "kernel_size",
-    "depth_multiplier",
-    "pool_size",
-    "strides",
-    "padding",
-    "dilation_rate",
-    "groups",
-    "units",
-    "activation",
-    "use_bias",
-    "rate",
-    "scale",
-    "offset",
-    "epsilon",
-    "axis",
-    "negative_slope",
-)
-DEFAULTS_LEFT_OUT = {
+# What makes a layer what it is, and the values that go without saying; the rest of Keras'
+# configuration is defaults and bookkeeping.
+SETTINGS_OF_A_LAYER = {
+    "filters": None,
+    "kernel_size": None,
     "depth_multiplier": 1,
+    "pool_size": None,
+    "strides": None,
+    "padding": None,
     "dilation_rate": (1, 1),
     "groups": 1,
+    "units": None,
+    "activation": None,
     "use_bias": True,
+    "rate": None,
+    "scale": None,
+    "offset": None,
+    "epsilon": None,
+    "axis": None,
+    "negative_slope": None,
 }
 
 
@@ -126,8 +121,8 @@ def describe_layer(layer: Any) -> dict[str, Any]:
         "type": type(layer).__name__,
         "configuration": {
             key: configuration[key]
-            for key in SETTINGS_OF_A_LAYER
-            if key in configuration and configuration[key] != DEFAULTS_LEFT_OUT.get(key, ())
+            for key, usual in SETTINGS_OF_A_LAYER.items()
+            if key in configuration and (usual is None or configuration[key] != usual)
         },
         "output_shape": list(layer.output.shape[1:]),
         "parameters": layer.count_params(),
