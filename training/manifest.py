@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from .data import GREY_LEVELS
 from .novelty import SCORE
@@ -17,7 +19,6 @@ from .run import Run, kept_epoch
 
 FORMAT = 1
 MANIFEST = Path("assets.extra") / "manifest.json"
-LIBRARIES = ("tensorflow", "keras", "numpy", "ai-edge-litert")
 SUMMARY_COLUMNS = 80
 
 # What makes a layer what it is, and the values that go without saying; the rest of Keras'
@@ -91,7 +92,10 @@ def describe(
         **training,
         "libraries": {
             "python": platform.python_version(),
-            **{name: _library_version(name) for name in LIBRARIES},
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+            "ai-edge-litert": importlib.metadata.version("ai-edge-litert"),
         },
     }
 
@@ -173,9 +177,3 @@ def file_digests(folder: Path) -> dict[str, str]:
         for path in files
         if path != folder / MANIFEST
     }
-
-
-def _library_version(name: str) -> str:
-    # The wheel of TensorFlow without GPU code is a distribution of another name.
-    names = importlib.metadata.packages_distributions().get(name, [name])
-    return importlib.metadata.version(names[0])

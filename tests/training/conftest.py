@@ -1,11 +1,9 @@
 """A tiny run on real images, made once by the commands themselves."""
 
 import fcntl
-import functools
-import importlib.metadata
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,15 +55,6 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
             make(folder)
             done.touch()
     return folder
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _libraries_listed_once() -> Iterator[None]:
-    """What is installed does not change, and every export reads through all of it four times."""
-    listed = functools.cache(importlib.metadata.packages_distributions)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importlib.metadata, "packages_distributions", listed)
-        yield
 
 
 @pytest.fixture
