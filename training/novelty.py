@@ -70,11 +70,16 @@ def measure_novelty(
         unknown = "photographs", known["photographs"], of_photographs[~has_class]
         outliers[f"photographs of {kinds}"] = unknown
     novelty = {name: np.asarray(entropy(answer)) for name, answer in known.items()}
-    thresholds = {name: find_threshold(scores) for name, scores in novelty.items()}
+    # The scores that `FALSE_ALARMS` of the known images exceed.
+    thresholds = {
+        name: float(np.quantile(scores, 1 - FALSE_ALARMS)) for name, scores in novelty.items()
+    }
     return {
         "threshold": thresholds["images"],
         "thresholds": thresholds,
-        "percentiles": {name: find_percentiles(scores) for name, scores in novelty.items()},
+        "percentiles": {
+            name: np.percentile(scores, PERCENTILES).tolist() for name, scores in novelty.items()
+        },
         "of_percentiles": list(PERCENTILES),
         "false_alarms": {
             "validation": FALSE_ALARMS,
@@ -90,16 +95,6 @@ def measure_novelty(
             for name, (kind, beside, answer) in outliers.items()
         },
     }
-
-
-def find_threshold(novelty: Floats) -> float:
-    """Find the score that `FALSE_ALARMS` of the images exceed."""
-    return float(np.quantile(novelty, 1 - FALSE_ALARMS))
-
-
-def find_percentiles(novelty: Floats) -> list[float]:
-    """Return the score that each of `PERCENTILES` of the images stay below."""
-    return [float(value) for value in np.percentile(novelty, PERCENTILES)]
 
 
 def _share_above(threshold: float, probabilities: Floats) -> float:

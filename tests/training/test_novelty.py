@@ -9,9 +9,8 @@ from training.novelty import (
     PERCENTILES,
     area_under_roc,
     entropy,
-    find_percentiles,
-    find_threshold,
     make_outliers,
+    measure_novelty,
     with_novelty,
 )
 from training.recipe import Block, Network
@@ -35,11 +34,14 @@ def test_a_network_with_its_score_answers_as_before(kind: str) -> None:
 
 
 def test_one_in_twenty_lies_above_the_threshold_and_percentiles_are_in_order() -> None:
-    scores = np.random.default_rng(0).random(2_000).astype(np.float32)
-    assert np.mean(scores > find_threshold(scores)) == pytest.approx(0.05)
-    percentiles = find_percentiles(scores)
+    model = build_network(Network(blocks=(Block(filters=2),), dense_units=4))
+    images = np.random.default_rng(0).random((400, 28, 28, 1), np.float32)
+    novelty = measure_novelty(model, images, images, None, seed=1)
+    assert novelty["false_alarms"]["test"] == pytest.approx(0.05)
+    percentiles = novelty["percentiles"]["images"]
     assert len(percentiles) == len(PERCENTILES)
     assert percentiles == sorted(percentiles)
+    assert novelty["threshold"] == pytest.approx(percentiles[PERCENTILES.index(95)])
 
 
 def test_the_area_is_one_where_all_that_is_novel_scores_higher() -> None:
