@@ -98,7 +98,7 @@ def measure_on_validation(run: Run) -> dict[str, float]:
 
     fit = run.read_about()[0].fit
     history = run.read_history()
-    photographs = read_photographs().of_split("validation")
+    photographs = read_photographs("validation")
     model = keras.models.load_model(run.checkpoint(fit), compile=False)
     answers = model.predict(to_inputs(photographs.pixels), batch_size=500, verbose=0)
     return {

@@ -32,7 +32,7 @@ def run(settings: EvaluateSettings) -> None:
     recipe, _ = finished_run.read_about()
     _, validation = data.split(recipe.fit)
     has_photographs = recipe.photographs.share > 0
-    photographs = read_photographs().of_split("validation") if has_photographs else None
+    photographs = read_photographs("validation") if has_photographs else None
     model = keras.models.load_model(finished_run.checkpoint(recipe.fit), compile=False)
     temperature = 1.0
     if recipe.fit.calibrate:

@@ -43,7 +43,7 @@ def run(settings: FitSettings) -> None:
         training_run.discard()
     training_run.require_same_recipe(recipe)
     data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.classes)
-    photographs = read_photographs().of_split("train") if recipe.photographs.share else None
+    photographs = read_photographs("train") if recipe.photographs.share else None
     training_run.begin(recipe, data)
     if training_run.is_finished(recipe.fit):
         print(f"{settings.run_dir} is complete; --fresh starts it again.")
@@ -67,11 +67,7 @@ def run(settings: FitSettings) -> None:
 def train(
     training_run: Run, recipe: Recipe, data: FashionMnist, photographs: Photographs | None
 ) -> None:
-    """Train the network until the epochs or the patience are used up, from where the run stands.
-
-    Raises:
-        RunError: the training diverges.
-    """
+    """Train the network until the epochs or the patience are used up, from where the run stands."""
     fit = recipe.fit
     training, validation = data.split(fit)
     print(
@@ -225,8 +221,7 @@ class Resume(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Restore what the epochs before led to."""
         del logs
-        rows = self._run.read_history()[: self._epochs_before]
-        if rows:
+        if rows := self._run.read_history()[: self._epochs_before]:
             best = best_epoch(rows)
             self._early_stopping.best = self._checkpoint.best = rows[best]["val_loss"]
             self._early_stopping.best_epoch = best

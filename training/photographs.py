@@ -6,7 +6,7 @@ assets/README.md says where they are from, and how the file is made again.
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -43,24 +43,11 @@ KINDS = ("T-Shirt", "Pants", "Longsleeve", "Dress", "Outwear", "Shirt", "Shoes")
 
 @dataclass(frozen=True)
 class Photographs:
-    """Prepared photographs: pixels (n, 28, 28) uint8, the rest (n,)."""
+    """Prepared photographs: pixels (n, 28, 28) uint8, labels (n,)."""
 
     pixels: Images
     label: npt.NDArray[np.str_]
     """What a photograph shows, one of `CLASSES_OF_A_LABEL`."""
-    sender: npt.NDArray[np.int32]
-    """Number of the person who took it. No sender is in both splits."""
-    split: npt.NDArray[np.str_]
-    """`train` or `validation`."""
-
-    def of_split(self, split: str) -> "Photographs":
-        """Return the photographs of one split."""
-        return self[self.split == split]
-
-    def __getitem__(self, chosen: npt.NDArray[Any]) -> "Photographs":
-        return Photographs(
-            self.pixels[chosen], self.label[chosen], self.sender[chosen], self.split[chosen]
-        )
 
     @property
     def classes(self) -> npt.NDArray[np.float32]:
@@ -73,7 +60,7 @@ class Photographs:
     @property
     def has_class(self) -> npt.NDArray[np.bool_]:
         """(n,): whether Fashion-MNIST has a class for it."""
-        return np.array([bool(CLASSES_OF_A_LABEL[str(label)]) for label in self.label])
+        return self.classes.any(axis=1)
 
     def chances(self, without_class: float) -> npt.NDArray[np.float64]:
         """Return the chance of each to be drawn, (n,).
@@ -90,16 +77,16 @@ class Photographs:
         return np.asarray(chances / chances.sum())
 
 
-def read_photographs(path: Path = PHOTOGRAPHS) -> Photographs:
-    """Read the prepared photographs.
+def read_photographs(
+    split: Literal["train", "validation"], path: Path = PHOTOGRAPHS
+) -> Photographs:
+    """Read the prepared photographs of one split; raise a DataError if it is no such file.
 
-    Raises:
-        DataError: it is no such file.
+    No sender is in both splits.
     """
     try:
         with path.open("rb") as file, np.load(file) as arrays:
-            return Photographs(
-                **{name: arrays[name] for name in ("pixels", "label", "sender", "split")}
-            )
+            chosen = arrays["split"] == split
+            return Photographs(arrays["pixels"][chosen], arrays["label"][chosen])
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read as prepared photographs: {error}") from error

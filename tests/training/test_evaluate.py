@@ -54,7 +54,7 @@ def test_the_loss_of_a_sure_mistake_is_finite() -> None:
 
 
 def test_photographs_are_right_where_any_of_their_classes_is_and_every_kind_counts_alike() -> None:
-    photographs = read_photographs().of_split("validation")
+    photographs = read_photographs("validation")
     everything_is_a_sandal = one_hot([5] * len(photographs.label), 0.91)
     scores = score_photographs(everything_is_a_sandal, photographs)
     assert scores["kinds"] == {kind: float(kind == "Shoes") for kind in KINDS}
@@ -62,7 +62,7 @@ def test_photographs_are_right_where_any_of_their_classes_is_and_every_kind_coun
 
 
 def test_calibration_on_photographs_leaves_out_those_of_several_right_classes() -> None:
-    photographs = read_photographs().of_split("validation")
+    photographs = read_photographs("validation")
     everything_is_a_sandal = one_hot([5] * len(photographs.label), 0.91)
     shoes = score_photographs(everything_is_a_sandal, photographs)
     assert shoes["expected_calibration_error"] == pytest.approx(0.91, abs=1e-4)
@@ -78,7 +78,7 @@ def test_the_threshold_of_photographs_is_their_own() -> None:
     rng = np.random.default_rng(0)
     images = rng.random((40, 28, 28, 1), np.float32)
     model = build_network(Network(blocks=(Block(filters=2),), dense_units=4))
-    photographs = read_photographs().of_split("validation")
+    photographs = read_photographs("validation")
     novelty = measure_novelty(model, images, images, photographs, seed=1)
     assert set(novelty["thresholds"]) == set(novelty["percentiles"]) == {"images", "photographs"}
     assert novelty["threshold"] == novelty["thresholds"]["images"]

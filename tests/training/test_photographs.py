@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -8,27 +9,29 @@ from training.errors import DataError
 from training.photographs import CLASSES_OF_A_LABEL, KINDS, PHOTOGRAPHS, read_photographs
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "photographs"
+SPLITS: tuple[Literal["train", "validation"], ...] = "train", "validation"
 
 
 def test_no_sender_is_in_both_splits_and_every_label_is_known() -> None:
-    photographs = read_photographs()
-    train, validation = (photographs.of_split(split) for split in ("train", "validation"))
-    assert len(photographs.label) == len(train.label) + len(validation.label) == 4172
-    assert not set(train.sender) & set(validation.sender)
-    assert set(photographs.label) == set(CLASSES_OF_A_LABEL)
+    with np.load(PHOTOGRAPHS) as arrays:
+        senders = [set(arrays["sender"][arrays["split"] == split]) for split in SPLITS]
+    assert not senders[0] & senders[1]
+    train, validation = (read_photographs(split) for split in SPLITS)
+    assert len(train.label) + len(validation.label) == 4172
+    assert {*train.label, *validation.label} == set(CLASSES_OF_A_LABEL)
     assert set(KINDS) <= set(validation.label)
 
 
 def test_a_label_allows_its_classes() -> None:
-    photographs = read_photographs()
+    photographs = read_photographs("train")
     for label, classes in CLASSES_OF_A_LABEL.items():
-        chosen = photographs[photographs.label == label]
-        np.testing.assert_array_equal(chosen.classes.sum(axis=1), len(classes))
-        assert chosen.has_class.all() == bool(classes)
+        chosen = photographs.label == label
+        np.testing.assert_array_equal(photographs.classes[chosen].sum(axis=1), len(classes))
+        assert photographs.has_class[chosen].all() == bool(classes)
 
 
 def test_each_group_of_right_classes_is_drawn_as_often_as_the_others() -> None:
-    photographs = read_photographs().of_split("train")
+    photographs = read_photographs("train")
     chances = photographs.chances(without_class=1.5)
     assert chances.sum() == pytest.approx(1)
     trouser, shoes, hat, body, none = (
@@ -43,13 +46,12 @@ def test_each_group_of_right_classes_is_drawn_as_often_as_the_others() -> None:
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the photographs themselves")
 def test_the_committed_images_are_what_the_service_makes_of_the_photographs() -> None:
-    photographs = read_photographs()
     with np.load(PHOTOGRAPHS) as arrays:
-        names = arrays["name"]
+        names, pixels = arrays["name"], arrays["pixels"]
     for index in range(0, len(names), 400):
         data = (SHARED / str(names[index])).read_bytes()
         prepared = read_image(data, prepare="auto", shape=(28, 28), max_pixels=10**8)
-        np.testing.assert_array_equal(prepared.pixels, photographs.pixels[index])
+        np.testing.assert_array_equal(prepared.pixels, pixels[index])
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"text"])
@@ -57,4 +59,4 @@ def test_a_file_that_holds_no_photographs_is_one_sentence(tmp_path: Path, conten
     file = tmp_path / "photographs.npz"
     file.write_bytes(content)
     with pytest.raises(DataError, match="cannot be read as prepared photographs"):
-        read_photographs(file)
+        read_photographs("train", file)

@@ -50,7 +50,7 @@ def test_a_model_without_mistakes_has_an_empty_picture(tmp_path: Path) -> None:
 
 
 def test_photographs_are_drawn_with_their_answers() -> None:
-    photographs = read_photographs().of_split("validation")
+    photographs = read_photographs("validation")
     answers = np.full((len(photographs.label), 10), 0.01, np.float32)
     answers[:, 1] = 0.91
     figure = draw_photographs(photographs, answers, CLASS_NAMES)
