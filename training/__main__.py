@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -92,13 +91,12 @@ def _run(command: str, settings: Settings) -> None:
     # TensorFlow is imported only here: seconds of it would precede every --help and every typo.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # what is measured and published is TensorFlow's
-    for library in ("keras", "tensorflow"):
-        if importlib.util.find_spec(library) is None:
-            raise TrainingError(
-                f"{library} is not installed: the extra `training` brings Keras and TensorFlow"
-            )
-    with native_noise_hidden():
-        module = importlib.import_module(f"{__package__}.{command}")
+    try:
+        with native_noise_hidden():
+            module = importlib.import_module(f"{__package__}.{command}")
+    except ModuleNotFoundError as error:
+        message = f"{error.name} is not installed: the extra `training` brings it"
+        raise TrainingError(message) from error
     module.run(settings)
 
 

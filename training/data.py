@@ -83,11 +83,7 @@ class FashionMnist:
         return Labelled(to_inputs(self.test_images), self.test_labels)
 
     def split(self, fit: Fit) -> tuple[Labelled, Labelled]:
-        """Split the training images into the training part and the validation part.
-
-        Raises:
-            DataError: a part, or a class within a stratified part, would be empty.
-        """
+        """Split the training images into the training part and the validation part."""
         images = to_inputs(self.train_images)
         try:
             parts = split_as(fit, self.train_labels, images, self.train_labels)
@@ -118,27 +114,31 @@ def load_fashion_mnist(
     allow_other_data: bool = False,
     class_names: Sequence[str] = (),
 ) -> FashionMnist:
-    """Find, check and read the four files.
+    """Find, check and read the four files; raise a DataError that names a missing or wrong one.
 
     Without `data_dir` the Debian package's folder, Keras' cache and a download into that cache are
     tried in this order. `class_names` are those of other data, which are numbers without them.
-
-    Raises:
-        DataError: a file is missing, damaged or another one; the message names it.
     """
     folder = data_dir or _find()
-    digests, arrays = {}, {}
+    digests, arrays = {}, []
     for name, expected in DIGESTS.items():
         path = _path_in(folder, name)
-        content = _read(path)
+        if path is None:
+            raise DataError(f"{folder} has no {name}.gz and no {name}")
+        try:
+            content = path.read_bytes()
+            if path.suffix == ".gz":
+                content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{path} cannot be read: {error}") from error
         digests[name] = hashlib.sha256(content).hexdigest()
-        arrays[name] = parse_idx(content, path, dimensions=3 if "images" in name else 1)
+        arrays.append(parse_idx(content, path, dimensions=3 if "images" in name else 1))
         if not allow_other_data and digests[name] != expected:
             raise DataError(
                 f"{path} is not Fashion-MNIST's {name}: the sha256 of its content is "
                 f"{digests[name]} (--allow-other-data reads other data of this form)"
             )
-    train_images, train_labels, test_images, test_labels = arrays.values()
+    train_images, train_labels, test_images, test_labels = arrays
     names = tuple(class_names)
     if not names and digests == DIGESTS:
         names = CLASS_NAMES
@@ -152,11 +152,7 @@ def load_fashion_mnist(
 
 
 def load_test_images(path: Path, size: Size, classes: int) -> tuple[Images, Labels]:
-    """Read x_test, (n, height, width), and y_test, (n,), of an .npz file, as Keras has them.
-
-    Raises:
-        DataError: they are missing, damaged or not of this size and number of classes.
-    """
+    """Read x_test, (n, height, width), and y_test, (n,), of an .npz file, as Keras has them."""
     try:
         with np.load(path) as arrays:
             images, labels = arrays["x_test"], arrays["y_test"]
@@ -169,11 +165,7 @@ def load_test_images(path: Path, size: Size, classes: int) -> tuple[Images, Labe
 
 
 def parse_idx(content: bytes, path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
-    """Read a decompressed IDX file of unsigned bytes; `path` is for the message.
-
-    Raises:
-        DataError: the magic number is another one, or the length is not what the header says.
-    """
+    """Read a decompressed IDX file of unsigned bytes; `path` is for the message of a DataError."""
     # Two zero bytes, 8 for unsigned bytes, the number of dimensions; then each as big-endian int32.
     magic = bytes([0, 0, 8, dimensions])
     header_bytes = len(magic) + 4 * dimensions
@@ -202,28 +194,15 @@ def _check_pair(images: Images, labels: Labels, classes: int, size: Size, folder
         raise DataError(f"{folder}: labels must be there and lie in 0…{classes - 1}")
 
 
-def _path_in(folder: Path, name: str) -> Path:
-    if found := _found_in(folder, name):
-        return found[0]
-    raise DataError(f"{folder} has no {name}.gz and no {name}")
-
-
-def _found_in(folder: Path, name: str) -> list[Path]:
-    return [path for path in (folder / f"{name}.gz", folder / name) if path.is_file()]
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+def _path_in(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
 
 
 def _find() -> Path:
     keras_home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     cache = keras_home / "datasets" / "fashion-mnist"
     for folder in (DEBIAN_FOLDER, cache):
-        if all(_found_in(folder, name) for name in DIGESTS):
+        if all(_path_in(folder, name) for name in DIGESTS):
             return folder
     _download()
     return cache

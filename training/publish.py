@@ -95,11 +95,7 @@ def load(path: Path) -> Any:
 
 
 def as_classifier(model: Any, name: str, *, from_logits: bool) -> Any:
-    """Return the model, renamed, with an input of (height, width, 1) and probabilities.
-
-    Raises:
-        ExportError: it has another input or output.
-    """
+    """Return the model, renamed, with an input of (height, width, 1) and probabilities."""
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
         raise ExportError(f"the model has {counts}; one of each can be served")

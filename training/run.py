@@ -57,11 +57,7 @@ class Run:
         )
 
     def begin(self, recipe: Recipe, data: FashionMnist) -> None:
-        """Write down what the run is made of, or check that an existing run is made of the same.
-
-        Raises:
-            RunError: the folder holds a run of another recipe or of other data.
-        """
+        """Write down what the run is made of; raise a RunError if an earlier run is of another."""
         self.require_same_recipe(recipe)
         about = {
             "configuration": recipe.model_dump(mode="json"),
@@ -116,8 +112,8 @@ class Run:
         if not self.history.exists():
             return []
         with self.history.open(newline="", encoding="utf-8") as file:
-            rows = [{key: float(row[key]) for key in row} for row in csv.DictReader(file)]
-        return [{key: row[key] for key in row if key != "epoch"} for row in rows]
+            rows = csv.DictReader(file)
+            return [{key: float(row[key]) for key in row if key != "epoch"} for row in rows]
 
     def keep_history(self, epochs: int) -> list[Row]:
         """Remove from the history the epochs after so many, which are about to be repeated."""
@@ -150,12 +146,12 @@ def kept_epoch(rows: list[Row], fit: Fit) -> int:
 
 def epochs_waited(rows: list[Row]) -> int:
     """Count the epochs since the best one."""
-    return len(rows) - 1 - best_epoch(rows)
+    return len(rows) - 1 - best_epoch(rows) if rows else 0
 
 
 def is_used_up(rows: list[Row], fit: Fit) -> bool:
     """Say whether the epochs or the patience are used up."""
-    return len(rows) >= fit.epochs or (bool(rows) and epochs_waited(rows) >= fit.patience)
+    return len(rows) >= fit.epochs or epochs_waited(rows) >= fit.patience
 
 
 def _write_whole(path: Path, text: str) -> None:

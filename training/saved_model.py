@@ -57,10 +57,8 @@ def load(folder: Path) -> Any:
     """Build the Keras model that computes the signature `serving_default` of a SavedModel.
 
     What only training needs, such as dropout, is not in it, and LiteRT has merged batch
-    normalisation and rescaling into the convolutions beside them.
-
-    Raises:
-        ExportError: it has an operation that no layer here stands for.
+    normalisation and rescaling into the convolutions beside them. An operation that no layer here
+    stands for is an ExportError.
     """
     try:
         content = convert(folder, [PREDICTION_SIGNATURE], int8_weights=False)
