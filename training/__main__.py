@@ -95,8 +95,7 @@ def _run(command: str, settings: Settings) -> None:
         with native_noise_hidden():
             module = importlib.import_module(f"{__package__}.{command}")
     except ModuleNotFoundError as error:
-        message = f"{error.name} is not installed: the extra `training` brings it"
-        raise TrainingError(message) from error
+        raise TrainingError(f"{error}: the extra `training` brings it") from error
     module.run(settings)
 
 

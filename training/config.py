@@ -5,9 +5,10 @@ This module imports neither TensorFlow nor NumPy, so that a wrong setting is ref
 
 import difflib
 import os
+import re
 import shlex
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -168,7 +169,9 @@ def read_settings(
     `program` is how the usage line of `--help` calls the command. A setting that is unknown, out of
     range or impossible is a ConfigurationError.
     """
-    _refuse_unknown(_environment_names(), where="the environment has")
+    variables = [name for name in map(str.upper, os.environ) if name.startswith(ENVIRONMENT_PREFIX)]
+    names = [name.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower() for name in variables]
+    _refuse_unknown(names, where="the environment has")
     try:
         source = command_line(command, cli_prog_name=program, cli_parse_args=list(arguments))
         return command(_cli_settings_source=source)
@@ -192,15 +195,8 @@ def command_line(command: type[Settings], **properties: Any) -> CliSettingsSourc
     )
 
 
-def _environment_names() -> Iterator[str]:
-    for variable in map(str.upper, os.environ):
-        if variable.startswith(ENVIRONMENT_PREFIX):
-            yield variable.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower()
-
-
 def _refuse_unknown(names: Iterable[str], where: str) -> None:
-    known = {*FitSettings.model_fields, *EvaluateSettings.model_fields}
-    known.update(ExportSettings.model_fields, PublishSettings.model_fields)
+    known = {name for command in Settings.__subclasses__() for name in command.model_fields}
     if unknown := sorted(set(names) - known):
         named = ", ".join(name + _suggestion(name, known) for name in unknown)
         raise ConfigurationError(f"{where} an unknown setting: {named}")
@@ -239,8 +235,5 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
 def _suggested_option(message: str, command: type[Settings]) -> str:
     """Return the option nearest to the one that the message says is not known."""
     unknown = [word for word in message.split() if word.startswith("--")]
-    names = set(command.model_fields)
-    for group, field in command.model_fields.items():
-        names |= {f"{group}.{name}" for name in getattr(field.annotation, "model_fields", ())}
-    options = [f"--{name}".replace("_", "-") for name in names]
+    options = re.findall(r"--[\w.-]+", command_line(command).root_parser.format_usage())
     return _suggestion(unknown[0].split("=")[0], options) if unknown else ""

@@ -67,6 +67,10 @@ def test_one_file_serves_every_command(tmp_path: Path, monkeypatch: pytest.Monke
     ("arguments", "complaint"),
     [
         (["--fit.epoch=3"], "--fit.epoch=3 (is --fit.epochs meant?)"),
+        (
+            ["--photographs.augmentation.rotat", "5"],
+            "--photographs.augmentation.rotat 5 (is --photographs.augmentation.rotate meant?)",
+        ),
         (["--fit.epochs=many"], "fit.epochs: Input should be a valid integer"),
         (["--fit.epochs=0"], "fit.epochs"),
         (["--fit.learning-rate=inf"], "fit.learning_rate"),

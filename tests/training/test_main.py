@@ -71,6 +71,16 @@ def test_a_run_folder_that_cannot_be_made_is_one_sentence(
     assert message.count("\n") == 1
 
 
+def test_a_library_that_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "training.evaluate", raising=False)
+    monkeypatch.setitem(sys.modules, "keras", None)
+    assert main(["evaluate"]) == EXIT_FAILED
+    assert "keras" in (message := capsys.readouterr().err)
+    assert message.endswith(": the extra `training` brings it\n")
+
+
 def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["tune"])
