@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from .data import Inputs, Labelled, Labels, to_inputs
+from .data import Inputs, Labelled, to_inputs
 from .photographs import Photographs
 from .recipe import IMAGE_SIDE, Augmentation, Recipe
 
@@ -127,8 +127,3 @@ def erase(images: Inputs, share: float, generator: np.random.Generator) -> Input
     inside &= (generator.random(count) < share)[:, None, None]
     noise = generator.random(images.shape, np.float32)
     return np.where((inside[:, 0, :, None] & inside[:, 1, None, :])[..., None], noise, images)
-
-
-def one_hot(labels: Labels, classes: int) -> Targets:
-    """Turn (n,) class ids into (n, classes) probabilities."""
-    return np.eye(classes, dtype=np.float32)[labels]

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from .architecture import build_network
-from .batches import PREDICT_BATCH, Targets, TrainingBatches, one_hot
+from .batches import PREDICT_BATCH, Targets, TrainingBatches
 from .config import FitSettings
 from .data import FashionMnist, load_fashion_mnist, split_as
 from .errors import RunError
@@ -77,7 +77,8 @@ def train(
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(fit.seed)
     classes = len(data.class_names)
-    targets = one_hot(training.labels, classes)
+    one_hot = np.eye(classes, dtype=np.float32)
+    targets = one_hot[training.labels]
     if share := recipe.start.answers:
         targets = np.float32(share) * earlier_answers(data, fit) + np.float32(1 - share) * targets
     model = build_network(recipe.network, classes)
@@ -92,7 +93,7 @@ def train(
     )
     # Not the arrays, for which Keras makes operations that TensorFlow complains of on stderr.
     validation_batches = tf.data.Dataset.from_tensor_slices(
-        (validation.images, one_hot(validation.labels, classes))
+        (validation.images, one_hot[validation.labels])
     )
     epochs_before = 0
     if training_run.last.exists():
@@ -101,11 +102,9 @@ def train(
         epochs_before = int(model.optimizer.iterations) // len(batches)
     history = training_run.keep_history(epochs_before)
     epochs = epochs_before if is_used_up(history, fit) else fit.epochs
-    early_stopping = keras.callbacks.EarlyStopping("val_loss", mode="min", patience=fit.patience)
-    checkpoint = keras.callbacks.ModelCheckpoint(
-        str(training_run.best), "val_loss", mode="min", save_best_only=True
-    )
-    logger = keras.callbacks.CSVLogger(str(training_run.history), append=True)
+    early_stopping = keras.callbacks.EarlyStopping(patience=fit.patience)
+    checkpoint = keras.callbacks.ModelCheckpoint(training_run.best, save_best_only=True)
+    logger = keras.callbacks.CSVLogger(training_run.history, append=True)
     try:
         with interruption_between_batches() as interruption:
             model.fit(
@@ -123,7 +122,7 @@ def train(
                     early_stopping,
                     checkpoint,
                     logger,
-                    keras.callbacks.TensorBoard(str(training_run.tensorboard), write_graph=False),
+                    keras.callbacks.TensorBoard(training_run.tensorboard, write_graph=False),
                     Resume(training_run, epochs_before, early_stopping, checkpoint),
                     interruption,
                 ],

@@ -14,7 +14,7 @@ TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 
 def render(manifest: dict[str, Any]) -> str:
     """Return the card as Markdown behind the YAML front matter that Hugging Face reads."""
-    template = Template(
+    template: Template = Template(
         TEMPLATE.read_text(encoding="utf-8"),
         trim_blocks=True,
         keep_trailing_newline=True,

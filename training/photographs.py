@@ -60,7 +60,7 @@ class Photographs:
     @property
     def has_class(self) -> npt.NDArray[np.bool_]:
         """(n,): whether Fashion-MNIST has a class for it."""
-        return self.classes.any(axis=1)
+        return np.asarray(self.classes.any(axis=1))
 
     def chances(self, without_class: float) -> npt.NDArray[np.float64]:
         """Return the chance of each to be drawn, (n,).

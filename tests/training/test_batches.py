@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.batches import ERASED_AREA, TrainingBatches, augment, one_hot
+from training.batches import ERASED_AREA, TrainingBatches, augment
 from training.data import Labelled
 from training.photographs import Photographs
 from training.recipe import Augmentation, Fit, Recipe
@@ -9,6 +9,7 @@ from training.recipe import Photographs as PhotographSettings
 
 IMAGES = np.linspace(0.1, 0.9, 10, dtype=np.float32).reshape(-1, 1, 1, 1) * np.ones((28, 28, 1))
 TRAINING = Labelled(IMAGES.astype(np.float32), np.arange(10, dtype=np.uint8))
+TARGETS = np.eye(10, dtype=np.float32)
 EVERY_CHANGE = Augmentation(flip=True, shift=2, rotate=20, zoom=0.2, brightness=0.2, erase=0.5)
 
 
@@ -22,7 +23,7 @@ def photographs(labels: list[str]) -> Photographs:
 def test_an_epoch_shows_every_image_once_in_an_order_of_its_own() -> None:
     def order(epoch: int, seed: int = 1) -> list[int]:
         recipe = Recipe(fit=Fit(batch_size=4, seed=seed))
-        batches = TrainingBatches(TRAINING, one_hot(TRAINING.labels, 10), recipe)
+        batches = TrainingBatches(TRAINING, TARGETS, recipe)
         batches.begin_epoch(epoch)
         assert len(batches) == 3
         found = []
@@ -45,8 +46,7 @@ def test_the_changes_of_a_batch_depend_on_seed_epoch_and_number_and_on_nothing_b
         photographs=PhotographSettings(share=0.5, augmentation=EVERY_CHANGE),
     )
     batches, again = (
-        TrainingBatches(TRAINING, one_hot(TRAINING.labels, 10), recipe, photographs(["Dress"] * 3))
-        for _ in range(2)
+        TrainingBatches(TRAINING, TARGETS, recipe, photographs(["Dress"] * 3)) for _ in range(2)
     )
     first, second = batches[0][0].copy(), batches[1][0].copy()
     np.testing.assert_array_equal(again[1][0], second)
@@ -62,7 +62,7 @@ def test_photographs_have_their_share_of_a_batch_and_of_the_loss() -> None:
         photographs=PhotographSettings(share=0.25, weight=0.4, without_class=1),
     )
     given = photographs(["Shoes", "Polo", "Pants", "Hat"])
-    batches = TrainingBatches(TRAINING, one_hot(TRAINING.labels, 10), recipe, given)
+    batches = TrainingBatches(TRAINING, TARGETS, recipe, given)
     assert len(batches) == 2
     seen = set()
     for epoch in range(20):
@@ -135,10 +135,3 @@ def test_a_share_of_the_images_loses_a_rectangle_of_bounded_area() -> None:
     assert (area > 0).mean() == pytest.approx(0.3, abs=0.04)
     assert ERASED_AREA[0] * 0.7 < area[area > 0].min()
     assert area.max() < ERASED_AREA[1] * 1.15
-
-
-def test_a_label_becomes_the_probability_one_of_its_class() -> None:
-    targets = one_hot(np.array([3, 0], np.uint8), 10)
-    assert targets.dtype == np.float32
-    np.testing.assert_array_equal(np.argwhere(targets == 1), [[0, 3], [1, 0]])
-    np.testing.assert_array_equal(targets.sum(axis=1), 1)
