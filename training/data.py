@@ -139,11 +139,8 @@ def load_fashion_mnist(
                 f"{digests[name]} (--allow-other-data reads other data of this form)"
             )
     train_images, train_labels, test_images, test_labels = arrays
-    names = tuple(class_names)
-    if not names and digests == DIGESTS:
-        names = CLASS_NAMES
-    elif not names:
-        names = tuple(map(str, range(int(train_labels.max(initial=0)) + 1)))
+    numbers = tuple(map(str, range(int(train_labels.max(initial=0)) + 1)))
+    names = tuple(class_names) or (CLASS_NAMES if digests == DIGESTS else numbers)
     for images, labels in ((train_images, train_labels), (test_images, test_labels)):
         _check_pair(images, labels, len(names), (IMAGE_SIDE, IMAGE_SIDE), folder)
     return FashionMnist(
