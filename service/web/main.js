@@ -209,10 +209,8 @@ async function start() {
   const last = summary.class_names.length - 1;
   const { other } = state;
   const asked = [giveSample(Math.min(state.sample ?? last, last), (given) => give(given, 0))];
-  if (other !== undefined) {
-    setCompare(true);
-    asked.push(giveSample(Math.min(other, last), (given) => give(given, 1)));
-  }
+  setCompare(other !== undefined); // whatever the browser kept over a reload
+  if (other !== undefined) asked.push(giveSample(Math.min(other, last), (given) => give(given, 1)));
   await Promise.all(asked);
 }
 

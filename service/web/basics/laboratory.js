@@ -60,8 +60,10 @@ function show() {
 const isRow = () => what.value === "numbers";
 const input = () => (isRow() ? TEN : picture ?? []);
 
-/** The fields of a preset; `own` leaves what is there. */
+/** The fields of a preset; `own` leaves what is there, if it is there: a browser keeps the choice over a reload, not the weights. */
 function choosePreset() {
+  if (preset.value === "own" && kernel.length !== (isRow() ? 1 : 3)) preset.value = "edge";
+  byId("lab", HTMLElement).classList.toggle("row-of-numbers", isRow());
   const chosen = KERNELS[preset.value]?.[isRow() ? 1 : 0];
   if (chosen) kernel = chosen.map((line) => [...line]);
   weights.style.setProperty("--columns", String(kernel[0].length));
@@ -179,13 +181,5 @@ for (const type of /** @type {const} */ (["pointermove", "pointerdown"])) {
 }
 play.addEventListener("click", () => slide(sliding === undefined));
 for (const control of [padding, stride]) control.addEventListener("change", compute);
-for (const control of [what, preset]) {
-  control.addEventListener("change", () => {
-    if (control === what) {
-      if (preset.value === "own") preset.value = "edge";
-      byId("lab", HTMLElement).classList.toggle("row-of-numbers", isRow());
-    }
-    choosePreset();
-  });
-}
+for (const control of [what, preset]) control.addEventListener("change", choosePreset);
 addEventListener("resize", () => kernel.length > 0 && input().length > 0 && draw());

@@ -106,15 +106,19 @@ export class Look {
   async predict({ prepare, version }, signal) {
     this.given ??= await askSample(/** @type {number} */ (this.sample), signal);
     this.sent = this.given;
-    if (this.given.size > MANY_BYTES || !await isRead(this.given)) this.sent = await shrunk(this.url) ?? this.given;
+    if (this.given.size > MANY_BYTES || !await isRead(this.given)) this.sent = await this.shrunk() ?? this.given;
     try {
       return await askPrediction(this.sent, prepare, version, signal);
     } catch (error) {
-      const smaller = error instanceof Failed && TOO_LARGE.includes(error.code) ? await shrunk(this.url) : undefined;
+      const smaller = error instanceof Failed && TOO_LARGE.includes(error.code) ? await this.shrunk() : undefined;
       if (!smaller || signal.aborted) throw error;
       this.sent = smaller;
       return await askPrediction(smaller, prepare, version, signal);
     }
+  }
+
+  shrunk() {
+    return shrunk(this.url, this.given?.type.includes("svg") ?? false);
   }
 
   /**

@@ -32,10 +32,12 @@ export function showPictures(looks) {
 function draw(look) {
   const image = make("img");
   image.src = look.url;
+  image.hidden = true; // in WebKit a drawing without a size says the room that it has as its own
   const frame = make("div", "photograph", image, make("canvas", "heat"), make("span", "letter"));
   image.addEventListener("load", () => {
     // A drawing may have no size of its own.
     const [width, height] = [image.naturalWidth || 1, image.naturalHeight || 1];
+    image.hidden = false;
     frame.style.setProperty("--ratio", String(width / height));
     frame.classList.toggle("small", Math.max(width, height) < 100);
   });

@@ -1,4 +1,4 @@
-// Pictures that only the browser can read (HEIC on Apple's, AVIF, SVG) or that are too large are drawn small here, then sent.
+// Pictures that only the browser can read (HEIC on Apple's, SVG, maybe AVIF) or that are too large are drawn small here, then sent.
 
 import { context } from "../colours.js";
 import { make } from "../elements.js";
@@ -17,9 +17,10 @@ export async function isRead(file) {
 
 /**
  * @param {string} url of a picture
+ * @param {boolean} isDrawing whose lines have no size of their own
  * @returns {Promise<Blob | undefined>} it as a small PNG; undefined if the browser cannot read it either
  */
-export async function shrunk(url) {
+export async function shrunk(url, isDrawing) {
   const image = make("img");
   image.src = url;
   try {
@@ -27,13 +28,24 @@ export async function shrunk(url) {
   } catch {
     return undefined;
   }
-  // A drawing may have no size of its own.
-  const [width, height] = [image.naturalWidth || LONGEST, image.naturalHeight || LONGEST];
-  const scale = Math.min(1, LONGEST / Math.max(width, height));
+  let [width, height] = [image.naturalWidth || LONGEST, image.naturalHeight || LONGEST];
+  /** @type {HTMLImageElement | HTMLCanvasElement} */
+  let picture = image;
+  const scaleBy = (/** @type {number} */ share) => {
+    [width, height] = [width, height].map((side) => Math.max(1, Math.round(side * share)));
+    picture = drawn(picture, width, height);
+  };
+  // By halves, since Firefox and Safari take a few pixels of many, which makes patterns of cloth.
+  while (Math.max(width, height) > 2 * LONGEST) scaleBy(0.5);
+  const share = LONGEST / Math.max(width, height);
+  scaleBy(isDrawing ? share : Math.min(1, share));
+  return new Promise((done) => /** @type {HTMLCanvasElement} */ (picture).toBlob((blob) => done(blob ?? undefined), "image/png"));
+}
+
+/** @param {CanvasImageSource} picture @param {number} width @param {number} height */
+function drawn(picture, width, height) {
   const canvas = make("canvas");
-  [canvas.width, canvas.height] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
-  const ink = context(canvas);
-  ink.imageSmoothingQuality = "high";
-  ink.drawImage(image, 0, 0, canvas.width, canvas.height);
-  return new Promise((done) => canvas.toBlob((blob) => done(blob ?? undefined), "image/png"));
+  [canvas.width, canvas.height] = [width, height];
+  context(canvas).drawImage(picture, 0, 0, width, height);
+  return canvas;
 }

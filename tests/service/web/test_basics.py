@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from service.cli import read_options
 from service.settings import Settings
@@ -157,6 +157,30 @@ def test_a_network_outlasts_a_reload(page: Page, tmp_path: Path) -> None:
     for wrong in ("8-3-relu-same-1-max", "x*y", "8-3-sine-same-1-max-2*12-gelu-0", "*"):
         page.evaluate(f"location.hash = '#network={wrong}'")
         assert configured(page, tmp_path).dense_units == 12, wrong
+
+
+def test_what_a_browser_keeps_of_the_controls_over_a_reload_is_shown(
+    browser: Browser, address: str
+) -> None:
+    page = browser.new_page(locale="en")
+    failed: list[str] = []
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    # As Firefox does it: after the document is read and before any of its modules runs.
+    page.add_init_script(
+        """document.addEventListener("readystatechange", () => {
+            document.all["lab-what"].value = "numbers";
+            document.all["lab-preset"].value = "own";
+            document.all["compare"].checked = true;
+        }, { once: true })"""
+    )
+    page.goto(address)
+    expect(page.locator(".label")).to_contain_text("Ankle boot")
+    expect(page.locator("#lab-preset")).to_have_value("edge")
+    expect(page.locator("#lab-kernel input")).to_have_count(3)
+    expect(page.locator("#lab.row-of-numbers")).to_be_visible()
+    expect(page.locator("#compare")).not_to_be_checked()
+    assert failed == []
+    page.context.close()
 
 
 def test_the_four_commands_train_and_serve_the_network_that_was_built(
