@@ -2,9 +2,10 @@
 
 import { askWeights } from "../api.js";
 import { byId, make, makeButton, rove } from "../elements.js";
-import { goBack, lookInto, openInspector } from "../network/inspector.js";
+import { goBack, inspect, lookInto, openInspector } from "../network/inspector.js";
 import { decimal } from "../numbers.js";
 import { channelsOf, logitsLayerOf, votersOf } from "../network/stages.js";
+import { holdStill } from "../network/steering.js";
 import { products } from "../network/sums.js";
 import { describeFailure } from "../network/written.js";
 import { paintHeat } from "./photograph.js";
@@ -51,9 +52,11 @@ export async function showUnits(looks, stages, summary) {
 
 /** @param {Look} look @param {Stage} logitsLayer @param {number} classId it votes on @param {Stage} stage @param {number} unit @param {number} term */
 async function voter(look, logitsLayer, classId, stage, unit, term) {
-  const button = makeButton("voter", () => {
+  const button = makeButton("voter", async () => {
+    holdStill(true);
     lookInto({ layer: logitsLayer.layer.name, channel: classId }, 0);
     goBack({ layer: stage.layer.name, channel: unit });
+    await inspect(); // what is not written yet has no size to scroll to
     openInspector();
   }, make("span", "", `${text("unit")} ${unit}`), make("b", "", `${term < 0 ? "" : "+"}${decimal(term, 2)}`));
   button.dataset.unit = String(unit);

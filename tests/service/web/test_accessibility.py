@@ -67,6 +67,15 @@ def test_nothing_is_cut_off(open_page: Open, state: str) -> None:
             assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+def test_the_header_of_a_phone_has_room_for_a_select_of_any_browser(open_page: Open) -> None:
+    with open_page(size=PHONE) as page:
+        page.locator("#language").evaluate("(select) => { select.style.minHeight = '3rem' }")
+        language, served = (page.locator(at).bounding_box() for at in ("#language", "#served"))
+        assert language
+        assert served
+        assert language["y"] + language["height"] <= served["y"]
+
+
 def test_tab_reaches_every_control_and_its_focus_is_seen(page: Page) -> None:
     page.evaluate("document.all.same.open = true; document.all.sketch.hidden = false")
     reached: list[str] = []
