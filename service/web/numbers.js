@@ -11,8 +11,8 @@ export function short(value) {
   return signed(value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3));
 }
 
-/** @param {number} share in [0, 1] */
-export const percent = (share) => `${(100 * share).toFixed(2)} %`;
+/** The sign stays on the number's line. @param {number} share in [0, 1] */
+export const percent = (share, digits = 2) => `${(100 * share).toFixed(digits)}\xa0%`;
 
 /** @param {number} count */
 export const whole = (count) => count.toLocaleString("en");

@@ -15,7 +15,7 @@ export const english = {
   thickness: "Pen", rubber: "Rubber", wipe: "Wipe", samples: "Samples of the test set", sample: "Sample",
   noCamera: "The camera is not available. Allow it in the browser, or choose a file.",
   unreachable: "The service does not answer. Check the connection, then try again.", again: "Try again",
-  failedPicture: "Neither the service nor this browser can read this file as a picture. Use a JPEG, PNG or WebP file.",
+  failedPicture: "Neither the service nor this browser can read this file as a picture. Save it as JPEG or PNG in another program, or use a screenshot of it.",
   failedEmpty: "The file is empty. Choose another one.", failedMany: "These are several pictures. Send them one at a time.",
   failedLarge: "The picture is too large for the service, and this browser cannot reduce it. Use a smaller one.",
   failedBusy: "The service is overloaded. Try again in a moment.",
@@ -35,7 +35,8 @@ export const english = {
   unchanged: "Taken bit for bit", savePicture: "Save these pixels",
 
   answer: "The answer", sorted: "Most probable first", refused: "No answer", working: "Looking …", stillWorking: "Still waiting for the service …",
-  worth: "When it says {garment}, it is right in {share} of the test pictures;", mistakenFor: "otherwise it was mostly {garment}.",
+  worthOfPhotos: "It is right on {share} of photographs, averaged over kinds of clothes.", tested: "the test pictures", testedNoPhoto: "the test pictures, which are not photographs",
+  worth: "When it says {garment}, it is right in {share} of {tested};", mistakenFor: "otherwise it was mostly {garment}.",
   known: "The picture is like those it was trained on.",
   unusual: "The picture is a little unusual, yet within what it knows.",
   strange: "The picture is unlike those it was trained on: take the answer with care.",

@@ -16,7 +16,7 @@ export const korean = {
   thickness: "펜 굵기", rubber: "지우개", wipe: "모두 지우기", samples: "테스트 세트의 예", sample: "예",
   noCamera: "카메라를 사용할 수 없습니다. 브라우저에서 허용하거나 파일을 고르세요.",
   unreachable: "서비스가 응답하지 않습니다. 연결을 확인하고 다시 시도하세요.", again: "다시 시도",
-  failedPicture: "서비스도 이 브라우저도 이 파일을 사진으로 읽지 못합니다. JPEG, PNG, WebP 파일을 쓰세요.",
+  failedPicture: "서비스도 이 브라우저도 이 파일을 사진으로 읽지 못합니다. 다른 프로그램에서 JPEG나 PNG로 저장하거나 화면을 캡처해서 쓰세요.",
   failedEmpty: "빈 파일입니다. 다른 파일을 고르세요.", failedMany: "사진이 여러 장입니다. 한 장씩 넣으세요.",
   failedLarge: "서비스가 받는 것보다 큰 사진이고 이 브라우저가 줄이지 못합니다. 더 작은 사진을 쓰세요.",
   failedBusy: "서비스가 한 번에 맡을 수 있는 일을 넘었습니다. 잠시 뒤 다시 시도하세요.",
@@ -36,7 +36,8 @@ export const korean = {
   unchanged: "비트 그대로", savePicture: "이 픽셀 저장",
 
   answer: "답", sorted: "확률이 높은 순", refused: "답 없음", working: "보는 중 …", stillWorking: "아직 서비스의 답을 기다리는 중 …",
-  worth: "답이 {garment}일 때 테스트 사진의 {share}에서 맞았습니다.", mistakenFor: "틀렸을 때 실제로 가장 많던 것: {garment}.",
+  worthOfPhotos: "직접 찍은 사진은 옷 종류별 평균 {share}를 맞힙니다.", tested: "테스트 사진", testedNoPhoto: "테스트 사진(직접 찍은 사진이 아님)",
+  worth: "답이 {garment}일 때 {tested}의 {share}에서 맞았습니다.", mistakenFor: "틀렸을 때 실제로 가장 많던 것: {garment}.",
   known: "신경망이 배운 사진과 비슷합니다.",
   unusual: "조금 낯설지만 신경망이 아는 범위 안입니다.",
   strange: "신경망이 배운 사진과 다릅니다. 답을 조심해서 보세요.",

@@ -4,6 +4,7 @@ import { greyUpTo, paint, scaleOf } from "../colours.js";
 import { byId, make, makeButton } from "../elements.js";
 import { cardOf } from "./network.js";
 import { busiest } from "./stages.js";
+import { percent } from "../numbers.js";
 import { products, sum } from "./sums.js";
 import { text } from "../language/text.js";
 
@@ -25,7 +26,7 @@ export function showOverview(stages, looks) {
     }, make("span", "thumbnails", ...(looks.length > 0 ? looks : [undefined]).map((look) => thumbnail(stage, look))), make("span", "", name), make("small", "", shape.join("×")));
     go.dataset.layer = name;
     const share = shares[i];
-    if (share !== undefined) go.append(make("small", "alike", text("alike", { share: `${Math.round(100 * share)} %` })));
+    if (share !== undefined) go.append(make("small", "alike", text("alike", { share: percent(share, 0) })));
     if (i === parting) go.append(make("b", "parting", text("part")));
     return make("li", "", go);
   }));

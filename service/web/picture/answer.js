@@ -50,21 +50,23 @@ function verdict(look, summary, letter, again) {
   }
   const { label, confidence } = prediction;
   box.append(make("p", "label", ...fullName(label), " ", make("span", "confidence", percent(confidence))));
-  box.append(...worth(label, summary), ...novelty(prediction, summary));
+  box.append(...worth(prediction, summary), ...novelty(prediction, summary));
   if (look.whyFailure) box.append(failureBox(look.whyFailure, () => again(look)));
   return box;
 }
 
-/** What the label was worth on the test pictures. @param {string} label @param {Summary} summary */
-function worth(label, { scores, class_names: classes }) {
+/** What the label was worth on the test pictures, which are no photographs. @param {import("../api.js").Prediction} prediction @param {Summary} summary */
+function worth({ label, preparation }, { scores, class_names: classes }) {
   const precision = scores.classes?.[label]?.precision;
   if (precision === undefined) return [];
-  const share = `${Math.round(100 * precision)} %`;
-  const said = [text("worth", { garment: garment(label), share })];
+  const isPhoto = preparation === "photo";
+  const said = [text("worth", { garment: garment(label), share: percent(precision, 0), tested: text(isPhoto ? "testedNoPhoto" : "tested") })];
   // Rows are what the pictures are, columns what they are called.
   const column = scores.confusion_matrix?.map((/** @type {number[]} */ row) => row[classes.indexOf(label)]);
   const wrong = column?.map((/** @type {number} */ count, /** @type {number} */ i) => (classes[i] === label ? 0 : count));
   if (wrong && Math.max(...wrong) > 0) said.push(text("mistakenFor", { garment: garment(classes[wrong.indexOf(Math.max(...wrong))]) }));
+  const right = isPhoto && scores.photographs?.macro_average;
+  if (right) said.unshift(text("worthOfPhotos", { share: percent(right, 0) }));
   return [make("p", "worth", said.join(" "))];
 }
 
@@ -77,7 +79,7 @@ function novelty({ novelty: score, in_distribution: known, preparation }, { nove
   const { percentiles, of_percentiles: shares } = scores.novelty ?? {};
   const kind = preparation === "photo" && percentiles?.photographs ? "photographs" : "images";
   const below = percentiles?.[kind]?.filter((/** @type {number} */ each) => each < score).length ?? 0;
-  const rank = shares?.[below - 1] ? text("noveltyRank", { share: `${shares[below - 1]} %` }) : "";
+  const rank = shares?.[below - 1] ? text("noveltyRank", { share: percent(shares[below - 1] / 100, 0) }) : "";
   const numbers = text("novelty", { novelty: decimal(score, 2), threshold: decimal(threshold, 2), rank });
   return [make("p", known ? "known" : "strange", text(grade), " ", make("small", "", numbers))];
 }

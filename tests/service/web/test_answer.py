@@ -29,7 +29,7 @@ def test_each_class_has_a_bar_with_its_figure(page: Page, server: httpx.Client) 
     ordered = sorted(shares, key=lambda name: -shares[name])
     assert page.locator("#bars .class").all_inner_texts() == ordered
     assert page.locator("#bars b").all_inner_texts() == [
-        f"{100 * shares[name]:.2f} %" for name in ordered
+        f"{100 * shares[name]:.2f}\N{NO-BREAK SPACE}%" for name in ordered
     ]
     width = page.locator("#bars i").first.evaluate("(bar) => bar.style.width")
     assert float(width[:-1]) == pytest.approx(100 * shares["Shirt"], abs=1e-3)
@@ -87,7 +87,9 @@ def test_two_pictures_are_compared_side_by_side(page: Page, server: httpx.Client
     names = page.locator("#bars .class").all_inner_texts()
     figures = page.locator("#bars b").all_inner_texts()
     assert figures == [
-        f"{100 * shares[name]:.2f} %" for name in names for shares in (first, second)
+        f"{100 * shares[name]:.2f}\N{NO-BREAK SPACE}%"
+        for name in names
+        for shares in (first, second)
     ]
     expect(page.locator(".steps")).to_have_count(2)
     tile = page.locator("#layer-conv2d_1 .tile").first

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.service.conftest import Encode
 from tests.service.web.conftest import PHONE, Open
-from tests.service.web.reading import ledger_of, number, value_of
+from tests.service.web.reading import ledger_of, number, numbers, value_of
 
 
 def test_the_heat_lies_on_the_garment_of_the_photograph(
@@ -50,6 +50,27 @@ def test_the_answer_says_what_it_is_worth(page: Page, server: httpx.Client) -> N
     precision = scores["classes"][label]["precision"]
     said = f"When it says {label}, it is right in {round(100 * precision)} %"
     expect(page.locator(".worth")).to_contain_text(said)
+    expect(page.locator(".worth")).not_to_contain_text("photographs")
+
+
+def test_under_a_photograph_the_figure_of_photographs_comes_first(
+    either: Page, server: httpx.Client, encode: Encode
+) -> None:
+    photograph = Image.new("RGB", (300, 400), "#eee8dd")
+    photograph.paste("#203060", (60, 80, 240, 360))
+    either.locator("#file").set_input_files(
+        {"name": "photograph.jpg", "mimeType": "image/jpeg", "buffer": encode(photograph, "JPEG")}
+    )
+    expect(either.locator("#steps li")).not_to_have_count(1)
+    scores = server.get("/model/summary").json()["scores"]
+    label = str(either.locator("#bars li:has([aria-pressed=true])").get_attribute("data-garment"))
+    figures = [scores["photographs"]["macro_average"], scores["classes"][label]["precision"]]
+    worth = either.locator(".worth")
+    language = either.evaluate("document.documentElement.lang")
+    expect(worth).to_contain_text(
+        {"en": "not photographs", "ko": "직접 찍은 사진이 아님"}[language]
+    )
+    assert numbers(worth.inner_text())[:2] == [round(100 * figure) for figure in figures]
 
 
 def test_another_class_is_explained_when_its_bar_is_pressed(
@@ -81,6 +102,8 @@ def test_the_way_goes_back_from_the_class_to_the_pixels(
         unit, adds = str(vote.get_attribute("data-unit")), number(vote.locator("b").inner_text())
         votes = np.array(server.get("/model/layers/dense_2?channels=9").json()["kernels"][0])
         vote.click()
+        expect(page.locator("#inspector")).to_be_in_viewport(ratio=0.95)  # all that it has room for
+        expect(page.locator("#hold")).to_have_attribute("aria-pressed", "true")
         what, where = page.locator("#what"), page.locator("#where")
         expect(what).to_have_text(f"dense_1 · unit {unit}")
         ledger_of(page)
