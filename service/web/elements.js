@@ -63,6 +63,21 @@ export function rove(group) {
   });
 }
 
+/** Where the arrow keys go: rows down and columns to the right. */
+export const ARROWS = new Map([["ArrowUp", [-1, 0]], ["ArrowDown", [1, 0]], ["ArrowLeft", [0, -1]], ["ArrowRight", [0, 1]]]);
+
+/** The nearest that there is. @param {number} at @param {number} size */
+export const within = (at, size) => Math.min(Math.max(at, 0), size - 1);
+
+/** The cell under the pointer. @param {Element} grid @param {MouseEvent} event @param {number} rows @param {number} columns */
+export function cellAt(grid, { clientX, clientY }, rows, columns) {
+  const box = grid.getBoundingClientRect();
+  return {
+    row: within(Math.floor((clientY - box.top) / box.height * rows), rows),
+    column: within(Math.floor((clientX - box.left) / box.width * columns), columns),
+  };
+}
+
 /** Offer a file to keep. @param {Blob} content @param {string} name */
 export function save(content, name) {
   const link = make("a");

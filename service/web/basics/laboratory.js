@@ -1,7 +1,7 @@
 // A kernel to edit, slid over the reader's own picture or over ten numbers, with pooling beside it: every sum is real.
 
 import { WHITE, greyUpTo, scaleOf } from "../colours.js";
-import { byId, make } from "../elements.js";
+import { ARROWS, byId, cellAt, make, within } from "../elements.js";
 import { text } from "../language/text.js";
 import { enlarge } from "../network/enlarged.js";
 import { pooled, underKernel } from "../network/sums.js";
@@ -115,8 +115,7 @@ function windowAt(y, x) {
 /** @param {number} toRow @param {number} toColumn of the output */
 function moveTo(toRow, toColumn) {
   if (input().length === 0) return;
-  row = Math.min(Math.max(toRow, 0), made.length - 1);
-  column = Math.min(Math.max(toColumn, 0), made[0].length - 1);
+  [row, column] = [within(toRow, made.length), within(toColumn, made[0].length)];
   draw();
 }
 
@@ -164,9 +163,8 @@ function slide(now) {
   play.textContent = text(now ? "pause" : "play");
 }
 
-const STEPS = new Map([["ArrowUp", [-1, 0]], ["ArrowDown", [1, 0]], ["ArrowLeft", [0, -1]], ["ArrowRight", [0, 1]]]);
 output.addEventListener("keydown", (event) => {
-  const step = STEPS.get(event.key);
+  const step = ARROWS.get(event.key);
   if (!step) return;
   event.preventDefault();
   slide(false);
@@ -175,8 +173,8 @@ output.addEventListener("keydown", (event) => {
 for (const type of /** @type {const} */ (["pointermove", "pointerdown"])) {
   output.addEventListener(type, (event) => {
     slide(false);
-    const box = output.getBoundingClientRect();
-    moveTo(Math.floor((event.clientY - box.top) / box.height * made.length), Math.floor((event.clientX - box.left) / box.width * made[0].length));
+    const at = cellAt(output, event, made.length, made[0].length);
+    moveTo(at.row, at.column);
   });
 }
 play.addEventListener("click", () => slide(sliding === undefined));

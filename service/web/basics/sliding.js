@@ -1,6 +1,6 @@
 // A kernel sliding over its input: which inputs, padding among them, make which output.
 
-import { byId } from "../elements.js";
+import { ARROWS, byId, cellAt, within } from "../elements.js";
 import { borderOf } from "../network/windows.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -47,24 +47,23 @@ function grid(side, classOf) {
 }
 
 const output = byId("sliding-output", HTMLElement);
-const STEPS = new Map([["ArrowUp", [-1, 0]], ["ArrowDown", [1, 0]], ["ArrowLeft", [0, -1]], ["ArrowRight", [0, 1]]]);
 
 /** @param {number} toRow @param {number} toColumn */
 function moveTo(toRow, toColumn) {
-  const within = (/** @type {number} */ at) => Math.min(Math.max(at, 0), Math.max(drawn.out - 1, 0));
-  [row, column] = [within(toRow), within(toColumn)];
+  const last = Math.max(drawn.out, 1);
+  [row, column] = [within(toRow, last), within(toColumn, last)];
   draw();
 }
 
 output.addEventListener("keydown", (event) => {
-  const step = STEPS.get(event.key);
+  const step = ARROWS.get(event.key);
   if (!step) return;
   event.preventDefault();
   moveTo(row + step[0], column + step[1]);
 });
 for (const type of /** @type {const} */ (["pointermove", "pointerdown"])) {
   output.addEventListener(type, (event) => {
-    const box = output.getBoundingClientRect();
-    moveTo(Math.floor((event.clientY - box.top) / box.height * drawn.out), Math.floor((event.clientX - box.left) / box.width * drawn.out));
+    const at = cellAt(output, event, drawn.out, drawn.out);
+    moveTo(at.row, at.column);
   });
 }

@@ -1,6 +1,6 @@
 // What moves the inspector: pointing at a map, pressing it, and the keys.
 
-import { byId } from "../elements.js";
+import { ARROWS, byId, cellAt, within } from "../elements.js";
 import { chosen, goBack, inspect, lookInto, openInspector, stageNamed } from "./inspector.js";
 import { cardOf } from "./network.js";
 import { channelsOf, hasMaps } from "./stages.js";
@@ -13,7 +13,6 @@ const layers = byId("layers", HTMLElement);
 const large = byId("large", HTMLCanvasElement);
 const hold = byId("hold", HTMLButtonElement);
 
-const STEPS = new Map([["ArrowUp", [-1, 0]], ["ArrowDown", [1, 0]], ["ArrowLeft", [0, -1]], ["ArrowRight", [0, 1]]]);
 const TURNS = new Map([["PageUp", -1], ["PageDown", 1]]);
 
 /** Whether the pointer no longer moves what is looked into. */
@@ -26,21 +25,6 @@ export function holdStill(now) {
 }
 
 if (state.layer) holdStill(true); // a link leads to one pixel, and stays there
-
-/** @param {number} at @param {number} size */
-const within = (at, size) => Math.min(Math.max(at, 0), size - 1);
-
-/**
- * @param {Element} plane @param {MouseEvent} event @param {number[]} shape
- * @returns {Place} the pixel under the pointer
- */
-function pixelAt(plane, { clientX, clientY }, [height, width]) {
-  const box = plane.getBoundingClientRect();
-  return {
-    row: within(Math.floor((clientY - box.top) / box.height * height), height),
-    column: within(Math.floor((clientX - box.left) / box.width * width), width),
-  };
-}
 
 /** @param {MouseEvent} event @returns {{at: Place, which: number | undefined} | undefined} the map or unit under the pointer */
 function pointedAt(event) {
@@ -55,7 +39,8 @@ function pointedAt(event) {
   const isKey = event.type === "click" && event.detail === 0;
   if (!plane || !hasMaps(stage) || isKey) return { at, which: undefined };
   const which = Number(plane.getAttribute("data-which"));
-  return { at: { ...at, ...pixelAt(plane, event, stage.layer.output_shape) }, which };
+  const [height, width] = stage.layer.output_shape;
+  return { at: { ...at, ...cellAt(plane, event, height, width) }, which };
 }
 
 layers.addEventListener("pointermove", (event) => {
@@ -109,7 +94,7 @@ panel.addEventListener("keydown", (event) => {
   const stage = chosen();
   if (!stage) return;
   const by = TURNS.get(event.key);
-  const step = event.target === large ? STEPS.get(event.key) : undefined;
+  const step = event.target === large ? ARROWS.get(event.key) : undefined;
   if (by) {
     turn(by);
   } else if (step) {
@@ -126,7 +111,9 @@ panel.addEventListener("keydown", (event) => {
 for (const type of /** @type {const} */ (["pointermove", "pointerdown"])) {
   large.addEventListener(type, (event) => {
     const stage = chosen();
-    if (stage && (event.pointerType === "mouse" || event.buttons > 0)) lookInto(pixelAt(large, event, stage.layer.output_shape));
+    if (!stage || (event.pointerType !== "mouse" && event.buttons === 0)) return;
+    const [height, width] = stage.layer.output_shape;
+    lookInto(cellAt(large, event, height, width));
   });
 }
 byId("previous", HTMLElement).addEventListener("click", () => turn(-1));

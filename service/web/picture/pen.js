@@ -1,11 +1,9 @@
 // A sheet of the network's own pixels to draw on, with finger, mouse, or the arrow keys.
 
 import { context } from "../colours.js";
-import { byId } from "../elements.js";
+import { ARROWS, byId } from "../elements.js";
 
 /** @typedef {{x: number, y: number}} Place in pixels of the sheet */
-
-const STEPS = new Map([["ArrowUp", [0, -1]], ["ArrowDown", [0, 1]], ["ArrowLeft", [-1, 0]], ["ArrowRight", [1, 0]]]);
 
 /** Show the sheet, or put it away. */
 export function openPen(now = true) {
@@ -70,14 +68,14 @@ export function listenToPen(give, [height, width]) {
   sheet.addEventListener("pointerup", () => last && finish());
   sheet.addEventListener("pointercancel", () => { last = undefined; });
   sheet.addEventListener("keydown", (event) => {
-    const step = STEPS.get(event.key);
+    const step = ARROWS.get(event.key);
     if (!step) return;
     event.preventDefault();
     const next = {
-      x: Math.min(Math.max(cursor.x + step[0], 0), width), y: Math.min(Math.max(cursor.y + step[1], 0), height),
+      x: Math.min(Math.max(cursor.x + step[1], 0), width), y: Math.min(Math.max(cursor.y + step[0], 0), height),
     };
     if (!event.shiftKey) stroke(cursor, next); // with Shift the pen is lifted
     cursor = next;
   });
-  sheet.addEventListener("keyup", (event) => STEPS.has(event.key) && !event.shiftKey && finish());
+  sheet.addEventListener("keyup", (event) => ARROWS.has(event.key) && !event.shiftKey && finish());
 }
