@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
@@ -75,23 +75,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     state.admission = Admission(
         max_images=settings.max_images_in_flight,
         max_bytes=settings.max_bytes_in_flight,
-        limits=Limits(
-            max_images=settings.max_images,
-            max_pixels=settings.max_pixels,
-            max_json_depth=settings.max_json_depth,
-            max_json_marks=settings.max_json_marks,
-        ),
+        limits=Limits(**settings.model_dump(include=set(Limits._fields))),
         on_change=metrics.count_in_flight,
     )
     state.pools = Pools(settings.threads or max(1, available_processors() // settings.workers))
-    app.add_middleware(
-        RequestMiddleware,
-        instrumentation=state.instrumentation,
-        admission=state.admission,
-        keys=state.keys,
-        cors_origins=settings.cors_origins,
-        root_path=settings.root_path,
-    )
+    app.add_middleware(RequestMiddleware, state=state)
     add_error_handlers(app)
     describe = app.openapi
     app.openapi = lambda: with_examples(  # type: ignore[method-assign]  # as FastAPI documents
@@ -145,19 +133,8 @@ async def _grpc_server(app: FastAPI) -> AsyncIterator[None]:
     from .protocols.grpc.prediction import METHODS
     from .protocols.grpc.server import Core, serve
 
-    state = app.state
-    core = Core(
-        settings=state.settings,
-        repository=state.repository,
-        workers=state.workers,
-        admission=state.admission,
-        pools=state.pools,
-        instrumentation=state.instrumentation,
-        keys=state.keys,
-        version=app.version,
-    )
     try:
-        async with serve(core, METHODS):
+        async with serve(cast("Core", app.state), METHODS):
             yield
     except StartError as error:
         _exit(str(error))

@@ -3,10 +3,9 @@
 import asyncio
 import logging
 import re
-from collections.abc import Sequence
 from urllib.parse import quote
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import MutableHeaders, State
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -96,28 +95,19 @@ class _Answer:
 class RequestMiddleware:
     """Records and checks every request before the routes; a new route requires a key by default."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        instrumentation: Instrumentation,
-        admission: Admission,
-        keys: KeyRing | None,
-        cors_origins: Sequence[str],
-        root_path: str,
-    ) -> None:
+    def __init__(self, app: ASGIApp, state: State) -> None:
         self.app = app
         self._compressed = GZipMiddleware(app, MIN_COMPRESSED_BYTES, compresslevel=1)
-        self._instrumentation = instrumentation
-        self._admission = admission
-        self._keys = keys
-        self._root_path = root_path
+        self._instrumentation: Instrumentation = state.instrumentation
+        self._admission: Admission = state.admission
+        self._keys: KeyRing | None = state.keys
+        self._root_path: str = state.settings.root_path
         self._inner: ASGIApp = self._check_and_answer
-        if cors_origins:
+        if state.settings.cors_origins:
             # Outside the key check: preflight requests have no key, and pages may read a 401.
             self._inner = CORSMiddleware(
                 self._check_and_answer,
-                allow_origins=cors_origins,
+                allow_origins=state.settings.cors_origins,
                 allow_methods=["GET", "HEAD", "POST", "PUT"],
                 allow_headers=_SENT,
                 expose_headers=_READ,

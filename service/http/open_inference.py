@@ -26,9 +26,9 @@ health = APIRouter(prefix="/v2/health", tags=["Open Inference Protocol"])
 
 
 @router.get("", summary="Server metadata")
-async def server(request: Request) -> Document:
+async def server() -> Document:
     """Return name, version and the supported protocol extensions."""
-    return protocol.server_metadata(request.app.version, protocol.REST_EXTENSIONS)
+    return protocol.server_metadata(protocol.REST_EXTENSIONS)
 
 
 @health.get("/live", summary="The process runs")

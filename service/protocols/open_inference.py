@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from .. import __version__
 from ..capacity.admission import Permit
 from ..errors import InvalidInference, InvalidTensor
 from ..model.artifact import Manifest
@@ -166,9 +167,9 @@ def write_message(
     return (b"".join([head, *tails]), len(head)) if tails else (head, None)
 
 
-def server_metadata(version: str, extensions: Sequence[str]) -> Document:
+def server_metadata(extensions: Sequence[str]) -> Document:
     """Describe the server."""
-    return {"name": "fashion_mnist_service", "version": version, "extensions": extensions}
+    return {"name": "fashion_mnist_service", "version": __version__, "extensions": extensions}
 
 
 def model_metadata(repository: Repository, name: str, version: str = "") -> Document:

@@ -8,10 +8,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import grpc
 import grpc.aio
@@ -68,8 +67,8 @@ Kinds: TypeAlias = tuple[type[Message], type[Message]]
 Fields: TypeAlias = "Callable[[Any, Core], Mapping[str, object] | None]"
 
 
-class Core(NamedTuple):
-    """What the HTTP and gRPC ports of a process share."""
+class Core(Protocol):
+    """The state of the application, which the HTTP and gRPC ports share."""
 
     settings: Settings
     repository: Repository
@@ -78,12 +77,6 @@ class Core(NamedTuple):
     pools: Pools
     instrumentation: Instrumentation
     keys: KeyRing | None
-    version: str
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether inference requests are accepted."""
-        return self.repository.is_ready and self.admission.is_open
 
 
 @asynccontextmanager
@@ -107,7 +100,11 @@ async def serve(core: Core, answers: Mapping[str, Answer]) -> AsyncIterator[None
         maximum_concurrent_rpcs=settings.max_images_in_flight,
     )
     service = _Service(core)
-    server.add_generic_rpc_handlers((_Handlers(service.methods(answers)),))
+    # All are streams of bytes, which clients cannot tell from unary calls.
+    for path, method in service.methods(answers).items():
+        name, _, end = path.rpartition("/")
+        handlers = {end: grpc.stream_stream_rpc_method_handler(method)}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"{host}:{settings.grpc_port}"
     try:
@@ -125,17 +122,6 @@ async def serve(core: Core, answers: Mapping[str, Answer]) -> AsyncIterator[None
     finally:
         service.streams.hurry(0)
         await server.stop(core.admission.remaining(settings.drain_seconds))
-
-
-@dataclass(frozen=True, slots=True)
-class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # It has no types.
-    """Serves every method as a stream of bytes, which clients cannot tell from a unary call."""
-
-    methods: dict[str, Handler]
-
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        method = self.methods.get(details.method)
-        return method and grpc.stream_stream_rpc_method_handler(method)
 
 
 class _Receiver:
@@ -335,10 +321,14 @@ def _infer(
     return answer
 
 
+def _is_ready(core: Core) -> bool:
+    return core.repository.is_ready and core.admission.is_open
+
+
 def _check(request: Any, core: Core) -> dict[str, object]:
     if request.service not in ("", INFERENCE):
         raise errors.UnknownModel(f"no service {request.service!r}")
-    return {"status": "SERVING" if core.is_ready else "NOT_SERVING"}
+    return {"status": "SERVING" if _is_ready(core) else "NOT_SERVING"}
 
 
 def _is_served(request: Any, core: Core) -> dict[str, object]:
@@ -351,10 +341,8 @@ def _is_served(request: Any, core: Core) -> dict[str, object]:
 # The fields of each response of the Open Inference Protocol.
 _FIELDS: dict[str, Fields] = {
     "ServerLive": lambda _, __: {"live": True},
-    "ServerReady": lambda _, core: {"ready": core.is_ready},
-    "ServerMetadata": lambda _, core: protocol.server_metadata(
-        core.version, protocol.GRPC_EXTENSIONS
-    ),
+    "ServerReady": lambda _, core: {"ready": _is_ready(core)},
+    "ServerMetadata": lambda _, __: protocol.server_metadata(protocol.GRPC_EXTENSIONS),
     "ModelReady": _is_served,
     "ModelMetadata": lambda sent, core: protocol.model_metadata(
         core.repository, sent.name, sent.version
