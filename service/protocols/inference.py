@@ -1,6 +1,6 @@
 """Inference for all protocols: reads the request, runs the network, writes the answer."""
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from math import prod
 from typing import Any, Generic, NamedTuple, TypeVar, cast, get_args
 
@@ -11,7 +11,7 @@ from ..arrays import WHITE, Assessment, Tensor
 from ..capacity.admission import Permit
 from ..errors import AnswerTooLarge, InvalidTensor, TooManyImages
 from ..images.decode import ImageReader, Prepare
-from ..model.artifact import LAYERS, PICTURES, Layer, Manifest
+from ..model.artifact import LAYERS, PICTURES, Manifest
 from ..model.classifier import Classifier
 from ..telemetry.record import Predictions
 from .json_arrays import image_shapes
@@ -114,13 +114,34 @@ def read_tensors(
     request_id = request.request_id or permit.record.request_id
     request = request._replace(outputs=outputs, request_id=request_id)
     images = _read_input(request, classifier, permit)
+
+    def answer(tensors: Sequence[NamedTensor]) -> T:
+        return write(request._replace(warning=permit.record.warning), tensors, manifest)
+
+    return prepare_outputs(outputs, images, classifier, answer)
+
+
+def prepare_outputs(
+    outputs: Sequence[RequestedOutput],
+    images: Tensor,
+    classifier: Classifier,
+    write: Callable[[Sequence[NamedTensor]], T],
+) -> PreparedRequest[T]:
+    """Return a request for known outputs; `write` makes the answer from these, in order.
+
+    Raises AnswerTooLarge if the layers among them exceed `MAX_LAYER_VALUES`.
+    """
     wanted = {output.name for output in outputs}
-    check_layers(len(images), [layer for layer in manifest.layers if layer.name in wanted])
+    shapes = [layer.output_shape for layer in classifier.manifest.layers if layer.name in wanted]
+    count = len(images) * sum(map(prod, shapes))
+    if count > MAX_LAYER_VALUES:
+        raise AnswerTooLarge(
+            f"the layers of {len(images)} pictures have {count} numbers, the limit is "
+            f"{MAX_LAYER_VALUES}: ask for fewer layers, or send fewer pictures"
+        )
 
     def answer(assessment: Assessment | None, layers: Mapping[str, Tensor]) -> T:
-        tensors = _write_outputs(outputs, assessment, layers, classifier)
-        warned = request._replace(warning=permit.record.warning)
-        return write(warned, tensors, manifest)
+        return write(_write_outputs(outputs, assessment, layers, classifier))
 
     return PreparedRequest(
         images, bool(wanted & _OF_ASSESSMENT), not wanted <= _OF_ASSESSMENT, answer
@@ -131,16 +152,6 @@ def refuse_shared_memory(name: str, parameters: Container[str]) -> None:
     """Raise InvalidTensor if the tensor's parameters refer to shared memory."""
     if "shared_memory_region" in parameters:
         raise InvalidTensor(f"{name}: shared_memory_region: not supported; send the tensor")
-
-
-def check_layers(image_count: int, layers: Iterable[Layer]) -> None:
-    """Raise AnswerTooLarge if the layers' outputs exceed `MAX_LAYER_VALUES`."""
-    count = image_count * sum(prod(layer.output_shape) for layer in layers)
-    if count > MAX_LAYER_VALUES:
-        raise AnswerTooLarge(
-            f"the layers of {image_count} pictures have {count} numbers, the limit is "
-            f"{MAX_LAYER_VALUES}: ask for fewer layers, or send fewer pictures"
-        )
 
 
 def input_spec(manifest: Manifest, model: str) -> dict[str, object]:

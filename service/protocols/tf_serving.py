@@ -1,13 +1,13 @@
 """The messages of TensorFlow Serving's REST API."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 
-from ..arrays import Assessment, Tensor
+from ..arrays import Tensor
 from ..capacity.admission import Permit
 from ..errors import InvalidInference, InvalidJSON, InvalidTensor
 from ..model.artifact import Manifest
@@ -15,7 +15,7 @@ from ..model.classifier import Classifier
 from ..model.occlusion import explain_each
 from ..model.repository import VersionStatus
 from . import inference
-from .inference import NOVELTY, PROBABILITIES, Answer, PreparedRequest, Read
+from .inference import NOVELTY, PROBABILITIES, Answer, PreparedRequest, Read, RequestedOutput
 from .json_arrays import Shape, decode_file, image_shapes, parse_with_numbers
 from .tensors import BYTES, NamedTensor, flatten
 
@@ -49,47 +49,47 @@ def read(body: bytes, classifier: Classifier, permit: Permit) -> PreparedRequest
     return read_signature(
         document.get("signature_name"),
         read_images,
-        manifest,
-        lambda outputs, count: (_write(outputs, count, by_row), None),
+        classifier,
+        lambda outputs: (_write(outputs, by_row), None),
     )
 
 
 def read_signature(
     signature: object,
     read_images: Callable[[], Tensor],
-    manifest: Manifest,
-    write: Callable[[Mapping[str, Tensor], int], T],
+    classifier: Classifier,
+    write: Callable[[Sequence[NamedTensor]], T],
 ) -> PreparedRequest[T]:
-    """Check the signature and read the images; `write` gets the outputs and the image count."""
-    known = [None, "", "serving_default", "feature_maps", "novelty"]
-    if signature not in known or (signature == "novelty" and manifest.novelty is None):
+    """Check the signature, then read the images; `write` makes the answer from the outputs."""
+    names = _signatures(classifier.manifest).get(str(signature or "serving_default"))
+    if names is None:
         raise InvalidInference(
             f"serving signature name: {json.dumps(signature)[:80]} not found in signature def"
         )
-    images = read_images()
-    needs_layers = signature == "feature_maps"
-    if needs_layers:
-        inference.check_layers(len(images), manifest.layers)
-
-    def answer(assessment: Assessment | None, layers: Mapping[str, Tensor]) -> T:
-        outputs = dict(layers)
-        if assessment is not None and signature == "novelty" and assessment.novelty is not None:
-            outputs[NOVELTY] = assessment.novelty
-        if assessment is not None:
-            outputs[PROBABILITIES] = assessment.probabilities
-        return write(outputs, len(images))
-
-    return PreparedRequest(images, not needs_layers, needs_layers, answer)
+    outputs = [RequestedOutput(name) for name in sorted(names)]
+    return inference.prepare_outputs(outputs, read_images(), classifier, write)
 
 
-def _write(outputs: Mapping[str, Tensor], count: int, by_row: bool) -> bytes:
-    table: Any = outputs
-    if len(outputs) == 1:
-        [table] = outputs.values()
+def _signatures(manifest: Manifest) -> dict[str, dict[str, Shape]]:
+    """Return the outputs of each signature of the SavedModel, with the shape for one image."""
+    probabilities: dict[str, Shape] = {PROBABILITIES: (len(manifest.class_names),)}
+    signatures = {"serving_default": probabilities}
+    if manifest.novelty is not None:
+        signatures["novelty"] = {NOVELTY: (), **probabilities}
+    signatures["feature_maps"] = {layer.name: layer.output_shape for layer in manifest.layers}
+    return signatures
+
+
+def _write(outputs: Sequence[NamedTensor], by_row: bool) -> bytes:
+    tensors: dict[str, Any] = {output.name: output.values for output in outputs}
+    table: Any = tensors
+    if len(tensors) == 1:
+        [table] = tensors.values()
     elif by_row:
-        table = [{name: outputs[name][row] for name in outputs} for row in range(count)]
+        rows = zip(*tensors.values(), strict=True)
+        table = [dict(zip(tensors, row, strict=True)) for row in rows]
     answer = {"predictions" if by_row else "outputs": table}
-    if all(np.isfinite(tensor).all() for tensor in outputs.values()):
+    if all(np.isfinite(tensor).all() for tensor in tensors.values()):
         return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     # TensorFlow Serving writes NaN, Infinity and -Infinity too, which are not JSON.
     return json.dumps(answer, default=lambda array: array.tolist()).encode()
@@ -121,12 +121,7 @@ def status(statuses: Sequence[VersionStatus]) -> dict[str, object]:
 
 def metadata(manifest: Manifest) -> dict[str, object]:
     """Describe the signatures of a version like its SavedModel."""
-    probabilities: dict[str, Shape] = {PROBABILITIES: (len(manifest.class_names),)}
-    signatures: dict[str, dict[str, Shape]] = {"serving_default": probabilities}
-    if manifest.novelty is not None:
-        signatures["novelty"] = {NOVELTY: (), **probabilities}
-    signatures["feature_maps"] = {layer.name: layer.output_shape for layer in manifest.layers}
-    definitions = {}
+    definitions, signatures = {}, _signatures(manifest)
     for signature, outputs in signatures.items():
         # TensorFlow numbers the signatures' calls in the order of their names.
         number = sorted(signatures).index(signature)

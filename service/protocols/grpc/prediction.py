@@ -1,6 +1,6 @@
 """TensorFlow Serving's PredictionService: predictions and signatures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -76,20 +76,21 @@ def _read(
     spec.CopyFrom(request.model_spec)
     spec.version.value = classifier.manifest.version
 
-    def write(outputs: Mapping[str, Tensor], _: int) -> pb.PredictResponse:
-        wanted = request.output_filter or list(outputs)
-        if unknown := set(wanted) - outputs.keys():
-            raise InvalidTensor(f"no output {min(unknown)!r}; there is {', '.join(outputs)}")
-        tensors = {name: _write(name, outputs[name]) for name in wanted}
-        return pb.PredictResponse(model_spec=spec, outputs=tensors)
+    def write(outputs: Sequence[NamedTensor]) -> pb.PredictResponse:
+        tensors = {output.name: output for output in outputs}
+        wanted = request.output_filter or list(tensors)
+        if unknown := set(wanted) - tensors.keys():
+            raise InvalidTensor(f"no output {min(unknown)!r}; there is {', '.join(tensors)}")
+        written = {name: _write(tensors[name]) for name in wanted}
+        return pb.PredictResponse(model_spec=spec, outputs=written)
 
     read_images = partial(_to_images, request.inputs, classifier, permit)
-    return tf_serving.read_signature(spec.signature_name, read_images, classifier.manifest, write)
+    return tf_serving.read_signature(spec.signature_name, read_images, classifier, write)
 
 
-def _write(name: str, tensor: Tensor) -> pb.TensorProto:
+def _write(tensor: NamedTensor) -> pb.TensorProto:
     shape = {"dim": [{"size": size} for size in tensor.shape]}
-    content = bytes(to_raw(NamedTensor(name, "FP32", tensor.shape, tensor)))
+    content = bytes(to_raw(tensor))
     return pb.TensorProto(dtype=pb.DT_FLOAT, tensor_shape=shape, tensor_content=content)
 
 

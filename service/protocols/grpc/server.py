@@ -102,7 +102,7 @@ async def serve(core: Core, answers: Mapping[str, Answer]) -> AsyncIterator[None
     service = _Service(core)
     # All are streams of bytes, which clients cannot tell from unary calls.
     for path, method in service.methods(answers).items():
-        name, _, end = path.rpartition("/")
+        name, _, end = path.strip("/").rpartition("/")
         handlers = {end: grpc.stream_stream_rpc_method_handler(method)}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
