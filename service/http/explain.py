@@ -23,7 +23,7 @@ from .dependencies import ModelRepository
 from .inference import admit, run
 from .messages import JSON, preferred
 from .openapi import ERRORS, IMAGE_ROUTE
-from .options import ImageOptions, ModelOptions, Names
+from .schemas import ImageOptions, ModelOptions, Names
 from .uploads import Options, ReadImages, find_version, read_images, receive_upload
 
 PNG = "image/png"

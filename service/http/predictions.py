@@ -10,7 +10,7 @@ from ..arrays import Assessment
 from ..errors import InvalidParameter
 from ..images.decode import PreparedImage
 from ..model.classifier import Classifier
-from .options import ImageOptions
+from .schemas import ImageOptions
 
 
 class PredictOptions(ImageOptions):

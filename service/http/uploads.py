@@ -22,7 +22,7 @@ from ..protocols.instances import read_instances
 from ..protocols.tensors import decode_base64
 from .inference import read_body
 from .messages import FORM, IMAGE_MEDIA_TYPES, JSON
-from .options import ImageOptions, ModelOptions
+from .schemas import ImageOptions, ModelOptions
 
 MAX_FIELDS = 64  # Of a form, beside its files.
 
