@@ -48,7 +48,7 @@ ONLY_IN = {
     "ai_edge_litert": ("model.engines.litert", "model.engines.flatbuffer"),
     "tensorflow keras": ("model.engines.tensorflow",),
     "fsspec": ("model.store",),
-    "model_signing": ("model.signature",),
+    "model_signing": ("model.artifact",),
     "grpc grpc_health grpc_reflection google": ("protocols.grpc",),
     "opentelemetry": ("telemetry.traces",),
     "pickle marshal shelve dill joblib": (),

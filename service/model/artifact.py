@@ -1,6 +1,7 @@
 """Verifies and describes a model directory: a SavedModel with a manifest in `assets.extra`."""
 
 import hashlib
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -149,6 +150,33 @@ def verify(directory: Path) -> Artifact:
                 f"sha256 {present[path]}, the manifest says {listed[path]}"
             )
     return Artifact(directory, manifest)
+
+
+def verify_signature(directory: Path, public_key: Path) -> None:
+    """Raise ArtifactError unless model_signing verifies every file with this elliptic-curve key.
+
+    Anyone who can write the files can write their digests too; only the key's owner can sign.
+    """
+    if importlib.util.find_spec("model_signing") is None:
+        raise ArtifactError(
+            "model_public_key needs model-signing, which is not installed: it comes with the extra "
+            "`signing`"
+        )
+    from model_signing.verifying import Config  # noqa: PLC0415 (an optional requirement)
+
+    signature = directory / SIGNATURE
+    if not signature.is_file() or signature.is_symlink():
+        raise ArtifactError(f"{signature} is missing: the model is not signed")
+    # model_signing does not wrap the errors of its dependencies (files, PEM, JSON).
+    try:
+        verifier = Config().use_elliptic_key_verifier(public_key=public_key)
+    except Exception as error:
+        raise ArtifactError(f"{public_key} is not a usable public key: {error}") from error
+    try:
+        verifier.verify(directory, signature)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or "it was not made with this key"
+        raise ArtifactError(f"{signature} is not valid: {reason}") from error
 
 
 def _read_manifest(directory: Path) -> Manifest:

@@ -19,9 +19,8 @@ from ..errors import (
 )
 from ..settings import EngineChoice, VersionPolicy
 from ..telemetry.metrics import Metrics
-from .artifact import FLATBUFFER, HINT, LAYERS, PICTURES, Artifact, verify
+from .artifact import FLATBUFFER, HINT, LAYERS, PICTURES, Artifact, verify, verify_signature
 from .classifier import Classifier, Engine
-from .signature import verify_signature
 from .store import Fingerprint, Source
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,7 @@ import httpx
 import pytest
 
 from service.errors import ArtifactError
-from service.model.artifact import FLATBUFFER, MANIFEST, SIGNATURE, verify
-from service.model.signature import verify_signature
+from service.model.artifact import FLATBUFFER, MANIFEST, SIGNATURE, verify, verify_signature
 from service.settings import Settings
 from tests.service.conftest import publish, run_service, serve, wait_for
 
