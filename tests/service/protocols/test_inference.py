@@ -19,10 +19,10 @@ from service.protocols.inference import (
     PreparedRequest,
     Read,
     RequestedOutput,
-    check_layers,
     infer,
     output_specs,
     prepare,
+    prepare_outputs,
     read_tensors,
 )
 from service.protocols.tensors import NamedTensor
@@ -160,11 +160,10 @@ def test_an_unknown_output_is_rejected_before_images_are_read(
         reading(InferenceRequest("fashion_mnist", [], [RequestedOutput("x")]))(classifier, permit)
 
 
-def test_layers_of_more_images_than_an_answer_holds_are_rejected(
-    classifier: Classifier, permit: Permit
-) -> None:
+def test_layers_of_more_images_than_an_answer_holds_are_rejected(classifier: Classifier) -> None:
     conv = next(layer for layer in classifier.manifest.layers if layer.name == "conv2d_1")
-    most = MAX_LAYER_VALUES // math.prod(conv.output_shape)
-    check_layers(most, [conv])
+    images = np.zeros((MAX_LAYER_VALUES // math.prod(conv.output_shape) + 1, 28, 28, 1), np.float32)
+    outputs = [RequestedOutput(conv.name)]
+    prepare_outputs(outputs, images[1:], classifier, list)
     with pytest.raises(AnswerTooLarge, match=f"the limit is {MAX_LAYER_VALUES}"):
-        check_layers(most + 1, [conv])
+        prepare_outputs(outputs, images, classifier, list)
