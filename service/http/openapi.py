@@ -88,8 +88,9 @@ def complete(document: dict[str, Any], labels: Collection[str]) -> dict[str, Any
                 name = title.removeprefix("Response ").replace(" ", "")
                 own["schemas"][name] = content["schema"]
                 content["schema"] = {"$ref": f"#/components/schemas/{name}"}
-            for status in operation["responses"].keys() - {"200"}:
-                answer = operation["responses"][status]
+            for status, answer in operation["responses"].items():
+                if status == "200":
+                    continue
                 name = answer["content"][JSON]["schema"]["$ref"].rpartition("/")[2] + status
                 errors.setdefault(name, answer)
                 operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
