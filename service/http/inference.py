@@ -69,8 +69,9 @@ async def run(
     An inline job that raises Deferred (a large image) starts again in the pool. If the client
     disconnects, the job is cancelled. Raises RequestError or ClientDisconnect.
     """
+    settings: Settings = request.app.state.settings
     pools: Pools = request.app.state.pools
-    permit.start_deadline(_deadline_of(request))
+    permit.start_deadline(deadline_seconds(request.headers, settings.deadline_seconds))
     permit.reserve_images(1)
     if is_inline:
         try:
@@ -95,11 +96,6 @@ async def _wait_for_disconnect(request: Request) -> None:
     await asyncio.sleep(PATIENCE_SECONDS)
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _deadline_of(request: Request) -> float:
-    settings: Settings = request.app.state.settings
-    return deadline_seconds(request.headers, settings.deadline_seconds)
 
 
 def deadline_seconds(headers: Mapping[str, str], most: float) -> float:
@@ -142,7 +138,8 @@ async def read_body(request: Request, permit: Permit, *, may_be_large: bool = Fa
     # Permanent errors take precedence over 503, which invites a retry.
     coding = check_head(request.headers, settings.max_body_bytes)
     if may_be_large and int(request.headers.get("Content-Length", 0)) > LARGE_BODY_BYTES:
-        request.app.state.pools.check_large_job(_deadline_of(request))
+        seconds = deadline_seconds(request.headers, settings.deadline_seconds)
+        request.app.state.pools.check_large_job(seconds)
         permit.is_large = True
     try:
         async with asyncio.timeout(settings.receive_seconds):
