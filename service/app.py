@@ -71,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         public_key=settings.model_public_key,
         metrics=metrics,
     )
-    state.workers = Workers(state.repository, directory)
+    state.workers = Workers(state.repository, directory, settings.deadline_seconds)
     state.admission = Admission(
         max_images=settings.max_images_in_flight,
         max_bytes=settings.max_bytes_in_flight,

@@ -1,6 +1,5 @@
 """`/v2`: the Open Inference Protocol, with Triton's model repository and statistics."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 
@@ -8,7 +7,6 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from ..errors import EmptyBody, InvalidInference
-from ..model.workers import Workers
 from ..protocols import open_inference as protocol
 from ..protocols.inference import infer
 from ..protocols.json_arrays import parse_json
@@ -159,19 +157,12 @@ async def load(request: Request, name: str, parameters: Parameters) -> Document:
     """
     given = parameters.get("parameters")
     keys = given.keys() if isinstance(given, dict) else ()
-    await _command(request, Workers.load, name, keys)
+    await run_in_threadpool(request.app.state.workers.load, name, keys)
     return {"name": name, "load": True}
 
 
 @router.post("/repository/models/{name}/unload", summary="Stop serving the model")
 async def unload(request: Request, name: str, _: Parameters) -> Document:
     """Stop serving until the next load; requests in progress are still answered."""
-    await _command(request, Workers.unload, name)
+    await run_in_threadpool(request.app.state.workers.unload, name)
     return {"name": name, "unload": True}
-
-
-async def _command(request: Request, command: Callable[..., None], *arguments: object) -> None:
-    """Send a command to every worker, with the request deadline as the timeout."""
-    workers: Workers = request.app.state.workers
-    settings: Settings = request.app.state.settings
-    await run_in_threadpool(command, workers, *arguments, settings.deadline_seconds)

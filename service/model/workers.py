@@ -25,18 +25,18 @@ class Workers:
     A worker that starts later follows the last command too.
     """
 
-    def __init__(self, repository: Repository, directory: Path | None = None) -> None:
-        self._repository = repository
+    def __init__(self, repository: Repository, directory: Path | None, seconds: float) -> None:
+        self._repository, self._seconds = repository, seconds  # The limit of `load` and `unload`.
         self._file = directory and directory / "command"
         self._last_command = ""
 
-    def load(self, name: str, parameters: Collection[str], seconds: float) -> None:
+    def load(self, name: str, parameters: Collection[str]) -> None:
         """Load the model; raises InvalidInference if no version can be loaded, and as `unload`."""
         try:
             self._repository.check_name(name)
             if any(key == "config" or "file:" in key for key in parameters):
                 raise InvalidInference("config and files cannot be replaced by a request")
-            self.send("load", seconds)
+            self.send("load", self._seconds)
         except ArtifactError as error:
             # The error has paths of this machine, which clients must not see.
             reason = f"failed to load {name!r}: the repository index has the reason"
@@ -44,10 +44,10 @@ class Workers:
         except RequestError as error:
             raise error.at(f"failed to load {name!r}") from error
 
-    def unload(self, name: str, seconds: float) -> None:
+    def unload(self, name: str) -> None:
         """Unload the model; raises UnknownModel, or DeadlineExceeded if a worker is too slow."""
         self._repository.check_name(name)
-        self.send("unload", seconds)
+        self.send("unload", self._seconds)
 
     def send(self, name: Literal["load", "unload"], seconds: float) -> None:
         """Have every worker load the published versions, or unload all."""

@@ -358,12 +358,8 @@ _FIELDS: dict[str, Fields] = {
     "RepositoryIndex": lambda sent, core: {
         "models": protocol.repository_index(core.repository, only_ready=sent.ready)
     },
-    "RepositoryModelLoad": lambda sent, core: core.workers.load(
-        sent.model_name, sent.parameters, core.settings.deadline_seconds
-    ),
-    "RepositoryModelUnload": lambda sent, core: core.workers.unload(
-        sent.model_name, core.settings.deadline_seconds
-    ),
+    "RepositoryModelLoad": lambda sent, core: core.workers.load(sent.model_name, sent.parameters),
+    "RepositoryModelUnload": lambda sent, core: core.workers.unload(sent.model_name),
 }
 
 # Load balancers call these without a key.

@@ -50,7 +50,7 @@ def pair(copied_artifacts: Path, tmp_path: Path) -> Iterator[list[Worker]]:
     for metrics in all_metrics:
         repository = Repository(Directory(copied_artifacts), engine="litert", metrics=metrics)
         repository.open()
-        pair.append(Worker(repository, Workers(repository, meeting)))
+        pair.append(Worker(repository, Workers(repository, meeting, 30)))
     yield pair
     for metrics in all_metrics:
         metrics.close()
