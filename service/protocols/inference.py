@@ -111,14 +111,10 @@ def read_tensors(
     else:
         names = [str(spec["name"]) for spec in output_specs(manifest, request.model)]
         outputs = [RequestedOutput(name, is_binary=request.is_binary) for name in names]
-    request_id = request.request_id or permit.record.request_id
-    request = request._replace(outputs=outputs, request_id=request_id)
     images = _read_input(request, classifier, permit)
-
-    def answer(tensors: Sequence[NamedTensor]) -> T:
-        return write(request._replace(warning=permit.record.warning), tensors, manifest)
-
-    return prepare_outputs(outputs, images, classifier, answer)
+    request_id, warning = request.request_id or permit.record.request_id, permit.record.warning
+    request = request._replace(outputs=outputs, request_id=request_id, warning=warning)
+    return prepare_outputs(outputs, images, classifier, lambda sent: write(request, sent, manifest))
 
 
 def prepare_outputs(
