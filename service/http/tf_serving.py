@@ -67,7 +67,7 @@ async def other_method(_: Servable, method: str) -> Response:
 
 async def metadata(classifier: Servable) -> dict[str, object]:
     """Return the signatures of the SavedModel: names, types and shapes."""
-    return tf_serving.metadata(classifier.manifest)
+    return tf_serving.metadata(classifier)
 
 
 async def status(request: Request, repository: ModelRepository, name: str) -> dict[str, object]:

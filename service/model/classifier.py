@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from .artifact import Artifact, Layer
 # LiteRT folds these layers into the kernels of others.
 _MERGED = ("BatchNormalization", "Normalization", "Rescaling")
 
+Shapes = dict[str, tuple[int, ...]]  # By name of the output.
 LayerOutputs = Mapping[str, Tensor]  # Each layer's output by name: (n, …) float32.
 
 
@@ -43,6 +45,17 @@ class Classifier:
     def layers_with_maps(self) -> list[Layer]:
         """The layers whose output is (height, width, channels), in network order."""
         return [layer for layer in self.manifest.layers if len(layer.output_shape) == 3]
+
+    @cached_property
+    def signatures(self) -> dict[str, Shapes]:
+        """The outputs of each signature of the SavedModel, with their shapes for one image."""
+        manifest = self.manifest
+        probabilities: Shapes = {"probabilities": (len(manifest.class_names),)}
+        signatures = {"serving_default": probabilities}
+        if manifest.novelty is not None:
+            signatures["novelty"] = {"novelty": (), **probabilities}
+        signatures["feature_maps"] = {layer.name: layer.output_shape for layer in manifest.layers}
+        return signatures
 
     def to_images(self, pixels: Sequence[Pixels]) -> Tensor:
         """Return (n, height, width, 1) float32: pixels in [0, 255] divided by the scale."""

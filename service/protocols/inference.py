@@ -271,10 +271,13 @@ def _write_outputs(
     class_names = classifier.manifest.class_names
     values: dict[str, NDArray[Any]] = dict(layers)
     if assessment is not None:
+        names = {output.name for output in requested}
         values[PROBABILITIES], novelty = assessment
-        values[CLASS_ID] = values[PROBABILITIES].argmax(axis=1).astype(np.int64)
+        if not names.isdisjoint({CLASS_ID, LABEL}):
+            values[CLASS_ID] = values[PROBABILITIES].argmax(axis=1).astype(np.int64)
         if novelty is not None:
             values[NOVELTY] = novelty
+        if novelty is not None and IN_DISTRIBUTION in names:
             values[IN_DISTRIBUTION] = classifier.in_distribution(novelty)
     outputs = []
     for name, class_count, _ in requested:

@@ -10,12 +10,11 @@ import orjson
 from ..arrays import Tensor
 from ..capacity.admission import Permit
 from ..errors import InvalidInference, InvalidJSON, InvalidTensor
-from ..model.artifact import Manifest
 from ..model.classifier import Classifier
 from ..model.occlusion import explain_each
 from ..model.repository import VersionStatus
 from . import inference
-from .inference import NOVELTY, PROBABILITIES, Answer, PreparedRequest, Read, RequestedOutput
+from .inference import Answer, PreparedRequest, Read, RequestedOutput
 from .json_arrays import Shape, decode_file, image_shapes, parse_with_numbers
 from .tensors import BYTES, NamedTensor, flatten
 
@@ -61,23 +60,13 @@ def read_signature(
     write: Callable[[Sequence[NamedTensor]], T],
 ) -> PreparedRequest[T]:
     """Check the signature, then read the images; `write` makes the answer from the outputs."""
-    names = _signatures(classifier.manifest).get(str(signature or "serving_default"))
+    names = classifier.signatures.get(str(signature or "serving_default"))
     if names is None:
         raise InvalidInference(
             f"serving signature name: {json.dumps(signature)[:80]} not found in signature def"
         )
     outputs = [RequestedOutput(name) for name in sorted(names)]
     return inference.prepare_outputs(outputs, read_images(), classifier, write)
-
-
-def _signatures(manifest: Manifest) -> dict[str, dict[str, Shape]]:
-    """Return the outputs of each signature of the SavedModel, with the shape for one image."""
-    probabilities: dict[str, Shape] = {PROBABILITIES: (len(manifest.class_names),)}
-    signatures = {"serving_default": probabilities}
-    if manifest.novelty is not None:
-        signatures["novelty"] = {NOVELTY: (), **probabilities}
-    signatures["feature_maps"] = {layer.name: layer.output_shape for layer in manifest.layers}
-    return signatures
 
 
 def _write(outputs: Sequence[NamedTensor], by_row: bool) -> bytes:
@@ -119,9 +108,10 @@ def status(statuses: Sequence[VersionStatus]) -> dict[str, object]:
     }
 
 
-def metadata(manifest: Manifest) -> dict[str, object]:
+def metadata(classifier: Classifier) -> dict[str, object]:
     """Describe the signatures of a version like its SavedModel."""
-    definitions, signatures = {}, _signatures(manifest)
+    manifest, signatures = classifier.manifest, classifier.signatures
+    definitions = {}
     for signature, outputs in signatures.items():
         # TensorFlow numbers the signatures' calls in the order of their names.
         number = sorted(signatures).index(signature)

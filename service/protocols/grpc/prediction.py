@@ -47,8 +47,9 @@ def predict(body: bytes, repository: Repository, permit: Permit) -> bytes:
 def metadata(body: bytes, repository: Repository, permit: Permit) -> bytes:
     """Answer a GetModelMetadataRequest; signatures are the only metadata there is."""
     request = parse(pb.GetModelMetadataRequest, body, {}, permit.limits)
-    manifest = _find(repository, request.model_spec).manifest
-    document: Any = tf_serving.metadata(manifest)["metadata"]
+    classifier = _find(repository, request.model_spec)
+    manifest = classifier.manifest
+    document: Any = tf_serving.metadata(classifier)["metadata"]
     signatures = AnyMessage(
         type_url="type.googleapis.com/tensorflow.serving.SignatureDefMap",
         value=ParseDict(document["signature_def"], pb.SignatureDefMap()).SerializeToString(),
