@@ -128,20 +128,20 @@ def prepare_outputs(
     Raises AnswerTooLarge if the layers among them exceed `MAX_LAYER_VALUES`.
     """
     wanted = {output.name for output in outputs}
-    shapes = [layer.output_shape for layer in classifier.manifest.layers if layer.name in wanted]
-    count = len(images) * sum(map(prod, shapes))
-    if count > MAX_LAYER_VALUES:
-        raise AnswerTooLarge(
-            f"the layers of {len(images)} pictures have {count} numbers, the limit is "
-            f"{MAX_LAYER_VALUES}: ask for fewer layers, or send fewer pictures"
-        )
+    needs_layers = not wanted <= _OF_ASSESSMENT
+    if needs_layers:
+        layers = [layer for layer in classifier.manifest.layers if layer.name in wanted]
+        count = len(images) * sum(prod(layer.output_shape) for layer in layers)
+        if count > MAX_LAYER_VALUES:
+            raise AnswerTooLarge(
+                f"the layers of {len(images)} pictures have {count} numbers, the limit is "
+                f"{MAX_LAYER_VALUES}: ask for fewer layers, or send fewer pictures"
+            )
 
     def answer(assessment: Assessment | None, layers: Mapping[str, Tensor]) -> T:
         return write(_write_outputs(outputs, assessment, layers, classifier))
 
-    return PreparedRequest(
-        images, bool(wanted & _OF_ASSESSMENT), not wanted <= _OF_ASSESSMENT, answer
-    )
+    return PreparedRequest(images, bool(wanted & _OF_ASSESSMENT), needs_layers, answer)
 
 
 def refuse_shared_memory(name: str, parameters: Container[str]) -> None:
