@@ -1,7 +1,9 @@
 """The page in a real browser. Nothing may reach its console, and no other host be asked."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import count
 from urllib.parse import urlsplit
 
 import httpx
@@ -12,12 +14,13 @@ from service.settings import Settings
 from tests.service.browser import start_browser
 from tests.service.conftest import ARTIFACTS, serve
 
-# A machine that has other work may take its time.
+# A machine that has other work may take its time, here and in the service's deadline below.
 expect.set_options(timeout=30_000)
 
 DESKTOP, PHONE = (1360, 900), (360, 760)
 
 Open = Callable[..., AbstractContextManager[Page]]
+Look = Callable[..., Page]
 
 
 # Of this package alone: a browser that is driven keeps an event loop running in the thread.
@@ -29,7 +32,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def server() -> Iterator[httpx.Client]:
-    with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
+    with serve(Settings(artifacts=ARTIFACTS, engine="litert", deadline_seconds=60)) as client:
         yield client
 
 
@@ -60,7 +63,8 @@ class Window:
 def open_page(browser: Browser, address: str) -> Open:
     """Opens the page at a state; when the block ends, the console must have stayed silent.
 
-    Chromium itself writes there what requests failed of: `tolerates` is part of that.
+    Chromium itself writes there what requests failed of: `tolerates` is part of that. Requests of
+    the pattern `without` fail until the test ends that.
 
     A window that was left without a complaint is taken again for the same kind of reader: a new
     one takes the browser as long as the page does.
@@ -76,6 +80,7 @@ def open_page(browser: Browser, address: str) -> Open:
         language: str = "en",
         tolerates: str = "status of 503",
         begins_with: str = "picture",
+        without: str = "",
         **options: object,
     ) -> Iterator[Page]:
         viewport = {"width": size[0], "height": size[1]}
@@ -93,6 +98,8 @@ def open_page(browser: Browser, address: str) -> Open:
             window = Window(context.new_page())
         page, window.at = window.page, at
         page.set_viewport_size(viewport)  # type: ignore[arg-type]
+        if without:
+            page.route(without, lambda route: route.abort())
         page.goto(at + state)
         if begins_with == "picture":
             expect(page.locator("#layers .tile").first).to_be_visible()
@@ -123,6 +130,44 @@ def foreign(request: Request, at: str) -> str:
 def page(open_page: Open) -> Iterator[Page]:
     with open_page() as page:
         yield page
+
+
+@pytest.fixture(scope="module")
+def shared_page(open_page: Open) -> Iterator[Page]:
+    with open_page("#sample=9") as page:
+        expect(page).to_have_url(re.compile("layer="))
+        yield page
+
+
+@pytest.fixture(scope="module")
+def look(shared_page: Page) -> Look:
+    """Leads the one page of a module to a state, as a link does: opening one takes two seconds.
+
+    For tests that leave nothing behind but what an address tells.
+    """
+    home, links = f"#{urlsplit(shared_page.url).fragment}", count()
+
+    def follow(state: str = home) -> Page:
+        shared_page.unroute_all()
+        shared_page.mouse.move(0, 0)
+        shared_page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+        # A name that the page does not know makes it a link to somewhere else in any case.
+        shared_page.evaluate(FOLLOW, f"{state}&link={next(links)}")
+        for section in ("answer", "network"):
+            busy = shared_page.locator(f"#{section}-section")
+            expect(busy).to_have_attribute("aria-busy", "false")
+        expect(shared_page.locator("#written > *").first).to_be_attached()
+        return shared_page
+
+    return follow
+
+
+FOLLOW = """(state) => new Promise((followed) => {
+    document.activeElement.blur();
+    scrollTo({ top: 0, behavior: "instant" });
+    addEventListener("hashchange", followed, { once: true });
+    location.hash = state;
+})"""
 
 
 @pytest.fixture(

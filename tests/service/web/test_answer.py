@@ -7,12 +7,12 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from service.model.artifact import Artifact
 from tests.conftest import DATA
 from tests.service.conftest import Encode
-from tests.service.web.conftest import Open
+from tests.service.web.conftest import Look
 
 
 def predicted(server: httpx.Client, sample: int) -> dict[str, float]:
@@ -22,8 +22,8 @@ def predicted(server: httpx.Client, sample: int) -> dict[str, float]:
     return shares
 
 
-def test_each_class_has_a_bar_with_its_figure(page: Page, server: httpx.Client) -> None:
-    page.locator("#samples button").nth(6).click()
+def test_each_class_has_a_bar_with_its_figure(look: Look, server: httpx.Client) -> None:
+    page = look("#sample=6")
     expect(page.locator(".label")).to_contain_text("Shirt")
     shares = predicted(server, 6)
     ordered = sorted(shares, key=lambda name: -shares[name])
@@ -35,37 +35,42 @@ def test_each_class_has_a_bar_with_its_figure(page: Page, server: httpx.Client) 
     assert float(width[:-1]) == pytest.approx(100 * shares["Shirt"], abs=1e-3)
 
 
-def test_bars_can_be_in_the_order_of_the_classes(page: Page, server: httpx.Client) -> None:
+def test_bars_can_be_in_the_order_of_the_classes(look: Look, server: httpx.Client) -> None:
+    page = look()
     page.locator("#sorted").uncheck()
     assert page.locator("#bars .class").all_inner_texts() == list(predicted(server, 9))
+    page.locator("#sorted").check()
 
 
 def test_it_is_said_whether_the_picture_is_like_those_of_the_training(
-    either: Page, server: httpx.Client, encode: Encode, artifact: Artifact
+    look: Look, server: httpx.Client, encode: Encode, artifact: Artifact
 ) -> None:
-    language = either.evaluate("document.documentElement.lang")
-    known = {"en": "like those it was trained on", "ko": "비슷합니다"}[language]
-    strange = {"en": "like nothing it was trained on", "ko": "달라서"}[language]
-    either.locator("#file").set_input_files(DATA / "png" / "0002-trouser.png")
-    expect(either.locator(".known")).to_contain_text(known)
+    page = look()
+    page.locator("#file").set_input_files(DATA / "png" / "0002-trouser.png")
+    for language, known in {"ko": "비슷합니다", "en": "like those it was trained on"}.items():
+        page.locator("#language").select_option(language)
+        expect(page.locator(".known")).to_contain_text(known)
     noise = np.random.default_rng(0).integers(256, size=(28, 28), dtype=np.uint8)
-    either.locator("#file").set_input_files(
+    page.locator("#file").set_input_files(
         {"name": "noise.png", "mimeType": "", "buffer": encode(noise)}
     )
-    expect(either.locator(".strange")).to_contain_text(strange)
+    for language, strange in {"ko": "달라서", "en": "like nothing it was trained on"}.items():
+        page.locator("#language").select_option(language)
+        expect(page.locator(".strange")).to_contain_text(strange)
     assert artifact.manifest.novelty is not None
     threshold = re.escape(f"{artifact.manifest.novelty.threshold:.2f}")
-    expect(either.locator(".strange")).to_contain_text(re.compile(rf"\d+\.\d\d, .*{threshold}; "))
+    expect(page.locator(".strange")).to_contain_text(re.compile(rf"\d+\.\d\d, .*{threshold}; "))
     scores = artifact.manifest.scores["novelty"]["percentiles"]["images"]
     ranks = artifact.manifest.scores["novelty"]["of_percentiles"]
     answer = server.post("/predict", content=encode(noise)).json()["predictions"][0]
     passed = max(rank for rank, each in zip(ranks, scores, strict=True) if each < answer["novelty"])
-    expect(either.locator(".strange")).to_contain_text(f"{passed} %")
+    expect(page.locator(".strange")).to_contain_text(f"{passed} %")
 
 
 def test_the_answer_is_saved_as_it_was_sent(
-    page: Page, server: httpx.Client, tmp_path: Path
+    look: Look, server: httpx.Client, tmp_path: Path
 ) -> None:
+    page = look()
     with page.expect_download() as download:
         page.locator("#save-answer").click()
     download.value.save_as(tmp_path / "answer.json")
@@ -75,7 +80,8 @@ def test_the_answer_is_saved_as_it_was_sent(
     assert json.loads((tmp_path / "answer.json").read_text()) == answer
 
 
-def test_two_pictures_are_compared_side_by_side(page: Page, server: httpx.Client) -> None:
+def test_two_pictures_are_compared_side_by_side(look: Look, server: httpx.Client) -> None:
+    page = look()
     page.locator("#samples button").nth(6).click()
     expect(page.locator(".label")).to_contain_text("Shirt")
     page.locator("#compare").check()
@@ -102,17 +108,17 @@ def test_two_pictures_are_compared_side_by_side(page: Page, server: httpx.Client
     expect(page).not_to_have_url(re.compile("other"))
 
 
-def test_the_second_picture_is_looked_into_where_it_is_pointed_at(open_page: Open) -> None:
-    with open_page("#sample=6&other=3&layer=conv2d_1&channel=19&pixel=0,12") as page:
-        expect(page.locator("#which")).to_have_text("A")
-        tile = page.locator("#layer-conv2d_1 [data-channel='19']")
-        of_a = page.locator("#where").inner_text().split(": ")[1]
-        expect(page.locator("#elsewhere")).to_contain_text("B: ")
-        of_b = page.locator("#elsewhere").inner_text().split("B: ")[1]
-        assert of_a != of_b
-        box = tile.locator(".plane").nth(1).bounding_box()
-        assert box
-        across, down = 12.5 / 28 * box["width"], 0.5 / 28 * box["height"]
-        tile.locator(".plane").nth(1).click(position={"x": across, "y": down})
-        expect(page.locator("#which")).to_have_text("B")
-        expect(page.locator("#where")).to_have_text(f"row 0, column 12: {of_b}")
+def test_the_second_picture_is_looked_into_where_it_is_pointed_at(look: Look) -> None:
+    page = look("#sample=6&other=3&layer=conv2d_1&channel=19&pixel=0,12")
+    expect(page.locator("#which")).to_have_text("A")
+    tile = page.locator("#layer-conv2d_1 [data-channel='19']")
+    of_a = page.locator("#where").inner_text().split(": ")[1]
+    expect(page.locator("#elsewhere")).to_contain_text("B: ")
+    of_b = page.locator("#elsewhere").inner_text().split("B: ")[1]
+    assert of_a != of_b
+    box = tile.locator(".plane").nth(1).bounding_box()
+    assert box
+    across, down = 12.5 / 28 * box["width"], 0.5 / 28 * box["height"]
+    tile.locator(".plane").nth(1).click(position={"x": across, "y": down})
+    expect(page.locator("#which")).to_have_text("B")
+    expect(page.locator("#where")).to_have_text(f"row 0, column 12: {of_b}")

@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from service.cli import read_options
 from service.settings import Settings
 from tests.service.conftest import serve
+from tests.service.web.conftest import Look
 from tests.service.web.reading import numbers
 from tests.training.conftest import TINY_DATA
 from training.__main__ import main
@@ -31,15 +32,17 @@ def shapes(page: Page) -> list[str]:
     return page.locator("#shapes td:nth-of-type(2)").all_inner_texts()
 
 
-def test_it_begins_with_the_network_of_the_lesson(either: Page, tmp_path: Path) -> None:
-    assert configured(either, tmp_path) == Network()
-    assert shapes(either) == [
+def test_it_begins_with_the_network_of_the_lesson(look: Look, tmp_path: Path) -> None:
+    page = look()
+    assert configured(page, tmp_path) == Network()
+    assert shapes(page) == [
         "28 × 28 × 32", "14 × 14 × 32", "14 × 14 × 64", "7 × 7 × 64", "3,136", "100", "100", "10",
     ]  # fmt: skip
-    expect(either.locator("#total")).to_contain_text("333,526")
+    expect(page.locator("#total")).to_contain_text("333,526")
 
 
-def test_ten_inputs_under_a_kernel_of_three_give_eight(page: Page) -> None:
+def test_ten_inputs_under_a_kernel_of_three_give_eight(look: Look) -> None:
+    page = look()
     setting(page, "padding").select_option("valid")
     tried = page.locator("#tried")
     expect(tried).to_contain_text("10 inputs under a kernel of 3")
@@ -49,14 +52,16 @@ def test_ten_inputs_under_a_kernel_of_three_give_eight(page: Page) -> None:
     expect(page.locator("#sliding-output rect")).to_have_count(64)
 
 
-def test_same_padding_keeps_the_size(page: Page) -> None:
+def test_same_padding_keeps_the_size(look: Look) -> None:
+    page = look()
     expect(page.locator("#tried")).to_contain_text("⌈10 / 1⌉ = 10")
     # A cell of padding all round.
     expect(page.locator("#sliding-input rect")).to_have_count(144)
     expect(page.locator("#sliding-input .pad")).to_have_count(44)
 
 
-def test_every_setting_reaches_the_configuration_and_the_shapes(page: Page, tmp_path: Path) -> None:
+def test_every_setting_reaches_the_configuration_and_the_shapes(look: Look, tmp_path: Path) -> None:
+    page = look()
     page.locator("#add-block").click()
     setting(page, "filters").fill("8")
     setting(page, "kernel_size").fill("5")
@@ -98,9 +103,10 @@ def expected_sides(network: Network) -> list[int]:
     return found
 
 
-def test_the_parameters_are_those_that_keras_counts(page: Page, tmp_path: Path) -> None:
+def test_the_parameters_are_those_that_keras_counts(look: Look, tmp_path: Path) -> None:
     from training.architecture import build_network  # noqa: PLC0415  # TensorFlow takes seconds
 
+    page = look()
     setting(page, "filters").fill("3")
     setting(page, "kernel_size").fill("4")
     setting(page, "strides", 2).fill("3")
@@ -109,7 +115,8 @@ def test_the_parameters_are_those_that_keras_counts(page: Page, tmp_path: Path) 
     expect(page.locator("#total")).to_contain_text(f"{model.count_params():,}")
 
 
-def test_maps_that_shrink_to_nothing_are_refused_with_the_arithmetic(page: Page) -> None:
+def test_maps_that_shrink_to_nothing_are_refused_with_the_arithmetic(look: Look) -> None:
+    page = look()
     setting(page, "pool_size").fill("28")
     setting(page, "kernel_size", 2).fill("5")
     setting(page, "padding", 2).select_option("valid")
@@ -120,7 +127,8 @@ def test_maps_that_shrink_to_nothing_are_refused_with_the_arithmetic(page: Page)
     expect(page.locator("#recipe pre")).to_have_count(0)
 
 
-def test_a_setting_that_is_none_is_told_and_changes_nothing(page: Page, tmp_path: Path) -> None:
+def test_a_setting_that_is_none_is_told_and_changes_nothing(look: Look, tmp_path: Path) -> None:
+    page = look()
     told = page.locator("#blocks fieldset").first.locator("label").first.locator(".invalid")
     for typed in ("", "0", "-3", "1.5", "9999"):
         setting(page, "filters").fill(typed)
@@ -132,7 +140,8 @@ def test_a_setting_that_is_none_is_told_and_changes_nothing(page: Page, tmp_path
     assert configured(page, tmp_path) != Network()
 
 
-def test_a_window_that_does_not_fit_is_said_not_to(page: Page) -> None:
+def test_a_window_that_does_not_fit_is_said_not_to(look: Look) -> None:
+    page = look()
     setting(page, "padding").select_option("valid")
     setting(page, "kernel_size").fill("12")
     expect(page.locator("#tried")).to_have_text(
@@ -141,7 +150,8 @@ def test_a_window_that_does_not_fit_is_said_not_to(page: Page) -> None:
     expect(page.locator("#sliding-output rect")).to_have_count(0)
 
 
-def test_a_network_outlasts_a_reload(page: Page, tmp_path: Path) -> None:
+def test_a_network_outlasts_a_reload(look: Look, tmp_path: Path) -> None:
+    page = look()
     setting(page, "filters").fill("8")
     setting(page, "activation").select_option("leaky_relu")
     page.locator("#rest [data-setting=dropout]").fill("0.25")
@@ -184,8 +194,9 @@ def test_what_a_browser_keeps_of_the_controls_over_a_reload_is_shown(
 
 
 def test_the_four_commands_train_and_serve_the_network_that_was_built(
-    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    page = look()
     setting(page, "filters").fill("3")
     setting(page, "filters", 2).fill("5")
     configured(page, tmp_path)
@@ -193,7 +204,8 @@ def test_the_four_commands_train_and_serve_the_network_that_was_built(
     monkeypatch.chdir(tmp_path)  # where network.toml is
     for command in training:
         words = command.removeprefix("python -m training ").split()
-        assert main([*words, *TINY_DATA]) == 0, command
+        few = ["--fit.epochs=1"] * (words[0] == "fit")
+        assert main([*words, *TINY_DATA, *few]) == 0, command
     options = service.removeprefix("python -m service ").split()
     for name, value in read_options(options).items():
         monkeypatch.setenv(name, value)
@@ -202,7 +214,8 @@ def test_the_four_commands_train_and_serve_the_network_that_was_built(
     expect(page.locator("#total")).to_contain_text(f"{parameters:,}")
 
 
-def test_a_block_can_be_added_and_removed(page: Page, tmp_path: Path) -> None:
+def test_a_block_can_be_added_and_removed(look: Look, tmp_path: Path) -> None:
+    page = look()
     page.locator("#add-block").click()
     assert len(configured(page, tmp_path).blocks) == 3
     page.locator("#blocks fieldset").first.locator("button").click()
@@ -212,7 +225,8 @@ def test_a_block_can_be_added_and_removed(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#blocks fieldset button")).to_have_count(0)
 
 
-def test_the_window_slides_with_the_arrow_keys(page: Page) -> None:
+def test_the_window_slides_with_the_arrow_keys(look: Look) -> None:
+    page = look()
     setting(page, "strides").fill("2")
     setting(page, "padding").select_option("valid")
     expect(page.locator("#sliding-output rect")).to_have_count(16)

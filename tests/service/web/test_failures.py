@@ -9,7 +9,7 @@ from playwright.sync_api import Page, Route, expect
 
 from service.errors import error_codes
 from tests.conftest import DATA, ROOT
-from tests.service.web.conftest import PHONE, Open
+from tests.service.web.conftest import PHONE, Look, Open
 
 TROUSER = DATA / "png" / "0002-trouser.png"
 OF_A_PICTURE = ("#bars .best", "#layers .tile", "#inspector", "#votes button", ".steps canvas")
@@ -46,58 +46,59 @@ def refuse(status: int, code: str) -> Callable[[Route], None]:
     return lambda route: route.fulfill(status=status, json={"error": error})
 
 
-def test_a_slow_answer_leaves_nothing_of_the_picture_before(open_page: Open) -> None:
-    with open_page("#sample=9") as page:
-        expect(page.locator("#votes button").first).to_be_visible()
-        held = hold(page, "**/predict*")
-        page.locator("#samples button").nth(3).click()
-        expect(page.locator(".label")).to_have_text("Looking …")
-        expect(page.locator("#answer-section")).to_have_attribute("aria-busy", "true")
-        assert_nothing_is_shown(page)
-        expect(page.locator(".label")).to_have_text("Still waiting for the service …")
-        # Another picture is wanted before the first has been answered: only its answer counts.
-        page.locator("#samples button").nth(1).click()
-        expect(page.locator(".photograph img")).to_have_attribute("src", "web/samples/1.png")
-        wait_for_requests(page, held, 2)
-        held[1].continue_()
-        page.unroute("**/predict*")
-        expect(page.locator(".label")).to_contain_text("Trouser")
-        expect(page.locator("#layers .tile").first).to_be_visible()
-        expect(page.locator("#answer-section")).to_have_attribute("aria-busy", "false")
+def test_a_slow_answer_leaves_nothing_of_the_picture_before(look: Look) -> None:
+    page = look()
+    expect(page.locator("#votes button").first).to_be_visible()
+    held = hold(page, "**/predict*")
+    page.locator("#samples button").nth(3).click()
+    expect(page.locator(".label")).to_have_text("Looking …")
+    expect(page.locator("#answer-section")).to_have_attribute("aria-busy", "true")
+    assert_nothing_is_shown(page)
+    expect(page.locator(".label")).to_have_text("Still waiting for the service …")
+    # Another picture is wanted before the first has been answered: only its answer counts.
+    page.locator("#samples button").nth(1).click()
+    expect(page.locator(".photograph img")).to_have_attribute("src", "web/samples/1.png")
+    wait_for_requests(page, held, 2)
+    held[1].continue_()
+    page.unroute("**/predict*")
+    expect(page.locator(".label")).to_contain_text("Trouser")
+    expect(page.locator("#layers .tile").first).to_be_visible()
+    expect(page.locator("#answer-section")).to_have_attribute("aria-busy", "false")
 
 
 @pytest.mark.parametrize("part", ["preparation", "feature-maps", "infer", "explain"])
-def test_what_comes_late_is_not_shown_before(open_page: Open, part: str) -> None:
-    with open_page("#sample=9") as page:
-        expect(page.locator("#votes button").first).to_be_visible()
-        held = hold(page, f"**/{part}*")
-        page.locator("#samples button").nth(3).click()
-        expect(page.locator(".label")).to_contain_text("Dress")
-        late = {
-            "preparation": (".steps canvas", "#layers .tile", "#inspector"),
-            "explain": (".heat",),
-        }.get(part, ("#layers .tile", "#inspector"))
-        for shown in late:
-            expect(page.locator(shown).locator("visible=true"), shown).to_have_count(0)
-        wait_for_requests(page, held, 1)
-        held[0].continue_()
-        page.unroute(f"**/{part}*")
-        expect(page.locator("#layers .tile").first).to_be_visible()
-        expect(page.locator(".heat")).to_be_visible()
+def test_what_comes_late_is_not_shown_before(look: Look, part: str) -> None:
+    page = look()
+    expect(page.locator("#votes button").first).to_be_visible()
+    held = hold(page, f"**/{part}*")
+    page.locator("#samples button").nth(3).click()
+    expect(page.locator(".label")).to_contain_text("Dress")
+    late = {
+        "preparation": (".steps canvas", "#layers .tile", "#inspector"),
+        "explain": (".heat",),
+    }.get(part, ("#layers .tile", "#inspector"))
+    for shown in late:
+        expect(page.locator(shown).locator("visible=true"), shown).to_have_count(0)
+    wait_for_requests(page, held, 1)
+    held[0].continue_()
+    page.unroute(f"**/{part}*")
+    expect(page.locator("#layers .tile").first).to_be_visible()
+    expect(page.locator(".heat")).to_be_visible()
 
 
-@pytest.mark.parametrize("language", ["en", "ko"])
-def test_a_dead_service_is_told_and_asked_again(open_page: Open, language: str) -> None:
+def test_a_dead_service_is_told_and_asked_again(open_page: Open) -> None:
     said = {
         "en": "The service does not answer. Check the connection, then try again.",
         "ko": "서비스가 응답하지 않습니다. 연결을 확인하고 다시 시도하세요.",
-    }[language]
-    with open_page("#sample=9", language=language, tolerates="net::ERR_FAILED") as page:
+    }
+    with open_page("#sample=9", tolerates="net::ERR_FAILED") as page:
         expect(page.locator("#layers .tile").first).to_be_visible()
         page.route("**/*", lambda route: route.abort())
         page.locator("#samples button").nth(3).click()
         failure = page.locator("#verdicts .failure")
-        expect(failure).to_contain_text(said)
+        for language in ("ko", "en"):
+            page.locator("#language").select_option(language)
+            expect(failure).to_contain_text(said[language])
         assert_nothing_is_shown(page)
         page.unroute("**/*")
         failure.locator("button").click()
@@ -117,22 +118,22 @@ def test_an_answer_that_never_comes_is_given_up(open_page: Open) -> None:
         assert_nothing_is_shown(page)
 
 
-def test_each_refusal_has_a_sentence_in_both_languages(open_page: Open) -> None:
+def test_each_refusal_has_a_sentence_in_both_languages(look: Look) -> None:
     sentences: dict[str, dict[str, str]] = {}
-    with open_page("#sample=9") as page:
-        for language in ("en", "ko"):
-            page.locator("#language").select_option(language)
-            for code in ("overloaded", "invalid_image", "not_ready", "deadline_exceeded", "other"):
-                page.route("**/predict*", refuse(503, code))
-                page.locator("#samples button").nth(3).click()
-                failure = page.locator(f".failure[data-code={code}]")
-                expect(failure).to_contain_text("in the service's own words")
-                sentences.setdefault(code, {})[language] = failure.locator("p").first.inner_text()
-                again = 0 if code == "invalid_image" else 1
-                expect(failure.locator("button")).to_have_count(again)
-                page.unroute("**/predict*")
-                page.locator("#samples button").nth(9).click()
-                expect(page.locator(".failure")).to_have_count(0)
+    page = look()
+    for language in ("ko", "en"):
+        page.locator("#language").select_option(language)
+        for code in ("overloaded", "invalid_image", "not_ready", "deadline_exceeded", "other"):
+            page.route("**/predict*", refuse(503, code))
+            page.locator("#samples button").nth(3).click()
+            failure = page.locator(f".failure[data-code={code}]")
+            expect(failure).to_contain_text("in the service's own words")
+            sentences.setdefault(code, {})[language] = failure.locator("p").first.inner_text()
+            again = 0 if code == "invalid_image" else 1
+            expect(failure.locator("button")).to_have_count(again)
+            page.unroute("**/predict*")
+    page.locator("#samples button").nth(9).click()
+    expect(page.locator(".failure")).to_have_count(0)
     told = [sentence for by_language in sentences.values() for sentence in by_language.values()]
     assert len(set(told)) == len(told), told
 
@@ -169,12 +170,11 @@ def test_every_code_that_a_reader_can_meet_is_known() -> None:
 
 def test_sums_whose_kernels_do_not_come_are_told_and_asked_again(open_page: Open) -> None:
     state = "#sample=9&layer=conv2d_2&channel=9&pixel=6,9"
-    with open_page(state, tolerates="net::ERR_FAILED") as page:
-        page.route("**/model/layers/**", lambda route: route.abort())
-        page.reload()
+    kernels = "**/model/layers/**"
+    with open_page(state, tolerates="net::ERR_FAILED", without=kernels) as page:
         expect(page.locator("#written .failure")).to_contain_text("does not answer")
         expect(page.locator("#written .ledger")).to_have_count(0)
-        page.unroute("**/model/layers/**")
+        page.unroute(kernels)
         page.locator("#written .failure button").click()
         expect(page.locator("#written .ledger").first).to_be_visible()
 
@@ -182,40 +182,37 @@ def test_sums_whose_kernels_do_not_come_are_told_and_asked_again(open_page: Open
 def test_votes_and_a_walk_whose_kernels_do_not_come_are_told_and_asked_again(
     open_page: Open,
 ) -> None:
-    with open_page("#sample=9", tolerates="net::ERR_FAILED") as page:
-        page.route("**/model/layers/dense*", lambda route: route.abort())
-        page.reload()
+    kernels = "**/model/layers/dense*"
+    with open_page("#sample=9", tolerates="net::ERR_FAILED", without=kernels) as page:
         votes, sentence = page.locator("#votes"), page.locator("#walk-sentence")
         expect(votes.locator(".failure")).to_contain_text("does not answer")
         page.evaluate("location.hash = '#sample=9&step=4'")
         expect(sentence.locator(".failure")).to_contain_text("does not answer")
-        page.unroute("**/model/layers/dense*")
+        page.unroute(kernels)
         votes.locator(".failure button").click()
         expect(votes.locator(".voter").first).to_be_visible()
         sentence.locator(".failure button").click()
         expect(sentence).to_contain_text("spoke most for Ankle boot")
 
 
-def test_a_download_that_fails_is_told_beside_its_button(open_page: Open) -> None:
-    with open_page("#sample=9") as page:
-        page.route("**/feature-maps?format*", refuse(503, "overloaded"))
-        page.locator("#save-maps").click()
-        expect(page.locator("#save-maps + .failure")).to_contain_text("overloaded")
-        page.unroute("**/feature-maps?format*")
-        with page.expect_download():
-            page.locator("#save-maps + .failure button").click()
-        expect(page.locator("#save-maps + .failure")).to_have_count(0)
+def test_a_download_that_fails_is_told_beside_its_button(look: Look) -> None:
+    page = look()
+    page.route("**/feature-maps?format*", refuse(503, "overloaded"))
+    page.locator("#save-maps").click()
+    expect(page.locator("#save-maps + .failure")).to_contain_text("overloaded")
+    page.unroute("**/feature-maps?format*")
+    with page.expect_download():
+        page.locator("#save-maps + .failure button").click()
+    expect(page.locator("#save-maps + .failure")).to_have_count(0)
 
 
-def test_a_page_that_opens_while_the_service_is_away_is_opened_again(
-    open_page: Open, address: str
-) -> None:
-    with open_page("#sample=9", size=PHONE, tolerates="net::ERR_FAILED") as page:
-        page.route("**/model/summary*", lambda route: route.abort())
-        page.goto("about:blank")
-        page.goto(f"{address}#sample=1")
+def test_a_page_that_opens_while_the_service_is_away_is_opened_again(open_page: Open) -> None:
+    summary = "**/model/summary*"
+    with open_page(
+        "#sample=1", size=PHONE, tolerates="net::ERR_FAILED", begins_with="error", without=summary
+    ) as page:
         expect(page.locator("#error")).to_contain_text("The service does not answer.")
-        page.unroute("**/model/summary*")
+        page.unroute(summary)
         page.locator("#error button").click()
         expect(page.locator(".label")).to_contain_text("Trouser")
         expect(page.locator("#error")).to_be_empty()

@@ -10,31 +10,34 @@ from playwright.sync_api import Page, expect
 
 from tests.conftest import DATA
 from tests.service.conftest import Encode
-from tests.service.web.conftest import Open
+from tests.service.web.conftest import Look, Open
 
 TROUSER = DATA / "png" / "0002-trouser.png"
 
 
-def test_every_sample_is_classified_as_what_it_is(either: Page) -> None:
-    samples = either.locator("#samples button").all()
+def test_every_sample_is_classified_as_what_it_is(look: Look) -> None:
+    page = look()
+    samples = page.locator("#samples button").all()
     assert len(samples) == 10
     for sample in samples:
         sample.click()
-        expect(either.locator(".label")).to_contain_text(str(sample.get_attribute("data-garment")))
+        expect(page.locator(".label")).to_contain_text(str(sample.get_attribute("data-garment")))
         expect(sample).to_have_attribute("aria-pressed", "true")
-        expect(either.locator(".known")).to_be_visible()  # none of them is called strange
+        expect(page.locator(".known")).to_be_visible()  # none of them is called strange
 
 
-def test_a_chosen_file_is_answered(either: Page) -> None:
-    with either.expect_file_chooser() as chooser:
-        either.locator("#choose").click()
+def test_a_chosen_file_is_answered(look: Look) -> None:
+    page = look()
+    with page.expect_file_chooser() as chooser:
+        page.locator("#choose").click()
     chooser.value.set_files(TROUSER)
-    expect(either.locator(".label")).to_contain_text("Trouser")
-    expect(either.locator("#samples [aria-pressed=true]")).to_have_count(0)
+    expect(page.locator(".label")).to_contain_text("Trouser")
+    expect(page.locator("#samples [aria-pressed=true]")).to_have_count(0)
 
 
 @pytest.mark.parametrize("event", ["drop", "paste"])
-def test_a_dropped_or_pasted_picture_is_answered(page: Page, event: str) -> None:
+def test_a_dropped_or_pasted_picture_is_answered(look: Look, event: str) -> None:
+    page = look()
     hand_over(page, event, TROUSER.read_bytes(), "image/png")
     expect(page.locator(".label")).to_contain_text("Trouser")
 
@@ -62,8 +65,9 @@ def hand_over(page: Page, event: str, content: bytes, media_type: str) -> None:
 
 
 def test_what_is_refused_is_refused_where_it_was_dropped_in_the_services_words(
-    page: Page, server: httpx.Client
+    look: Look, server: httpx.Client
 ) -> None:
+    page = look()
     for content, media_type, sample, garment in (
         (b"no picture", "", 1, "Trouser"),
         (b"%PDF-1.7", "application/pdf", 3, "Dress"),
@@ -88,8 +92,9 @@ SMALL_DRAWING = DRAWING.replace(b"viewBox", b'width="3" height="4" viewBox')
 
 
 def test_what_only_the_browser_can_read_or_make_small_enough_is_sent_small(
-    page: Page, encode: Encode
+    look: Look, encode: Encode
 ) -> None:
+    page = look()
     photograph = Image.new("RGB", (300, 400), "#eee8dd")
     ImageDraw.Draw(photograph).rectangle((60, 80, 239, 359), "#203060")
     grain = np.random.default_rng(1).integers(0, 40, (1200, 900, 3), np.uint8)
@@ -149,8 +154,10 @@ BRIGHTEST = """() => {
 }"""
 
 
-def test_a_drawing_needs_no_mouse(page: Page) -> None:
+def test_a_drawing_of_the_networks_own_pixels_needs_no_mouse(look: Look) -> None:
+    page = look()
     page.locator("#pen").press("Enter")
+    assert page.evaluate("[document.all.sheet.width, document.all.sheet.height]") == [28, 28]
     page.locator("#sheet").focus()
     with page.expect_response("**/predict*"):
         page.keyboard.press("ArrowDown")
@@ -159,11 +166,6 @@ def test_a_drawing_needs_no_mouse(page: Page) -> None:
     page.locator("#sheet").focus()
     page.keyboard.press("ArrowUp")
     assert page.evaluate(BRIGHTEST) < 255
-
-
-def test_the_pen_draws_the_networks_own_pixels(page: Page) -> None:
-    page.locator("#pen").click()
-    assert page.evaluate("(({ width, height }) => [width, height])(document.all.sheet)") == [28, 28]
 
 
 def test_a_photograph_is_answered(open_page: Open) -> None:
@@ -179,7 +181,7 @@ def test_a_photograph_is_answered(open_page: Open) -> None:
         assert page.evaluate("document.querySelector('#video').srcObject") is None
 
 
-def test_a_camera_that_cannot_be_used_is_said_to_be_so(open_page: Open) -> None:
-    with open_page() as page:
-        page.locator("#camera").click()
-        expect(page.locator("#error")).to_contain_text("The camera is not available.")
+def test_a_camera_that_cannot_be_used_is_said_to_be_so(look: Look) -> None:
+    page = look()
+    page.locator("#camera").click()
+    expect(page.locator("#error")).to_contain_text("The camera is not available.")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.service.web.conftest import PHONE, Open
+from tests.service.web.conftest import PHONE, Look, Open
 from tests.service.web.reading import ledger_of, number, numbers, value_of
 
 
@@ -22,7 +22,8 @@ def point_at(page: Page, plane: Locator, row: int, column: int, side: int) -> No
     )
 
 
-def test_pointing_at_a_pixel_lights_the_window_it_comes_from(page: Page) -> None:
+def test_pointing_at_a_pixel_lights_the_window_it_comes_from(look: Look) -> None:
+    page = look()
     plane = page.locator("#layer-conv2d_1 [data-channel='3']").locator(".plane")
     point_at(page, plane, 13, 7, 28)
     expect(page.locator("#what")).to_have_text("conv2d_1 · map 3")
@@ -38,7 +39,8 @@ def test_pointing_at_a_pixel_lights_the_window_it_comes_from(page: Page) -> None
     assert frame == "solid"
 
 
-def test_pooling_lights_its_window_in_the_same_map_alone(page: Page) -> None:
+def test_pooling_lights_its_window_in_the_same_map_alone(look: Look) -> None:
+    page = look()
     plane = page.locator("#layer-max_pooling2d_1 [data-channel='9']").locator(".plane")
     point_at(page, plane, 5, 6, 14)
     lit = page.locator("#layer-conv2d_1 .lit")
@@ -47,9 +49,8 @@ def test_pooling_lights_its_window_in_the_same_map_alone(page: Page) -> None:
     assert lit.evaluate("(e) => e.style.getPropertyValue('--top')") == f"{100 * 10 / 28}%"
 
 
-def test_the_sum_of_a_convolution_is_written_out(page: Page, server: httpx.Client) -> None:
-    page.goto(page.url.split("#")[0] + "#sample=9&layer=conv2d_1&channel=3&pixel=0,27")
-    page.reload()
+def test_the_sum_of_a_convolution_is_written_out(look: Look, server: httpx.Client) -> None:
+    page = look("#sample=9&layer=conv2d_1&channel=3&pixel=0,27")
     expect(page.locator("#where")).to_contain_text("row 0, column 27")
     weights = server.get("/model/layers/conv2d_1?channels=3").json()
     cells = page.locator("#written .products button")
@@ -100,16 +101,16 @@ def test_a_convolution_over_many_maps_says_what_each_of_them_adds(open_page: Ope
         assert sum(products) == pytest.approx(lines["map 17"], abs=5e-3)
 
 
-def test_pooling_shows_its_numbers_and_the_one_that_won(open_page: Open) -> None:
-    with open_page("#sample=9&layer=max_pooling2d_1&channel=7&pixel=7,6") as page:
-        cells = page.locator("#written .pool button")
-        expect(cells).to_have_count(4)
-        values = [numbers(cell.inner_text())[0] for cell in cells.all()]
-        assert max(values) > 0
-        assert max(values) == value_of(page)
-        winner = page.locator("#written .pool .winner")
-        expect(winner).to_have_count(1)
-        assert numbers(winner.inner_text())[0] == max(values)
+def test_pooling_shows_its_numbers_and_the_one_that_won(look: Look) -> None:
+    page = look("#sample=9&layer=max_pooling2d_1&channel=7&pixel=7,6")
+    cells = page.locator("#written .pool button")
+    expect(cells).to_have_count(4)
+    values = [numbers(cell.inner_text())[0] for cell in cells.all()]
+    assert max(values) > 0
+    assert max(values) == value_of(page)
+    winner = page.locator("#written .pool .winner")
+    expect(winner).to_have_count(1)
+    assert numbers(winner.inner_text())[0] == max(values)
 
 
 def test_arrow_keys_step_through_the_pixels(either: Page) -> None:
@@ -136,7 +137,8 @@ def test_arrow_keys_step_through_the_pixels(either: Page) -> None:
     expect(either.locator("#layer-max_pooling2d_2 [data-channel='1']")).to_be_focused()
 
 
-def test_a_click_holds_the_pixel_still(page: Page) -> None:
+def test_a_click_holds_the_pixel_still(look: Look) -> None:
+    page = look()
     plane = page.locator("#layer-conv2d_2 [data-channel='1']").locator(".plane")
     point_at(page, plane, 4, 4, 14)
     page.mouse.down()
@@ -162,7 +164,8 @@ def test_a_tap_looks_into_the_pixel_under_the_finger(open_page: Open) -> None:
         expect(plane).to_be_in_viewport()
 
 
-def test_the_large_map_is_pointed_at_as_well(page: Page) -> None:
+def test_the_large_map_is_pointed_at_as_well(look: Look) -> None:
+    page = look()
     point_at(page, page.locator("#large"), 20, 11, 28)
     expect(page.locator("#where")).to_contain_text("row 20, column 11")
 
@@ -184,49 +187,47 @@ def test_the_address_is_written_no_oftener_than_safari_takes_it(page: Page) -> N
     assert (np.diff(written) > 300).all()
 
 
-def test_the_input_is_pixels_over_255(open_page: Open) -> None:
-    with open_page("#sample=9&layer=images&channel=0&pixel=20,11") as page:
-        [(name, result)] = re.findall(
-            r"(\d+) ÷ 255\n=\n(\S+)", page.locator("#written").inner_text()
-        )
-        assert float(result) == pytest.approx(int(name) / 255, abs=1e-4)
-        assert int(name) > 0
+def test_the_input_is_pixels_over_255(look: Look) -> None:
+    page = look("#sample=9&layer=images&channel=0&pixel=20,11")
+    [(name, result)] = re.findall(r"(\d+) ÷ 255\n=\n(\S+)", page.locator("#written").inner_text())
+    assert float(result) == pytest.approx(int(name) / 255, abs=1e-4)
+    assert int(name) > 0
 
 
-def test_a_dense_unit_is_written_out_by_its_strongest_products(open_page: Open) -> None:
-    with open_page("#sample=9&layer=dense_1&channel=28") as page:
-        expect(page.locator("#written .contributions button")).to_have_count(64)
-        lines = ledger_of(page)
-        strongest = list(lines.values())[:8]
-        assert np.abs(strongest).tolist() == sorted(np.abs(strongest), reverse=True)
-        total = lines["sum of 3,136 products"]
-        assert sum(strongest) + lines["3,128 others"] == pytest.approx(total, abs=1e-3)
-        assert lines["relu: max(0, x)"] == pytest.approx(max(0, total + lines["bias"]), abs=2e-4)
-        assert lines["relu: max(0, x)"] == pytest.approx(value_of(page), abs=1e-4)
-        assert value_of(page) > 0
+def test_a_dense_unit_is_written_out_by_its_strongest_products(look: Look) -> None:
+    page = look("#sample=9&layer=dense_1&channel=28")
+    expect(page.locator("#written .contributions button")).to_have_count(64)
+    lines = ledger_of(page)
+    strongest = list(lines.values())[:8]
+    assert np.abs(strongest).tolist() == sorted(np.abs(strongest), reverse=True)
+    total = lines["sum of 3,136 products"]
+    assert sum(strongest) + lines["3,128 others"] == pytest.approx(total, abs=1e-3)
+    assert lines["relu: max(0, x)"] == pytest.approx(max(0, total + lines["bias"]), abs=2e-4)
+    assert lines["relu: max(0, x)"] == pytest.approx(value_of(page), abs=1e-4)
+    assert value_of(page) > 0
 
 
-def test_softmax_is_written_out(open_page: Open, server: httpx.Client) -> None:
-    with open_page("#sample=6&layer=dense_2&channel=6") as page:
-        rows = page.locator("#written .softmax tbody tr")
-        expect(rows).to_have_count(10)
-        table = np.array(
-            [[number(cell) for cell in row.locator("td").all_inner_texts()] for row in rows.all()]
-        )
-        powers = np.exp(table[:, 0] - table[:, 0].max())
-        np.testing.assert_allclose(table[:, 1], powers, atol=2e-4)
-        np.testing.assert_allclose(table[:, 2] / 100, powers / powers.sum(), atol=2e-4)
-        expect(page.locator("#written .softmax .chosen")).to_contain_text("Shirt")
-        lines = ledger_of(page)
-        assert lines["logit z"] == pytest.approx(table[6, 0])
-        assert list(lines.values())[-1] == pytest.approx(value_of(page), abs=1e-4)
-        # The answer may come from a compressed copy of the weights.
-        picture = server.get("/web/samples/6.png").content
-        served = server.post("/predict", content=picture).json()["predictions"][0]
-        outputs = {"inputs": [image_tensor(picture)], "outputs": [{"name": "dense_2"}]}
-        answer = server.post("/v2/models/fashion_mnist/infer", json=outputs).json()
-        difference = abs(answer["outputs"][0]["data"][6] - served["probabilities"]["Shirt"])
-        expect(page.locator("#written .note")).to_have_count(int(difference >= 5e-5))
+def test_softmax_is_written_out(look: Look, server: httpx.Client) -> None:
+    page = look("#sample=6&layer=dense_2&channel=6")
+    rows = page.locator("#written .softmax tbody tr")
+    expect(rows).to_have_count(10)
+    table = np.array(
+        [[number(cell) for cell in row.locator("td").all_inner_texts()] for row in rows.all()]
+    )
+    powers = np.exp(table[:, 0] - table[:, 0].max())
+    np.testing.assert_allclose(table[:, 1], powers, atol=2e-4)
+    np.testing.assert_allclose(table[:, 2] / 100, powers / powers.sum(), atol=2e-4)
+    expect(page.locator("#written .softmax .chosen")).to_contain_text("Shirt")
+    lines = ledger_of(page)
+    assert lines["logit z"] == pytest.approx(table[6, 0])
+    assert list(lines.values())[-1] == pytest.approx(value_of(page), abs=1e-4)
+    # The answer may come from a compressed copy of the weights.
+    picture = server.get("/web/samples/6.png").content
+    served = server.post("/predict", content=picture).json()["predictions"][0]
+    outputs = {"inputs": [image_tensor(picture)], "outputs": [{"name": "dense_2"}]}
+    answer = server.post("/v2/models/fashion_mnist/infer", json=outputs).json()
+    difference = abs(answer["outputs"][0]["data"][6] - served["probabilities"]["Shirt"])
+    expect(page.locator("#written .note")).to_have_count(int(difference >= 5e-5))
 
 
 def image_tensor(picture: bytes) -> dict[str, object]:
@@ -264,7 +265,7 @@ def test_a_link_counts_even_if_an_answer_comes_just_then(open_page: Open) -> Non
 
 
 @pytest.mark.parametrize(
-    "state", ["#layer=nowhere", "#layer=conv2d_1&channel=999&pixel=99,99", "#sample=77&pixel=x"]
+    "state", ["#sample=77&layer=nowhere&pixel=x", "#layer=conv2d_1&channel=999&pixel=99,99"]
 )
 def test_a_link_that_leads_nowhere_leads_to_something_near(open_page: Open, state: str) -> None:
     with open_page(state) as page:

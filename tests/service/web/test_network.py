@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.service.web.conftest import Open
+from tests.service.web.conftest import Look, Open
 
 LAYERS = {
     "images": ("28 × 28 × 1", "0 parameters", 1),
@@ -31,7 +31,8 @@ PIXELS = """(canvas) => {
 }"""
 
 
-def test_each_layer_is_shown_with_its_shape_and_parameters(page: Page) -> None:
+def test_each_layer_is_shown_with_its_shape_and_parameters(look: Look) -> None:
+    page = look()
     expect(page.locator("#layers .layer")).to_have_count(len(LAYERS))
     for name, (shape, parameters, tiles) in LAYERS.items():
         card = page.locator(f"#layer-{name}")
@@ -60,8 +61,9 @@ def maps_of(server: httpx.Client, sample: int) -> dict[str, np.ndarray]:
     return {layer["name"]: np.array(layer["maps"]) for layer in layers}
 
 
-def test_the_colours_are_those_of_the_maps(page: Page, server: httpx.Client) -> None:
+def test_the_colours_are_those_of_the_maps(look: Look, server: httpx.Client) -> None:
     """Along viridis, a larger number is always a lighter green."""
+    page = look()
     page.locator("#scale").select_option("layer")
     maps = maps_of(server, 9)["conv2d_2"]
     low, high = ends_of(page, "conv2d_2")
@@ -74,7 +76,8 @@ def test_the_colours_are_those_of_the_maps(page: Page, server: httpx.Client) -> 
         assert (np.diff(green[order]) >= 0).all()
 
 
-def test_one_colour_scale_is_for_a_map_a_layer_or_all(page: Page, server: httpx.Client) -> None:
+def test_one_colour_scale_is_for_a_map_a_layer_or_all(look: Look, server: httpx.Client) -> None:
+    page = look()
     maps = maps_of(server, 9)
     for scale in ("all", "map", "layer"):
         assert_scaled(page, maps, scale)
@@ -101,8 +104,9 @@ def assert_scaled(page: Page, maps: dict[str, np.ndarray], scale: str) -> None:
 
 
 def test_the_strongest_map_comes_first_unless_they_go_by_number(
-    page: Page, server: httpx.Client
+    look: Look, server: httpx.Client
 ) -> None:
+    page = look()
     tiles = page.locator("#layer-conv2d_2 .tile")
     shown = tiles.evaluate_all("(all) => all.map((tile) => Number(tile.dataset.channel))")
     strength = maps_of(server, 9)["conv2d_2"].var((1, 2))
@@ -113,28 +117,29 @@ def test_the_strongest_map_comes_first_unless_they_go_by_number(
     expect(page).to_have_url(re.compile("order=number"))
 
 
-def test_beside_each_map_is_its_kernel(open_page: Open, server: httpx.Client) -> None:
-    with open_page("#sample=9&scale=layer") as page:
-        drawn = page.locator("#layer-conv2d_1 .kernel")
-        expect(drawn).to_have_count(32)
-        kernels = np.array(server.get("/model/layers/conv2d_1").json()["kernels"])
-        legend = page.locator("#layer-conv2d_1 .kernels .legend").inner_text()
-        low, high = (float(end.replace("−", "-")) for end in legend.split())
-        assert (-low, high) == pytest.approx([np.abs(kernels).max()] * 2, abs=0.005)
-        own = page.locator("#layer-conv2d_1 [data-channel='7'] .kernel")
-        colours = np.array(own.evaluate(PIXELS), float)
-        assert len(colours) == 9
-        # Orange where it is positive, purple where it is negative.
-        warmth = colours[:, 0] - colours[:, 2]
-        kernel = kernels[7].ravel()
-        strong = np.abs(kernel) > 0.05 * high
-        assert (np.sign(warmth[strong]) == np.sign(kernel[strong])).all()
-        # 32 kernels of 3 by 3 in six columns, a pixel between them.
-        stacked = page.locator("#layer-conv2d_2 .kernel").first
-        assert stacked.evaluate("({ width, height }) => [width, height]") == [23, 23]
+def test_beside_each_map_is_its_kernel(look: Look, server: httpx.Client) -> None:
+    page = look("#sample=9&scale=layer")
+    drawn = page.locator("#layer-conv2d_1 .kernel")
+    expect(drawn).to_have_count(32)
+    kernels = np.array(server.get("/model/layers/conv2d_1").json()["kernels"])
+    legend = page.locator("#layer-conv2d_1 .kernels .legend").inner_text()
+    low, high = (float(end.replace("−", "-")) for end in legend.split())
+    assert (-low, high) == pytest.approx([np.abs(kernels).max()] * 2, abs=0.005)
+    own = page.locator("#layer-conv2d_1 [data-channel='7'] .kernel")
+    colours = np.array(own.evaluate(PIXELS), float)
+    assert len(colours) == 9
+    # Orange where it is positive, purple where it is negative.
+    warmth = colours[:, 0] - colours[:, 2]
+    kernel = kernels[7].ravel()
+    strong = np.abs(kernel) > 0.05 * high
+    assert (np.sign(warmth[strong]) == np.sign(kernel[strong])).all()
+    # 32 kernels of 3 by 3 in six columns, a pixel between them.
+    stacked = page.locator("#layer-conv2d_2 .kernel").first
+    assert stacked.evaluate("({ width, height }) => [width, height]") == [23, 23]
 
 
-def test_feature_maps_are_saved_as_png(page: Page, tmp_path: Path) -> None:
+def test_feature_maps_are_saved_as_png(look: Look, tmp_path: Path) -> None:
+    page = look()
     for button, name, height in (
         ("#layer-conv2d_1 header button", "conv2d_1.png", 240),
         ("#save-maps", "feature-maps.png", 800),

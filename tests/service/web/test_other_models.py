@@ -128,18 +128,18 @@ def test_digits_are_told_by_a_network_that_learnt_them(small: httpx.Client, enco
     assert summary["scores"]["test"]["accuracy"] > 0.85
 
 
-@pytest.mark.parametrize(("language", "said"), [("en", "tells these classes"), ("ko", "클래스")])
 def test_the_page_speaks_of_the_models_own_classes(
-    open_page: Open, small: httpx.Client, encode: Encode, language: str, said: str
+    open_page: Open, small: httpx.Client, encode: Encode
 ) -> None:
     data = digits(16)
-    at = str(small.base_url)
-    with open_page("#sample=3", at=at, language=language, begins_with="sheet") as page:
+    with open_page("#sample=3", at=str(small.base_url), begins_with="sheet") as page:
         expect(page.locator("#sheet")).to_be_visible()  # there is no sample to begin with
         expect(page.locator("#samples button")).to_have_count(0)
         assert page.evaluate("[document.all.sheet.width, document.all.sheet.height]") == [16, 16]
-        expect(page.locator("#lead")).to_contain_text(said)
-        expect(page.locator("#lead")).to_contain_text("zero, one, two")
+        for language, said in {"ko": "클래스", "en": "tells these classes"}.items():
+            page.locator("#language").select_option(language)
+            expect(page.locator("#lead")).to_contain_text(said)
+            expect(page.locator("#lead")).to_contain_text("zero, one, two")
         assert page.title().startswith("digits: ")
         expect(page.locator("#layers .layer")).to_have_count(7)
         give(page, encode(data["x_test"][0]))

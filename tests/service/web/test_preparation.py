@@ -7,11 +7,11 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect
 
 from tests.service.conftest import Encode
-from tests.service.web.conftest import Open
+from tests.service.web.conftest import Look, Open
 
 PHOTO_STEPS = {
-    "en": ["Background removed", "Inverted: light on black", "Cropped", "Centred"],
     "ko": ["배경 제거", "반전: 검정 위에 밝게", "잘라 냄", "가운데 놓음"],
+    "en": ["Background removed", "Inverted: light on black", "Cropped", "Centred"],
 }
 
 
@@ -28,17 +28,20 @@ def give(page: Page, picture: bytes) -> None:
     )
 
 
-def test_each_step_of_a_photograph_is_shown(either: Page, photograph: bytes) -> None:
-    give(either, photograph)
-    steps = PHOTO_STEPS[either.evaluate("document.documentElement.lang")]
-    expect(either.locator(".steps li")).to_have_count(4)
-    for item, step in zip(either.locator(".steps li").all(), steps, strict=True):
-        expect(item.locator("figcaption")).to_contain_text(step)
-    for picture in either.locator(".steps img").all():
+def test_each_step_of_a_photograph_is_shown(look: Look, photograph: bytes) -> None:
+    page = look()
+    give(page, photograph)
+    expect(page.locator(".steps li")).to_have_count(4)
+    for language, steps in PHOTO_STEPS.items():
+        page.locator("#language").select_option(language)
+        for item, step in zip(page.locator(".steps li").all(), steps, strict=True):
+            expect(item.locator("figcaption")).to_contain_text(step)
+    for picture in page.locator(".steps img").all():
         assert picture.evaluate("async (image) => (await image.decode(), image.naturalWidth)") > 0
 
 
-def test_the_last_picture_is_what_the_network_gets(page: Page) -> None:
+def test_the_last_picture_is_what_the_network_gets(look: Look) -> None:
+    page = look()
     with page.expect_response("**/preparation*") as answered:
         page.locator("#samples button").nth(3).click()
     image = answered.value.json()["image"]
@@ -54,12 +57,14 @@ def test_the_last_picture_is_what_the_network_gets(page: Page) -> None:
     assert shown == image
 
 
-def test_a_picture_of_the_networks_own_size_is_said_to_be_untouched(page: Page) -> None:
+def test_a_picture_of_the_networks_own_size_is_said_to_be_untouched(look: Look) -> None:
+    page = look()
     expect(page.locator(".steps li")).to_have_count(1)
     expect(page.locator(".steps li").last).to_contain_text("Taken bit for bit")
 
 
-def test_the_preparation_can_be_switched(page: Page, photograph: bytes) -> None:
+def test_the_preparation_can_be_switched(look: Look, photograph: bytes) -> None:
+    page = look()
     give(page, photograph)
     expect(page.locator(".steps li").last).to_contain_text("Centred")
     page.locator("#prepare").select_option("plain")

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect
 
 from tests.conftest import DATA
-from tests.service.web.conftest import Open
+from tests.service.web.conftest import Look, Open
 
 
 def run(page: Page, language: str, folder: Path) -> str:
@@ -31,15 +32,21 @@ def parsed(printed: str) -> object:
 LANGUAGES = ["curl", "Python"]
 
 
-def test_the_answer_of_a_sample(page: Page, server: httpx.Client, tmp_path: Path) -> None:
-    page.locator("#same summary").click()
+@pytest.fixture(scope="module", autouse=True)
+def _requests_are_shown(shared_page: Page) -> None:
+    shared_page.locator("#same summary").click()
+
+
+def test_the_answer_of_a_sample(look: Look, server: httpx.Client, tmp_path: Path) -> None:
+    page = look()
     picture = server.get("/web/samples/9.png").content
     expected = server.post("/predict", content=picture).json()
     for language in LANGUAGES:
         assert parsed(run(page, language, tmp_path)) == expected, language
 
 
-def test_the_answer_of_ones_own_picture(page: Page, tmp_path: Path) -> None:
+def test_the_answer_of_ones_own_picture(look: Look, tmp_path: Path) -> None:
+    page = look()
     page.locator("#file").set_input_files(
         {
             "name": "my trousers.png",
@@ -48,7 +55,6 @@ def test_the_answer_of_ones_own_picture(page: Page, tmp_path: Path) -> None:
         }
     )
     expect(page.locator(".label")).to_contain_text("Trouser")
-    page.locator("#same summary").click()
     (tmp_path / "my-trousers.png").write_bytes((DATA / "png" / "0002-trouser.png").read_bytes())
     for language in LANGUAGES:
         answer = parsed(run(page, language, tmp_path))
@@ -70,8 +76,8 @@ def test_the_map_that_is_looked_into(open_page: Open, tmp_path: Path) -> None:
             ), language
 
 
-def test_all_maps_and_why_as_pictures(page: Page, tmp_path: Path) -> None:
-    page.locator("#same summary").click()
+def test_all_maps_and_why_as_pictures(look: Look, tmp_path: Path) -> None:
+    page = look()
     for language in LANGUAGES:
         folder = tmp_path / language
         folder.mkdir()
@@ -101,8 +107,9 @@ def test_where_the_browser_does_not_copy_the_program_is_selected(page: Page) -> 
 
 
 def test_the_pixels_that_the_network_gets_are_saved(
-    page: Page, server: httpx.Client, tmp_path: Path
+    look: Look, server: httpx.Client, tmp_path: Path
 ) -> None:
+    page = look()
     photograph = Image.new("RGB", (300, 400), "#eee8dd")
     ImageDraw.Draw(photograph).rectangle((60, 80, 239, 359), "#203060")
     photograph.save(tmp_path / "my coat.jpg")

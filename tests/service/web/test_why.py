@@ -9,42 +9,43 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect
 
 from tests.service.conftest import Encode
-from tests.service.web.conftest import PHONE, Open
+from tests.service.web.conftest import PHONE, Look, Open
 from tests.service.web.reading import ledger_of, number, numbers, value_of
 
 
 def test_the_heat_lies_on_the_garment_of_the_photograph(
-    open_page: Open, encode: Encode, server: httpx.Client
+    look: Look, encode: Encode, server: httpx.Client
 ) -> None:
     photograph = Image.new("RGB", (300, 400), "#eee8dd")
     ImageDraw.Draw(photograph).rectangle((180, 100, 259, 259), "#203060")
     content = encode(photograph)
     left, top, right, bottom = server.post("/explain", content=content).json()["frame"]
-    with open_page() as page:
-        page.locator("#file").set_input_files(
-            {"name": "photo.png", "mimeType": "image/png", "buffer": content}
-        )
-        image, heat = page.locator(".photograph img"), page.locator(".heat")
-        expect(image).to_have_attribute("alt", "photo.png, as it was given")
-        expect(heat).to_be_visible()
-        whole, lit = image.bounding_box(), heat.bounding_box()
-        assert whole
-        assert lit
-        assert whole["height"] / whole["width"] == pytest.approx(4 / 3, abs=0.02)
-        shares = [
-            (lit["x"] - whole["x"]) / whole["width"],
-            (lit["y"] - whole["y"]) / whole["height"],
-            (lit["x"] + lit["width"] - whole["x"]) / whole["width"],
-            (lit["y"] + lit["height"] - whole["y"]) / whole["height"],
-        ]
-        assert shares == pytest.approx([left, top, right, bottom], abs=0.01)
-        page.locator("#heat").click()
-        expect(heat).to_be_hidden()
-        page.locator("#heat").press("Enter")
-        expect(heat).to_be_visible()
+    page = look()
+    page.locator("#file").set_input_files(
+        {"name": "photo.png", "mimeType": "image/png", "buffer": content}
+    )
+    image, heat = page.locator(".photograph img"), page.locator(".heat")
+    expect(image).to_have_attribute("alt", "photo.png, as it was given")
+    expect(heat).to_be_visible()
+    whole, lit = image.bounding_box(), heat.bounding_box()
+    assert whole
+    assert lit
+    assert whole["height"] / whole["width"] == pytest.approx(4 / 3, abs=0.02)
+    shares = [
+        (lit["x"] - whole["x"]) / whole["width"],
+        (lit["y"] - whole["y"]) / whole["height"],
+        (lit["x"] + lit["width"] - whole["x"]) / whole["width"],
+        (lit["y"] + lit["height"] - whole["y"]) / whole["height"],
+    ]
+    assert shares == pytest.approx([left, top, right, bottom], abs=0.01)
+    page.locator("#heat").click()
+    expect(heat).to_be_hidden()
+    page.locator("#heat").press("Enter")
+    expect(heat).to_be_visible()
 
 
-def test_the_answer_says_what_it_is_worth(page: Page, server: httpx.Client) -> None:
+def test_the_answer_says_what_it_is_worth(look: Look, server: httpx.Client) -> None:
+    page = look()
     label = page.locator("#bars [aria-pressed=true] .class").inner_text()
     scores = server.get("/model/summary").json()["scores"]
     precision = scores["classes"][label]["precision"]
@@ -74,24 +75,24 @@ def test_under_a_photograph_the_figure_of_photographs_comes_first(
 
 
 def test_another_class_is_explained_when_its_bar_is_pressed(
-    open_page: Open, server: httpx.Client
+    look: Look, server: httpx.Client
 ) -> None:
     picture = server.get("/web/samples/9.png").content
-    with open_page("#sample=9") as page:
-        expect(page.locator("#heat")).to_have_text("Why Ankle boot?")
-        with page.expect_response("**/explain*") as answered:
-            page.locator("#bars [data-garment=Sandal] button").press("Enter")
-        expected = server.post("/explain?class_id=5", content=picture).json()
-        assert answered.value.json()["heat"] == expected["heat"]
-        expect(page.locator("#heat")).to_have_text("Why Sandal?")
-        expect(page.locator("#bars [aria-pressed=true] .class")).to_have_text("Sandal")
-        expect(page.locator("#bars [data-garment=Sandal] button")).to_be_focused()
-        expect(page.locator("#votes h3").first).to_contain_text("for Sandal")
-        expect(page.locator(".label")).to_contain_text("Ankle boot")
-        expect(page).to_have_url(re.compile("why=5"))
-        page.locator("#bars [data-garment='Ankle boot'] button").click()
-        expect(page.locator("#heat")).to_have_text("Why Ankle boot?")
-        expect(page).not_to_have_url(re.compile("why"))
+    page = look()
+    expect(page.locator("#heat")).to_have_text("Why Ankle boot?")
+    with page.expect_response("**/explain*") as answered:
+        page.locator("#bars [data-garment=Sandal] button").press("Enter")
+    expected = server.post("/explain?class_id=5", content=picture).json()
+    assert answered.value.json()["heat"] == expected["heat"]
+    expect(page.locator("#heat")).to_have_text("Why Sandal?")
+    expect(page.locator("#bars [aria-pressed=true] .class")).to_have_text("Sandal")
+    expect(page.locator("#bars [data-garment=Sandal] button")).to_be_focused()
+    expect(page.locator("#votes h3").first).to_contain_text("for Sandal")
+    expect(page.locator(".label")).to_contain_text("Ankle boot")
+    expect(page).to_have_url(re.compile("why=5"))
+    page.locator("#bars [data-garment='Ankle boot'] button").click()
+    expect(page.locator("#heat")).to_have_text("Why Ankle boot?")
+    expect(page).not_to_have_url(re.compile("why"))
 
 
 def test_the_way_goes_back_from_the_class_to_the_pixels(
@@ -133,17 +134,17 @@ def test_the_way_goes_back_from_the_class_to_the_pixels(
         expect(page.locator("#trail")).to_be_hidden()
 
 
-def test_where_a_sum_is_shown_the_largest_come_first(open_page: Open) -> None:
-    with open_page("#sample=9&layer=conv2d_2&channel=9&pixel=6,9") as page:
-        adds = [number(text) for text in page.locator("#written .inputs button").all_inner_texts()]
-        assert np.abs(adds).tolist() == sorted(np.abs(adds), reverse=True)
-        chosen = page.locator("#written .inputs [aria-pressed=true]")
-        assert number(chosen.inner_text()) == adds[0]
-        page.evaluate("location.hash = '#sample=9&layer=dense_1&channel=3'")
-        maps = page.locator("#written .contributions button")
-        expect(maps).to_have_count(64)
-        adds = [number(text) for text in maps.all_inner_texts()]
-        assert np.abs(adds).tolist() == sorted(np.abs(adds), reverse=True)
+def test_where_a_sum_is_shown_the_largest_come_first(look: Look) -> None:
+    page = look("#sample=9&layer=conv2d_2&channel=9&pixel=6,9")
+    adds = [number(text) for text in page.locator("#written .inputs button").all_inner_texts()]
+    assert np.abs(adds).tolist() == sorted(np.abs(adds), reverse=True)
+    chosen = page.locator("#written .inputs [aria-pressed=true]")
+    assert number(chosen.inner_text()) == adds[0]
+    page.evaluate("location.hash = '#sample=9&layer=dense_1&channel=3'")
+    maps = page.locator("#written .contributions button")
+    expect(maps).to_have_count(64)
+    adds = [number(text) for text in maps.all_inner_texts()]
+    assert np.abs(adds).tolist() == sorted(np.abs(adds), reverse=True)
 
 
 def test_on_a_phone_the_answer_is_beside_the_picture_and_the_inspector_a_sheet(
@@ -169,7 +170,8 @@ def test_on_a_phone_the_answer_is_beside_the_picture_and_the_inspector_a_sheet(
         expect(sheet).to_be_hidden()
 
 
-def test_two_pictures_part_where_they_are_least_alike(page: Page) -> None:
+def test_two_pictures_part_where_they_are_least_alike(look: Look) -> None:
+    page = look()
     page.locator("#compare").check()
     page.locator("#samples button").nth(0).click()
     expect(page.locator("#overview .alike")).to_have_count(9)
