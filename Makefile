@@ -42,7 +42,8 @@ serve: $(VENV)/.service
 	$(BIN)/python -m service
 
 test: check
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder \
+		$(PYTEST)
 
 check: $(VENV)/.all node_modules
 	$(BIN)/ruff check

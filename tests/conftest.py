@@ -12,6 +12,14 @@ DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).parent.parent
 
 
+LONG = ("tests/training/", "tests/service/web/", "tests/test_lesson.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the long files first: one begun last has one processor, and the others nothing to do."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
 @pytest.fixture(scope="session")
 def test_slice() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The first 1,000 test pictures, (1000, 28, 28) uint8, and their labels, (1000,) uint8."""
