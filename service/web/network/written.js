@@ -81,10 +81,11 @@ function pixel({ look, row, column, value, scale }) {
 /** @param {Subject} subject */
 async function convolution({ stage, look, channel, row, column, input, value, choose, drawSource }) {
   const before = /** @type {Stage} */ (stage.before);
+  const planes = look.maps.get(before.layer.name) ?? []; // of this picture: while this waits, another may come
   const learned = await askWeights(stage.layer, look.version, channel);
   const kernels = /** @type {Plane[]} */ (learned.kernel);
   const window = windowOf(stage, row, column);
-  const patches = (look.maps.get(before.layer.name) ?? []).map((plane) => patchOf(plane, window));
+  const patches = planes.map((plane) => patchOf(plane, window));
   const sums = patches.map((patch, i) => underKernel(patch, kernels[i]));
   const most = sums.map(Math.abs);
   const shown = input !== undefined && input < kernels.length ? input : most.indexOf(Math.max(...most));

@@ -61,19 +61,18 @@ def test_the_answer_of_ones_own_picture(look: Look, tmp_path: Path) -> None:
         assert answer["predictions"][0]["label"] == "Trouser", language  # type: ignore[index]
 
 
-def test_the_map_that_is_looked_into(open_page: Open, tmp_path: Path) -> None:
-    with open_page("#sample=0&layer=conv2d_2&channel=5&pixel=1,1&prepare=plain") as page:
-        page.locator("#same summary").click()
-        page.locator("#request").select_option("maps")
-        for language in LANGUAGES:
-            answer = parsed(run(page, language, tmp_path))
-            assert isinstance(answer, dict)
-            [layer] = answer["layers"]
-            assert (answer["preparation"], layer["name"], layer["channels"]) == (
-                "plain",
-                "conv2d_2",
-                [5],
-            ), language
+def test_the_map_that_is_looked_into(look: Look, tmp_path: Path) -> None:
+    page = look("#sample=0&layer=conv2d_2&channel=5&pixel=1,1&prepare=plain")
+    page.locator("#request").select_option("maps")
+    for language in LANGUAGES:
+        answer = parsed(run(page, language, tmp_path))
+        assert isinstance(answer, dict)
+        [layer] = answer["layers"]
+        assert (answer["preparation"], layer["name"], layer["channels"]) == (
+            "plain",
+            "conv2d_2",
+            [5],
+        ), language
 
 
 def test_all_maps_and_why_as_pictures(look: Look, tmp_path: Path) -> None:
