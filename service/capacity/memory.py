@@ -18,8 +18,7 @@ from contextlib import contextmanager
 from ..errors import DeadlineExceeded
 
 PAUSE_SECONDS = 2.0
-PAUSES_OF_GARBAGE = 30  # At most, between two full collections.
-MANY_TASKS = 200
+PAUSES_OF_GARBAGE = 30
 
 MAX_IMAGE_BYTES = 160 * 1024 * 1024  # Of all images that are being decoded.
 
@@ -64,11 +63,10 @@ def _library() -> ctypes.CDLL | None:
 
 
 async def release_memory() -> None:
-    """Collect all garbage, and return free memory to the system, every few seconds.
+    """Return free memory to the system every few seconds, and collect all garbage every minute.
 
     Among the objects of thousands of stalled requests, a full collection holds the event loop for
-    a tenth of a second. Python's own come every time these have grown by a quarter; here they wait
-    until there are fewer, but for a minute at most.
+    a tenth of a second, and Python's own come whenever these have grown by a quarter.
     """
     gc.set_threshold(*gc.get_threshold()[:2], 1_000_000)  # No full collections but these.
     library = _library()
@@ -78,7 +76,7 @@ async def release_memory() -> None:
         library.mallopt(-2, 1 << 20)  # M_TOP_PAD: grow the heap in such steps
     for pause in itertools.count(1):
         await asyncio.sleep(PAUSE_SECONDS)
-        if len(asyncio.all_tasks()) < MANY_TASKS or pause % PAUSES_OF_GARBAGE == 0:
+        if pause % PAUSES_OF_GARBAGE == 0:
             gc.collect()
         if library is not None:
             await asyncio.to_thread(library.malloc_trim, 0)  # Microseconds if there is none.

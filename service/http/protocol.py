@@ -90,16 +90,22 @@ class ServiceProtocol(HttpToolsProtocol):
         self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
+        for name in list(self._timers):
+            self._clear_timer(name)
         self._match = None
         self._is_refused = True
-        end = partial(super().connection_lost, exc)
+        end = partial(self._end, exc)
         if self.cycle is None or self.cycle.response_complete:
             end()
         else:  # Spread out, because each wakes a task and many connections may end at once.
             self.cycle.disconnected = True
             self._fast_path.turns.begin_task(end)
+
+    def _end(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self.pipeline.clear()  # Cycles refer to the connection: all would wait for a collection.
+        self.cycle = None  # type: ignore[assignment]  # as it is before the first request
 
     def _set_timer(self, name: str, seconds: float, callback: Callable[..., object]) -> None:
         self._clear_timer(name)
@@ -243,8 +249,7 @@ class ServiceProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        if self._body_left:
-            self._body_left -= len(body)
+        self._body_left = max(0, self._body_left - len(body))
         super().on_body(body)
 
     def on_message_complete(self) -> None:

@@ -2,10 +2,12 @@
 
 import ast
 import asyncio
+import gc
 import socket
 import struct
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import pairwise
@@ -669,6 +671,40 @@ def test_many_requests_whose_clients_hang_up_at_once_end_in_turns(
             assert len(ended) - before <= 2 * TASKS
 
     asyncio.run(converse())
+
+
+@pytest.mark.parametrize("path", [FAST, SLOW])
+@pytest.mark.parametrize("sent", ["answered", "in its body", "pipelined"])
+def test_a_connection_that_ends_leaves_no_garbage(
+    config: uvicorn.Config, boot_png: bytes, path: str, sent: str
+) -> None:
+    request = whole(boot_png, path=path)
+
+    async def converse() -> weakref.ref[ServiceProtocol]:
+        transport = Sink()
+        connection = open_connection(config, transport)
+        connection.data_received(request[:-1] if sent == "in its body" else request)
+        if sent == "answered":
+            while not connection.cycle.response_complete:
+                await asyncio.sleep(0.01)
+        elif sent == "pipelined":
+            for _ in range(3):
+                connection.data_received(request)
+        await asyncio.sleep(2 * BODY_SECONDS)
+        connection.connection_lost(None)
+        reference = weakref.ref(connection)
+        del connection, transport
+        async with asyncio.timeout(20):
+            while len(asyncio.all_tasks()) > 1:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)
+        return reference
+
+    gc.disable()
+    try:
+        assert asyncio.run(converse())() is None
+    finally:
+        gc.enable()
 
 
 def test_what_waits_for_its_turn_is_answered_when_the_client_sends_no_more(
