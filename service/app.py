@@ -108,6 +108,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     """Load the model behind the open port, so that liveness answers and readiness tells."""
     state = app.state
     settings: Settings = state.settings
+    app.openapi()  # Else its first reader would hold the event loop, for 50 ms.
     loaded = asyncio.Event()
     serving = asyncio.create_task(serve_versions(state.repository, state.workers, settings, loaded))
     serving.add_done_callback(_exit_if_failed)
