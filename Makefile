@@ -75,6 +75,7 @@ train: $(VENV)/.all
 
 publish: $(VENV)/.all
 	$(BIN)/python -m training publish $(MODEL)
+	@echo "Here, python is $(BIN)/python"
 
 bench: $(VENV)/.all
 	$(BIN)/python -m benchmarks.tensor_overhead
