@@ -83,7 +83,7 @@ class FashionMnist:
         return Labelled(to_inputs(self.test_images), self.test_labels)
 
     def split(self, fit: Fit) -> tuple[Labelled, Labelled]:
-        """Split the training images into the training part and the validation part."""
+        """Split the training images in two; raise a DataError if a part would be empty."""
         images = to_inputs(self.train_images)
         try:
             parts = split_as(fit, self.train_labels, images, self.train_labels)
@@ -149,7 +149,7 @@ def load_fashion_mnist(
 
 
 def load_test_images(path: Path, size: Size, classes: int) -> tuple[Images, Labels]:
-    """Read x_test, (n, height, width), and y_test, (n,), of an .npz file, as Keras has them."""
+    """Read x_test, (n, height, width), and y_test, (n,), of an .npz file, or raise a DataError."""
     try:
         with np.load(path) as arrays:
             images, labels = arrays["x_test"], arrays["y_test"]

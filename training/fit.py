@@ -67,7 +67,7 @@ def run(settings: FitSettings) -> None:
 def train(
     training_run: Run, recipe: Recipe, data: FashionMnist, photographs: Photographs | None
 ) -> None:
-    """Train the network until the epochs or the patience are used up, from where the run stands."""
+    """Train on until epochs or patience are used up; raise a RunError if the training diverges."""
     fit = recipe.fit
     training, validation = data.split(fit)
     print(

@@ -80,7 +80,7 @@ def run(settings: PublishSettings) -> None:
 
 
 def load(path: Path) -> Any:
-    """Load a Keras model, or a SavedModel as one, without running code that its file may hold."""
+    """Load a Keras model or a SavedModel without running its code, or raise an ExportError."""
     if (path / "saved_model.pb").is_file():
         return saved_model.load(path)
     try:
@@ -95,7 +95,7 @@ def load(path: Path) -> Any:
 
 
 def as_classifier(model: Any, name: str, *, from_logits: bool) -> Any:
-    """Return the model, renamed, with an input of (height, width, 1) and probabilities."""
+    """Return it, renamed, from (height, width, 1) to probabilities, or raise an ExportError."""
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
         raise ExportError(f"the model has {counts}; one of each can be served")

@@ -60,8 +60,8 @@ def read_signature(
     write: Callable[[Sequence[NamedTensor]], T],
 ) -> PreparedRequest[T]:
     """Check the signature, then read the images; `write` makes the answer from the outputs."""
-    names = classifier.signatures.get(str(signature or "serving_default"))
-    if names is None:
+    name = "serving_default" if signature in (None, "") else str(signature)
+    if (names := classifier.signatures.get(name)) is None:
         raise InvalidInference(
             f"serving signature name: {json.dumps(signature)[:80]} not found in signature def"
         )

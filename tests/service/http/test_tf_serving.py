@@ -160,6 +160,8 @@ def test_nan_and_infinity_are_read_and_written_as_tokens(client: httpx.Client) -
         ({"instances": None, "inputs": None}, "exactly one of"),
         ({"signature_name": "serving_default"}, "exactly one of"),
         ({"instances": [BLACK], "signature_name": 7}, "signature name: 7 not found"),
+        ({"instances": [BLACK], "signature_name": 0}, "signature name: 0 not found"),
+        ({"instances": [BLACK], "signature_name": False}, "signature name: false not found"),
         ({"instances": [BLACK], "signature_name": ["x"]}, "not found in signature def"),
     ],
 )
