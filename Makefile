@@ -14,8 +14,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-head
 	--no-strip-extras --python-version 3.11
 # One more than there are processors: a third of the time tests wait for a server or a browser.
 PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-# More options for make test: PYTEST=--cov measures coverage, as CI does.
-PYTEST ?=
+# Options of pytest for make test. CI runs all tests and measures coverage: PYTEST=--cov
+PYTEST ?= -m "not thorough"
 AS_TESTED := --constraint requirements/all.txt
 extras = pyproject.toml $(foreach extra,$(1),--extra $(extra))
 
@@ -89,7 +89,7 @@ bench: $(VENV)/.all
 	$(BIN)/python -m benchmarks.goals
 	$(BIN)/python -m benchmarks.peers
 
-# Forty times as many damaged pictures and requests as `make test` sends.
+# 80 times as many damaged pictures as `make test` sends, and 40 times as many requests.
 fuzz: $(VENV)/.all
 	FUZZ_PICTURES=32000 FUZZ_REQUESTS=12000 FUZZ_EXAMPLES=400 $(BIN)/python -m pytest tests/fuzz
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from service.model.repository import load_classifier
 from tests.conftest import DATA, ROOT
@@ -58,6 +59,7 @@ def reader(folder: Path, program: str) -> Iterator[subprocess.Popen[str]]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.thorough
 def test_the_code_runs_to_an_answer_and_both_its_models_are_published(
     tmp_path: Path, free_port: int
 ) -> None:

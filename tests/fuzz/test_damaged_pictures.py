@@ -15,7 +15,7 @@ from tests.conftest import DATA
 from tests.service.conftest import ARTIFACTS, serve
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP"] + ["AVIF"] * bool(features.check("avif"))
-DAMAGED_OF_A_FORMAT = int(os.environ.get("FUZZ_PICTURES", "800"))
+DAMAGED_OF_A_FORMAT = int(os.environ.get("FUZZ_PICTURES", "400"))
 """A longer run: `make fuzz`."""
 CONNECTIONS = 8
 SECONDS_A_REQUEST = 20

@@ -156,7 +156,7 @@ def run_service(*arguments: str, **environment: str) -> subprocess.CompletedProc
     return subprocess.run(
         service_command(*arguments),
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={**os.environ, "FASHION_PORT": str(unused_port()), **environment},
         capture_output=True,
         text=True,
         timeout=STARTUP_SECONDS,

@@ -7,6 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import uvicorn
 
 from tests.conftest import ROOT
@@ -32,6 +33,7 @@ def test_the_installed_uvicorn_is_within_the_bounds() -> None:
     assert numbers(oldest) <= numbers(uvicorn.__version__) < numbers(bound)
 
 
+@pytest.mark.thorough
 def test_the_oldest_uvicorn_serves_as_well(tmp_path: Path) -> None:
     oldest, _ = bounds()
     install = ("install", "--quiet", "--no-deps", "--disable-pip-version-check")

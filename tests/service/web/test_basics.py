@@ -193,6 +193,7 @@ def test_what_a_browser_keeps_of_the_controls_over_a_reload_is_shown(
     page.context.close()
 
 
+@pytest.mark.thorough
 def test_the_four_commands_train_and_serve_the_network_that_was_built(
     look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
