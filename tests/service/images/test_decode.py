@@ -96,27 +96,29 @@ def keyed_png(depth: int, colour: int, samples: NDArray[np.unsignedinteger[Any]]
 
 @pytest.mark.parametrize("prepare", ["auto", "plain"])
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
-@pytest.mark.parametrize("key", [0, 1])
+@pytest.mark.parametrize("key", [0, 0.3, 1])
 def test_a_grey_that_stands_for_transparency_lies_over_white(
-    depth: int, key: int, prepare: Prepare
+    depth: int, key: float, prepare: Prepare
 ) -> None:
-    samples = np.full(SHAPE, key * (2**depth - 1), np.uint16)
-    samples[4, 3] = (1 - key) * (2**depth - 1)
+    white = 2**depth - 1
+    samples = np.full(SHAPE, round(key * white), np.uint16)
+    samples[4, 3] = white if samples[0, 0] == 0 else 0
     pixels = read(keyed_png(depth, 0, samples), prepare).pixels
-    assert pixels[4, 3] == 255 * (1 - key)
+    assert pixels[4, 3] == 255 * (samples[0, 0] == 0)
     assert (np.delete(pixels, 4 * 28 + 3) == 255).all()
 
 
 @pytest.mark.parametrize("side", [28, 60])
 @pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("key", [(0, 0, 0), (201, 3, 77)])
 def test_a_colour_that_stands_for_transparency_is_like_an_alpha_channel(
-    depth: int, side: int, encode: Encode
+    depth: int, side: int, key: tuple[int, int, int], encode: Encode
 ) -> None:
     colours = np.random.default_rng(0).integers(1, 200, (side, side, 3), np.uint16)
-    colours[:10] = colours[:, :9] = 0
-    alpha = np.where(colours.any(axis=2), 255, 0).astype(np.uint8)
+    colours[:10] = colours[:, :9] = key
+    alpha = np.where((colours == key).all(axis=2), 0, 255).astype(np.uint8)
     with_alpha = encode(np.dstack([colours.astype(np.uint8), alpha]))
-    keyed = keyed_png(depth, 2, colours * (257 if depth == 16 else 1))
+    keyed = keyed_png(depth, 2, colours * 256 + 17 if depth == 16 else colours)
     np.testing.assert_array_equal(read(keyed).pixels, read(with_alpha).pixels)
 
 

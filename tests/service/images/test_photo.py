@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from service.images.photo import prepare_photo
 from service.images.steps import Step
+from tests.data.renew_prepared import FILE, prepared
 
 SHAPE = (28, 28)
 
@@ -81,6 +82,12 @@ def test_a_image_of_the_data_set_enlarged_comes_out_as_it_was(
     assert np.corrcoef(pixels.ravel(), boot.ravel())[0, 1] > 0.9
 
 
+def test_photographs_are_prepared_as_those_that_the_network_learnt_from() -> None:
+    with Image.open(FILE) as expected:
+        difference = np.abs(prepared().astype(int) - np.asarray(expected))
+    assert (difference > 2).mean() < 0.005  # Other processors and libraries round differently.
+
+
 def test_dark_and_light_stay_apart_in_the_negative() -> None:
     image = photo((300, 300), "#7a9", "white", (80, 60, 219, 239))
     ImageDraw.Draw(image).rectangle((110, 100, 189, 199), "black")
@@ -105,6 +112,13 @@ def test_photos_prepared_side_by_side_come_out_as_they_do_alone() -> None:
         together = list(pool.map(partial(prepare_photo, shape=SHAPE), photos * 10))
     for index, pixels in enumerate(together):
         assert (pixels == alone[index % len(photos)]).all()
+
+
+def test_the_frame_is_the_square_around_the_middle_of_the_garment() -> None:
+    steps: list[Step] = []
+    # 56 pixels high, with its middle at (20, 42).
+    prepare_photo(photo((84, 112), "white", "navy", (6, 14, 33, 69)), shape=SHAPE, steps=steps)
+    assert steps[-1].frame == pytest.approx((-8 / 84, 14 / 112, 48 / 84, 70 / 112))
 
 
 def test_the_steps_of_a_photograph_and_of_an_enlarged_image_are_collected(
