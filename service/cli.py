@@ -39,7 +39,7 @@ def read_options(arguments: Sequence[str]) -> dict[str, str]:
     parser = _Parser(
         prog=PROGRAM,
         usage="%(prog)s [options]",
-        description="Serve the Fashion-MNIST model over HTTP until told to stop.",
+        description="Serve the Fashion-MNIST model over HTTP until stopped.",
         epilog=f"Each option is also an environment variable: {_variable('port')} for --port.",
         argument_default=argparse.SUPPRESS,
     )
@@ -69,10 +69,11 @@ def read_options(arguments: Sequence[str]) -> dict[str, str]:
 
 def describe_problem(problem: Mapping[str, Any]) -> str:
     """Format one error of a ValidationError, with the option and its value if it has one."""
+    message = str(problem["msg"]).removeprefix("Value error, ")
     if not problem["loc"]:
-        return str(problem["msg"])
+        return message
     name = str(problem["loc"][0])
-    return f"{_option(name)} (or {_variable(name)}) {problem['input']!r}: {problem['msg']}"
+    return f"{_option(name)} (or {_variable(name)}) {problem['input']!r}: {message}"
 
 
 def unknown_variables(environment: Iterable[str]) -> list[str]:

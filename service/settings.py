@@ -98,8 +98,8 @@ class Settings(BaseSettings):
     """TCP port of the Open Inference Protocol over gRPC, with the extra `grpc`; 0 for none."""
 
     engine: EngineChoice = "auto"
-    """What runs the network: `litert` is small and starts fast, `tensorflow` is the reference,
-    `auto` takes litert if the model directory has a flatbuffer."""
+    """Inference engine: `litert` is small and starts fast, `tensorflow` is the reference, `auto`
+    uses litert if the model directory has a flatbuffer."""
     artifacts: Location = Field(default_factory=_default_artifacts)
     """Directory of the model's versions, or a store of them: `s3://bucket/models`, `gs://…`, with
     the extra `s3` or `gcs`. The default is artifacts/fashion_mnist in the working directory if it
@@ -107,8 +107,7 @@ class Settings(BaseSettings):
     cache: Path = Field(default_factory=_default_cache)
     """Directory for files from a store; by default fashion-mnist-service in the user's cache."""
     version_policy: VersionPolicy = "latest"
-    """Versions to serve: `latest`, `all`, or a list such as `1,3`. A request that names none gets
-    the highest."""
+    """Versions to serve: `latest`, `all` or `1,3`. Requests that name none get the highest."""
     version_labels: VersionLabels = {}
     """Names of versions for requests, such as `stable=1,canary=2`, or a JSON object. A label works
     while its version is served."""
@@ -120,12 +119,11 @@ class Settings(BaseSettings):
 
     api_keys: str = ""
     """Accepted API keys: lines that `fashion-mnist-keys` (in a checkout `python -m service.keys`)
-    prints, separated by commas. Without any, no request needs a key."""
+    prints, separated by commas. Without keys, all requests are accepted."""
     api_keys_file: Path | None = None
     """File with such lines, instead of `api_keys`; reloaded when it changes."""
     cors_origins: Origins = ()
-    """Origins whose pages may use the service from a browser, such as `https://example.org`,
-    separated by commas; `*` for all."""
+    """Origins of pages that may use the service: `https://example.org,https://…`; `*` for all."""
     root_path: str = Field(default="", pattern=r"^(/[^/?#]+)*$")
     """Path prefix behind a proxy, such as `/ml`; needed only if the proxy does not strip it."""
     forwarded_allow_ips: str = "127.0.0.1"
@@ -144,7 +142,7 @@ class Settings(BaseSettings):
     max_images: int = Field(default=256, ge=1)
     """Maximum images in one request, as instances, files or parts; more are answered 413."""
     max_chunks: int = Field(default=65536, ge=1)
-    """Maximum pieces that a request body arrives in; more are answered 413."""
+    """Maximum chunks that a request body arrives in; more are answered 413."""
     max_json_depth: int = Field(default=16, ge=1)
     """Maximum nesting of arrays and objects in a JSON body; deeper nesting is answered 400."""
     max_json_marks: int = Field(default=1_000_000, ge=1)

@@ -18,7 +18,7 @@ from .protocol import Reply
 
 JSON = "application/json"
 FORM = "multipart/form-data"
-IMAGE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
+IMAGE_MEDIA_TYPES = "image/png, image/jpeg, image/webp, image/gif, image/bmp, image/avif"
 
 REQUEST_ID_HEADER = "X-Request-ID"
 

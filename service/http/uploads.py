@@ -101,7 +101,7 @@ def read_upload(upload: Upload, reader: ImageReader, scale: float = WHITE) -> li
     if kind != "image" and subtype not in _UNTYPED:
         raise UnsupportedMediaType(
             f"Content-Type {media_type!r}, and the body is not a picture: send a picture "
-            f"({', '.join(IMAGE_MEDIA_TYPES)}), multipart/form-data with files, or application/json"
+            f"({IMAGE_MEDIA_TYPES}), multipart/form-data with files, or application/json"
         )
     return [reader.read(upload.body)]
 

@@ -19,7 +19,8 @@ SIGNATURE = EXTRAS / "model.sig"  # Written after the manifest, which does not l
 FLATBUFFER = EXTRAS / "model.tflite"
 INT8_FLATBUFFER = EXTRAS / "model.int8.tflite"
 
-HINT = "`fashion-mnist-training publish MODEL` makes one of a Keras model or a SavedModel"
+_TRAINING = "python -m training" if __package__ == "service.model" else "fashion-mnist-training"
+HINT = f"`{_TRAINING} publish MODEL` makes one of a Keras model or a SavedModel"
 
 # Suffixes of the model's name: under these it takes image files, or outputs every layer.
 PICTURES, LAYERS = "_pictures", "_layers"

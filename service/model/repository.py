@@ -111,7 +111,7 @@ class Repository:
             raise NotReady("the model is still being loaded, or was unloaded")
         if label is not None:
             if label not in self.labels:
-                raise UnknownVersion(f"no version is labelled {label!r}")
+                raise UnknownVersion(f"no version is labelled {label!r}; labels: {[*self.labels]}")
             version = self.labels[label]
         if version is None:
             return serving[max(serving)]
@@ -154,12 +154,12 @@ class Repository:
 
     def _load_wanted(self, published: list[int]) -> set[int]:
         """Load the versions that the policy selects; return those that are served."""
-        wanted, policy, kind = published, self.policy, "version directory (1, 2, …)"
-        if not isinstance(policy, str):
-            wanted = [number for number in published if number in policy]
-            kind = f"version of the policy ({', '.join(map(str, policy))})"
+        policy = self.policy
+        wanted = [number for number in published if isinstance(policy, str) or number in policy]
+        if not published:
+            raise ArtifactError(f"no version directory (1, 2, …) in {self.source}; {HINT}")
         if not wanted:
-            raise ArtifactError(f"no {kind} in {self.source}; {HINT}")
+            raise ArtifactError(f"no version of the policy {policy} is published, only {published}")
         for number in self._statuses.keys() - set(published):
             self._tried.pop(number, None)
             if self._statuses[number].state == "END":

@@ -70,7 +70,7 @@ def test_a_model_that_fails_its_digests_ends_the_process_with_a_sentence(
             {"FASHION_WORKERS": "none"},
             "FASHION_WORKERS) 'none': Input should be",
         ),
-        (["--tls-key=key.pem"], {}, "tls_certificate and tls_key must be set together"),
+        (["--tls-key=key.pem"], {}, "service: tls_certificate and tls_key must be set together"),
     ],
 )
 def test_a_wrong_setting_is_a_sentence_and_status_2(
