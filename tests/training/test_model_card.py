@@ -90,8 +90,8 @@ def test_the_procedure_names_every_setting_that_is_not_at_its_default(
         "start.weights = true\n",
         "photographs.augmentation.zoom = 0.15\n",
         "temperature 0.750",
-        "On 471 photographs of people whose photographs it has not learnt from",
-        "right on 76.5% (Dress 75%, Shoes 81%)",
+        "On 471 photographs by people whose photographs it was not trained on",
+        "the accuracy is 76.5% (Dress 75%, Shoes 81%)",
         "clothing dataset",
         "by Zalando Research",
     ):
