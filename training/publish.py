@@ -1,4 +1,4 @@
-"""Publish a model that was made elsewhere: checked, made ready to be served, and scored."""
+"""Publish a model that was built elsewhere: check it, prepare it for the service, score it."""
 
 import tempfile
 from collections.abc import Sequence
@@ -81,6 +81,8 @@ def run(settings: PublishSettings) -> None:
 
 def load(path: Path) -> Any:
     """Load a Keras model or a SavedModel without running its code, or raise an ExportError."""
+    if not path.exists():
+        raise ExportError(f"{path} does not exist")
     if (path / "saved_model.pb").is_file():
         return saved_model.load(path)
     try:
@@ -88,9 +90,8 @@ def load(path: Path) -> Any:
     except Exception as error:  # Keras raises whatever it made of the file
         reason = str(error).strip().splitlines()[0]
         raise ExportError(
-            f"{path} is not a Keras model, as model.save('model.keras') writes it, or a SavedModel "
-            f"folder, as model.export('model') does, that Keras {keras.__version__} loads without "
-            f"running code of the file: {reason}"
+            f"{path} is not a Keras model (model.save) or a SavedModel folder (model.export) that "
+            f"Keras {keras.__version__} loads without running code from the file: {reason}"
         ) from error
 
 
@@ -98,13 +99,13 @@ def as_classifier(model: Any, name: str, *, from_logits: bool) -> Any:
     """Return it, renamed, from (height, width, 1) to probabilities, or raise an ExportError."""
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
-        raise ExportError(f"the model has {counts}; one of each can be served")
+        raise ExportError(f"the model has {counts}; only one of each can be served")
     shape, output = model.input_shape[1:], model.outputs[0]
     size = _image_size(shape)
     if len(output.shape) != 2 or output.shape[1] < 2:
         raise ExportError(
-            f"layer {model.layers[-1].name} gives {tuple(output.shape[1:])} for an image; one "
-            "number for each of at least two classes can be served"
+            f"layer {model.layers[-1].name} gives {tuple(output.shape[1:])} for an image; it must "
+            "be one number for each of at least two classes"
         )
     network = _with_input(model, keras.Input((*size, 1), name=INPUT_NAME))
     network.set_weights(model.get_weights())
@@ -122,10 +123,10 @@ def _image_size(shape: Sequence[int | None]) -> tuple[int, int]:
         case (int(pixels),) if (side := int(pixels**0.5)) ** 2 == pixels:
             return side, side
         case (_, _, 3):
-            raise ExportError(f"the model takes colour images, {shape}; grey ones can be served")
+            raise ExportError(f"the model takes colour images, {shape}, not grey ones")
     raise ExportError(
-        f"the model takes {shape}; (height, width, 1), (height, width) or the pixels of a square "
-        "can be served"
+        f"the model takes {shape}; it must be (height, width, 1), (height, width) or the pixels of "
+        "a square"
     )
 
 
@@ -196,7 +197,7 @@ def _scale_of(network: Any, found: tuple[Images, Labels] | None) -> float:
         if is_rescaling and np.max(np.abs(layer.scale)) * GREY_LEVELS <= LARGEST_INPUT:
             return 1.0
     if found is None:
-        print("Without test images it is taken to expect values in 0…1")
+        print("Without test images it is assumed to take values in 0…1")
         return GREY_LEVELS
     losses = {}
     for scale in (float(GREY_LEVELS), 1.0):

@@ -264,6 +264,9 @@ def test_what_cannot_be_served_is_one_sentence(
     for wrong in (path, tmp_path):
         assert main(["publish", str(wrong), f"--artifacts={tmp_path / 'none'}"]) == 1
         assert "is not a Keras model" in capfd.readouterr().err
+    path.unlink()
+    assert main(["publish", str(path), f"--artifacts={tmp_path / 'none'}"]) == 1
+    assert f"{path} does not exist\n" in capfd.readouterr().err
     assert not (tmp_path / "none").exists()
 
 
