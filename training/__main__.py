@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         status, message = EXIT_INTERRUPTED, "interrupted"
         if options.command == "fit":
-            message += "; the same command goes on after the last whole epoch"
+            message += "; the same command resumes after the last whole epoch"
     if status:
         print(f"{program}: {message}", file=sys.stderr)
     return status

@@ -65,12 +65,12 @@ class Settings(BaseSettings):
     run_dir: Path = Path("runs/default")
     """Folder of the run: configuration, checkpoints, history, logs, evaluation, report."""
     data_dir: Path | None = None
-    """Folder of the four IDX files, plain or .gz. Without it: the Debian package
-    dataset-fashion-mnist, then Keras' cache, then a download into that cache."""
+    """Folder of the four IDX files, plain or .gz. By default the Debian package
+    dataset-fashion-mnist, else Keras' cache, else a download into that cache."""
     allow_other_data: bool = False
-    """Read a subset, or another data set of the same form: its digests are not checked."""
+    """Accept a subset or another data set in the same format, without checking its digests."""
     classes: tuple[str, ...] = ()
-    """Names of the classes of other data, by label. Without them: the labels themselves."""
+    """Names of the classes of other data, by label. By default the labels themselves."""
 
     @classmethod
     def settings_customise_sources(
@@ -98,7 +98,7 @@ class Settings(BaseSettings):
 
 
 class FitSettings(Settings):
-    """Train the network, or go on with a run that was interrupted."""
+    """Train the network, or resume an interrupted run."""
 
     network: Network = Network()
     fit: Fit = Fit()
@@ -122,40 +122,39 @@ class ExportSettings(Settings):
     """Publish an evaluated run as the next version of the artifact."""
 
     artifacts: Path | None = None
-    """Folder of the published versions, one numbered folder each. Without it: `exported` in the
-    run folder. The service serves artifacts/fashion_mnist unless it is told otherwise."""
+    """Folder of the published versions, one numbered folder each. By default `exported` in the
+    run folder. The service serves artifacts/fashion_mnist by default."""
     experiments: Path | None = None
-    """Folder of seeds.json and ablation.json, which `python -m benchmarks.recipes` writes: they go
-    into the scores and the model card."""
+    """Folder of ablation.json, compromises.json and seeds.json from `python -m benchmarks.recipes`,
+    which go into the scores and the model card."""
     version: Count | None = None
-    """Version to publish. Without it: one more than the highest there is."""
+    """Version to publish. By default one more than the highest."""
 
 
 class PublishSettings(Settings):
-    """Publish a model that was made elsewhere, such as the one built in the lesson."""
+    """Publish a model that was built elsewhere, such as the one of the lesson."""
 
     model: CliPositionalArg[Path]
     """The model: a .keras or .h5 file, or the folder of a SavedModel."""
     artifacts: Path | None = None
-    """Folder of the published versions. Without it: `exported/NAME` beside the model."""
+    """Folder of the published versions. By default `exported/NAME` beside the model."""
     name: str = Field(default="fashion_mnist", pattern="^[A-Za-z0-9_]{1,64}$")
-    """Name of the model, which clients ask for."""
+    """Name of the model in requests."""
     classes: tuple[str, ...] = ()
-    """Names of the classes, by label. Without them ten are Fashion-MNIST's, others are numbered."""
+    """Names of the classes, by label. By default Fashion-MNIST's for ten classes, else numbers."""
     class_file: Path | None = None
-    """Text file with the name of a class in each line, instead of `classes`."""
+    """Text file with one class name per line, instead of `classes`."""
     from_logits: bool = False
-    """The model gives logits: a softmax is added. It is told from the last activation where it can
-    be."""
+    """The outputs are logits: add a softmax. Detected from the last activation where possible."""
     test_data: Path | None = None
-    """Images to score it on: an .npz file with x_test, (n, height, width) uint8, and y_test, as
-    Keras keeps its data sets. Without it: Fashion-MNIST's, if it has their size and classes."""
+    """Images to score it on: an .npz file with x_test, (n, height, width) uint8, and y_test, as in
+    Keras' data sets. By default Fashion-MNIST's, if the model has their size and classes."""
     evaluate: bool = True
     """Score it on the test images."""
     novelty: bool = False
     """Add a novelty score, with its threshold from the test images."""
     version: Count | None = None
-    """Version to publish. Without it: one more than the highest there is."""
+    """Version to publish. By default one more than the highest."""
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
@@ -229,7 +228,7 @@ _SETTINGS = {name for group in (FitSettings, *_GROUPS) for name in group.model_f
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
-    return f" (is {near[0]} meant?)" if near else ""
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _suggested_option(message: str, command: type[Settings]) -> str:

@@ -55,7 +55,7 @@ def run(settings: EvaluateSettings) -> None:
         picture = draw_photographs(photographs, answers, data.class_names)
         save_picture(finished_run.report, "photographs", picture)
 
-    print("Measuring what the network does not know")
+    print("Measuring the novelty score")
     scores["novelty"] = measure_novelty(
         model, validation.images, test.images, photographs, recipe.fit.seed
     )

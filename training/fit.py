@@ -1,4 +1,4 @@
-"""Train the network; an interrupted run goes on and ends with the weights it would have had.
+"""Train the network; an interrupted run resumes and ends with the weights it would have had.
 
 Whatever is random in an epoch depends on the seed and the epoch's number alone. The rest of the
 state is one file, renamed into place, and the history.
@@ -37,7 +37,7 @@ LEARNT_NOTHING = 2.0
 
 
 def run(settings: FitSettings) -> None:
-    """Train, or go on with, the run in `settings.run_dir`."""
+    """Train, or resume, the run in `settings.run_dir`."""
     training_run, recipe = Run(settings.run_dir), settings.recipe
     if settings.fresh:
         training_run.discard()

@@ -58,7 +58,7 @@ class Block(_Group):
     pool_size: Size = 2
     """Side of the pooling window, or its height and width."""
     pool_strides: Size | None = None
-    """Stride of the pooling; that of its window where it is not given."""
+    """Stride of the pooling; the pool size by default."""
     pool_padding: Padding = "valid"
     """Padding of the pooling."""
 
@@ -84,16 +84,15 @@ class Network(_Group):
     blocks: Annotated[tuple[Block, ...], Field(min_length=1)] = (Block(), Block(filters=64))
     """The convolution blocks in order, as JSON: [{"filters": 32}, {"filters": 64,
     "kernel_size": [5, 3], "activation": "relu", "padding": "valid", "strides": 1, "pooling":
-    "average", "pool_size": 3, "pool_strides": 2, "pool_padding": "same"}]. A block may leave
-    anything out; its defaults are filters 32, kernel_size 3, activation relu, padding same,
-    strides 1, pooling max (or average, or none), pool_size 2, pool_strides as pool_size,
-    pool_padding valid."""
+    "average", "pool_size": 3, "pool_strides": 2, "pool_padding": "same"}]. The
+    default of each key: filters 32, kernel_size 3, activation relu, padding same, strides 1,
+    pooling max (or average, none), pool_size 2, pool_strides as pool_size, pool_padding valid."""
     dense_units: Count = 100
     """Units of the dense layer after the blocks."""
     dense_activation: Activation = "relu"
-    """Activation of that dense layer."""
+    """Activation of the dense layer."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
-    """Share of the dense layer's outputs dropped while training."""
+    """Share of the dense layer's outputs dropped during training."""
 
     @model_validator(mode="after")
     def _maps_keep_a_size(self) -> "Network":
@@ -112,72 +111,71 @@ class Fit(_Group):
     """The training."""
 
     batch_size: Count = 32
-    """Images a step."""
+    """Images per step."""
     epochs: Count = 20
-    """Most passes over the training images; early stopping usually ends sooner."""
+    """Maximum epochs; early stopping usually ends sooner."""
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.001
-    """Step size of Adam, or the highest one of a schedule."""
+    """Learning rate of Adam, or the peak of the cosine schedule."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """How the step size changes: cosine rises over the first tenth and falls to nothing."""
+    """Learning-rate schedule: cosine warms up over the first tenth and decays to zero."""
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Weight decay, decoupled as in AdamW, of kernels and dense weights."""
+    """Decoupled weight decay (AdamW) of kernels and dense weights."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of each label that is spread over all classes."""
     patience: Count = 2
     """Epochs without a lower validation loss before training stops."""
     keep: Literal["best", "last"] = "best"
-    """Which weights are kept: those of the epoch with the lowest validation loss, or the last."""
+    """Weights to keep: of the epoch with the lowest validation loss, or of the last epoch."""
     seed: Seed = 42
-    """Seed of the first weights, the order of the images, their changes and the dropout."""
+    """Seed of the initial weights, the shuffling, the augmentation and the dropout."""
     split_seed: Seed = 42
     """Seed of the split into training and validation images."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the training images held out for validation."""
     calibrate: bool = False
-    """Scale the last layer by a temperature, so that confidences are those of the validation."""
+    """Calibrate confidences on the validation images, by temperature scaling of the last layer."""
     stratify: bool = False
-    """Keep the share of each class equal in the training and the validation images."""
+    """Give training and validation images the same share of each class."""
 
 
 class Augmentation(_Group):
     """Random changes to the training images, drawn anew every epoch."""
 
     flip: bool = False
-    """Mirror half of the images."""
+    """Flip half of the images horizontally."""
     shift: Annotated[int, Field(ge=0, lt=IMAGE_SIDE)] = 0
-    """Most pixels an image is shifted by along each axis."""
+    """Maximum shift along each axis, in pixels."""
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
-    """Most degrees an image is rotated by."""
+    """Maximum rotation, in degrees."""
     zoom: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Most by which height and width, each for itself, grow or shrink."""
+    """Maximum relative change of height and of width, independently."""
     brightness: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Most by which the light of an image grows or shrinks; black stays black."""
+    """Maximum relative change of brightness; black stays black."""
     erase: Share = 0.0
-    """Share of the images of which a rectangle is filled with noise."""
+    """Share of the images in which a random rectangle is replaced by noise."""
 
 
 class Photographs(_Group):
     """Photographs taken at home, prepared by the service, in each batch."""
 
     share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the images of a batch that are photographs; without photographs 0."""
+    """Share of photographs in a batch; 0 for none."""
     weight: Share = 0.3
-    """Share of the loss that they have."""
+    """Share of the photographs in the loss."""
     without_class: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """How often photographs that show none of the classes are among them, beside those of one
-    class. The answer to them is to be all classes alike."""
+    """Photographs of none of the classes, relative to those of one kind of clothes. Their target is
+    the uniform distribution."""
     augmentation: Augmentation = Augmentation()
-    """Random changes to them."""
+    """Augmentation of the photographs."""
 
 
 class Start(_Group):
-    """What earlier versions of the network leave to the training; see assets/README.md."""
+    """Weights and predictions of earlier versions of the network; see assets/README.md."""
 
     weights: bool = False
-    """Begin with the weights of version 2 instead of random ones."""
+    """Start from the weights of version 2 instead of random ones."""
     answers: Share = 0.0
-    """Share of the answers of versions 1 and 2 to the training images in the targets; the rest is
-    the label."""
+    """Share of the predictions of versions 1 and 2 in the targets; the rest is the label."""
 
 
 class Recipe(_Group):

@@ -92,7 +92,7 @@ class Run:
         """Raise a RunError if the run is not complete."""
         recipe, _ = self.read_about()
         if not self.is_finished(recipe.fit):
-            raise RunError(f"{self.folder} is not finished: `{PROGRAM} fit` goes on with it")
+            raise RunError(f"{self.folder} is not finished: `{PROGRAM} fit` resumes it")
 
     def require_data(self, data: FashionMnist) -> None:
         """Raise a RunError if this is not the data that the run was trained with."""

@@ -66,10 +66,10 @@ def test_one_file_serves_every_command(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--fit.epoch=3"], "--fit.epoch=3 (is --fit.epochs meant?)"),
+        (["--fit.epoch=3"], "--fit.epoch=3 (did you mean --fit.epochs?)"),
         (
             ["--photographs.augmentation.rotat", "5"],
-            "--photographs.augmentation.rotat 5 (is --photographs.augmentation.rotate meant?)",
+            "--photographs.augmentation.rotat 5 (did you mean --photographs.augmentation.rotate?)",
         ),
         (["--fit.epochs=many"], "fit.epochs: Input should be a valid integer"),
         (["--fit.epochs=0"], "fit.epochs"),
@@ -80,7 +80,7 @@ def test_one_file_serves_every_command(tmp_path: Path, monkeypatch: pytest.Monke
         (["--network.blocks=[{"], "network.blocks"),
         (
             ['--network.blocks=[{"filter": 3}]'],
-            "network.blocks.0.filter: unknown setting (is filters meant?)",
+            "network.blocks.0.filter: unknown setting (did you mean filters?)",
         ),
         (['--network.blocks=[{"kernel_size": [3, 0]}]'], "network.blocks.0.kernel_size"),
         (["--network.dense-activation=rely"], "network.dense_activation"),
@@ -108,9 +108,9 @@ def test_a_file_with_an_unknown_key_or_no_toml_is_refused(tmp_path: Path, conten
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("FIT__EPOCH", r"fit.epoch: unknown setting \(is epochs meant\?\)"),
-        ("FITS__EPOCHS", r"setting: fits \(is fit meant\?\)"),
-        ("RUNDIR", r"setting: rundir \(is run_dir meant\?\)"),
+        ("FIT__EPOCH", r"fit.epoch: unknown setting \(did you mean epochs\?\)"),
+        ("FITS__EPOCHS", r"setting: fits \(did you mean fit\?\)"),
+        ("RUNDIR", r"setting: rundir \(did you mean run_dir\?\)"),
     ],
 )
 def test_an_unknown_environment_variable_is_refused(

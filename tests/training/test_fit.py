@@ -101,7 +101,7 @@ def test_ctrl_c_ends_with_one_sentence_on_how_to_go_on(
     assert fit(tmp_path, "--fit.epochs=500", "--fit.patience=500") == EXIT_INTERRUPTED
     presser.join()
     message = capsys.readouterr().err.strip()
-    assert message.endswith("interrupted; the same command goes on after the last whole epoch")
+    assert message.endswith("interrupted; the same command resumes after the last whole epoch")
     assert "Traceback" not in message
 
 
