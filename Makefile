@@ -1,4 +1,4 @@
-# Each target does what it needs first, in .venv.
+# Each target first installs what it needs, in .venv.
 
 PYTHON ?= python3
 # A file of training/recipes: full, the shipped model, or lesson, the plain network of the lesson.
@@ -27,13 +27,13 @@ help:
 	@echo "make test-ray  test deploy/ray on a local cluster, in $(RAY_VENV)"
 	@echo "make perf-analyzer  install Triton's perf_analyzer for make test; it needs libb64-0d, too"
 	@echo "make docs    build the documentation into site/"
-	@echo "make pictures  take the README's pictures of the page and of the feature maps"
+	@echo "make pictures  renew the screenshots of the page and the picture of the feature maps"
 	@echo "make train   train, evaluate and export the model into runs/; RECIPE=lesson: the plain one"
-	@echo "make publish MODEL=my.keras  publish a network of your own, into exported/ beside it"
+	@echo "make publish MODEL=my.keras  publish your own network, into exported/ beside it"
 	@echo "make setup   install everything into $(VENV)"
-	@echo "make bench   measure what README and benchmarks/ say"
+	@echo "make bench   run the benchmarks behind the figures of the documents"
 	@echo "make fuzz    send many more damaged pictures and requests than make test does"
-	@echo "make audit   look for known weaknesses of what is locked"
+	@echo "make audit   look for known vulnerabilities of the locked packages"
 	@echo "make lock    renew requirements/ from pyproject.toml"
 
 setup: $(VENV)/.all

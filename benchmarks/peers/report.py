@@ -40,15 +40,15 @@ def table(results: dict[str, Any]) -> str:
     """Return PEERS.md."""
     rounds: dict[str, list[Round]] = results["contenders"]
     lines = [
-        "# The service beside its peers",
+        "# The service compared with its peers",
         "",
-        "Written by `python -m benchmarks.peers`: the same network, one picture a request, "
+        "Written by `python -m benchmarks.peers`: the same network, one picture per request, "
         f"{results['connections']} connections, the load generator (wrk) on the same "
         f"{results['machine']['cores']} cores, {results['rounds']} interleaved rounds of "
-        f"{results['seconds']} s on {results['measured']}. Figures are medians; ratios are taken "
-        "within a round, with the lowest and the highest behind them. A ratio above 1 says that "
-        "the service is faster. CPU is the processor time of all processes of a server for an "
-        "answer, with how many times the service's it is. The service has everything on: "
+        f"{results['seconds']} s on {results['measured']}. Figures are medians; ratios are "
+        "computed within a round, with the lowest and the highest in parentheses. A ratio above 1 "
+        "means that the service is faster. CPU is the processor time per answer of all processes "
+        "of a server, with its ratio to the service's. The service has all features on: "
         "validation, limits, admission, metrics, request ids.",
         "",
         "| server | PNG/s | service ÷ it | CPU µs | JSON/s | service ÷ it | CPU µs | "
