@@ -1,7 +1,7 @@
-"""API keys: made once, kept as digests, compared in constant time.
+"""API keys, stored as digests and compared in constant time.
 
-`fashion-mnist-keys NAME`, in a checkout `python -m service.keys NAME`, makes one: the key for the
-client, and its line for the service.
+`fashion-mnist-keys NAME` (in a checkout `python -m service.keys NAME`) creates one. It prints the
+key's line for the service and, on stderr and only once, the key for the client.
 """
 
 import argparse
@@ -150,7 +150,7 @@ def _read_file(file: Path) -> list[Key]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make a key: print its line to stdout, and the key itself to stderr."""
     parser = argparse.ArgumentParser("fashion-mnist-keys", description=__doc__)
-    parser.add_argument("name", help="of its holder, in logs and metrics: A-Z a-z 0-9 . _ -")
+    parser.add_argument("name", help="name of the key in logs and metrics: A-Z a-z 0-9 . _ -")
     parser.add_argument("--scopes", nargs="+", choices=SCOPES, default=["predict"])
     options = parser.parse_args(arguments)
     secret, key = make_key(options.name, options.scopes)
