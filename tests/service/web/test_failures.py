@@ -192,7 +192,7 @@ def test_votes_and_a_walk_whose_kernels_do_not_come_are_told_and_asked_again(
         votes.locator(".failure button").click()
         expect(votes.locator(".voter").first).to_be_visible()
         sentence.locator(".failure button").click()
-        expect(sentence).to_contain_text("spoke most for Ankle boot")
+        expect(sentence).to_contain_text("voted most for Ankle boot")
 
 
 def test_a_download_that_fails_is_told_beside_its_button(look: Look) -> None:

@@ -66,7 +66,7 @@ def test_the_sum_of_a_convolution_is_written_out(look: Look, server: httpx.Clien
 def assert_adds_up(page: Page, total: float, bias: float) -> None:
     lines = ledger_of(page)
     assert lines["bias"] == pytest.approx(bias, abs=1e-4)
-    assert lines["together"] == pytest.approx(total + bias, abs=2e-3)
+    assert lines["total"] == pytest.approx(total + bias, abs=2e-3)
     assert lines["relu: max(0, x)"] == pytest.approx(max(0, total + bias), abs=2e-3)
     assert lines["relu: max(0, x)"] == pytest.approx(value_of(page), abs=1e-4)
 
@@ -81,7 +81,7 @@ def test_a_convolution_over_many_maps_says_what_each_of_them_adds(open_page: Ope
         adds = dict(zip(order, shown, strict=True))
         lines = ledger_of(page)
         assert sum(shown) == pytest.approx(lines["sum of 288 products"], abs=0.02)
-        assert lines["together"] == pytest.approx(
+        assert lines["total"] == pytest.approx(
             lines["sum of 288 products"] + lines["bias"], abs=2e-4
         )
         page.locator("#written .inputs [data-map='17']").click()

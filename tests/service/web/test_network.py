@@ -87,7 +87,7 @@ def assert_scaled(page: Page, maps: dict[str, np.ndarray], scale: str) -> None:
     page.locator("#scale").select_option(scale)
     layer = page.locator("#layer-max_pooling2d_1")
     if scale == "map":
-        expect(layer.locator("header > .legend")).to_have_text("its leastits most")
+        expect(layer.locator("header > .legend")).to_have_text("its minimumits maximum")
         for channel, plane in enumerate(maps["max_pooling2d_1"]):
             tile = layer.locator(f"[data-channel='{channel}']")
             low, high = map(float, tile.locator("small").inner_text().split(" … "))

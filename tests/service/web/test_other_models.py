@@ -136,7 +136,7 @@ def test_the_page_speaks_of_the_models_own_classes(
         expect(page.locator("#sheet")).to_be_visible()  # there is no sample to begin with
         expect(page.locator("#samples button")).to_have_count(0)
         assert page.evaluate("[document.all.sheet.width, document.all.sheet.height]") == [16, 16]
-        for language, said in {"ko": "클래스", "en": "tells these classes"}.items():
+        for language, said in {"ko": "클래스", "en": "distinguishes these classes"}.items():
             page.locator("#language").select_option(language)
             expect(page.locator("#lead")).to_contain_text(said)
             expect(page.locator("#lead")).to_contain_text("zero, one, two")

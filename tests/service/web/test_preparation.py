@@ -10,7 +10,7 @@ from tests.service.conftest import Encode
 from tests.service.web.conftest import Look, Open
 
 PHOTO_STEPS = {
-    "ko": ["배경 제거", "반전: 검정 위에 밝게", "잘라 냄", "가운데 놓음"],
+    "ko": ["배경 제거", "반전: 검정 위에 밝게", "잘라내기", "가운데 정렬"],
     "en": ["Background removed", "Inverted: light on black", "Cropped", "Centred"],
 }
 

@@ -35,12 +35,12 @@ def test_five_steps_lead_from_the_pixels_to_the_answer(look: Look) -> None:
 
 def test_a_step_can_be_linked_to_skipped_and_left(open_page: Open) -> None:
     with open_page("#sample=3&step=4") as page:
-        expect(page.locator("#walk-sentence")).to_contain_text("spoke most for Dress")
+        expect(page.locator("#walk-sentence")).to_contain_text("voted most for Dress")
         page.locator("#walk-steps button").first.click()
         expect(page.locator("#walk-sentence")).to_contain_text("only 784 numbers")
         # Another picture is walked through in the same step.
         page.evaluate("location.hash = '#sample=1&step=4'")
-        expect(page.locator("#walk-sentence")).to_contain_text("spoke most for Trouser")
+        expect(page.locator("#walk-sentence")).to_contain_text("voted most for Trouser")
         page.locator("#walk-end").click()
         expect(page.locator("#guide")).to_be_hidden()
 
@@ -79,7 +79,7 @@ def test_the_window_slides_by_itself_and_can_be_held(browser: Browser, address: 
 def test_the_walk_changes_its_language_and_lets_go_at_its_end(look: Look) -> None:
     page = look("#sample=9&step=4")
     sentence, step = page.locator("#walk-sentence"), page.locator("#walk-steps [aria-current]")
-    expect(sentence).to_contain_text("spoke most for Ankle boot")
+    expect(sentence).to_contain_text("voted most for Ankle boot")
     page.locator("#language").select_option("ko")
     expect(sentence).to_contain_text("앵클부츠")
     expect(step).to_have_text("4 투표")

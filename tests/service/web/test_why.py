@@ -25,7 +25,7 @@ def test_the_heat_lies_on_the_garment_of_the_photograph(
         {"name": "photo.png", "mimeType": "image/png", "buffer": content}
     )
     image, heat = page.locator(".photograph img"), page.locator(".heat")
-    expect(image).to_have_attribute("alt", "photo.png, as it was given")
+    expect(image).to_have_attribute("alt", "photo.png, as sent")
     expect(heat).to_be_visible()
     whole, lit = image.bounding_box(), heat.bounding_box()
     assert whole
