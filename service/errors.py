@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+INTERNAL_ERROR = "internal error; the service's log has the details"
+
 _MAX_MESSAGE_LENGTH = 1000  # characters, because gRPC limits messages
 _COME_BACK = {"Retry-After": "1"}
 _HANG_UP = {"Connection": "close"}

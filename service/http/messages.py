@@ -29,8 +29,6 @@ SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 
-INTERNAL_ERROR = "internal error; the service's log has the details"
-
 _FIXED_FIELDS = "".join(f"{name.lower()}: {value}\r\n" for name, value in SECURITY_HEADERS.items())
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}

@@ -13,13 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Connection
 
 from ..capacity.admission import Admission
-from ..errors import Draining, Overloaded, RequestError
+from ..errors import INTERNAL_ERROR, Draining, Overloaded, RequestError
 from ..keys import KeyRing, Scope
 from ..telemetry.instrumentation import Instrumentation
 from . import messages
 from .dependencies import JSON_LENGTH_HEADER
 from .inference import DEADLINE_HEADER, check_headers
-from .messages import INTERNAL_ERROR, REQUEST_ID_HEADER, SECURITY_HEADERS
+from .messages import REQUEST_ID_HEADER, SECURITY_HEADERS
 
 logger = logging.getLogger(__name__)
 

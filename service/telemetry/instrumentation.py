@@ -2,8 +2,7 @@
 
 import random
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from .logs import log_access
 from .metrics import Metrics
@@ -20,15 +19,6 @@ class Instrumentation:
     def __init__(self, metrics: Metrics, version: str) -> None:
         self.metrics = metrics
         self._tracer = RequestTracer(version)
-
-    @contextmanager
-    def observe(self, headers: Mapping[str, str]) -> Iterator[RequestRecord]:
-        """Record a request during the block."""
-        record = self.begin(headers)
-        try:
-            yield record
-        finally:
-            self.end(record)
 
     def begin(self, headers: Mapping[str, str]) -> RequestRecord:
         """Return the record of a new request; `headers` have lower-case names."""

@@ -198,36 +198,44 @@ class _Service:
 
     async def _observe(self, path: str, work: Work, _: object, context: Context) -> None:
         """Record a call, check its key and answer it, with an error if necessary."""
-        with self._record(path, context) as record:
-            try:
+        try:
+            with self._record(path, context) as record:
                 if self._core.keys is not None and path not in _OPEN:
                     key = self._core.keys.identify(dict(context.invocation_metadata()))
                     record.key = key.name
-                    key.require("administer" if path.endswith("load") else "predict")
+                    key.require("administer" if path.startswith(_ADMINISTRATION) else "predict")
                 await work(context, record)
-            except RequestError as error:
-                record.status, record.error_code = error.status, error.code
-                code = _CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT)
-                reason = str(error)
-            except Exception:  # gRPC would send the exception's message to the client.
-                logger.exception("a gRPC request failed")
-                record.fail()
-                code = grpc.StatusCode.INTERNAL
-                reason = "internal error; the service's log has the details"
-            except asyncio.CancelledError:
-                record.status, record.error_code = 400, "client_disconnected"
-                raise
-            else:
-                record.status = HTTPStatus.OK
-                return
-        await context.abort(code, reason)
+        except RequestError as error:
+            code = _CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT)
+            reason = str(error)
+        except Exception:  # gRPC would send the exception's message to the client.
+            logger.exception("a gRPC request failed")
+            code, reason = grpc.StatusCode.INTERNAL, errors.INTERNAL_ERROR
+        else:
+            return
+        await context.abort(code, reason)  # Outside the handlers, whose frames keep the message.
 
     @contextmanager
     def _record(self, path: str, context: Context) -> Iterator[RequestRecord]:
-        with self._core.instrumentation.observe(dict(context.invocation_metadata())) as record:
-            record.method, record.client = "gRPC", context.peer()
-            record.route = record.target = path
+        """Record a request during the block, with HTTP's status for the error that ends it."""
+        instrumentation = self._core.instrumentation
+        record = instrumentation.begin(dict(context.invocation_metadata()))
+        record.method, record.client = "gRPC", context.peer()
+        record.route = record.target = path
+        try:
             yield record
+            record.status = HTTPStatus.OK
+        except RequestError as error:
+            record.status, record.error_code = error.status, error.code
+            raise
+        except asyncio.CancelledError:
+            record.status, record.error_code = 400, "client_disconnected"
+            raise
+        except Exception:
+            record.fail()
+            raise
+        finally:
+            instrumentation.end(record)
 
     async def _send(self, context: Context, response: Message | bytes) -> None:
         content = response if isinstance(response, bytes) else response.SerializeToString()
@@ -280,13 +288,11 @@ class _Service:
         """Answer each message in turn, with an error if necessary."""
         answer = partial(_infer, lambda sent: pb.ModelStreamInferResponse(infer_response=sent))
         while (body := await self.streams.receive(context)) is not None:
-            with self._record(f"/{INFERENCE}/ModelInfer", context) as record:
-                try:
+            try:
+                with self._record(f"/{INFERENCE}/ModelInfer", context) as record:
                     await self._run(answer, body, context, record)
-                    record.status = HTTPStatus.OK
-                except RequestError as error:
-                    record.status, record.error_code = error.status, error.code
-                    await self._send(context, pb.ModelStreamInferResponse(error_message=str(error)))
+            except RequestError as error:
+                await self._send(context, pb.ModelStreamInferResponse(error_message=str(error)))
 
     async def _run(
         self, answer: Answer, body: bytes, context: Context, record: RequestRecord
@@ -367,3 +373,6 @@ _OPEN = {
     *(f"/{INFERENCE}/ServerLive", f"/{INFERENCE}/ServerReady"),
     *(f"/{HEALTH}/Check", f"/{HEALTH}/Watch"),
 }
+
+# The methods that load and unload the model.
+_ADMINISTRATION = f"/{INFERENCE}/RepositoryModel"

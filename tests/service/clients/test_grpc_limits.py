@@ -27,6 +27,7 @@ MIB = 1 << 20
 SECRET, KEY = make_key("client", ["predict"])
 METADATA = (("x-api-key", SECRET),)
 INFER = "/inference.GRPCInferenceService/ModelInfer"
+STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 NAME = b"\x0a\x0dfashion_mnist"  # The field model_name.
 
 
@@ -313,7 +314,7 @@ def test_an_answer_that_is_not_read_keeps_its_capacity() -> None:
         wait_until_ready(client)
         server = Server(client, ("127.0.0.1", grpc_port), process.pid)
         message = layers_of_seven()
-        unread = [Raw(server) for _ in range(2)]
+        unread = [Raw(server), Raw(server, STREAM)]
         for raw in unread:
             raw.send(b"\0" + struct.pack(">I", len(message)) + message, last=True)
 
@@ -328,6 +329,10 @@ def test_an_answer_that_is_not_read_keeps_its_capacity() -> None:
             raw.socket.close()
         wait_for(lambda: in_flight() == 0)
         assert server.call(message)[0] is grpc.StatusCode.OK
+        counted = samples_of(client.get("/metrics").text)
+    series = f'fashion_mnist_requests_total{{method="gRPC",route="{INFER}",status="%d"}}'
+    assert counted[series % 400] == 2  # Of clients that are gone.
+    assert series % 500 not in counted
 
 
 def layers_of_seven() -> bytes:

@@ -114,6 +114,17 @@ def test_grpc_asks_for_a_key_as_http_does(server: Any) -> None:
     assert answer.as_numpy("probabilities").shape == (1, 10)
 
 
+def test_the_model_is_loaded_and_unloaded_with_the_scope_to_administer(server: Any) -> None:
+    operator, client = {"x-api-key": OTHER_SECRET}, {"x-api-key": SECRET}
+    for method in (server.load_model, server.unload_model):
+        with pytest.raises(InferenceServerException) as caught:
+            method(MODEL, headers=client)
+        assert caught.value.status() == "StatusCode.PERMISSION_DENIED"
+    server.unload_model(MODEL, headers=operator)
+    server.load_model(MODEL, headers=operator)
+    assert server.is_model_ready(MODEL, headers=client)
+
+
 def test_files_that_are_no_certificate_are_a_sentence(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.pem"
     wrong.write_text("no certificate")
