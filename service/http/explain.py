@@ -6,7 +6,6 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
@@ -23,7 +22,7 @@ from .dependencies import ModelRepository
 from .inference import admit, run
 from .messages import JSON, preferred
 from .openapi import ERRORS, IMAGE_ROUTE
-from .schemas import ImageOptions, ModelOptions, Names
+from .schemas import ImageOptions, ModelOptions, Names, write_answer
 from .uploads import Options, ReadImages, find_version, read_images, receive_upload
 
 PNG = "image/png"
@@ -75,7 +74,8 @@ class LayerOptions(ModelOptions):
                     f"channels: {layer.name} has no channel {int(text)}; "
                     f"its channels are 0…{count - 1}"
                 )
-        return [int(text) for text in self.channels] or list(range(count))
+        # Each once: a repeated one would make the answer as long as the query.
+        return list(dict.fromkeys(map(int, self.channels))) or list(range(count))
 
 
 class FeatureMapsOptions(LayerOptions, DrawingOptions):
@@ -183,7 +183,7 @@ async def _answer_image(
             else:
                 [(pixels, preparation)] = read.images
                 image = {"preparation": preparation, "image": np.ascontiguousarray(pixels)}
-                body = _write(read.classifier, image, fields)
+                body = write_answer(read.classifier, {**image, **fields})
             permit.record.record_phase("encode")
             return body, media_type
 
@@ -305,12 +305,4 @@ def _write_weights(classifier: Classifier, layer: Layer, channels: list[int]) ->
         outputs_first = np.moveaxis(kernel, (-1, -2), (0, 1))
         kernels = np.ascontiguousarray(outputs_first[channels])
         fields |= {"channels": channels, "kernels": kernels, "bias": bias[channels]}
-    return _write(classifier, fields)
-
-
-def _write(classifier: Classifier, *fields: Mapping[str, Any]) -> bytes:
-    manifest = classifier.manifest
-    answer: dict[str, Any] = {"model": {"name": manifest.name, "version": manifest.version}}
-    for more in fields:
-        answer |= more
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    return write_answer(classifier, fields)

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
 from pydantic import Field
 
 from ..arrays import Assessment
 from ..errors import InvalidParameter
 from ..images.decode import PreparedImage
 from ..model.classifier import Classifier
-from .schemas import ImageOptions
+from .schemas import ImageOptions, write_answer
 
 
 class PredictOptions(ImageOptions):
@@ -72,7 +71,4 @@ def write_predictions(
                 {"label": label, "class_id": class_id, "probability": probability}
                 for class_id, (label, probability) in ranked[:top_k]
             ]
-    manifest = classifier.manifest
-    model = {"name": manifest.name, "version": manifest.version}
-    answer = {"model": model, "predictions": predictions}
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    return write_answer(classifier, {"predictions": predictions})

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
+import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import InvalidParameter
@@ -267,3 +268,10 @@ class Readiness(_Schema):
         name, version = classifier.manifest.name, classifier.manifest.version
         model = ModelVersion(name=name, version=version)
         return cls(status="ready", worker=worker, model=model, engine=classifier.engine_name)
+
+
+def write_answer(classifier: Classifier, fields: Mapping[str, Any]) -> bytes:
+    """Return the fields of an answer as JSON, with the model and the version that gave it."""
+    manifest = classifier.manifest
+    model = {"name": manifest.name, "version": manifest.version}
+    return orjson.dumps({"model": model, **fields}, option=orjson.OPT_SERIALIZE_NUMPY)
