@@ -18,10 +18,11 @@ from PIL import Image
 
 from service.arrays import Tensor
 from service.capacity.admission import Admission
-from service.model.artifact import published_versions, verify
+from service.model.artifact import verify
 from service.model.classifier import Classifier
 from service.model.occlusion import explain_each
 from service.model.repository import load_engine
+from service.model.store import Directory
 from service.telemetry.record import RequestRecord
 
 ROOT = Path(__file__).parent.parent
@@ -33,7 +34,7 @@ BLUR = 9  # pixels of a side
 
 def main() -> None:
     """Print the area under the four curves for each method."""
-    artifact = verify(ARTIFACTS / str(published_versions(ARTIFACTS)[0]))
+    artifact = verify(ARTIFACTS / str(Directory(ARTIFACTS).versions()[0]))
     classifier = Classifier(artifact, load_engine(artifact, "litert"))
     data = gzip.decompress((ROOT / "tests/data/test-1000-images-idx3-ubyte.gz").read_bytes())
     images = classifier.to_images(

@@ -1,7 +1,6 @@
 """Puts the pieces together."""
 
 import asyncio
-import importlib.util
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -19,7 +18,7 @@ from .capacity.admission import Admission, Limits
 from .capacity.drain import drain_on_sigterm
 from .capacity.memory import release_memory
 from .capacity.pools import Pools, available_processors
-from .errors import ArtifactError, StartError
+from .errors import ArtifactError, StartError, require
 from .http import explain, open_inference, operations, predict, tf_serving
 from .http.batcher import Batcher
 from .http.messages import add_error_handlers
@@ -129,15 +128,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
 
 @asynccontextmanager
 async def _grpc_server(app: FastAPI) -> AsyncIterator[None]:
-    if not all(map(importlib.util.find_spec, ("grpc", "grpc_health", "grpc_reflection"))):
-        _exit("grpc_port needs gRPC, which is not installed: it comes with the extra `grpc`")
-    from .protocols.grpc.prediction import METHODS
-    from .protocols.grpc.server import Core, serve
-
     try:
+        require("grpc_port", "gRPC", "extra `grpc`", "grpc", "grpc_health", "grpc_reflection")
+        from .protocols.grpc.prediction import METHODS
+        from .protocols.grpc.server import Core, serve
+
         async with serve(cast("Core", app.state), METHODS):
             yield
-    except StartError as error:
+    except (ArtifactError, StartError) as error:
         _exit(str(error))
 
 

@@ -1,5 +1,6 @@
 """The errors that the service raises on purpose; messages say what is wrong and where."""
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -150,6 +151,13 @@ class Draining(RequestError, status=503, code="draining", headers=_COME_BACK | _
 
 class DeadlineExceeded(RequestError, status=504, code="deadline_exceeded"):
     """An answer that was not ready in time."""
+
+
+def require(user: str, package: str, extras: str, *modules: str) -> None:
+    """Raise ArtifactError if a module is missing that only some installations need."""
+    if not all(map(importlib.util.find_spec, modules)):
+        reason = f"which is not installed: it comes with the {extras}"
+        raise ArtifactError(f"{user} needs {package}, {reason}")
 
 
 def error_codes() -> list[str]:

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from service.errors import error_codes
-from service.model.artifact import published_versions, verify
+from service.model.artifact import verify
+from service.model.store import Directory
 from service.settings import Settings
 from tests.conftest import ROOT
 from tests.service.conftest import ARTIFACTS, serve, wait_until_ready
@@ -192,7 +193,7 @@ def test_every_make_target_that_is_named_is_there() -> None:
 
 
 def test_the_published_figures_are_those_of_the_model() -> None:
-    scores = verify(ARTIFACTS / str(published_versions(ARTIFACTS)[0])).manifest.scores
+    scores = verify(ARTIFACTS / str(Directory(ARTIFACTS).versions()[0])).manifest.scores
     for name in READMES:
         text = DOCUMENTS[name]
         assert f"{scores['test']['accuracy']:.1%}".replace("%", " %") in text, name

@@ -1,7 +1,6 @@
 """Verifies and describes a model directory: a SavedModel with a manifest in `assets.extra`."""
 
 import hashlib
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, PositiveInt, ValidationError, WithJsonSchema, model_validator
 
-from ..errors import ArtifactError
+from ..errors import ArtifactError, require
 
 # TensorFlow Serving's directory for files that belong to a model but not to the SavedModel.
 EXTRAS = PurePosixPath("assets.extra")
@@ -118,21 +117,6 @@ class Artifact:
         return self.directory / path if str(path) in self.manifest.files else None
 
 
-def published_versions(root: Path) -> list[int]:
-    """Return the versions in `root`, the highest first; raises ArtifactError if unreadable."""
-    if not root.is_dir():
-        raise ArtifactError(f"no model directory at {root}")
-    with _reading(root):
-        names = [path.name for path in root.iterdir() if path.is_dir()]
-    return sorted((int(name) for name in names if is_version(name)), reverse=True)
-
-
-def is_version(name: str) -> bool:
-    """Return whether a directory name is a positive decimal integer."""
-    # isdecimal alone would accept "01" for 1 and "٣" for 3.
-    return name.isascii() and name.isdecimal() and not name.startswith("0")
-
-
 def verify(directory: Path) -> Artifact:
     """Check every file of a version against its manifest; raise ArtifactError on a difference."""
     manifest = _read_manifest(directory)
@@ -158,11 +142,7 @@ def verify_signature(directory: Path, public_key: Path) -> None:
 
     Anyone who can write the files can write their digests too; only the key's owner can sign.
     """
-    if importlib.util.find_spec("model_signing") is None:
-        raise ArtifactError(
-            "model_public_key needs model-signing, which is not installed: it comes with the extra "
-            "`signing`"
-        )
+    require("model_public_key", "model-signing", "extra `signing`", "model_signing")
     from model_signing.verifying import Config  # noqa: PLC0415 (an optional requirement)
 
     signature = directory / SIGNATURE
@@ -185,7 +165,7 @@ def _read_manifest(directory: Path) -> Manifest:
     if not path.exists():
         raise ArtifactError(f"{path} is missing: not a published model; {HINT}")
     try:
-        with _reading(path):
+        with reading(path):
             return Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -203,14 +183,15 @@ def _hash_files(directory: Path) -> dict[str, str]:
             raise ArtifactError(f"{path} is not a regular file; a published model has only those")
         if path.is_dir() or path in (directory / MANIFEST, directory / SIGNATURE):
             continue
-        with _reading(path), path.open("rb") as file:
+        with reading(path), path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         digests[path.relative_to(directory).as_posix()] = digest
     return digests
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
+    """Raise ArtifactError for an OSError of the block."""
     try:
         yield
     except OSError as error:

@@ -1,6 +1,5 @@
 """The versions of the model: which are published, which are served, and why one is refused."""
 
-import importlib.util
 import logging
 import threading
 import weakref
@@ -16,6 +15,7 @@ from ..errors import (
     StoreError,
     UnknownModel,
     UnknownVersion,
+    require,
 )
 from ..settings import EngineChoice, VersionPolicy
 from ..telemetry.metrics import Metrics
@@ -261,11 +261,8 @@ def load_engine(artifact: Artifact, choice: EngineChoice) -> Engine:
 
         engine = LiteRTEngine(artifact)
     else:
-        if importlib.util.find_spec("tensorflow") is None:
-            raise ArtifactError(
-                f"the tensorflow engine ({reason}) needs TensorFlow, which is not installed: "
-                "it comes with the extra `training`"
-            )
+        user = f"the tensorflow engine ({reason})"
+        require(user, "TensorFlow", "extra `training`", "tensorflow")
         from .engines.tensorflow import TensorFlowEngine  # noqa: PLC0415 (as above)
 
         engine = TensorFlowEngine(artifact)

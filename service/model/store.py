@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import importlib.util
 import shutil
 import tempfile
 from collections import defaultdict
@@ -10,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import ArtifactError, StoreError
-from .artifact import MANIFEST, is_version, published_versions
+from ..errors import ArtifactError, StoreError, require
+from .artifact import MANIFEST, reading
 
 # Object metadata that changes on every write, as the different stores spell it.
 CHANGE_MARKS = ("ETag", "etag", "generation", "LastModified", "mtime")
@@ -31,7 +30,11 @@ class Directory:
 
     def versions(self) -> list[int]:
         """Return the published versions, the highest first, or raise ArtifactError."""
-        return published_versions(self.root)
+        if not self.root.is_dir():
+            raise ArtifactError(f"no model directory at {self.root}")
+        with reading(self.root):
+            names = [path.name for path in self.root.iterdir() if path.is_dir()]
+        return sorted((int(name) for name in names if _is_version(name)), reverse=True)
 
     def fingerprint(self, number: int) -> Fingerprint:
         """Return a value that changes with any file of the version; reads metadata only."""
@@ -77,7 +80,7 @@ class Store:
         versions: dict[int, dict[str, Any]] = defaultdict(dict)
         for path, description in found.items():
             number, _, file = path.removeprefix(self._root).lstrip("/").partition("/")
-            if is_version(number) and file:
+            if _is_version(number) and file:
                 versions[int(number)][file] = description
         # Without a manifest, a version is still being uploaded.
         self._published = {n: files for n, files in versions.items() if str(MANIFEST) in files}
@@ -127,11 +130,14 @@ def open_source(location: Path | str, cache: Path) -> Source:
     """Return the source at a path or URL; raises ArtifactError if no package reads the URL."""
     if isinstance(location, Path):
         return Directory(location)
-    if importlib.util.find_spec("fsspec") is None:
-        raise ArtifactError(
-            f"{location} needs fsspec, which is not installed: it comes with the extras `s3`, `gcs`"
-        )
+    require(str(location), "fsspec", "extras `s3`, `gcs`", "fsspec")
     return Store(location, cache)
+
+
+def _is_version(name: str) -> bool:
+    """Return whether a directory name is a positive decimal integer."""
+    # isdecimal alone would accept "01" for 1 and "٣" for 3.
+    return name.isascii() and name.isdecimal() and not name.startswith("0")
 
 
 def _digest(text: str) -> str:

@@ -37,10 +37,7 @@ def parse_json(text: bytes, limits: Limits) -> Any:
     Raises InvalidJSON, or BodyTooLarge for too many brackets, commas and quotes: these, not bytes,
     determine how long parsing holds the GIL.
     """
-    return _parse(text, limits.max_json_depth, limits.max_json_marks)
-
-
-def _parse(text: bytes, depth: int, max_marks: int) -> Any:
+    depth, max_marks = limits.max_json_depth, limits.max_json_marks
     marks = text.translate(None, _ALL_BUT_MARKS)
     if len(marks) > max_marks:
         raise BodyTooLarge(
@@ -104,7 +101,7 @@ def parse_with_numbers(
         depth = limits.max_json_depth - len(item)
         marks = limits.max_json_marks - len(structure) + len(b"[]")
         try:
-            document = parent = _parse(rest, depth, marks)
+            document = parent = parse_json(rest, Limits(max_json_depth=depth, max_json_marks=marks))
             for step in parents:
                 parent = parent[step]
             if parent[key] == []:

@@ -47,10 +47,9 @@ class Statistics:
         runs = {images: row for (number, images), row in rows.items() if number == version}
         failed = _durations(runs.pop(_FAILED, _ZEROS))
         success = _durations(runs.pop(_SUCCESS, _ZEROS))
-        batches = []
-        for images in sorted(runs, key=int):
-            batches.append({"batch_size": images, **_durations(runs[images])})
-            del batches[-1]["total"], batches[-1]["queue"]
+        batches = [{"batch_size": n, **_durations(runs[n])} for n in sorted(runs, key=int)]
+        for batch in batches:
+            del batch["total"], batch["queue"]
         return {
             "last_inference": int(max(ms for [ms] in last)),
             "inference_count": sum(int(images) * int(row[0]) for images, row in runs.items()),

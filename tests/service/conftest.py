@@ -23,14 +23,15 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.model.artifact import FLATBUFFER, MANIFEST, Artifact, published_versions, verify
+from service.model.artifact import FLATBUFFER, MANIFEST, Artifact, verify
 from service.model.classifier import Classifier
 from service.model.repository import load_engine
+from service.model.store import Directory
 from service.settings import EngineChoice, Settings
 from tests.conftest import ROOT
 
 ARTIFACTS = ROOT / "artifacts" / "fashion_mnist"
-DEFAULT_VERSION = str(published_versions(ARTIFACTS)[0])
+DEFAULT_VERSION = str(Directory(ARTIFACTS).versions()[0])
 ENGINES: list[EngineChoice] = ["litert", "tensorflow"]
 STARTUP_SECONDS = 60
 
@@ -194,7 +195,7 @@ def publish(root: Path, version: int, *, good: bool = True) -> None:
 
     A bad one has a file that is not what its manifest says.
     """
-    source = root / str(published_versions(root)[-1])
+    source = root / str(Directory(root).versions()[-1])
     aside = root / f".{version}.tmp"
     shutil.copytree(source, aside)
     edit_manifest(aside, lambda manifest: manifest.update(version=version))

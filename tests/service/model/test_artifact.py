@@ -8,13 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import ArtifactError
-from service.model.artifact import (
-    FLATBUFFER,
-    MANIFEST,
-    Artifact,
-    published_versions,
-    verify,
-)
+from service.model.artifact import FLATBUFFER, MANIFEST, Artifact, verify
 from tests.service.conftest import ARTIFACTS, edit_manifest
 
 
@@ -29,13 +23,6 @@ def test_the_shipped_model_holds(artifact: Artifact) -> None:
     flatbuffer = artifact.file(FLATBUFFER)
     assert flatbuffer is not None
     assert flatbuffer.is_file()
-
-
-def test_versions_are_numbers_the_highest_first(tmp_path: Path) -> None:
-    for name in ("1", "2", "10", ".11.tmp", "012", "٣", "latest"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "20").touch()
-    assert published_versions(tmp_path) == [10, 2, 1]
 
 
 @pytest.mark.parametrize(
@@ -109,17 +96,3 @@ def test_a_file_that_cannot_be_read_is_refused(
     monkeypatch.setattr(hashlib, "file_digest", vanished)
     with pytest.raises(ArtifactError, match="cannot be read: No such file"):
         verify(copied_artifacts / "1")
-
-
-def test_a_directory_that_does_not_exist_or_cannot_be_listed_is_said_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(ArtifactError, match="no model directory at"):
-        published_versions(tmp_path / "absent")
-
-    def denied(_: Path) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "iterdir", denied)
-    with pytest.raises(ArtifactError, match="cannot be read: Permission denied"):
-        published_versions(tmp_path)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.model.artifact import Artifact, published_versions, verify
+from service.model.artifact import Artifact, verify
 from service.model.classifier import Classifier
 from service.model.repository import load_engine
+from service.model.store import Directory
 from service.settings import EngineChoice
 from tests.service.conftest import ARTIFACTS
 
@@ -34,7 +35,7 @@ def test_accuracy_on_the_committed_slice_is_what_it_was(
     assert accuracy(classifier, *test_slice) == pytest.approx(ACCURACY_ON_THE_SLICE, abs=0.002)
 
 
-@pytest.mark.parametrize("version", published_versions(ARTIFACTS))
+@pytest.mark.parametrize("version", Directory(ARTIFACTS).versions())
 @pytest.mark.skipif(
     not WHOLE_DATA_SET.is_dir() and "CI" not in os.environ,
     reason="the Debian package dataset-fashion-mnist is not installed",
@@ -57,7 +58,7 @@ def test_accuracy_on_the_whole_test_set_is_what_the_manifest_says(
 def test_one_version_is_shipped_and_it_is_right_about_images_and_photographs(
     artifact: Artifact,
 ) -> None:
-    assert published_versions(ARTIFACTS) == [artifact.manifest.version]
+    assert Directory(ARTIFACTS).versions() == [artifact.manifest.version]
     scores = artifact.manifest.scores
     assert scores["test"]["accuracy"] > 0.935
     assert scores["photographs"]["macro_average"] > 0.7

@@ -105,6 +105,27 @@ def source(bucket: str, copied_artifacts: Path, tmp_path: Path) -> Source:
     return open_source(bucket, tmp_path / "cache")
 
 
+def test_versions_are_numbers_the_highest_first(tmp_path: Path) -> None:
+    for name in ("1", "2", "10", ".11.tmp", "012", "٣", "latest"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "20").touch()
+    assert Directory(tmp_path).versions() == [10, 2, 1]
+
+
+def test_a_directory_that_does_not_exist_or_cannot_be_listed_is_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ArtifactError, match="no model directory at"):
+        Directory(tmp_path / "absent").versions()
+
+    def denied(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(ArtifactError, match="cannot be read: Permission denied"):
+        Directory(tmp_path).versions()
+
+
 def test_the_fingerprint_of_a_directory_changes_with_any_file(copied_artifacts: Path) -> None:
     source = Directory(copied_artifacts)
     before = source.fingerprint(1)
