@@ -156,8 +156,8 @@ async def explain(
 
         curl -T picture.png http://127.0.0.1:8000/explain?format=png -o why.png
 
-    The request has one picture, in any form that `/predict` reads. The network classifies it 243
-    times with different parts hidden, so a request counts as 243 images in flight.
+    The request has one picture, in any form that `/predict` reads. The network classifies it some
+    250 times with different parts hidden, so a request counts as that many images in flight.
     """
     return await _answer_image(request, repository, options, _explain)
 

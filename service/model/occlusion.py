@@ -9,7 +9,6 @@ from ..capacity.admission import Permit
 from ..errors import TooManyImages
 from .classifier import Classifier
 
-WINDOW, STRIDE = 7, 3  # pixels of the network's input
 _LEAST = 1e-7  # A float32 probability nearer to 0 or 1 has no finite log-odds.
 
 
@@ -52,7 +51,12 @@ def explain_each(
 
 
 def _weights(length: int) -> Tensor:
-    """Return each window's triangular weight for each pixel along a side: (windows, length)."""
-    middles = np.arange(STRIDE - WINDOW // 2 - 1, length + WINDOW // 2, STRIDE)[:, None]
-    shares = 1 - np.abs(np.arange(length) - middles) / (WINDOW // 2 + 1)
+    """Return each window's triangular weight for each pixel along a side: (windows, length).
+
+    A window reaches an eighth of the side from its middle to that of the next. So there are about
+    ten, however large the image is.
+    """
+    reach = max(1, length // 8)
+    middles = np.arange(-1, length + reach, reach)[:, None]
+    shares = 1 - np.abs(np.arange(length) - middles) / (reach + 1)
     return np.asarray(shares.clip(0), np.float32)
