@@ -72,7 +72,9 @@ def _draw_layer(layer: LayerMaps) -> Image.Image:
     factor = max(1, _TILE // max(layer.maps.shape[1:]))
     tiles = np.rint(scaled).astype(np.uint8).repeat(factor, 1).repeat(factor, 2)
     row_height = tiles.shape[1] + _LABEL_HEIGHT + _GAP
-    height = _TITLE_HEIGHT + -(-len(tiles) // _COLUMNS) * row_height
+    column_width = max(_TILE, tiles.shape[2]) + _GAP
+    columns = max(1, _COLUMNS * (_TILE + _GAP) // column_width)
+    height = _TITLE_HEIGHT + -(-len(tiles) // columns) * row_height
     block = Image.new("L", (_WIDTH, height), _WHITE)
     # Pillow's font has no multiplication sign.
     shape = " x ".join(map(str, layer.shape))
@@ -86,8 +88,8 @@ def _draw_layer(layer: LayerMaps) -> Image.Image:
     block.paste(Image.fromarray(np.tile(levels, (_SCALE_HEIGHT, 1))), (left, 3))
     block.paste(largest, (right, 2))
     for index, (channel, tile) in enumerate(zip(layer.channels, tiles, strict=True)):
-        row, column = divmod(index, _COLUMNS)
-        x, y = _MARGIN + column * (_TILE + _GAP), _TITLE_HEIGHT + row * row_height
+        row, column = divmod(index, columns)
+        x, y = _MARGIN + column * column_width, _TITLE_HEIGHT + row * row_height
         block.paste(_text(str(channel), 10), (x, y))
         block.paste(Image.fromarray(tile), (x, y + _LABEL_HEIGHT))
     return block

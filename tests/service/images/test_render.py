@@ -53,3 +53,8 @@ def test_maps_larger_than_a_tile_are_drawn_at_their_own_size() -> None:
     small = drawn([0], np.zeros((1, 28, 28)))
     large = drawn([0], np.zeros((1, 112, 112)))
     assert large.shape[0] == small.shape[0] + 56
+
+
+def test_maps_larger_than_a_tile_do_not_cover_each_other() -> None:
+    image = drawn(list(range(12)), np.zeros((12, 112, 112)))
+    assert (image == (0x44, 0x01, 0x54)).all(axis=2).sum() >= 12 * 112 * 112
