@@ -1,4 +1,4 @@
-"""Puts the pieces together."""
+"""Creates the application: its state, middleware, routes and lifespan."""
 
 import asyncio
 import logging
@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         root_path_in_servers=False,
         generate_unique_id_function=operation_id,
-        servers=[{"url": "."}],  # Where the document comes from, whatever a proxy calls it.
+        servers=[{"url": "."}],  # Relative to the document, so that a proxy may add a prefix.
     )
     state = app.state
     state.settings = settings = settings or Settings()
@@ -104,22 +104,22 @@ def _add_routes(app: FastAPI) -> None:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-    """Load the model behind the open port, so that liveness answers and readiness tells."""
+    """Load the model while the port is open, so that health probes are answered meanwhile."""
     state = app.state
     settings: Settings = state.settings
-    app.openapi()  # Else its first reader would hold the event loop, for 50 ms.
+    app.openapi()  # Otherwise its first request would hold the event loop for 50 ms.
     loaded = asyncio.Event()
     serving = asyncio.create_task(serve_versions(state.repository, state.workers, settings, loaded))
     serving.add_done_callback(_exit_if_failed)
     releasing = asyncio.create_task(release_memory())
     if settings.workers > 1:
-        await loaded.wait()  # The port is open in any case, and others accept meanwhile.
+        await loaded.wait()  # Other workers accept connections meanwhile.
     async with AsyncExitStack() as stack:
         stack.callback(state.pools.close)
         stack.enter_context(drain_on_sigterm(state.admission, settings.notice_seconds))
         if settings.grpc_port != 0:
             await stack.enter_async_context(_grpc_server(app))
-        # Where the server's connections find them; another server does without.
+        # For `ServiceProtocol`; other servers ignore it.
         yield {"fast_path": Batcher(state)}
     for task in (serving, releasing):
         task.cancel()
@@ -150,7 +150,7 @@ def _exit_if_failed(loading: asyncio.Task[None]) -> None:
 
 def _exit(reason: str) -> NoReturn:
     logger.critical("cannot serve: %s", reason)
-    # The status tells uvicorn's supervisor that a new worker would fare no better. There is no
-    # request to finish, and an exception would bury the sentence above under two tracebacks.
+    # The status keeps uvicorn's supervisor from starting another worker, which would fail as well.
+    # There is no request to finish, and an exception would hide the reason under two tracebacks.
     logging.shutdown()
     os._exit(STARTUP_FAILURE)

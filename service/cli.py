@@ -16,7 +16,7 @@ COMMAND = "fashion-mnist-service"
 # As it is called in a checkout, or installed.
 PROGRAM = "python -m service" if __package__ == "service" else COMMAND
 
-_LISTS = {"version_policy", "version_labels", "cors_origins"}
+_LISTS = {"version_policy", "version_labels", "api_keys", "cors_origins", "forwarded_allow_ips"}
 
 # Variables of the training program, and of a Kubernetes Service called fashion-mnist-….
 _FOREIGN_PREFIXES = (ENVIRONMENT_PREFIX + "TRAINING_", ENVIRONMENT_PREFIX + "MNIST_")

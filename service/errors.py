@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Self
 INTERNAL_ERROR = "internal error; the service's log has the details"
 
 _MAX_MESSAGE_LENGTH = 1000  # characters, because gRPC limits messages
-_COME_BACK = {"Retry-After": "1"}
-_HANG_UP = {"Connection": "close"}
+_RETRY = {"Retry-After": "1"}
+_CLOSE = {"Connection": "close"}
 
 
 class ArtifactError(Exception):
@@ -113,7 +113,7 @@ class NotAcceptable(RequestError, status=406, code="not_acceptable"):
     """An Accept header that allows none of the available formats."""
 
 
-class RequestTimeout(RequestError, status=408, code="request_timeout", headers=_HANG_UP):
+class RequestTimeout(RequestError, status=408, code="request_timeout", headers=_CLOSE):
     """A body that takes longer than `receive_seconds` to arrive."""
 
 
@@ -137,15 +137,15 @@ class UnsupportedMediaType(RequestError, status=415, code="unsupported_media_typ
     """A Content-Type or Content-Encoding the route does not read."""
 
 
-class NotReady(RequestError, status=503, code="not_ready", headers=_COME_BACK):
+class NotReady(RequestError, status=503, code="not_ready", headers=_RETRY):
     """No version of the model is being served: it is still being loaded, or was unloaded."""
 
 
-class Overloaded(RequestError, status=503, code="overloaded", headers=_COME_BACK):
+class Overloaded(RequestError, status=503, code="overloaded", headers=_RETRY):
     """More requests in flight than the service accepts."""
 
 
-class Draining(RequestError, status=503, code="draining", headers=_COME_BACK | _HANG_UP):
+class Draining(RequestError, status=503, code="draining", headers=_RETRY | _CLOSE):
     """A request that arrives while the process drains."""
 
 

@@ -22,7 +22,7 @@ from .errors import Forbidden, StartError, Unauthenticated
 Scope = Literal["predict", "administer", "observe"]
 """Predictions; loading and unloading the model; reading metrics. No scope implies another."""
 
-LOOK_SECONDS = 1.0  # Poll interval for changes of the key file.
+LOOK_SECONDS = 1.0  # Between two looks at the key file for changes.
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 logger = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     secret, key = make_key(options.name, options.scopes)
     if not _LINE.fullmatch(key.line()):
         parser.error("a name has 1 to 64 of the characters A-Z a-z 0-9 . _ -")
-    print(f"The key, shown this once: {secret}", file=sys.stderr)
+    print(f"The key, shown only once: {secret}", file=sys.stderr)
     print(key.line())
     return 0
 

@@ -140,30 +140,30 @@ class Settings(BaseSettings):
     """Maximum width times height of an image: four times as much for JPEG, less for formats that
     take more memory. A larger one is rejected with 413 before decoding."""
     max_images: int = Field(default=256, ge=1)
-    """Maximum images in one request, as instances, files or parts; more are answered 413."""
+    """Maximum images in one request, as instances, files or parts; more are rejected with 413."""
     max_chunks: int = Field(default=65536, ge=1)
-    """Maximum chunks that a request body arrives in; more are answered 413."""
+    """Maximum chunks that a request body arrives in; more are rejected with 413."""
     max_json_depth: int = Field(default=16, ge=1)
-    """Maximum nesting of arrays and objects in a JSON body; deeper nesting is answered 400."""
+    """Maximum nesting of arrays and objects in a JSON body; deeper nesting is rejected with 400."""
     max_json_marks: int = Field(default=1_000_000, ge=1)
-    """Maximum brackets, commas and quotes in a JSON body; more are answered 413. 256 images in
+    """Maximum brackets, commas and quotes in a JSON body; more are rejected with 413. 256 images in
     numbers have 400,000."""
     receive_seconds: float = Field(default=30, gt=0)
-    """Seconds a client has to send a request body; a slower one is answered 408."""
+    """Seconds a client has to send a request body; a slower one is answered with 408."""
     send_seconds: float = Field(default=30, gt=0)
     """Seconds a client has to receive an answer; the connection of a slower one is closed."""
     keep_alive_seconds: int = Field(default=75, ge=1)
     """Seconds a connection may be idle between requests. Proxies must close idle connections
     earlier; their defaults are up to 60."""
     deadline_seconds: float = Field(default=10, gt=0)
-    """Seconds until the answer once the body has arrived; a late request is answered 504. The
+    """Seconds until the answer once the body has arrived; a late request is answered with 504. The
     header X-Request-Timeout may ask for fewer."""
 
     max_images_in_flight: int = Field(default=2048, ge=1)
-    """Maximum images in flight per worker, queued ones included; more are answered 503."""
+    """Maximum images in flight per worker, queued ones included; more are rejected with 503."""
     max_bytes_in_flight: int = Field(default=64 * 1024 * 1024, ge=1)
-    """Maximum bytes of request bodies and large answers in a worker's memory; more are answered
-    503. Requests of up to 64 KiB may take a quarter more."""
+    """Maximum bytes of request bodies and large answers in a worker's memory; more are rejected
+    with 503. Requests of up to 64 KiB may take a quarter more."""
     threads: int = Field(default=0, ge=0, le=256)
     """Threads per worker for small jobs, and as many for large ones; 0 uses the worker's share of
     the processors."""

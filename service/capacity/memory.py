@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from ..errors import DeadlineExceeded
 
 PAUSE_SECONDS = 2.0
-PAUSES_OF_GARBAGE = 30  # Between two full collections.
+PAUSES_OF_GARBAGE = 30  # Pauses between two full garbage collections.
 
 MAX_IMAGE_BYTES = 160 * 1024 * 1024  # Of all images that are being decoded.
 

@@ -23,7 +23,7 @@ LARGE_NICENESS = 10  # Added to the process's own, as in nice(1).
 # The share of the time to its deadline that a job may wait in the queue. The estimate is rough, the
 # work takes time too, and queued requests take memory.
 WAITING_SHARE = 0.1
-RECEIVED_PATIENCE = 2  # Factor on that after receiving a large body, to not waste the transfer.
+RECEIVED_PATIENCE = 2  # Factor on that once a large body is received, to not waste its transfer.
 _AVERAGE_WEIGHT = 0.05  # Of one job in the exponential moving average of job times.
 
 T = TypeVar("T")

@@ -27,7 +27,7 @@ from starlette.routing import compile_path
 from ..arrays import Assessment, Pixels, Tensor
 from ..capacity.admission import Admission, Deferred, Permit
 from ..capacity.pools import Pools
-from ..capacity.turns import Turns
+from ..capacity.scheduling import FairScheduler
 from ..errors import Draining, Overloaded, RequestError
 from ..keys import KeyRing
 from ..model.classifier import Classifier
@@ -90,8 +90,8 @@ class FastRequest:
     cycle: Any = field(init=False)  # uvicorn's, with scope and body
     permit: Permit = field(init=False)
     classifier: Classifier = field(init=False)
-    pixels: Sequence[Pixels] = ()  # The images, unless they are in
-    tensor: Tensor | None = None  # (n, height, width, 1) float32.
+    pixels: Sequence[Pixels] = ()  # The images of `/predict`.
+    tensor: Tensor | None = None  # Those of a protocol: (n, height, width, 1) float32.
     count: int = field(init=False)
     write: Callable[[Assessment, Sequence[dict[str, Any]]], Answer] = field(init=False)
 
@@ -113,7 +113,7 @@ class Batcher:
         self._keys: KeyRing | None = state.keys
         self.receive_seconds = self._settings.receive_seconds
         self.send_seconds = self._settings.send_seconds
-        self.turns = Turns()
+        self.scheduler = FairScheduler()
         self._queue: deque[FastRequest] = deque()
         self._is_flushing = False
 

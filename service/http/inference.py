@@ -23,7 +23,7 @@ DEADLINE_HEADER = "X-Request-Timeout"
 INLINE_BODY_BYTES = 49152
 # Longer uploads are large jobs, which are rejected unread if the queue is too long.
 LARGE_BODY_BYTES = 65536
-PATIENCE_SECONDS = 0.02  # Most jobs are done by then, and need not watch for a disconnect.
+PATIENCE_SECONDS = 0.02  # Before watching for a disconnect: most jobs are done by then.
 
 _PACKED_PIECE_BYTES = 65536
 _MAX_MEMBERS = 1000
@@ -79,17 +79,17 @@ async def run(
         except Deferred:
             pass
     running = asyncio.create_task(pools.run(job, permit))
-    hang_up = asyncio.create_task(_wait_for_disconnect(request))
+    disconnected = asyncio.create_task(_wait_for_disconnect(request))
     try:
-        await asyncio.wait({running, hang_up}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running, disconnected}, return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
             raise ClientDisconnect
         return running.result()
     finally:
         running.cancel()
-        hang_up.cancel()
+        disconnected.cancel()
         # Break the cycle of exception and frame, which would keep images until garbage collection.
-        del running, hang_up
+        del running, disconnected
 
 
 async def _wait_for_disconnect(request: Request) -> None:

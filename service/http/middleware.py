@@ -117,7 +117,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        scope = dict(scope)  # The server goes on with its own.
+        scope = dict(scope)  # The server uses the original again.
         if scope["path"].startswith(f"{self._root_path}/"):  # The proxy did not strip it.
             scope["path"] = scope["path"].removeprefix(self._root_path)
         request = Request(scope, receive)

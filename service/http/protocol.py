@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from ..capacity.turns import Turns
+from ..capacity.scheduling import FairScheduler
 
 UVICORN_INTERNALS = ("_start_asgi_task", "_unset_keepalive_if_required")
 """Private names used here, tested with the oldest and newest uvicorn that pyproject.toml allows."""
@@ -58,7 +58,7 @@ class FastPath(Protocol):
 
     receive_seconds: float  # Limit for a body to arrive, even one that nobody reads.
     send_seconds: float  # Limit for a client to receive a response.
-    turns: Turns
+    scheduler: FairScheduler
 
     def match(self, scope: Any) -> Any:
         """Return an argument for `submit`, a Reply that rejects the request, or None."""
@@ -99,7 +99,7 @@ class ServiceProtocol(HttpToolsProtocol):
             end()
         else:  # Spread out, because each wakes a task and many connections may end at once.
             self.cycle.disconnected = True
-            self._fast_path.turns.begin_task(end)
+            self._fast_path.scheduler.begin_task(end)
 
     def _end(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -122,7 +122,7 @@ class ServiceProtocol(HttpToolsProtocol):
         self._is_new = False
         if self._is_refused:
             return
-        if self._held or self._is_answering() or not self._fast_path.turns.may_parse():
+        if self._held or self._is_answering() or not self._fast_path.scheduler.may_parse():
             self._hold(self._held[self._held_from :] + data)
         else:
             self._parse_some(data, 0)
@@ -141,10 +141,10 @@ class ServiceProtocol(HttpToolsProtocol):
         if is_new and not self._is_answering():
             self._parse_later(is_pipelined=begin > 0)
 
-    def _parse_later(self, *, is_pipelined: bool = False) -> None:
+    def _parse_later(self, *, is_pipelined: bool) -> None:
         if not self._is_due:
             self._is_due = True
-            self._fast_path.turns.later(self._parse_held, is_pipelined=is_pipelined)
+            self._fast_path.scheduler.later(self._parse_held, is_pipelined=is_pipelined)
 
     def _parse_held(self) -> None:
         self._is_due = False
@@ -293,7 +293,7 @@ class ServiceProtocol(HttpToolsProtocol):
 
     def fall_back(self, cycle: RequestResponseCycle) -> None:
         """Leave a request to the application; nothing of a response may have been sent."""
-        self._fast_path.turns.begin_task(partial(self._begin_task, cycle))
+        self._fast_path.scheduler.begin_task(partial(self._begin_task, cycle))
 
     def _begin_task(self, cycle: RequestResponseCycle) -> None:
         async def run(scope: Any, receive: Any, send: Any) -> None:

@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 
 class Workers:
-    """Sends commands to the workers that share a directory and follows theirs; methods block.
+    """Sends commands to all workers through a shared directory, and follows those of the others.
 
-    A worker that starts later follows the last command too.
+    A worker that starts later follows the last command too. The methods block.
     """
 
     def __init__(self, repository: Repository, directory: Path | None, seconds: float) -> None:

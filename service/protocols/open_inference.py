@@ -172,7 +172,7 @@ def server_metadata(extensions: Sequence[str]) -> Document:
     return {"name": "fashion_mnist_service", "version": __version__, "extensions": extensions}
 
 
-def model_metadata(repository: Repository, name: str, version: str = "") -> Document:
+def model_metadata(repository: Repository, name: str, version: str) -> Document:
     """Describe the input and outputs of a version under a name of the model."""
     manifest = repository.find(name, version).manifest
     return {
@@ -184,7 +184,7 @@ def model_metadata(repository: Repository, name: str, version: str = "") -> Docu
     }
 
 
-def model_config(repository: Repository, max_images: int, name: str, version: str = "") -> Document:
+def model_config(repository: Repository, max_images: int, name: str, version: str) -> Document:
     """Return the fields of Triton's `config.pbtxt` that its clients read."""
     classifier = repository.find(name, version)
     spec = inference.input_spec(classifier.manifest, name)

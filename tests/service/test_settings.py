@@ -61,6 +61,8 @@ def test_every_setting_is_described(field: str) -> None:
         ("--cors-origins=", ()),
         ("--cors-origins=*, https://example.org", ("*", "https://example.org")),
         ('--cors-origins=["http://[::1]:80"]', ("http://[::1]:80",)),
+        ("--api-keys=a:b --api-keys=c:d", "a:b,c:d"),
+        ("--forwarded-allow-ips=10.0.0.1 --forwarded-allow-ips=10.0.0.2", "10.0.0.1,10.0.0.2"),
         ("--artifacts=s3://bucket/models", "s3://bucket/models"),
         ("--artifacts=models", Path("models")),
     ],

@@ -120,7 +120,7 @@ async def serve(core: Core, answers: Mapping[str, Answer]) -> AsyncIterator[None
     try:
         yield
     finally:
-        service.streams.hurry(0)
+        service.streams.limit_reads(0)
         await server.stop(core.admission.remaining(settings.drain_seconds))
 
 
@@ -128,21 +128,21 @@ class _Receiver:
     """Limits how many calls read a message at a time, each counting as `size` bytes in flight."""
 
     def __init__(
-        self, admission: Admission, size: int, places: int, seconds: float | None, patience: float
+        self, admission: Admission, size: int, slots: int, seconds: float | None, patience: float
     ) -> None:
         self._admission, self._size = admission, size
         self._seconds, self._patience = seconds, patience
-        self._places = asyncio.Semaphore(places)
+        self._slots = asyncio.Semaphore(slots)
         self._waiting = 0
         self._started: dict[asyncio.Timeout, float] = {}
 
     async def receive(self, context: Context) -> bytes | None:
         """Return the next message, or None at the end; raises RequestTimeout or Overloaded."""
-        if self._places.locked():
-            self.hurry(self._patience)
+        if self._slots.locked():
+            self.limit_reads(self._patience)
         self._waiting += 1
         try:
-            await self._places.acquire()
+            await self._slots.acquire()
         finally:
             self._waiting -= 1
         timeout = asyncio.timeout(self._patience if self._waiting else self._seconds)
@@ -155,10 +155,10 @@ class _Receiver:
             raise errors.RequestTimeout("the message was not complete in time") from error
         finally:
             self._started.pop(timeout, None)
-            self._places.release()
+            self._slots.release()
         return None if message is grpc.aio.EOF else message
 
-    def hurry(self, seconds: float) -> None:
+    def limit_reads(self, seconds: float) -> None:
         """Limit all current reads to `seconds` since their start."""
         for timeout, start in self._started.items():
             if not timeout.expired():
@@ -170,12 +170,12 @@ class _Service:
         self._core = core
         settings, size = core.settings, core.settings.max_body_bytes
         # A quarter of the bytes in flight is for messages of calls, another for those of streams.
-        places = max(1, settings.max_bytes_in_flight // 4 // size)
+        slots = max(1, settings.max_bytes_in_flight // 4 // size)
         make = partial(_Receiver, core.admission)
-        self._calls = make(size, places, settings.receive_seconds, PATIENCE_SECONDS)
-        self.streams = make(size, places, None, PATIENCE_SECONDS)
+        self._calls = make(size, slots, settings.receive_seconds, PATIENCE_SECONDS)
+        self.streams = make(size, slots, None, PATIENCE_SECONDS)
         # Health checks, which need no key, must not block other calls.
-        self._probes = make(0, places, settings.receive_seconds, PATIENCE_SECONDS / 10)
+        self._probes = make(0, slots, settings.receive_seconds, PATIENCE_SECONDS / 10)
         self._watches = asyncio.Semaphore(MAX_WATCHES)
 
     def methods(self, answers: Mapping[str, Answer]) -> dict[str, Handler]:
@@ -185,18 +185,18 @@ class _Service:
         }
         for name, fields in _FIELDS.items():
             kinds = getattr(pb, f"{name}Request"), getattr(pb, f"{name}Response")
-            works[f"{INFERENCE}/{name}"] = partial(self._tell, self._calls, kinds, fields)
+            works[f"{INFERENCE}/{name}"] = partial(self._respond, self._calls, kinds, fields)
         kinds = health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
         works |= {
             f"{INFERENCE}/ModelInfer": partial(self._infer, partial(_infer, lambda sent: sent)),
             f"{INFERENCE}/ModelStreamInfer": self._stream,
             f"{REFLECTION}/ServerReflectionInfo": self._reflect,
-            f"{HEALTH}/Check": partial(self._tell, self._probes, kinds, _check),
+            f"{HEALTH}/Check": partial(self._respond, self._probes, kinds, _check),
             f"{HEALTH}/Watch": self._watch,
         }
-        return {f"/{path}": partial(self._observe, f"/{path}", works[path]) for path in works}
+        return {f"/{path}": partial(self._handle, f"/{path}", works[path]) for path in works}
 
-    async def _observe(self, path: str, work: Work, _: object, context: Context) -> None:
+    async def _handle(self, path: str, work: Work, _: object, context: Context) -> None:
         """Record a call, check its key and answer it, with an error if necessary."""
         try:
             with self._record(path, context) as record:
@@ -244,7 +244,7 @@ class _Service:
         except Exception as error:  # The class is private to gRPC.
             raise asyncio.CancelledError from error
 
-    async def _tell(
+    async def _respond(
         self, receiver: _Receiver, kinds: Kinds, fields: Fields, context: Context, _: object
     ) -> None:
         """Answer a request other than an inference; one without fields is not read."""

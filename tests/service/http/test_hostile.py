@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from service.app import create_app
-from service.capacity import turns
+from service.capacity import scheduling
 from service.http.middleware import PIECE_BYTES
 from service.settings import Settings
 from tests.service.conftest import (
@@ -425,7 +425,7 @@ class TestRejectedBodies:
     def test_what_is_left_of_them_is_skipped_and_the_next_request_answered(
         self, app: FastAPI, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(turns, "PARSING_SECONDS", 0.0001)  # Most data waits for its turn.
+        monkeypatch.setattr(scheduling, "PARSING_SECONDS", 0.0001)  # Most data waits for its turn.
         admission = app.state.admission
         requests = whole(bytes(1_000_000), "Content-Type: image/png") + HEALTH
 

@@ -23,7 +23,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.app import create_app
-from service.capacity.turns import TASKS, Turns
+from service.capacity import scheduling
+from service.capacity.scheduling import TASKS, FairScheduler
 from service.http import protocol as protocol_module
 from service.http.batcher import Batcher
 from service.http.protocol import BODY_SECONDS, UVICORN_INTERNALS, ServiceProtocol
@@ -578,8 +579,10 @@ def test_a_connection_that_has_just_been_made_may_send_its_first_request_in_a_sh
 
 
 def test_what_waits_for_a_batch_in_a_shutdown_is_answered(
-    config: uvicorn.Config, boot_png: bytes
+    config: uvicorn.Config, boot_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(scheduling, "PARSING_SECONDS", 60)  # Both are parsed in one pass.
+
     async def converse() -> None:
         state, sinks = ServerState(), [Sink(), Sink()]
         connections = [open_connection(config, sink, state) for sink in sinks]
@@ -649,7 +652,7 @@ def test_a_request_does_not_wait_for_the_pipelines_of_others(
         assert sum(len(sink.written) for sink in sinks) > before
         for connection in connections:
             connection.connection_lost(None)
-        await asyncio.sleep(0.1)  # The turns are the server's, which other tests use.
+        await asyncio.sleep(0.1)  # The scheduler is the server's, which other tests use.
 
     asyncio.run(converse())
 
@@ -710,7 +713,7 @@ def test_a_connection_that_ends_leaves_no_garbage(
 def test_what_waits_for_its_turn_is_answered_when_the_client_sends_no_more(
     config: uvicorn.Config, boot_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Turns, "may_parse", lambda _: False)
+    monkeypatch.setattr(FairScheduler, "may_parse", lambda _: False)
     by_app = whole(boot_png, "Forwarded: for=192.0.2.1")
 
     async def converse(requests: list[bytes]) -> bytes:

@@ -9,21 +9,21 @@ from collections import deque
 from collections.abc import Callable
 
 PARSING_SECONDS = 0.004
-"""For parsing, and for answers of the fast path."""
+"""Time in one pass for parsing, and for responses of the fast path."""
 
 TASKS = 4
-"""Most tasks of the application; each takes most of a millisecond before it waits for anything."""
+"""Application tasks that start in one pass; each runs for most of a millisecond before it waits."""
 
 
-class Turns:
-    """The turns of one event loop."""
+class FairScheduler:
+    """Shares the passes of one event loop among its connections."""
 
     def __init__(self) -> None:
         self._parsing: deque[Callable[[], None]] = deque()
         self._pipelines: deque[Callable[[], None]] = deque()
         self._tasks: deque[Callable[[], None]] = deque()
         self._tasks_left = 0
-        self._end = 0.0  # of the parsing in this pass; 0 if nothing has begun in it
+        self._end = 0.0  # Of parsing in this pass; 0 if nothing has begun in it.
 
     def _begin(self) -> None:
         if not self._end:
@@ -35,7 +35,7 @@ class Turns:
         self._begin()
         return not self._parsing and time.perf_counter() < self._end
 
-    def later(self, parse: Callable[[], None], *, is_pipelined: bool = False) -> None:
+    def later(self, parse: Callable[[], None], *, is_pipelined: bool) -> None:
         """Call `parse` in a later pass; pipelined data is parsed after all other data."""
         self._begin()
         (self._pipelines if is_pipelined else self._parsing).append(parse)
@@ -56,7 +56,7 @@ class Turns:
         while self._tasks and self._tasks_left:
             self._tasks_left -= 1
             self._tasks.popleft()()
-        if self._pipelines:  # One a pass, so that they are not starved.
+        if self._pipelines:  # At least one in each pass, so that they are not starved.
             self._pipelines.popleft()()
         while (queue := self._parsing or self._pipelines) and time.perf_counter() < self._end:
             queue.popleft()()
