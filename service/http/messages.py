@@ -139,19 +139,25 @@ def preferred(accept: str | None, offers: Sequence[str]) -> str:
 
     A missing or empty header accepts anything (RFC 9110, section 12.5.1). Raises NotAcceptable.
     """
-    weights: dict[str, float] = {}
-    for media_range in (accept or "*/*").split(","):
-        name, *parameters = (piece.strip().lower() for piece in media_range.split(";"))
-        weights.setdefault(name, _quality(parameters))
+    stated = weights(accept or "*/*")
     # The most specific matching range applies.
     ranked = [
-        next((weights[name] for name in (offer, f"{kind}/*", "*/*") if name in weights), 0)
+        next((stated[name] for name in (offer, f"{kind}/*", "*/*") if name in stated), 0)
         for offer in offers
         for kind in [offer.partition("/")[0]]
     ]
     if max(ranked) == 0:
         raise NotAcceptable(f"Accept: {accept}: the available formats are {', '.join(offers)}")
     return offers[ranked.index(max(ranked))]
+
+
+def weights(header: str) -> dict[str, float]:
+    """Return the weight, from 0 to 1, of each name in an Accept or Accept-Encoding header."""
+    found: dict[str, float] = {}
+    for item in header.split(","):
+        name, *parameters = (piece.strip().lower() for piece in item.split(";"))
+        found.setdefault(name, _quality(parameters))
+    return found
 
 
 def _quality(parameters: Sequence[str]) -> float:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import re
 from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders, State
@@ -37,8 +36,6 @@ _READ = [REQUEST_ID_HEADER, JSON_LENGTH_HEADER, "Retry-After", "Warning", "trace
 # Response bodies are written in pieces; longer ones count as bytes in flight until sent.
 PIECE_BYTES = 65536
 MIN_COMPRESSED_BYTES = 4096
-
-_TAKES_GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))(?:;|,|$)", re.I)
 
 
 def required_scope(path: str) -> Scope | None:
@@ -169,7 +166,7 @@ class RequestMiddleware:
         """Answer HEAD like GET, compress with a separate ETag, and make redirects relative."""
         is_head = scope["method"] == "HEAD"
         fields = MutableHeaders(raw=list(scope["headers"]))
-        takes_gzip = _TAKES_GZIP.search(fields.get("Accept-Encoding", "")) is not None
+        takes_gzip = messages.weights(fields.get("Accept-Encoding", "")).get("gzip", 0) > 0
         fields["Accept-Encoding"] = "gzip" if takes_gzip else "identity"
         tags = fields.get("If-None-Match", "")
         if takes_gzip and tags:

@@ -1,9 +1,11 @@
 """What answers have in common."""
 
+import time
+
 import pytest
 
 from service.errors import NotAcceptable
-from service.http.messages import preferred
+from service.http.messages import preferred, weights
 
 OFFERS = ["application/json", "text/plain"]
 
@@ -31,3 +33,10 @@ def test_the_offer_ranked_highest_is_chosen(accept: str | None, chosen: str) -> 
 def test_a_client_that_accepts_no_offer_is_told_what_there_is(accept: str) -> None:
     with pytest.raises(NotAcceptable, match="application/json, text/plain"):
         preferred(accept, OFFERS)
+
+
+@pytest.mark.parametrize("part", [" ", ",", ", ", "gzip ", "gzip;q=0 ", ";q=0"])
+def test_a_long_header_takes_no_time(part: str) -> None:
+    start = time.perf_counter()
+    weights(f"gzip{part * (65536 // len(part))}x")
+    assert time.perf_counter() - start < 1  # It was fifteen.
