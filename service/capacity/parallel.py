@@ -30,7 +30,7 @@ def parallel_map(
     """Return `function` of each item, or raise the error of the first item that failed.
 
     The caller works too, and waits only for threads that have started, so a busy pool causes no
-    delay. Items that are small by their `total_bytes` are not shared.
+    delay. Items of less than `MIN_SHARED_BYTES` on average, by `total_bytes`, are not shared.
     """
     if workers is None or total_bytes < MIN_SHARED_BYTES * len(items):
         return [function(item) for item in items]

@@ -45,7 +45,7 @@ async def livez(request: Request) -> Liveness:
 
 @health.get(
     "/readyz",
-    summary="The model is loaded, and requests are taken",
+    summary="The model is loaded, and requests are accepted",
     responses={503: {"model": ErrorResponse, "description": "Still loading, or about to stop"}},
 )
 async def readyz(request: Request, repository: ModelRepository, is_ready: Ready) -> Readiness:

@@ -95,8 +95,8 @@ class Manifest(BaseModel, frozen=True):
         if self.layers[-1].output_shape != (len(self.class_names),):
             raise ValueError("the last layer does not have one output for each class")
         total = sum(layer.parameters for layer in self.layers)
-        learned = self.parameters.trainable + self.parameters.non_trainable
-        if not total == learned == self.parameters.total:
+        parts = self.parameters.trainable + self.parameters.non_trainable
+        if not total == parts == self.parameters.total:
             raise ValueError("the parameters of the layers do not add up to the total")
         for file in self.files:
             path = PurePosixPath(file)

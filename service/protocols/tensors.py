@@ -174,7 +174,7 @@ def decode_base64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        pass  # Not standard base64, as nearly all requests have it.
+        pass  # Not in the standard form, which nearly all requests use.
     if text.startswith("data:"):
         header, _, text = text.partition(",")
         if not header.endswith(";base64"):

@@ -39,7 +39,7 @@ class Metrics(Collector):
         counter, gauge, histogram = (partial(Metric, storage, kind=kind) for kind in _FAMILIES)
         self._requests = counter(
             "fashion_mnist_requests_total",
-            "Requests answered, by route template; gRPC with the status HTTP has for the same.",
+            "Requests answered, by route template; gRPC calls with the matching HTTP status.",
             ("route", "method", "status"),
         )
         self._request_seconds = histogram(
