@@ -55,7 +55,8 @@ def headers_of(record: RequestRecord) -> dict[str, str]:
     if record.traceresponse:
         headers["traceresponse"] = record.traceresponse
     if record.warning:
-        headers["Warning"] = f'199 - "{record.warning}"'
+        text = record.warning.encode("ascii", "backslashreplace").decode()  # It names the input.
+        headers["Warning"] = f'199 - "{text}"'
     return headers
 
 

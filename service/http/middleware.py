@@ -59,8 +59,12 @@ class _Answer:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._start = message
-            self._complete(message)
+            record = self._request.state.record
+            self._start, record.status = message, message["status"]
+            fields = MutableHeaders(scope=message)
+            for name, value in SECURITY_HEADERS.items():
+                fields.setdefault(name, value)
+            fields.update(messages.headers_of(record))
             return
         body = message.get("body", b"")
         try:
@@ -79,14 +83,6 @@ class _Answer:
                 raise
             scope, receive = self._request.scope, self._request.receive
             await messages.request_error(self._request, error)(scope, receive, self.send)
-
-    def _complete(self, message: Message) -> None:
-        record = self._request.state.record
-        record.status = message["status"]
-        fields = MutableHeaders(scope=message)
-        for name, value in SECURITY_HEADERS.items():
-            fields.setdefault(name, value)
-        fields.update(messages.headers_of(record))
 
 
 class RequestMiddleware:

@@ -32,7 +32,7 @@ class RequestRecord:
     trace_id: str = ""  # 32 hexadecimal digits.
     span_id: str = ""  # 16 hexadecimal digits, if traces are exported.
     traceresponse: str = ""  # Header with both ids.
-    warning: str = ""  # ASCII text for the client beside the answer.
+    warning: str = ""  # For the client, beside the answer.
     span: Any = None
     method: str = ""  # HTTP's, or `gRPC`.
     route: str = "other"  # Template of the path, which bounds the cardinality of metrics.

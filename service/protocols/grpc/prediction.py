@@ -40,8 +40,7 @@ def predict(body: bytes, repository: Repository, permit: Permit) -> bytes:
     """Answer a PredictRequest."""
     request = parse(pb.PredictRequest, body, _FIELDS, permit.limits)
     classifier = _find(repository, request.model_spec)
-    answer: bytes = infer(partial(_read, request), classifier, permit).SerializeToString()
-    return answer
+    return bytes(infer(partial(_read, request), classifier, permit).SerializeToString())
 
 
 def metadata(body: bytes, repository: Repository, permit: Permit) -> bytes:
@@ -56,8 +55,7 @@ def metadata(body: bytes, repository: Repository, permit: Permit) -> bytes:
     )
     spec = pb.ModelSpec(name=manifest.name, version={"value": manifest.version})
     answer = pb.GetModelMetadataResponse(model_spec=spec, metadata={"signature_def": signatures})
-    content: bytes = answer.SerializeToString()
-    return content
+    return bytes(answer.SerializeToString())
 
 
 def _find(repository: Repository, spec: pb.ModelSpec) -> Classifier:

@@ -323,8 +323,7 @@ def _infer(
 ) -> bytes:
     request = parse(pb.ModelInferRequest, body, INFER_FIELDS, permit.limits)
     classifier = repository.find(request.model_name, request.model_version)
-    answer: bytes = wrap(infer(partial(read, request), classifier, permit)).SerializeToString()
-    return answer
+    return bytes(wrap(infer(partial(read, request), classifier, permit)).SerializeToString())
 
 
 def _is_ready(core: Core) -> bool:

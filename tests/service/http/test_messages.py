@@ -5,7 +5,8 @@ import time
 import pytest
 
 from service.errors import NotAcceptable
-from service.http.messages import preferred, weights
+from service.http.messages import headers_of, preferred, reply, weights
+from service.telemetry.record import RequestRecord
 
 OFFERS = ["application/json", "text/plain"]
 
@@ -33,6 +34,12 @@ def test_the_offer_ranked_highest_is_chosen(accept: str | None, chosen: str) -> 
 def test_a_client_that_accepts_no_offer_is_told_what_there_is(accept: str) -> None:
     with pytest.raises(NotAcceptable, match="application/json, text/plain"):
         preferred(accept, OFFERS)
+
+
+def test_a_warning_names_inputs_of_any_script_in_ascii() -> None:
+    record = RequestRecord("1", warning="画像: the largest number is 255")
+    reply(record, b"{}").fields.decode("ascii")
+    assert headers_of(record)["Warning"].endswith(': the largest number is 255"')
 
 
 @pytest.mark.parametrize("part", [" ", ",", ", ", "gzip ", "gzip;q=0 ", ";q=0"])
