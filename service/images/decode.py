@@ -207,6 +207,7 @@ def read_plain_png(data: bytes, shape: tuple[int, int], permit: Permit) -> NDArr
         return None
     permit.charge_pixels(area)
     canvas, image = _canvas(shape, threading.get_ident())
+    canvas.fill(0)  # A stream may end after any row: Pillow reports no error, and writes no more.
     try:
         image.frombytes(data[_PIXELS], "zip", "L", False)
     except Exception:  # Pillow does not document which errors its decoders raise.

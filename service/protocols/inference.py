@@ -211,12 +211,10 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permi
         raise InvalidTensor(f"{tensor.name}: {tensor.datatype}, expected one of {expected}")
     if tensor.shape[1:] not in image_shapes(spec.shape):
         height, width = spec.size
-        is_one = tensor.shape in image_shapes(spec.shape)
+        hint = "; put one picture in a list of its own" * (tensor.shape in image_shapes(spec.shape))
         raise InvalidTensor(
-            f"{tensor.name}: shape {list(tensor.shape)}, expected [n, {height}, {width}, 1], "
-            f"[n, {height}, {width}] or [n, {height * width}]"
-            + "; put one picture in a list of its own"
-            * is_one
+            f"{tensor.name}: shape {list(tensor.shape)}, expected [n, {height}, {width}, 1], [n, "
+            f"{height}, {width}] or [n, {height * width}]{hint}"
         )
     _reserve(tensor.name, tensor.shape, permit)
     if tensor.datatype in _UNIT_DATATYPES:

@@ -132,6 +132,21 @@ def test_damage_under_a_right_checksum_is_answered_as_before(
     assert refused > len(content)
 
 
+@pytest.mark.parametrize("rows", [27, 14, 1])
+def test_rows_that_a_file_lacks_are_not_those_of_the_file_before(
+    encode: Encode, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    before, own = (encode(Image.new("L", SHAPE, grey)) for grey in (200, 50))
+    sent = zlib.decompress(own[CONTENT])[: rows * 29]
+    short = with_content(own, zlib.compress(sent))
+    assert is_plain_png(short, SHAPE)
+    assert isinstance(outcome(before), bytes)
+    given = outcome(short)
+    assert given == general_outcome(short, monkeypatch)
+    assert isinstance(given, bytes)
+    assert set(given) == {50, 0}
+
+
 def test_the_limit_on_pixels_holds_here_as_well(boot_png: bytes) -> None:
     with pytest.raises(RequestError, match="the limit is 700"):
         read_image(boot_png, prepare="auto", shape=SHAPE, max_pixels=700)
