@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 Tensor = NDArray[np.float32]
 Pixels = NDArray[Any]
 """One image: (height, width) uint8 or float32 in [0, 255]."""
+Flags = NDArray[np.bool_] | bool  # (n,), or one for all.
 WHITE = 255
 
 

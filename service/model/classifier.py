@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Assessment, Pixels, Tensor, Weights
+from ..arrays import Assessment, Flags, Pixels, Tensor, Weights
 from ..capacity.parallel import WorkerThreads
 from ..errors import ArtifactError
 from .artifact import Artifact, Layer
@@ -89,7 +89,7 @@ class Classifier:
     def weights(self, layer: Layer) -> Weights:
         return self._engine.weights(layer.name)
 
-    def in_distribution(self, novelty: Tensor, *, photos: bool = False) -> NDArray[np.bool_]:
+    def in_distribution(self, novelty: Tensor, *, photos: Flags = False) -> NDArray[np.bool_]:
         """Return which of (n,) scores are those of images like the training data; NaN is not.
 
         Prepared photographs may have their own threshold. Raises ValueError without a score.
@@ -97,8 +97,8 @@ class Classifier:
         stated = self.manifest.novelty
         if stated is None:
             raise ValueError("the model has no novelty score")
-        threshold = stated.photo_threshold if photos else None
-        return novelty <= np.float32(stated.threshold if threshold is None else threshold)
+        of_photos = stated.threshold if stated.photo_threshold is None else stated.photo_threshold
+        return novelty <= np.where(photos, of_photos, stated.threshold).astype(np.float32)
 
     def warm_up(self) -> None:
         """Run both signatures once; raise ArtifactError if they do not match the manifest."""

@@ -7,7 +7,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import WHITE, Assessment, Tensor
+from ..arrays import WHITE, Assessment, Flags, Tensor
 from ..capacity.admission import Permit
 from ..errors import AnswerTooLarge, InvalidTensor, TooManyImages
 from ..images.decode import ImageReader, Prepare
@@ -21,7 +21,6 @@ FILES_INPUT = "image"  # A tensor of numbers has the model's own input name.
 
 PROBABILITIES, CLASS_ID, LABEL = "probabilities", "class_id", "label"
 NOVELTY, IN_DISTRIBUTION = "novelty", "in_distribution"
-_OF_ASSESSMENT = {PROBABILITIES, CLASS_ID, LABEL, NOVELTY, IN_DISTRIBUTION}
 
 MAX_LAYER_VALUES = 400_000  # Per answer: all layers of 7 images; 1.6 MB, up to thrice that in JSON.
 
@@ -31,6 +30,8 @@ _UNIT_DATATYPES = {"FP16", "FP32", "FP64"}
 _DATATYPES = {"f": "FP32", "i": "INT64", "b": "BOOL"}  # Of outputs, by kind of dtype.
 
 T = TypeVar("T")
+
+Images = tuple[Tensor, Flags]  # (n, height, width, 1), and which were prepared as photographs.
 
 Answer = tuple[bytes, int | None]
 """A REST body, and the length of its JSON if binary tensors follow."""
@@ -83,6 +84,7 @@ class RequestedOutput(NamedTuple):
     name: str
     classification: int = 0  # If positive, the number of classes to return, best first.
     is_binary: bool = False  # Over REST; otherwise JSON.
+    is_layer: bool = False  # A layer may have the name of another output.
 
 
 class InferenceRequest(NamedTuple):
@@ -111,6 +113,10 @@ def read_tensors(
     else:
         names = [str(spec["name"]) for spec in output_specs(manifest, request.model)]
         outputs = [RequestedOutput(name, is_binary=request.is_binary) for name in names]
+    layers = {layer.name for layer in manifest.layers}
+    if request.model != manifest.name + LAYERS:
+        layers -= {str(spec["name"]) for spec in output_specs(manifest, manifest.name + PICTURES)}
+    outputs = [o._replace(is_layer=o.name in layers and not o.classification) for o in outputs]
     images = _read_input(request, classifier, permit)
     request_id, warning = request.request_id or permit.record.request_id, permit.record.warning
     request = request._replace(outputs=outputs, request_id=request_id, warning=warning)
@@ -119,7 +125,7 @@ def read_tensors(
 
 def prepare_outputs(
     outputs: Sequence[RequestedOutput],
-    images: Tensor,
+    images: Images,
     classifier: Classifier,
     write: Callable[[Sequence[NamedTensor]], T],
 ) -> PreparedRequest[T]:
@@ -127,21 +133,20 @@ def prepare_outputs(
 
     Raises AnswerTooLarge if the layers among them exceed `MAX_LAYER_VALUES`.
     """
-    wanted = {output.name for output in outputs}
-    needs_layers = not wanted <= _OF_ASSESSMENT
-    if needs_layers:
-        layers = [layer for layer in classifier.manifest.layers if layer.name in wanted]
-        count = len(images) * sum(prod(layer.output_shape) for layer in layers)
-        if count > MAX_LAYER_VALUES:
-            raise AnswerTooLarge(
-                f"the layers of {len(images)} pictures have {count} numbers, the limit is "
-                f"{MAX_LAYER_VALUES}: ask for fewer layers, or send fewer pictures"
-            )
+    tensor, photos = images
+    wanted = {output.name for output in outputs if output.is_layer}
+    layers = [layer for layer in classifier.manifest.layers if layer.name in wanted]
+    count = len(tensor) * sum(prod(layer.output_shape) for layer in layers)
+    if count > MAX_LAYER_VALUES:
+        raise AnswerTooLarge(
+            f"the layers of {len(tensor)} pictures have {count} numbers, the limit is "
+            f"{MAX_LAYER_VALUES}: ask for fewer layers, or send fewer pictures"
+        )
 
     def answer(assessment: Assessment | None, layers: Mapping[str, Tensor]) -> T:
-        return write(_write_outputs(outputs, assessment, layers, classifier))
+        return write(_write_outputs(outputs, assessment, layers, classifier, photos))
 
-    return PreparedRequest(images, bool(wanted & _OF_ASSESSMENT), needs_layers, answer)
+    return PreparedRequest(tensor, len(wanted) < len(outputs), bool(wanted), answer)
 
 
 def refuse_shared_memory(name: str, parameters: Container[str]) -> None:
@@ -177,7 +182,7 @@ def _spec(name: str, datatype: str, *shape_of_one: int) -> dict[str, object]:
 def _check_outputs(outputs: Sequence[RequestedOutput], manifest: Manifest) -> None:
     specs = [s for end in (PICTURES, LAYERS) for s in output_specs(manifest, manifest.name + end)]
     known = [str(spec["name"]) for spec in specs]
-    for name, classification, _ in outputs:
+    for name, classification, *_ in outputs:
         if name not in known:
             raise InvalidTensor(f"no output {name!r}; the outputs are {', '.join(known)}")
         if classification and name != PROBABILITIES:
@@ -188,7 +193,7 @@ def _check_outputs(outputs: Sequence[RequestedOutput], manifest: Manifest) -> No
         raise InvalidTensor("an output is requested twice")
 
 
-def _read_input(request: InferenceRequest, classifier: Classifier, permit: Permit) -> Tensor:
+def _read_input(request: InferenceRequest, classifier: Classifier, permit: Permit) -> Images:
     own_input = classifier.manifest.input.name
     if len(request.inputs) != 1:
         raise InvalidTensor(
@@ -202,7 +207,7 @@ def _read_input(request: InferenceRequest, classifier: Classifier, permit: Permi
     raise InvalidTensor(f"no input {tensor.name!r}; the inputs are {own_input} and {FILES_INPUT}")
 
 
-def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permit) -> Tensor:
+def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permit) -> Images:
     """Return a tensor of integers in 0…255, or of floats in the network's units, as its input."""
     spec, values = classifier.manifest.input, tensor.values
     datatypes = _PIXEL_DATATYPES | _UNIT_DATATYPES
@@ -231,12 +236,12 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permi
         if low < 0 or high > WHITE:
             raise InvalidTensor(f"{tensor.name}: {low if low < 0 else high} is outside 0…{WHITE}")
         images = np.divide(values, np.float32(spec.scale), dtype=np.float32)
-    return images.reshape(-1, *spec.shape)
+    return images.reshape(-1, *spec.shape), False
 
 
 def files_to_images(
     tensor: NamedTensor, classifier: Classifier, permit: Permit, prepare: str = "auto"
-) -> Tensor:
+) -> Images:
     """Return a BYTES tensor of image files as the network's input."""
     files = tensor.values
     if not isinstance(files, list):
@@ -248,7 +253,8 @@ def files_to_images(
         raise InvalidTensor(f"prepare: {prepare!r} is not one of {', '.join(get_args(Prepare))}")
     reader = ImageReader(cast(Prepare, prepare), classifier.manifest.input.size, permit)
     images = reader.read_all(files, tensor.name)
-    return classifier.to_images([image.pixels for image in images])
+    photos = np.array([image.preparation == "photo" for image in images])
+    return classifier.to_images([image.pixels for image in images]), photos
 
 
 def _reserve(name: str, shape: Sequence[int], permit: Permit) -> None:
@@ -265,9 +271,10 @@ def _write_outputs(
     assessment: Assessment | None,
     layers: Mapping[str, Tensor],
     classifier: Classifier,
+    photos: Flags,
 ) -> list[NamedTensor]:
     class_names = classifier.manifest.class_names
-    values: dict[str, NDArray[Any]] = dict(layers)
+    values: dict[str, NDArray[Any]] = {}
     if assessment is not None:
         names = {output.name for output in requested}
         values[PROBABILITIES], novelty = assessment
@@ -276,21 +283,20 @@ def _write_outputs(
         if novelty is not None:
             values[NOVELTY] = novelty
         if novelty is not None and IN_DISTRIBUTION in names:
-            values[IN_DISTRIBUTION] = classifier.in_distribution(novelty)
+            values[IN_DISTRIBUTION] = classifier.in_distribution(novelty, photos=photos)
     outputs = []
-    for name, class_count, _ in requested:
+    for name, class_count, _, is_layer in requested:
         if class_count:
             texts = _ranked(values[name], class_count, class_names)
             shape = (len(values[name]), min(class_count, len(class_names)))
             outputs.append(NamedTensor(name, BYTES, shape, texts))
-        elif name == LABEL:
+        elif name == LABEL and not is_layer:
             best = values[CLASS_ID]
             texts = [class_names[class_id].encode() for class_id in best.tolist()]
             outputs.append(NamedTensor(name, BYTES, best.shape, texts))
         else:
-            array = values[name]
-            datatype = _DATATYPES[array.dtype.kind]
-            outputs.append(NamedTensor(name, datatype, array.shape, array))
+            array = layers[name] if is_layer else values[name]
+            outputs.append(NamedTensor(name, _DATATYPES[array.dtype.kind], array.shape, array))
     return outputs
 
 

@@ -7,14 +7,13 @@ from typing import Any, TypeVar
 import numpy as np
 import orjson
 
-from ..arrays import Tensor
 from ..capacity.admission import Permit
 from ..errors import InvalidInference, InvalidJSON, InvalidTensor
 from ..model.classifier import Classifier
 from ..model.occlusion import explain_each
 from ..model.repository import VersionStatus
 from . import inference
-from .inference import Answer, PreparedRequest, Read, RequestedOutput
+from .inference import Answer, Images, PreparedRequest, Read, RequestedOutput
 from .json_arrays import Shape, decode_file, image_shapes, parse_with_numbers
 from .tensors import BYTES, NamedTensor, flatten
 
@@ -41,21 +40,17 @@ def read(body: bytes, classifier: Classifier, permit: Permit) -> PreparedRequest
         raise InvalidInference("exactly one of 'instances' and 'inputs' must be given")
     field = "instances" if by_row else "inputs"
 
-    def read_images() -> Tensor:
+    def read_images() -> Images:
         value = _without_name(document[field], manifest.input.name, by_row)
         return _to_images(field, value, classifier, permit)
 
-    return read_signature(
-        document.get("signature_name"),
-        read_images,
-        classifier,
-        lambda outputs: (_write(outputs, by_row), None),
-    )
+    name = document.get("signature_name")
+    return read_signature(name, read_images, classifier, lambda sent: (_write(sent, by_row), None))
 
 
 def read_signature(
     signature: object,
-    read_images: Callable[[], Tensor],
+    read_images: Callable[[], Images],
     classifier: Classifier,
     write: Callable[[Sequence[NamedTensor]], T],
 ) -> PreparedRequest[T]:
@@ -65,7 +60,7 @@ def read_signature(
         raise InvalidInference(
             f"serving signature name: {json.dumps(signature)[:80]} not found in signature def"
         )
-    outputs = [RequestedOutput(name) for name in sorted(names)]
+    outputs = [RequestedOutput(each, is_layer=name == "feature_maps") for each in sorted(names)]
     return inference.prepare_outputs(outputs, read_images(), classifier, write)
 
 
@@ -147,7 +142,7 @@ def _without_name(value: Any, input_name: str, by_row: bool) -> object:
     return [value] if isinstance(value, dict | str) else value
 
 
-def _to_images(field: str, value: object, classifier: Classifier, permit: Permit) -> Tensor:
+def _to_images(field: str, value: object, classifier: Classifier, permit: Permit) -> Images:
     try:
         flat, shape, types = flatten(value)
     except InvalidTensor as error:

@@ -7,13 +7,12 @@ from typing import Any
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.json_format import ParseDict
 
-from ...arrays import Tensor
 from ...capacity.admission import Permit
 from ...errors import InvalidTensor
 from ...model.classifier import Classifier
 from ...model.repository import Repository
 from .. import tf_serving
-from ..inference import PreparedRequest, files_to_images, infer, numbers_to_images
+from ..inference import Images, PreparedRequest, files_to_images, infer, numbers_to_images
 from ..tensors import BYTES, NamedTensor, to_raw
 from . import tf_serving_pb2 as pb
 from .messages import parse, read_values
@@ -95,7 +94,7 @@ def _write(tensor: NamedTensor) -> pb.TensorProto:
 
 def _to_images(
     inputs: Mapping[str, pb.TensorProto], classifier: Classifier, permit: Permit
-) -> Tensor:
+) -> Images:
     name = classifier.manifest.input.name
     if inputs.keys() != {name}:
         raise InvalidTensor(f"the inputs are {sorted(inputs)[:8]}, expected {name}")

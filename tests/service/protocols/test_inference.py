@@ -2,16 +2,20 @@
 
 import json
 import math
+from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from service.arrays import Assessment
 from service.capacity.admission import Permit
 from service.errors import AnswerTooLarge, DeadlineExceeded, InvalidTensor
-from service.model.artifact import LAYERS, PICTURES
-from service.model.classifier import Classifier
+from service.model.artifact import LAYERS, PICTURES, Artifact, Novelty
+from service.model.classifier import Classifier, Engine
 from service.protocols import open_inference, tf_serving
 from service.protocols.inference import (
     MAX_LAYER_VALUES,
@@ -26,6 +30,7 @@ from service.protocols.inference import (
     read_tensors,
 )
 from service.protocols.tensors import NamedTensor
+from tests.service.conftest import Encode
 
 IMAGES = np.zeros((2, 28, 28), np.uint8)
 
@@ -163,7 +168,77 @@ def test_an_unknown_output_is_rejected_before_images_are_read(
 def test_layers_of_more_images_than_an_answer_holds_are_rejected(classifier: Classifier) -> None:
     conv = next(layer for layer in classifier.manifest.layers if layer.name == "conv2d_1")
     images = np.zeros((MAX_LAYER_VALUES // math.prod(conv.output_shape) + 1, 28, 28, 1), np.float32)
-    outputs = [RequestedOutput(conv.name)]
-    prepare_outputs(outputs, images[1:], classifier, list)
+    outputs = [RequestedOutput(conv.name, is_layer=True)]
+    prepare_outputs(outputs, (images[1:], False), classifier, list)
     with pytest.raises(AnswerTooLarge, match=f"the limit is {MAX_LAYER_VALUES}"):
-        prepare_outputs(outputs, images, classifier, list)
+        prepare_outputs(outputs, (images, False), classifier, list)
+
+
+@pytest.fixture
+def confusing(artifact: Artifact, classifier: Classifier) -> Classifier:
+    """A version without novelty whose layers have names of other outputs; all are 1, 2, 3…."""
+    names = "label", "class_id", "novelty", "in_distribution", "a", "b", "c", "probabilities"
+    layers = [
+        layer.model_copy(update={"name": name})
+        for layer, name in zip(artifact.manifest.layers, names, strict=True)
+    ]
+    changes = {"layers": tuple(layers), "novelty": None}
+    outputs = {
+        layer.name: np.full((2, *layer.output_shape), index, np.float32)
+        for index, layer in enumerate(layers, 1)
+    }
+    engine = SimpleNamespace(
+        name="",
+        precision="",
+        assess=lambda *_: Assessment(np.full((2, 10), 0.1, np.float32), None),
+        feature_maps=lambda *_: outputs,
+    )
+    manifest = artifact.manifest.model_copy(update=changes)
+    return Classifier(replace(artifact, manifest=manifest), cast("Engine", engine))
+
+
+def test_layers_may_have_the_names_of_other_outputs(confusing: Classifier, permit: Permit) -> None:
+    layers = confusing.manifest.layers
+    asked = request()._replace(model="fashion_mnist_layers")
+    for sent in (asked, asked._replace(outputs=[RequestedOutput(each.name) for each in layers])):
+        answered = infer(reading(sent), confusing, permit)
+        assert [(each.name, each.shape) for each in answered] == [
+            (layer.name, (2, *layer.output_shape)) for layer in layers
+        ]
+        assert [np.max(each.values) for each in answered] == [1, 2, 3, 4, 5, 6, 7, 8]
+    names = "label", "class_id", "probabilities", "novelty", "in_distribution"
+    answered = infer(reading(request(*names)), confusing, permit)
+    assert [each.datatype for each in answered] == ["BYTES", "INT64", "FP32", "FP32", "FP32"]
+    assert [np.max(each.values) for each in answered[2:]] == [np.float32(0.1), 3, 4]
+    ranking = RequestedOutput("probabilities", classification=1)
+    [best] = infer(reading(asked._replace(outputs=[ranking])), confusing, permit)
+    assert best.values == [b"0.100000:0:T-shirt/top"] * 2
+
+
+def test_the_signature_of_layers_has_layers_alone(confusing: Classifier, permit: Permit) -> None:
+    for signature, expected in (("feature_maps", 8), ("serving_default", np.float32(0.1))):
+        body = body_of("instances").replace(b"{", f'{{"signature_name":"{signature}",'.encode(), 1)
+        answer = json.loads(infer(partial(tf_serving.read, body), confusing, permit)[0])
+        [row, _] = answer["predictions"]
+        layers = row if signature == "feature_maps" else {"probabilities": row}
+        assert np.float32(layers["probabilities"][0]) == expected
+        assert ("label" in layers) is (signature == "feature_maps")
+
+
+def test_photographs_are_known_by_the_threshold_for_photographs(
+    artifact: Artifact, classifier: Classifier, permit: Permit, encode: Encode, boot_png: bytes
+) -> None:
+    novelty = Novelty(score="", layer="", threshold=-1, photo_threshold=9)
+    manifest = artifact.manifest.model_copy(update={"novelty": novelty})
+    strict = Classifier(replace(artifact, manifest=manifest), classifier._engine)
+    photo = encode(Image.new("RGB", (64, 64), "grey"))
+    tensor = NamedTensor("image", "BYTES", (3,), [boot_png, photo, boot_png])
+    asked = request("in_distribution")._replace(inputs=[tensor])
+    for prepare_as, expected in (
+        ("auto", [False, True, False]),
+        ("photo", [True, True, True]),
+        ("plain", [False, False, False]),
+    ):
+        sent = asked._replace(prepare=prepare_as)
+        [answered] = infer(reading(sent), strict, permit)
+        assert np.asarray(answered.values).tolist() == expected
