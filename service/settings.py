@@ -205,9 +205,10 @@ class Settings(BaseSettings):
             raise ValueError("api_keys and api_keys_file must not both be set")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key must be set together")
+        if self.grpc_port == self.port:
+            raise ValueError("grpc_port and port must differ")
         if self.max_images > self.max_images_in_flight:
             raise ValueError("max_images must not be more than max_images_in_flight")
-        if 2 * self.max_body_bytes > self.max_bytes_in_flight:
-            # A compressed body is in memory twice: compressed and decompressed.
+        if 2 * self.max_body_bytes > self.max_bytes_in_flight:  # Compressed and decompressed.
             raise ValueError("max_body_bytes must not be more than half of max_bytes_in_flight")
         return self

@@ -63,7 +63,7 @@ class Store:
         self._url = url.rstrip("/")
         try:
             self._files, self._root = fsspec.url_to_fs(self._url)
-        except (ImportError, ValueError) as error:
+        except (ImportError, ValueError, OSError) as error:
             raise StoreError(f"{url} cannot be read: {error}") from error
         self._cache = cache / _digest(self._url)
         self._published: dict[int, dict[str, Any]] = {}  # Metadata by version and file.

@@ -92,6 +92,7 @@ def test_lists_and_mappings_are_typed_shortly(
         {"tls_certificate": "a"},
         {"max_images": 3000},
         {"max_body_bytes": 2**28},
+        {"grpc_port": 8000},
     ],
     ids=str,
 )

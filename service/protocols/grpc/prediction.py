@@ -108,9 +108,8 @@ def _to_images(
         values = read_values(sent.tensor_content or None, sent, field, datatype, shape)
     except InvalidTensor as error:
         raise error.at(name) from error
-    tensor = NamedTensor(name, datatype, shape, values)
     to_images = files_to_images if datatype == BYTES else numbers_to_images
-    return to_images(tensor, classifier, permit)
+    return to_images(NamedTensor(name, datatype, shape, values), classifier, permit)
 
 
 METHODS = {

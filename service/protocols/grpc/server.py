@@ -88,7 +88,7 @@ async def serve(core: Core, answers: Mapping[str, Answer]) -> AsyncIterator[None
     settings = core.settings
     server = grpc.aio.server(
         options=[
-            ("grpc.max_receive_message_length", settings.max_body_bytes),
+            ("grpc.max_receive_message_length", min(settings.max_body_bytes, 2**31 - 1)),
             ("grpc.max_send_message_length", -1),
             ("grpc.http2.lookahead_bytes", UNREAD_BYTES),
             ("grpc.http2.bdp_probe", 0),  # Would raise the lookahead to megabytes.

@@ -284,6 +284,19 @@ def test_a_probe_that_stalls_keeps_no_other_waiting(server: Server) -> None:
         raw.socket.close()
 
 
+def test_a_limit_of_bytes_may_be_above_that_of_grpc() -> None:
+    port, grpc_port = unused_port(), unused_port()
+    limits = ("--max-body-bytes=3000000000", "--max-bytes-in-flight=6000000000")
+    with (
+        serve_process(f"--grpc-port={grpc_port}", "--engine=litert", *limits, port=port),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+        grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel,
+    ):
+        wait_until_ready(client)
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        assert check(b"", timeout=60) == b"\x08\x01"  # SERVING
+
+
 def test_few_watch_health_and_the_end_of_the_service_ends_them() -> None:
     port, grpc_port = unused_port(), unused_port()
     with (

@@ -230,6 +230,11 @@ def test_a_bucket_that_is_not_there_is_one_sentence(s3: S3Server, tmp_path: Path
         repository.open()
 
 
+def test_a_store_that_cannot_be_reached_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"ftp://127\.0\.0\.1:1/models cannot be read: "):
+        open_source("ftp://127.0.0.1:1/models", tmp_path)
+
+
 def test_a_store_that_nothing_reads_ends_the_process_with_a_sentence() -> None:
     ended = run_service("--artifacts=carrier-pigeon://loft")
     assert ended.returncode == 3
