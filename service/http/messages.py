@@ -84,7 +84,7 @@ def error_response(
     request: Request, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Record an error, and return it as a response."""
-    body = error_body(request.url.path, request.state.record, code, message)
+    body = error_body(request.state.path, request.state.record, code, message)
     return Response(body, status, headers, media_type=JSON)
 
 
@@ -118,8 +118,7 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(ClientDisconnect)
     async def on_disconnect(request: Request, _: ClientDisconnect) -> Response:
         # Never received, but it keeps the disconnect from being logged as a server error.
-        message = "the client closed the connection"
-        return error_response(request, 400, "client_disconnected", message)
+        return error_response(request, 400, "client_disconnected", "the client hung up")
 
 
 def _allowed_methods(request: Request, stated: Mapping[str, str] | None) -> str:

@@ -114,6 +114,8 @@ class RequestMiddleware:
         if scope["path"].startswith(f"{self._root_path}/"):  # The proxy did not strip it.
             scope["path"] = scope["path"].removeprefix(self._root_path)
         request = Request(scope, receive)
+        # Without the prefix of a proxy or a parent application.
+        request.state.path = scope["path"].removeprefix(scope.get("root_path", ""))
         record = request.state.record = self._instrumentation.begin(request.headers)
         messages.describe(record, scope)
         answer = _Answer(request, send, self._admission)
@@ -145,8 +147,7 @@ class RequestMiddleware:
 
     async def _check_and_answer(self, scope: Connection, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        # The key's scope is looked up without the prefix of a proxy or a parent application.
-        required = required_scope(scope["path"].removeprefix(scope.get("root_path", "")))
+        required = required_scope(request.state.path)
         try:
             check_headers(scope)
             if self._keys is not None and required is not None:

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import uvicorn
 from PIL import Image
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from service.app import create_app
 from service.keys import make_key
@@ -174,6 +176,32 @@ def test_without_a_server_or_its_lifespan_the_answers_are_the_same(
     app.state.pools.close()
     for number, (method, path, _) in enumerate(requests):
         assert answers[number] == expected[number], (method, path)
+
+
+def test_below_a_path_of_another_application_errors_have_the_form_of_their_protocol(
+    requests: Requests, expected: list[Answer]
+) -> None:
+    app = create_app(SETTINGS)
+    app.state.repository.open()
+
+    async def ask() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(Starlette(routes=[Mount("/ml", app)]))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return [
+                await client.request(method, f"/ml{path}", **request)
+                for method, path, request in requests
+            ]
+
+    answers = asyncio.run(ask())
+    app.state.pools.close()
+    forms = set()
+    for answer, (status, _, body), (_, path, _) in zip(answers, expected, requests, strict=True):
+        assert answer.status_code == status, path
+        if status >= 400:
+            form = type(json.loads(body)["error"])
+            assert type(answer.json()["error"]) is form, path
+            forms.add((path.startswith(("/v1/", "/v2/")), form))
+    assert {(True, str), (False, dict)} <= forms
 
 
 @pytest.mark.parametrize("protocol", ["httptools", "h11"])
