@@ -24,8 +24,7 @@ from .inference import read_body
 from .messages import FORM, IMAGE_MEDIA_TYPES, JSON
 from .schemas import ImageOptions, ModelOptions
 
-MAX_FIELDS = 64  # Of a form, beside its files.
-
+MAX_FIELDS, MAX_FIELD_BYTES = 64, 4096  # Of a form, beside its files.
 _HEADER_CHARSET = "latin-1"  # Decodes any bytes; only ASCII matters in a part's headers.
 
 _BOUNDARY = re.compile(r';\s*boundary\s*=\s*"?([^";]+)', re.IGNORECASE)
@@ -38,7 +37,6 @@ _BEFORE_JSON = b" \t\r\n\xef\xbb\xbf\xff\xfe\0"
 
 # Subtypes that clients send by default for any file.
 _UNTYPED = ("", "octet-stream", "x-octet-stream", "x-www-form-urlencoded")
-
 
 Options = TypeVar("Options", bound=ImageOptions)
 
@@ -161,6 +159,8 @@ def read_form(body: bytes, content_type: str, max_files: int) -> Form:
         name, data = _decode_part(part, content)
         if name is None:
             files.append(data)
+        elif len(data) > MAX_FIELD_BYTES:
+            raise InvalidMultipart(f"a text field has more than {MAX_FIELD_BYTES} bytes, the limit")
         else:
             fields.setdefault(name, []).append(data.decode(errors="replace"))
         if len(files) > max_files:

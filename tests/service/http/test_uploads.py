@@ -17,6 +17,7 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.http.uploads import (
+    MAX_FIELD_BYTES,
     MAX_FIELDS,
     Form,
     Upload,
@@ -70,6 +71,10 @@ def test_text_fields_are_told_from_files_and_bounded() -> None:
     )
     with pytest.raises(InvalidMultipart, match=f"more than {MAX_FIELDS} text fields"):
         read(form(*[field] * (MAX_FIELDS + 1)))
+    longest = (field[0], b"1" * MAX_FIELD_BYTES)
+    assert len(read_form(form(longest), CONTENT_TYPE, 2).fields["channels"]) == MAX_FIELD_BYTES
+    with pytest.raises(InvalidMultipart, match=f"more than {MAX_FIELD_BYTES} bytes"):
+        read(form((field[0], b"1" * (MAX_FIELD_BYTES + 1))))
 
 
 def test_a_form_in_a_form_counts_with_it_and_has_none_in_it() -> None:
