@@ -17,7 +17,6 @@ _API_KEY = re.compile(r"fashion_[\w-]{20,}")
 _PACKAGE = __name__.partition(".")[0]
 
 access_logger = logging.getLogger(f"{_PACKAGE}.access")
-
 # Load balancers and monitoring request these every few seconds.
 _PROBES = {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 
@@ -69,14 +68,15 @@ def log_config(log_format: Literal["text", "json"], level: str) -> dict[str, Any
         "json": {"()": _json_formatter},
     }
     severity = level.upper()
-    others = "ERROR" if severity == "ERROR" else "WARNING"
+    # OpenTelemetry's warnings about a trace quote the client's headers.
+    levels = {_PACKAGE: severity, "uvicorn": severity, "opentelemetry.trace": "ERROR"}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"chosen": formatters[log_format]},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "chosen"}},
-        "root": {"handlers": ["stderr"], "level": others},
-        "loggers": {_PACKAGE: {"level": severity}, "uvicorn": {"level": severity}},
+        "root": {"handlers": ["stderr"], "level": "ERROR" if severity == "ERROR" else "WARNING"},
+        "loggers": {name: {"level": level} for name, level in levels.items()},
     }
 
 

@@ -21,6 +21,26 @@ SPAN_ID = "b7ad6b7169203331"
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
+def test_a_client_writes_nothing_into_the_log_with_its_trace() -> None:
+    code = (
+        "import logging.config, sys\n"
+        "from service.telemetry.logs import log_config\n"
+        "from service.telemetry.record import RequestRecord\n"
+        "from service.telemetry.traces import RequestTracer\n"
+        "logging.config.dictConfig(log_config('text', 'debug'))\n"
+        "headers = {'traceparent': sys.argv[1], 'tracestate': 'INFO: served ' + 'a' * 9}\n"
+        "RequestTracer('').begin(RequestRecord(''), headers)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, TRACEPARENT],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+
+
 class Collector(ThreadingHTTPServer):
     """Takes traces as a collector does, and keeps them."""
 
