@@ -44,8 +44,7 @@ _NOISE += b"".join(bytes([0xFF, 0xD0 + restart]) + _NOISE for restart in range(8
 # The transposition that turns an image upright, by EXIF orientation.
 _TURNS = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), 2))
 
-# A plain PNG is signature and header, then length, type, compressed pixels and checksum of its only
-# IDAT chunk, then IEND.
+# A plain PNG is signature, header, one IDAT chunk (length, type, pixels and checksum), then IEND.
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LENGTH, _CHUNK, _PIXELS = slice(33, 37), slice(37, -16), slice(41, -16)
 _CHECKSUM, _PNG_END = slice(-16, -12), b"\0\0\0\0IEND\xaeB`\x82"

@@ -18,7 +18,7 @@ _FORMATS = {
     "AVIF": rb".{4}ftyp(avi[fs]|m[is]f1.{4,64}?avi[fs])",
     "HEIC": rb".{4}ftyp(hei|hev|m[is]f1)",
     "TIFF": rb"II[*+]\0|MM\0[*+]",
-    "SVG": rb"(\xef\xbb\xbf)?\s*<([?!].{,2000}<)?svg",
+    "SVG": rb"(\xef\xbb\xbf)?\s{,2000}<([?!].{,2000}<)?svg",
     "PDF": rb"%PDF",
 }
 _READ = ["PNG", "JPEG", "WEBP", "GIF", "BMP"] + ["AVIF"] * bool(features.check("avif"))
@@ -39,7 +39,11 @@ _NEEDED = {b"IHDR", b"PLTE", b"IDAT", b"IEND"} | {
     for each in (*range(0xC0, 0xD0), *range(0xD9, 0xDE), 0xE0, 0xEE)
 }
 _COLOUR_KEY_BYTES = {0: [2], 2: [6], 3: range(257)}  # lengths of tRNS by colour type
+_FRAMES = {bytes([0xFF, each]) for each in range(0xC0, 0xD0) if each not in {0xC4, 0xC8, 0xCC}}
 _ORIENTATION_TAG, _MAX_TAGS = 0x0112, 1000
+_MAX_TABLE_BYTES = 32768  # AVIF's decoder holds the GIL, and searches a table for each entry.
+_CONTAINERS = {b"meta", b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"minf", b"stbl"}
+_CONTENTS = {b"mdat", b"idat", b"colr", b"uuid", b"free", b"skip"}  # Their bytes are no table.
 
 
 class PictureFile(NamedTuple):
@@ -64,13 +68,14 @@ def format_of(data: bytes) -> str:
 def without_metadata(data: bytes, name: str) -> PictureFile:
     """Drop metadata, which decoders decompress and parse without limits.
 
-    Raises InvalidImage if there are too many chunks, segments or scans.
+    Raises InvalidImage if there are too many chunks, segments, scans, frames or tables.
     """
     if name == "AVIF":  # EXIF data under another name is not parsed.
+        _check_tables(data)
         return PictureFile(re.sub(rb"(?s)(infe.{8,10}?)Exif", rb"\1none", data))
     if name not in {"PNG", "JPEG"}:
         return PictureFile(data)
-    view, exif, kind, scans = memoryview(data), b"", b"", 0
+    view, exif, kind, scans, frames = memoryview(data), b"", b"", 0, 0
     kept: list[bytes | memoryview] = [view[: 8 if name == "PNG" else 2]]
     for number, piece in enumerate(_chunks(data) if name == "PNG" else _segments(data)):
         if number == MAX_PIECES:
@@ -84,10 +89,25 @@ def without_metadata(data: bytes, name: str) -> PictureFile:
             kind == b"eXIf" or (kind == _APP1 and data.startswith(b"Exif", start + 4))
         ):
             exif = data[start + (8 if name == "PNG" else 4) : end]
-        scans += kind == _START_OF_SCAN
-        if scans > _MAX_SCANS:
-            raise InvalidImage(f"the JPEG picture has more than {_MAX_SCANS} scans")
+        scans, frames = scans + (kind == _START_OF_SCAN), frames + (kind in _FRAMES)
+        if scans > _MAX_SCANS or frames > 1:
+            raise InvalidImage(f"the JPEG picture has more than {_MAX_SCANS} scans or one frame")
     return PictureFile(b"".join(kept), exif, kind in {b"IEND", _END_OF_IMAGE}, scans)
+
+
+def _check_tables(data: bytes) -> None:
+    """Raise InvalidImage if the boxes of an AVIF have larger tables than any picture needs."""
+    boxes, left = [(0, len(data))], _MAX_TABLE_BYTES
+    while boxes and left >= 0:
+        at, end = boxes.pop()
+        size, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
+        size = int.from_bytes(data[at + 8 : at + 16]) if size == 1 else size
+        stop = min(at + size, end) if size >= 8 else end
+        left -= 8 if kind in _CONTAINERS | _CONTENTS else stop - at
+        inner = at + 8 + 4 * (kind == b"meta"), stop if kind in _CONTAINERS else 0
+        boxes += [span for span in ((stop, end), inner) if span[0] < span[1]]
+    if left < 0:
+        raise InvalidImage(f"the AVIF picture has more than {_MAX_TABLE_BYTES} bytes of tables")
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

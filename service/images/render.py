@@ -24,8 +24,7 @@ _WIDTH = 2 * _MARGIN + _COLUMNS * (_TILE + _GAP) - _GAP
 # colour-blind viewers; it is nearly linear between them.
 _VIRIDIS = bytes.fromhex("440154 472c7a 3b528b 2c728e 21918c 28ae80 5ec962 addc30 fde725")
 
-# The rest of the palette is for text, from white to ink. A palette image has a third of the bytes
-# of RGB to compress, which takes most of the time.
+# The rest of the palette is for text, from white to ink. RGB would take longer to compress.
 _LEVELS = 232
 _WHITE, _INK, _INK_GREY = _LEVELS, 255, 0x22
 

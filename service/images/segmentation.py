@@ -9,8 +9,7 @@
    neighbours. The result recounts the colours once, as in GrabCut (Rother, Kolmogorov and Blake
    2004, https://doi.org/10.1145/1015706.1015720).
 5. The garment is the largest component, without holes or thin lines such as a hanger's hook. Its
-   mask is soft: doubtful pixels in and around it are dimmed, since a network can still make out a
-   dim sleeve, but not one that was cut off.
+   mask is soft: doubtful pixels are dimmed, since a network still sees a dim sleeve.
 
 The constants were tuned on composites of data-set images and generated backgrounds with known
 masks. NumPy only: `scipy.ndimage` costs 0.17 s of start-up and 20 MB in every worker.

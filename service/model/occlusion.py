@@ -53,8 +53,7 @@ def explain_each(
 def _weights(length: int) -> Tensor:
     """Return each window's triangular weight for each pixel along a side: (windows, length).
 
-    A window reaches an eighth of the side from its middle to that of the next. So there are about
-    ten, however large the image is.
+    A window reaches an eighth of the side, so there are about ten, however large the image is.
     """
     reach = max(1, length // 8)
     middles = np.arange(-1, length + reach, reach)[:, None]

@@ -15,8 +15,7 @@ from .artifact import MANIFEST, reading
 # Object metadata that changes on every write, as the different stores spell it.
 CHANGE_MARKS = ("ETag", "etag", "generation", "LastModified", "mtime")
 
-# The path of each file, with metadata that changes on every write.
-Fingerprint = frozenset[tuple[object, ...]]
+Fingerprint = frozenset[tuple[object, ...]]  # The path of each file, with such metadata.
 
 
 @dataclass(frozen=True)
@@ -135,8 +134,7 @@ def open_source(location: Path | str, cache: Path) -> Source:
 
 
 def _is_version(name: str) -> bool:
-    """Return whether a directory name is a positive decimal integer."""
-    # isdecimal alone would accept "01" for 1 and "٣" for 3.
+    """Return whether a directory name is a positive integer, unlike "01" and "٣"."""
     return name.isascii() and name.isdecimal() and not name.startswith("0")
 
 

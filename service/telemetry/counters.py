@@ -2,8 +2,7 @@
 
 A worker locks its files while it lives. The kernel releases the lock however the process ends, and
 the next worker continues with the files, so counters survive a crash and there are never more files
-than workers alive at once. `prometheus_client` keeps files for every process that ever ran, and
-takes about three times as long to count a request.
+than workers alive at once. `prometheus_client` keeps the files of every process that ever ran.
 """
 
 import contextlib

@@ -9,8 +9,7 @@ import orjson
 
 from .record import RequestRecord
 
-# The name of a query parameter whose value may be a secret, matched from its first letter only: a
-# match tried at each letter would take seconds for a long name.
+# The name of a secret parameter, from its first letter: matched at each, it would take seconds.
 _SECRET = re.compile(r"([?&](?=[^?&=]*(?:key|token|secret|password|auth))[^?&=]*=)[^&]*", re.I)
 _API_KEY = re.compile(r"fashion_[\w-]{20,}")
 

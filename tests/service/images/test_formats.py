@@ -1,6 +1,7 @@
 """Formats are named by their first bytes, and metadata costs nothing and spoils nothing."""
 
 import io
+import struct
 import time
 import zlib
 from collections.abc import Callable
@@ -85,6 +86,48 @@ def test_avif_is_read_and_turned_by_its_own_properties(encode: Encode) -> None:
     exif[0x0112] = 6
     turned = read(encode(image, "AVIF", quality=100, subsampling="4:4:4", exif=exif))
     assert np.abs(turned.astype(int) - np.rot90(GREY, -1)).max() <= 3
+
+
+def box(kind: bytes, content: bytes = b"") -> bytes:
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+START = box(b"ftyp", b"avif\0\0\0\0avifmif1")
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        box(b"meta", bytes(4) + box(b"iinf", bytes(32768))),
+        box(b"meta", bytes(4) + box(b"iprp", box(b"ipco") + box(b"ipma", bytes(32768)))),
+        box(b"meta", bytes(4) + box(b"iprp", box(b"ipco", box(b"free") * 4096))),
+        box(b"moov", box(b"trak", box(b"mdia", box(b"minf", box(b"stbl", bytes(32768)))))),
+        box(b"meta", bytes(4) + struct.pack(">I4sQ", 1, b"iloc", 32784) + bytes(32768)),
+        # A box that seems to reach beyond the one that it is in, and so beyond the table.
+        box(b"meta", bytes(4) + box(b"trak", b"\xff\xff\xff\xffmdat") + box(b"iloc", bytes(32768))),
+        box(b"meta") * 4096,
+    ],
+)
+def test_an_avif_with_tables_that_take_minutes_to_search_is_rejected(boxes: bytes) -> None:
+    for data in (START + boxes, START + boxes + box(b"mdat"), START + box(b"mdat") + boxes):
+        with pytest.raises(InvalidImage, match="has more than 32768 bytes of tables"):
+            without_metadata(data, "AVIF")
+
+
+def test_colour_profiles_and_pixels_of_an_avif_are_no_tables() -> None:
+    profile = box(b"ipco", box(b"colr", bytes(99_999)))
+    meta = box(b"meta", bytes(4) + box(b"iprp", profile) + box(b"idat", bytes(99_999)))
+    data = START + meta + box(b"iloc", bytes(30_000)) + box(b"uuid", bytes(99_999))
+    for pixels in (box(b"mdat", bytes(99_999)), b"\0\0\0\0mdat" + bytes(99_999)):
+        assert without_metadata(data + pixels, "AVIF").data == data + pixels
+
+
+def test_a_jpeg_has_one_frame() -> None:
+    frame = b"\xff\xc0\0\x0b\x08\0\x01\0\x01\x01\x01\x11\0"
+    start, end = b"\xff\xd8", b"\xff\xda\0\x02\xff\xd9"
+    without_metadata(start + frame + end, "JPEG")
+    with pytest.raises(InvalidImage, match="more than 100 scans or one frame"):
+        without_metadata(start + frame * 2 + end, "JPEG")
 
 
 BIG = zlib.compress(bytes(2**21))
