@@ -25,7 +25,7 @@ UVICORN_INTERNALS = ("_start_asgi_task", "_unset_keepalive_if_required")
 """Private names used here, tested with the oldest and newest uvicorn that pyproject.toml allows."""
 
 HEAD_SECONDS = 10.0  # From the connection, or the first byte of a request, to the end of its head.
-MAX_HEAD_BYTES = 64 * 1024  # Not counting the packet in which the head begins.
+MAX_HEAD_BYTES = 64 * 1024  # Also of trailers. Not counting the packet in which the head begins.
 BODY_SECONDS = 0.05  # The fast path waits for a body in a separate packet, as many clients send it.
 FIRST_REQUEST_SECONDS = 1.0  # For a new connection to send a request after the server shuts down.
 CHUNKED_PIECE_BYTES = 4096  # Parsed at a time of a chunked body: its chunks may have one byte each.
@@ -179,8 +179,7 @@ class ServiceProtocol(HttpToolsProtocol):
             self._parse_held()
 
     def _parse(self, data: bytes | memoryview) -> None:
-        if "head" in self._timers:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -192,7 +191,7 @@ class ServiceProtocol(HttpToolsProtocol):
             self._refuse(self._refusal)
         if self._is_in_head and "head" not in self._timers:
             self._start_head_timer()  # Not for a head that is complete in one packet.
-        elif self._head_bytes > MAX_HEAD_BYTES and "head" in self._timers:
+        elif self._head_bytes > MAX_HEAD_BYTES and ("head" in self._timers or self._is_chunked):
             self._refuse(431)
 
     def _start_over(self, rest: bytes) -> None:
@@ -239,7 +238,7 @@ class ServiceProtocol(HttpToolsProtocol):
                 codings.append(value.lower())
             elif name == b"content-length":
                 self._body_left = int(value)
-        self._is_chunked = bool(codings)
+        self._is_chunked, self._head_bytes = bool(codings), 0
         if codings and codings != [b"chunked"]:
             self._refusal = HTTPStatus.NOT_IMPLEMENTED
             raise NotImplementedError("a transfer coding other than chunked")
@@ -247,9 +246,10 @@ class ServiceProtocol(HttpToolsProtocol):
             self.expect_100_continue = False
         self._body_begins = self.loop.time()
         super().on_headers_complete()
+        self.headers = []  # For trailers, which are no headers and are dropped (RFC 9110, 6.5.1).
 
     def on_body(self, body: bytes) -> None:
-        self._body_left = max(0, self._body_left - len(body))
+        self._body_left, self._head_bytes = max(0, self._body_left - len(body)), 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:

@@ -466,6 +466,34 @@ class TestSizeOfHeads:
                 assert read_answer(connection).status == 400
 
 
+class TestTrailers:
+    @pytest.mark.parametrize("filler", [b"X: a\r\n", b"a"], ids=["many", "long"])
+    def test_trailers_that_never_end_are_a_431(self, server: httpx.Client, filler: bytes) -> None:
+        with connect(server) as connection:
+            connection.sendall(head(None, "Transfer-Encoding: chunked") + b"1\r\n \r\n0\r\nX: ")
+            connection.sendall(filler * (200_000 // len(filler)))
+            assert read_answer(connection).status == 431
+            assert is_closed(connection)
+
+    def test_chunks_do_not_count(self, server: httpx.Client) -> None:
+        with connect(server) as connection:
+            chunks = b"1\r\n \r\n" * 20_000 + b"30d40\r\n" + b" " * 200_000 + b"\r\n"
+            trailer = b"0\r\nX: " + b"a" * 50_000 + b"\r\n\r\n"
+            connection.sendall(head(None, "Transfer-Encoding: chunked") + chunks + trailer)
+            assert read_answer(connection).status == 400
+
+    def test_trailers_are_no_headers(self, server: httpx.Client) -> None:
+        with connect(server) as connection:
+            for trailer in (b"", b"X-Request-ID: trailer\r\nHost: other\r\n"):
+                sent = head(None, "Transfer-Encoding: chunked") + b"1\r\n \r\n0\r\n"
+                connection.sendall(sent + trailer + b"\r\n")
+                answer = read_answer(connection)
+                assert answer.status == 400
+                assert b"the JSON" not in answer.body
+                assert b"must not be repeated" not in answer.body
+                assert b"trailer" not in answer.body
+
+
 def test_an_answer_under_way_comes_before_the_connection_is_closed_for_a_head(
     server: httpx.Client, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
