@@ -77,6 +77,41 @@ def test_text_fields_are_told_from_files_and_bounded() -> None:
         read(form((field[0], b"1" * (MAX_FIELD_BYTES + 1))))
 
 
+def test_text_that_begins_like_a_picture_is_text_and_a_picture_is_none() -> None:
+    def fields(value: bytes) -> Form:
+        return read_form(form(('form-data; name="a"', value)), CONTENT_TYPE, 2)
+
+    for text in (b"BMW", b"GIF89", b"RIFF", b"BM"):
+        assert fields(text) == Form([], {"a": text.decode()})
+    for picture in (
+        b"BM\x1a\0\0\0",
+        b"GIF89a\x01\0",
+        b"\x89PNG\r\n\x1a\n\0",
+        b"RIFF\x1a\0\0\0WEBP",
+    ):
+        assert fields(picture) == Form([picture], {})
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "form-data; name=\"a\"; filename*=utf-8''a.png",
+        'form-data; name="a"\r\nContent-Type: text/plain; name=a.png',
+        'form-data; name="a"\r\nContent-Type: application/pdf',
+        'form-data; name="a"; filename=""',
+    ],
+)
+def test_a_part_with_the_name_or_type_of_a_file_is_a_file(headers: str) -> None:
+    assert read(form((headers, b"x"))) == [b"x"]
+
+
+def test_parts_without_contents_are_bounded_too() -> None:
+    empty = ('form-data; name="a"\r\nContent-Type: multipart/mixed; boundary=in', b"--in--")
+    assert read(form(*[empty] * (MAX_FIELDS + 2), (FILE, b"x"))) == [b"x"]
+    with pytest.raises(InvalidMultipart, match="Maximum segment count exceeded"):
+        read(form(*[empty] * (MAX_FIELDS + 4)))
+
+
 def test_a_form_in_a_form_counts_with_it_and_has_none_in_it() -> None:
     inner = b"--in\r\nContent-Disposition: %b; filename=a\r\n%b\r\nx\r\n--in--\r\n"
     mixed = 'form-data; name="files"\r\nContent-Type: multipart/mixed; boundary=in'
