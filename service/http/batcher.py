@@ -6,9 +6,6 @@ and the loop handles everything else between two batches.
 
 The routes' own functions read the requests and write the responses. An unusual or failing request
 goes to the application, which starts over; the attempt leaves no trace.
-
-Under overload, large requests are rejected by their heads, before their bodies are read. The
-application would take a good part of a millisecond for each, with the body already in memory.
 """
 
 import asyncio
@@ -53,8 +50,6 @@ from .schemas import Liveness, Readiness
 from .uploads import Upload, read_images
 
 MAX_BATCH_IMAGES = 32  # Larger batches do not raise the network's throughput.
-
-_LENGTH_DIGITS = len(str(2**64))
 
 _IMAGE_ROUTES = {"/predict", "/feature-maps", "/preparation"}
 _IMAGE_METHODS = {"POST", "PUT"}
@@ -121,7 +116,7 @@ class Batcher:
         fields = scope["headers"]
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in fields}
         digits = headers.get("content-length", "0")
-        is_plain = len(headers) == len(fields) and len(digits) <= _LENGTH_DIGITS
+        is_plain = len(headers) == len(fields) and len(digits) <= 20
         if not is_plain or not HOST.fullmatch(headers.get("host", "")):
             return None
         length = int(digits)
@@ -142,7 +137,7 @@ class Batcher:
         return FastRequest(*found, headers)
 
     def reject(self, scope: Any, headers: Mapping[str, str], length: int) -> Reply | None:
-        """Return the application's response to a large request that it would reject."""
+        """Return the application's response to a large request that it would reject, unread."""
         if not self._pools.has_large_jobs and self._admission.is_open:
             return None
         if scope["path"] not in _IMAGE_ROUTES or scope["method"] not in _IMAGE_METHODS:

@@ -27,13 +27,13 @@ PATIENCE_SECONDS = 0.02  # Before watching for a disconnect: most jobs are done 
 
 _PACKED_PIECE_BYTES = 65536
 _MAX_MEMBERS = 1000
-# 16 selects zlib's gzip format.
-_WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}  # 16 selects gzip.
+
+MAX_HEADERS, MAX_PATH = 500, 4096  # Each costs a search of all headers, or of all routes.
 
 HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
 
-# Headers that are ambiguous when repeated.
-_SINGLE = {
+_SINGLE = {  # Headers that are ambiguous when repeated.
     *(b"host", b"content-length", b"content-type", b"content-encoding", b"authorization"),
     *(b"x-api-key", DEADLINE_HEADER.lower().encode(), b"inference-header-content-length"),
 }
@@ -42,7 +42,9 @@ T = TypeVar("T")
 
 
 def check_headers(scope: Any) -> None:
-    """Raise RequestError if the headers are ambiguous (RFC 9112, section 3.2)."""
+    """Raise RequestError if the head is too long, or ambiguous (RFC 9112, section 3.2)."""
+    if len(scope["headers"]) > MAX_HEADERS or len(scope["path"]) > MAX_PATH:
+        raise errors.RequestError(f"more than {MAX_HEADERS} headers or {MAX_PATH} bytes of path")
     names = Counter(name for name, _ in scope["headers"])
     if twice := [name.decode() for name in sorted(_SINGLE) if names[name] > 1]:
         raise errors.RequestError(f"{', '.join(twice)}: the header must not be repeated")

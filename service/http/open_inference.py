@@ -130,9 +130,10 @@ for _path in ("/models/{name}", "/models/{name}/versions/{version}"):
 async def _read_parameters(request: Request) -> dict[str, Any]:
     """Return the JSON object of the body; without a body, an empty one."""
     try:
-        # Zero images: operators are admitted even at full capacity.
+        # Zero images: operators are admitted at full capacity. Few marks: the event loop waits.
         with admit(request, images=0) as permit:
-            document = parse_json(await read_body(request, permit), permit.limits)
+            limits = permit.limits._replace(max_json_marks=protocol.MAX_ITEMS)
+            document = parse_json(await read_body(request, permit), limits)
     except EmptyBody:
         return {}
     if not isinstance(document, dict):

@@ -42,11 +42,7 @@ def request_spec(body: str, path: str = "") -> dict[str, Any]:
 
 
 def path_parameters(path: str) -> list[dict[str, Any]]:
-    """Return the `version` or `label` parameter of a path.
-
-    One function serves the paths with and without them, so that FastAPI, which would make them
-    query parameters, cannot declare them.
-    """
+    """Return the `version` or `label` of a path, which FastAPI would take for a query parameter."""
     return [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in ("version", "label")

@@ -15,9 +15,9 @@ from ..model.classifier import Classifier
 
 
 def _split(value: Any) -> list[str]:
-    """Return the items of a repeated or comma-separated parameter."""
+    """Return each item of a repeated or comma-separated parameter once, to limit the work."""
     texts = [value] if isinstance(value, str) else value
-    return [item.strip() for text in texts for item in text.split(",")]
+    return list(dict.fromkeys(item.strip() for text in texts for item in text.split(",")))
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
@@ -38,7 +38,7 @@ class ModelOptions(BaseModel):
     def _check_names(cls, given: dict[str, Any]) -> dict[str, Any]:
         for name in given:
             if name not in cls.model_fields:
-                [nearest] = get_close_matches(name.lower(), cls.model_fields, 1, 0)
+                [nearest] = get_close_matches(name[:99].lower(), cls.model_fields, 1, 0)
                 raise InvalidParameter(
                     f"{name}: unknown parameter; did you mean {nearest}? "
                     f"The parameters are {', '.join(cls.model_fields)}"

@@ -55,11 +55,11 @@ def read_signature(
     write: Callable[[Sequence[NamedTensor]], T],
 ) -> PreparedRequest[T]:
     """Check the signature, then read the images; `write` makes the answer from the outputs."""
-    name = "serving_default" if signature in (None, "") else str(signature)
-    if (names := classifier.signatures.get(name)) is None:
-        raise InvalidInference(
-            f"serving signature name: {json.dumps(signature)[:80]} not found in signature def"
-        )
+    name = "serving_default" if signature in (None, "") else signature
+    if not isinstance(name, str) or (names := classifier.signatures.get(name)) is None:
+        short = name[:80] if isinstance(name, str) else name
+        sent = type(name).__name__ if isinstance(name, list | dict) else json.dumps(short)
+        raise InvalidInference(f"serving signature name: {sent} not found in signature def")
     outputs = [RequestedOutput(each, is_layer=name == "feature_maps") for each in sorted(names)]
     return inference.prepare_outputs(outputs, read_images(), classifier, write)
 

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from service.http.explain import FeatureMapsOptions
 from service.http.schemas import (
     FeatureMapsResponse,
     LayerWeights,
@@ -103,17 +104,26 @@ def test_layer_and_channels_narrow_the_answer(client: httpx.Client, boot_png: by
             assert layer.maps == [everything[layer.name].maps[channel] for channel in (5, 0)]
 
 
+def test_a_repeated_name_is_one_name() -> None:
+    options = FeatureMapsOptions.model_validate({"channels": ["0,1", *["0"] * 9], "layer": "a,a"})
+    assert options.channels == ("0", "1")
+    assert options.layer == ("a",)
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
         ({"layer": "dense_1"}, "layer: no layer 'dense_1'; the layers are " + ", ".join(LAYERS)),
         ({"layer": ""}, "layer: no layer ''; the layers are " + ", ".join(LAYERS)),
-        ({"channels": "32"}, "channels: conv2d_1 has no channel 32; its channels are 0…31"),
-        ({"channels": "-1"}, "channels: '-1' is not a channel number"),
-        ({"channels": "first"}, "channels: 'first' is not a channel number"),
+        ({"channels": "32"}, "channels: conv2d_1 has no channel '32'; its channels are 0…31"),
+        ({"channels": "-1"}, "channels: conv2d_1 has no channel '-1'; its channels are 0…31"),
+        (
+            {"channels": "first"},
+            "channels: conv2d_1 has no channel 'first'; its channels are 0…31",
+        ),
         (
             {"channels": "9" * 5000},  # The middle of a message that quotes so much is left out.
-            f"channels: '{'9' * 489}…{'9' * 475}' is not a channel number",
+            f"channels: conv2d_1 has no channel '{'9' * 465}…{'9' * 476}'; its channels are 0…31",
         ),
     ],
 )

@@ -17,7 +17,7 @@ from PIL import Image
 
 from service.app import create_app
 from service.capacity.admission import Admission
-from service.http.inference import LARGE_BODY_BYTES
+from service.http.inference import LARGE_BODY_BYTES, MAX_HEADERS, MAX_PATH
 from service.settings import Settings
 from tests.service.conftest import ARTIFACTS, Encode, serve, wait_for
 from tests.service.http.connections import head
@@ -47,6 +47,21 @@ def test_a_client_that_hangs_up_in_the_middle_harms_nobody(
         )
         time.sleep(0.05)
     assert strict_client.post("/predict", content=boot_png).status_code == 200
+
+
+def test_headers_and_path_are_bounded(client: httpx.Client) -> None:
+    some = [(f"X-{number}", "a") for number in range(MAX_HEADERS - 10)]
+    assert client.get("/model/summary", headers=some).status_code == 200
+    path = "/v2/models/" + "a" * (MAX_PATH - len("/v2/models/"))
+    assert client.put(path).status_code == 405
+    message = f"more than {MAX_HEADERS} headers or {MAX_PATH} bytes of path"
+    for response in (
+        client.get("/model/summary", headers=[*some, *some]),
+        client.get("/web/" + "a/" * MAX_PATH),
+        client.get("/swagger/" + "a/" * MAX_PATH),
+    ):
+        assert error_of(response, 400) == ("invalid_request", message)
+    assert client.put(path + "a").json() == {"error": message}
 
 
 INFER = "/v2/models/fashion_mnist/infer"

@@ -580,6 +580,12 @@ def test_bytes_elements_that_do_not_add_up_are_a_400(
     assert reason in protocol_error(response)
 
 
+@pytest.mark.parametrize("path", ["index", "models/fashion_mnist/load"])
+def test_json_that_would_hold_the_event_loop_is_refused(client: httpx.Client, path: str) -> None:
+    response = client.post(f"/v2/repository/{path}", content=b"[" + b"[]," * 1000 + b"[]]")
+    assert "more than 1024 brackets" in protocol_error(response, 413)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [

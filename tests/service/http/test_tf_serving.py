@@ -162,7 +162,11 @@ def test_nan_and_infinity_are_read_and_written_as_tokens(client: httpx.Client) -
         ({"instances": [BLACK], "signature_name": 7}, "signature name: 7 not found"),
         ({"instances": [BLACK], "signature_name": 0}, "signature name: 0 not found"),
         ({"instances": [BLACK], "signature_name": False}, "signature name: false not found"),
-        ({"instances": [BLACK], "signature_name": ["x"]}, "not found in signature def"),
+        ({"instances": [BLACK], "signature_name": ["x"]}, "signature name: list not found"),
+        (
+            {"instances": [BLACK], "signature_name": "x" * 100},
+            f'signature name: "{"x" * 80}" not found',
+        ),
     ],
 )
 def test_a_wrong_request_is_a_400_that_says_what(
