@@ -109,7 +109,7 @@ def read_keys(text: str) -> list[Key]:
     Raises StartError for an invalid line, a repeated name or digest, or no key. The message does
     not quote the line, which may be a key pasted by mistake.
     """
-    keys: list[Key] = []
+    keys: dict[str | bytes, Key] = {}  # By name and by digest.
     for number, line in enumerate(text.splitlines(), start=1):
         content = line.strip()
         if not content or content.startswith("#"):
@@ -122,12 +122,12 @@ def read_keys(text: str) -> list[Key]:
                 "sha256:digest, which `fashion-mnist-keys` prints"
             )
         key = Key(match[1], scopes, bytes.fromhex(match[3]))
-        if any(other.name == key.name or other.digest == key.digest for other in keys):
+        if key.name in keys or key.digest in keys:
             raise StartError(f"line {number} of the API keys repeats a name or a key")
-        keys.append(key)
+        keys[key.name] = keys[key.digest] = key
     if not keys:
         raise StartError("API keys are configured, but the list is empty")
-    return keys
+    return list(dict.fromkeys(keys.values()))
 
 
 def load_keys(lines: str, file: Path | None) -> KeyRing | None:

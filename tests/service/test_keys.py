@@ -64,6 +64,12 @@ def test_two_keys_with_the_same_name_or_digest_are_refused() -> None:
             read_keys(f"{shop.line()}\n{second}")
 
 
+def test_a_list_of_thousands_of_keys_is_read_in_linear_time() -> None:
+    count = 50_000  # Compared with each other, they would take minutes.
+    keys = read_keys("\n".join(f"n{n}:predict:sha256:{n:064x}" for n in range(count)))
+    assert [key.name for key in keys] == [f"n{n}" for n in range(count)]
+
+
 def test_the_keys_of_a_file_are_those_that_it_has_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
