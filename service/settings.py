@@ -88,7 +88,7 @@ class Settings(BaseSettings):
         env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True, use_attribute_docstrings=True
     )
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", min_length=1)
     """Address to listen on. The default is reachable from this machine only."""
     port: int = Field(default=8000, ge=1, le=65535)
     """TCP port to listen on."""

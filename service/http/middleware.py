@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders, State
@@ -23,8 +24,10 @@ from .messages import REQUEST_ID_HEADER, SECURITY_HEADERS
 logger = logging.getLogger(__name__)
 
 # These need no key: health, and the page and documentation, whose own requests do need one.
-_OPEN = {"/", "/docs", "/openapi.json", "/livez", "/readyz"}
+_OPEN = {"", "/", "/docs", "/openapi.json", "/livez", "/readyz"}
 _OPEN_FOLDERS = ("/web/", "/swagger/", "/v2/health/")
+
+_RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-[0-9]{1,18})", re.IGNORECASE)
 
 # Headers that pages of other origins may send and read, besides the CORS-safelisted ones.
 _SENT = [
@@ -111,7 +114,7 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         scope = dict(scope)  # The server uses the original again.
-        if scope["path"].startswith(f"{self._root_path}/"):  # The proxy did not strip it.
+        if f"{scope['path']}/".startswith(f"{self._root_path}/"):  # The proxy did not strip it.
             scope["path"] = scope["path"].removeprefix(self._root_path)
         request = Request(scope, receive)
         # Without the prefix of a proxy or a parent application.
@@ -168,8 +171,9 @@ class RequestMiddleware:
         tags = fields.get("If-None-Match", "")
         if takes_gzip and tags:
             fields["If-None-Match"] = tags.replace('-gzip"', '"')
-        if not fields.get("Range", "").startswith("bytes="):
-            del fields["Range"]  # Unknown units are ignored (RFC 9110).
+        span = _RANGE.fullmatch(fields.get("Range", ""))
+        if span is None or int(span[1] or 0) > int(span[2] or 1e18):
+            del fields["Range"]  # What is invalid is ignored (RFC 9110), and so are several ranges.
         scope["method"] = "GET" if is_head else scope["method"]
         scope["headers"] = fields.raw
 
@@ -183,7 +187,7 @@ class RequestMiddleware:
                     names = map(str.strip, headers["Vary"].split(","))
                     headers["Vary"] = ", ".join(dict.fromkeys(names))
                 if "Location" in headers:  # Redirects only add or remove trailing slashes.
-                    bare = scope["path"].rstrip("/")
+                    bare = scope["path"].rstrip("/") or self._root_path
                     name = quote(bare.rpartition("/")[2])
                     query = f"?{scope['query_string'].decode('latin-1')}".rstrip("?")
                     up = "../" * (len(scope["path"]) - len(bare))

@@ -20,6 +20,11 @@ def test_by_default_only_this_machine_can_reach_the_service() -> None:
     assert settings.artifacts == Path("artifacts/fashion_mnist")
 
 
+def test_an_empty_host_is_no_address() -> None:
+    with pytest.raises(ValidationError, match="at least 1 character"):
+        Settings(host="")
+
+
 def test_without_a_model_directory_the_default_is_the_model_of_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,12 +105,28 @@ def test_each_encoding_has_an_etag_of_its_own(client: httpx.Client) -> None:
 
 def test_a_range_is_of_bytes_or_ignored(client: httpx.Client) -> None:
     whole = fetch(client, "/web/main.js", "identity")
-    for unit in ("lines=1-2", "bytes", ""):
+    invalid = (
+        "bytes=",
+        "bytes=5-1",
+        "bytes=-",
+        "bytes=a-b",
+        "bytes=0-1,x",
+        f"bytes=0-{'1' * 5000}",
+    )
+    for unit in ("lines=1-2", "bytes", "", *invalid, "bytes=0-1,4-5"):
         answer = fetch(client, "/web/main.js", "identity", Range=unit)
         assert (answer.status_code, answer.content) == (200, whole.content)
     for encoding in ("identity", "gzip"):
         answer = fetch(client, "/web/main.js", encoding, Range="bytes=2-5")
         assert (answer.status_code, answer.content) == (206, whole.content[2:6])
+    for span, part in (("2-", whole.content[2:]), ("-3", whole.content[-3:]), ("0-0", b"/")):
+        answer = fetch(client, "/web/main.js", "identity", Range=f"bytes={span}")
+        assert (answer.status_code, answer.content[:1], len(answer.content)) == (
+            *(206, part[:1]),
+            len(part),
+        )
+    beyond = fetch(client, "/web/main.js", "identity", Range="bytes=99999999-")
+    assert beyond.status_code == 416
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +169,9 @@ def test_a_prefix_may_be_taken_off_or_left_on(prefixed: httpx.Client, boot_png: 
         assert isinstance(error, str)
         assert prefixed.get(f"{prefix}/livez/").headers["Location"] == "../livez"
     assert prefixed.get("/mlivez").status_code == 404
+    for target in ("ml/", "ml/?a=b"):
+        answer = prefixed.get(f"/{target}".replace("ml/", "ml"))
+        assert (answer.status_code, answer.headers["Location"]) == (307, target)
 
 
 def test_the_page_names_no_address_from_the_root() -> None:
