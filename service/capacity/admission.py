@@ -11,8 +11,7 @@ from ..errors import DeadlineExceeded, Draining, Overloaded
 from ..telemetry.record import RequestRecord
 from .parallel import WorkerThreads
 
-# Small requests may exceed the limit of bytes in flight by this factor, so that a few slow clients
-# with large ones cannot block them.
+# Small requests may exceed the bytes in flight by this factor: large ones must not block them.
 SMALL_BYTES, SMALL_SHARE = 65536, 1.25
 
 

@@ -29,7 +29,7 @@ def read_json_length(header: str | None) -> int | None:
     """Parse the header; raises InvalidInference if it is not a number of bytes."""
     if header is None:
         return None
-    if not (header.isascii() and header.isdecimal() and len(header) < 20):
+    if not (len(header) < 20 and header.isascii() and header.isdecimal()):
         raise InvalidInference(f"{JSON_LENGTH_HEADER}: {header[:20]!r} is not a number of bytes")
     return int(header)
 

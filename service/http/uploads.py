@@ -24,18 +24,15 @@ from .messages import FORM, IMAGE_MEDIA_TYPES, JSON
 from .schemas import ImageOptions, ModelOptions
 
 MAX_FIELDS, MAX_FIELD_BYTES = 64, 4096  # Of a form, beside its files.
-_HEADER_CHARSET = "latin-1"  # Decodes any bytes; only ASCII matters in a part's headers.
+_HEADER_CHARSET, _HEAD_BYTES = "latin-1", 8 * 4224  # It decodes any bytes; limit of the parser.
 
 _BOUNDARY = re.compile(r';\s*boundary\s*=\s*"?([^";]+)', re.IGNORECASE)
 _NESTED_DISPOSITION = re.compile(rb"(\r\ncontent-disposition: *)(?:attachment|file)\b", re.I)
 
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")
 _PNG_AS_TEXT = b"\x89PNG\r\n\x1a\r\n"
-# White space, byte order marks, and the zero byte of a UTF-16 character.
-_BEFORE_JSON = b" \t\r\n\xef\xbb\xbf\xff\xfe\0"
-
-# Subtypes that clients send by default for any file.
-_UNTYPED = ("", "octet-stream", "x-octet-stream", "x-www-form-urlencoded")
+_BEFORE_JSON = b" \t\r\n\xef\xbb\xbf\xff\xfe\0"  # White space, byte order marks, UTF-16's zeros.
+_UNTYPED = ("", "octet-stream", "x-octet-stream", "x-www-form-urlencoded")  # Sent by default.
 
 Options = TypeVar("Options", bound=ImageOptions)
 
@@ -177,6 +174,12 @@ def _read_parts(
     if boundary is None:
         raise InvalidMultipart("the Content-Type of the form has no boundary")
     delimiter = boundary[1].rstrip().encode(_HEADER_CHARSET)
+    if is_nested:
+        pieces = [
+            (part[:_HEAD_BYTES], part[_HEAD_BYTES:]) for part in body.split(delimiter, max_parts)
+        ]
+        new = [_NESTED_DISPOSITION.sub(rb"\1form-data", head) + rest for head, rest in pieces]
+        body = delimiter.join(new)
     content = b""
     try:
         with PushMultipartParser(
@@ -188,9 +191,8 @@ def _read_parts(
                 elif event is not None:
                     content = bytes(event)  # Complete, because `body` is.
                 elif not is_nested and (part.content_type or "").startswith("multipart/"):
-                    inner = _NESTED_DISPOSITION.sub(rb"\1form-data", content)
                     kind = part.header("Content-Type")
-                    yield from _read_parts(inner, kind, max_parts, is_nested=True)
+                    yield from _read_parts(content, kind, max_parts, is_nested=True)
                 else:
                     yield part, content
     except MultipartError as error:

@@ -234,7 +234,7 @@ class Repository:
 
 def version_number(text: str) -> int:
     """Parse a version in a path; raises UnknownVersion if it is no number."""
-    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+    if not (len(text) < 20 and text.isascii() and text.isdecimal()):
         raise UnknownVersion(f"version {text!r} is not a number")
     return int(text)
 

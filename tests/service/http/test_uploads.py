@@ -119,6 +119,10 @@ def test_a_form_in_a_form_counts_with_it_and_has_none_in_it() -> None:
     assert read(form(*parts)) == [b"x"] * 2
     with pytest.raises(TooManyImages):
         read(form(*parts), max_files=1)
+    # What is in a file stays as it is.
+    file = bytes(99_999) + b"\r\nContent-Disposition: file; filename=a"
+    start = b"--in\r\nContent-Disposition: file; filename=a\r\n\r\n"
+    assert read(form((mixed, start + file + b"\r\n--in--"))) == [file]
     deeper = inner % (b"file", b"Content-Type: multipart/mixed; boundary=in\r\n")
     assert read(form((mixed, deeper))) == [b"x"]
 
