@@ -77,6 +77,7 @@ def test_too_many_bytes_are_rejected_and_large_requests_leave_room_for_small_one
             large.reserve_bytes(SMALL_BYTES + 1)
         large.reserve_bytes(SMALL_BYTES)
         small.reserve_bytes(SMALL_BYTES)
+        admission.check()  # Exactly full: a request without bytes is accepted.
         with pytest.raises(Overloaded, match=f"the limit is {5 * SMALL_BYTES}"):
             admission.admit(RequestRecord("test"), byte_count=1)
     assert admission.bytes == 0

@@ -555,6 +555,12 @@ def test_binary_that_is_truncated_or_too_long_is_a_400(
         assert "0 bytes are left in the body" in protocol_error(response)
 
 
+def test_a_byte_behind_an_input_with_json_data_is_a_400(client: httpx.Client) -> None:
+    head = json.dumps({"inputs": [BLACK]}).encode()
+    response = client.post(INFER, content=head + b"\0", headers={LENGTH: str(len(head))})
+    assert "1 bytes of the body belong to no input" in protocol_error(response)
+
+
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.images import render
 from service.images.render import LayerMaps, render_layers
 
 
@@ -58,3 +59,10 @@ def test_maps_larger_than_a_tile_are_drawn_at_their_own_size() -> None:
 def test_maps_larger_than_a_tile_do_not_cover_each_other() -> None:
     image = drawn(list(range(12)), np.zeros((12, 112, 112)))
     assert (image == (0x44, 0x01, 0x54)).all(axis=2).sum() >= 12 * 112 * 112
+
+
+def test_a_label_is_drawn_whole() -> None:
+    label = np.asarray(render._text("conv2d   Conv2D   28 x 28 x 32", 15))
+    assert (label != label[0, 0]).any()
+    assert (label[:, -1] == label[0, 0]).all(), "an empty column after the last letter"
+    assert (label[-1] == label[0, 0]).all()

@@ -95,7 +95,7 @@ def test_a_doubtful_part_is_dimmed_and_not_cut_off() -> None:
     noise = np.random.default_rng(0).normal(0, 6, (96, 80, 3))
     pen.rectangle((56, 20, 62, 50), "#c4c4c8")
     mask = garment_mask(Image.fromarray((np.asarray(photo) + noise).clip(0, 255).astype(np.uint8)))
-    assert sure > 0.95
+    assert sure > 0.995  # undimmed
     assert mask[50, 40] > 0.9
     assert 0 < mask[35, 57] < mask[50, 40]
     assert mask[5, 5] == 0
