@@ -7,9 +7,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.types import Message
 
 from service.app import create_app
-from service.http.middleware import required_scope
+from service.capacity.admission import Admission
+from service.http.middleware import PIECE_BYTES, _Answer, required_scope
 from service.keys import SCOPES, Scope, make_key
 from service.settings import Settings
 from service.telemetry.logs import access_logger
@@ -297,3 +300,29 @@ def test_a_bug_is_a_500_without_its_details(caplog: pytest.LogCaptureFixture) ->
     assert code == "internal_error"
     assert internal not in message
     assert "request mine failed: RuntimeError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("size", "pieces"),
+    [
+        (0, [0]),
+        (PIECE_BYTES, [PIECE_BYTES]),
+        (PIECE_BYTES + 1, [PIECE_BYTES, 1]),
+        (2 * PIECE_BYTES, [PIECE_BYTES, PIECE_BYTES]),
+    ],
+)
+def test_a_body_longer_than_a_piece_is_sent_in_pieces_and_counts_meanwhile(
+    size: int, pieces: list[int]
+) -> None:
+    admission = Admission(max_images=1, max_bytes=10 * PIECE_BYTES)
+    sent: list[tuple[int, bool, int]] = []
+
+    async def send(message: Message) -> None:
+        sent.append((len(message["body"]), message.get("more_body", False), admission.bytes))
+
+    answer = _Answer(Request({"type": "http"}), send, admission)
+    asyncio.run(answer.send({"type": "http.response.body", "body": bytes(size)}))
+    held = size if size > PIECE_BYTES else 0
+    more = [True] * (len(pieces) - 1) + [False]
+    assert sent == [(*piece, held) for piece in zip(pieces, more, strict=True)]
+    assert admission.bytes == 0
