@@ -19,6 +19,7 @@ import pytest
 import uvicorn
 import uvloop
 from PIL import Image
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -757,6 +758,26 @@ def test_what_waits_for_its_turn_is_answered_when_the_client_sends_no_more(
     for requests in ([HEALTH] * 5, [whole(boot_png), HEALTH], [whole(boot_png), by_app, HEALTH]):
         written = asyncio.run(converse(requests))
         assert written.count(b"HTTP/1.1 200 ") == len(requests)
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+def test_nothing_more_is_read_while_too_much_of_a_body_that_waited_is_in_memory(
+    config: uvicorn.Config, excess: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FairScheduler, "may_parse", lambda _: False)
+    body = bytes(HIGH_WATER_LIMIT + excess)
+
+    async def converse() -> None:
+        connection = open_connection(config, Sink())
+        connection.data_received(head(len(body) + 1, "Forwarded: for=192.0.2.1") + body)
+        assert connection.flow.read_paused
+        await asyncio.sleep(0)
+        assert len(connection.cycle.body) == len(body)
+        assert connection.flow.read_paused == bool(excess)
+        connection.connection_lost(None)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(converse())
 
 
 def test_only_the_private_names_of_uvicorn_that_are_listed_are_used() -> None:
