@@ -92,6 +92,7 @@ def measure_on_validation(run: Run) -> dict[str, float]:
     # TensorFlow is imported only here: `--help` should not wait for it.
     import keras  # noqa: PLC0415
 
+    from training.batches import predict  # noqa: PLC0415
     from training.data import to_inputs  # noqa: PLC0415
     from training.evaluate import score_photographs  # noqa: PLC0415
     from training.photographs import read_photographs  # noqa: PLC0415
@@ -100,7 +101,7 @@ def measure_on_validation(run: Run) -> dict[str, float]:
     history = run.read_history()
     photographs = read_photographs("validation")
     model = keras.models.load_model(run.checkpoint(fit), compile=False)
-    answers = model.predict(to_inputs(photographs.pixels), batch_size=500, verbose=0)
+    answers = predict(model, to_inputs(photographs.pixels))
     return {
         "validation accuracy": history[kept_epoch(history, fit)]["val_accuracy"],
         "photographs": score_photographs(answers, photographs)["macro_average"],

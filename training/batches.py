@@ -1,6 +1,7 @@
 """What the network learns from: shuffled and augmented images with their targets, in batches."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,12 +12,12 @@ from .photographs import Photographs
 from .recipe import IMAGE_SIDE, Augmentation, Recipe
 
 PREDICT_BATCH = 500
-"""Images that a network classifies at once."""
 ERASED_AREA = 0.02, 0.2
 """Least and most of an image that a rectangle covers."""
 
 Targets = npt.NDArray[np.float32]
 """(n, classes): the probability of each class; or, for a set of right classes, 1 for each."""
+Probabilities = npt.NDArray[np.float32]
 
 
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
@@ -79,6 +80,12 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
             np.concatenate([targets, self._classes[drawn]]),
             np.repeat(self._weights, [len(images), len(photographs)]).astype(np.float32),
         )
+
+
+def predict(model: Any, images: Inputs) -> Probabilities:
+    """Return what a model answers to images, (n, classes)."""
+    probabilities: Probabilities = model.predict(images, batch_size=PREDICT_BATCH, verbose=0)
+    return probabilities
 
 
 def augment(images: Inputs, settings: Augmentation, generator: np.random.Generator) -> Inputs:

@@ -2,9 +2,7 @@
 
 import gzip
 import hashlib
-import math
 import os
-import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -69,14 +67,19 @@ class FashionMnist:
     class_names: tuple[str, ...] = CLASS_NAMES
 
     @property
-    def name(self) -> str:
-        """Name of the data set: "Fashion-MNIST" only where every digest is that of the original."""
-        return "Fashion-MNIST" if self.is_fashion_mnist else "other data in Fashion-MNIST's form"
-
-    @property
     def is_fashion_mnist(self) -> bool:
         """Whether every file is that of the original."""
         return self.digests == DIGESTS
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a run and the manifest say of the data set."""
+        other = "other data in Fashion-MNIST's form"
+        return {
+            "name": "Fashion-MNIST" if self.is_fashion_mnist else other,
+            "class_names": list(self.class_names),
+            "sha256": self.digests,
+        }
 
     def test(self) -> Labelled:
         """Return the test images as the network takes them."""
@@ -165,21 +168,17 @@ def parse_idx(content: bytes, path: Path, dimensions: int) -> npt.NDArray[np.uin
     """Read a decompressed IDX file of unsigned bytes; `path` is for the message of a DataError."""
     # Two zero bytes, 8 for unsigned bytes, the number of dimensions; then each as big-endian int32.
     magic = bytes([0, 0, 8, dimensions])
-    header_bytes = len(magic) + 4 * dimensions
-    if content[: len(magic)] != magic:
+    if not content.startswith(magic):
         raise DataError(
             f"{path} is not an IDX file of {dimensions} dimensions: its magic number is "
             f"{content[:4].hex()}, expected {magic.hex()}"
         )
-    if len(content) < header_bytes:
-        raise DataError(f"{path} is truncated: it ends inside its header")
-    shape = struct.unpack_from(f">{dimensions}I", content, offset=len(magic))
-    if len(content) != header_bytes + math.prod(shape):
-        raise DataError(
-            f"{path} is truncated or not what its header says: {len(content) - header_bytes} bytes "
-            f"after the header, expected {' × '.join(map(str, shape))}"
-        )
-    return np.frombuffer(content, np.uint8, offset=header_bytes).reshape(shape)
+    try:
+        shape = np.frombuffer(content, ">u4", dimensions, offset=len(magic))
+        pixels = np.frombuffer(content, np.uint8, offset=len(magic) + shape.nbytes)
+        return pixels.reshape(shape)
+    except ValueError as error:
+        raise DataError(f"{path} is truncated or not what its header says: {error}") from error
 
 
 def _check_pair(images: Images, labels: Labels, classes: int, size: Size, folder: Path) -> None:

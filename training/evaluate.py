@@ -9,27 +9,29 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
-from .batches import PREDICT_BATCH
+from .batches import Probabilities, predict
 from .config import EvaluateSettings
 from .data import Labelled, Labels, load_fashion_mnist, to_inputs
 from .novelty import measure_novelty
 from .photographs import KINDS, Photographs, read_photographs
-from .report import draw_photographs, draw_training_curves, report_test, save_picture
-from .run import Run, kept_epoch
+from .report import (
+    CALIBRATION_BINS,
+    draw_photographs,
+    draw_training_curves,
+    report_test,
+    save_picture,
+)
+from .run import Run, kept_epoch, save_whole
 
-CALIBRATION_BINS = 15
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.1, 10.0
-
-Probabilities = npt.NDArray[np.float32]
 
 
 def run(settings: EvaluateSettings) -> None:
     """Score the run in `settings.run_dir`: numbers into evaluation.json, pictures into report/."""
     finished_run = Run(settings.run_dir)
-    finished_run.require_finished()
+    recipe = finished_run.require_finished()
     data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.classes)
     finished_run.require_data(data)
-    recipe, _ = finished_run.read_about()
     _, validation = data.split(recipe.fit)
     has_photographs = recipe.photographs.share > 0
     photographs = read_photographs("validation") if has_photographs else None
@@ -37,11 +39,11 @@ def run(settings: EvaluateSettings) -> None:
     temperature = 1.0
     if recipe.fit.calibrate:
         temperature = calibrate(model, validation, mirrored=recipe.augmentation.flip)
-    model.save(finished_run.model)
+    save_whole(model, finished_run.model)
 
     test = data.test()
     print(f"Evaluating on {len(test.labels):,} test images from {data.folder}")
-    probabilities = model.predict(test.images, batch_size=PREDICT_BATCH, verbose=0)
+    probabilities = predict(model, test.images)
     scores = score(probabilities, test.labels, data.class_names)
     scores["calibration"]["temperature"] = temperature
     history = finished_run.read_history()
@@ -49,8 +51,7 @@ def run(settings: EvaluateSettings) -> None:
     save_picture(finished_run.report, "training_curves", curves)
     report_test(finished_run.report, test, probabilities, data.class_names)
     if photographs:
-        inputs = to_inputs(photographs.pixels)
-        answers = model.predict(inputs, batch_size=PREDICT_BATCH, verbose=0)
+        answers = predict(model, to_inputs(photographs.pixels))
         scores["photographs"] = score_photographs(answers, photographs)
         picture = draw_photographs(photographs, answers, data.class_names)
         save_picture(finished_run.report, "photographs", picture)
@@ -78,8 +79,7 @@ def calibrate(model: Any, validation: Labelled, mirrored: bool = False) -> float
     images, labels = validation
     if mirrored:
         images, labels = np.concatenate([images, images[:, :, ::-1]]), np.tile(labels, 2)
-    probabilities = model.predict(images, batch_size=PREDICT_BATCH, verbose=0)
-    temperature = find_temperature(probabilities, labels)
+    temperature = find_temperature(predict(model, images), labels)
     fold_temperature(model, temperature)
     print(f"Temperature {temperature:.3f} from {len(validation.labels):,} validation images")
     return temperature
@@ -128,9 +128,7 @@ def score(
         "confusion_matrix": confusion_matrix(labels, predicted, labels=class_ids).tolist(),
         "calibration": {
             "bins": CALIBRATION_BINS,
-            "expected_calibration_error": expected_calibration_error(
-                confidence, right, CALIBRATION_BINS
-            ),
+            "expected_calibration_error": expected_calibration_error(confidence, right),
         },
     }
 
@@ -154,13 +152,13 @@ def score_photographs(probabilities: Probabilities, photographs: Photographs) ->
         "macro_average": float(np.mean(list(kinds.values()))),
         "kinds": kinds,
         "expected_calibration_error": expected_calibration_error(
-            probabilities[is_known].max(axis=1), is_right[is_known], CALIBRATION_BINS
+            probabilities[is_known].max(axis=1), is_right[is_known]
         ),
     }
 
 
 def expected_calibration_error(
-    confidence: Probabilities, right: npt.NDArray[np.bool_], bins: int
+    confidence: Probabilities, right: npt.NDArray[np.bool_], bins: int = CALIBRATION_BINS
 ) -> float:
     """Compute how far confidence is from accuracy, on average over n images.
 

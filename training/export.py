@@ -17,7 +17,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from . import SERVICE
 from .architecture import feature_map_model
-from .batches import PREDICT_BATCH
+from .batches import PREDICT_BATCH, predict
 from .config import ExportSettings
 from .data import Inputs, Labelled, load_fashion_mnist
 from .errors import ExportError
@@ -70,7 +70,7 @@ def run(settings: ExportSettings) -> None:
 
 
 def read_experiments(folder: Path) -> dict[str, Any]:
-    """Read what was measured of the recipe beyond the run, by `EXPERIMENTS`, if it is there."""
+    """Read what was measured of the recipe beyond the run: at least one of `EXPERIMENTS`."""
     experiments = {}
     for path in (folder / f"{name}.json" for name in EXPERIMENTS):
         if path.exists():
@@ -78,6 +78,8 @@ def read_experiments(folder: Path) -> dict[str, Any]:
                 experiments[path.stem] = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:
                 raise ExportError(f"{path} is not JSON: {error}") from error
+    if not experiments:
+        raise ExportError(f"{folder} has none of {', '.join(EXPERIMENTS)} (.json)")
     return experiments
 
 
@@ -90,9 +92,8 @@ def next_version(artifacts: Path) -> int:
 @contextmanager
 def published(target: Path) -> Iterator[Path]:
     """Give a folder to fill that becomes `target` in one step, or vanishes if the block fails."""
-    refusal = ExportError(f"{target} exists, and a published version is never changed")
     if target.exists():
-        raise refusal
+        raise ExportError(f"{target} exists, and a published version is never changed")
     target.parent.mkdir(parents=True, exist_ok=True)
     # A sibling, because only within one file system is a rename one step; hidden, because no
     # reader may take it for a version.
@@ -100,10 +101,7 @@ def published(target: Path) -> Iterator[Path]:
     try:
         yield folder
         folder.chmod(0o755)  # mkdtemp's own mode would hide it from the service's user
-        try:
-            folder.rename(target)
-        except OSError as error:  # another export published this version meanwhile
-            raise refusal from error
+        folder.rename(target)  # an OSError if another export published this version meanwhile
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -150,7 +148,7 @@ def write_model(
     float32 = convert(folder, [*signatures], int8_weights=False)
     predicting = [name for name in signatures if name != FEATURE_MAPS_SIGNATURE]
     int8 = convert(folder, predicting, int8_weights=True)
-    expected = model.predict(test.images, batch_size=PREDICT_BATCH, verbose=0)
+    expected = predict(model, test.images)
     threshold = novelty["threshold"] if novelty else None
     float32_parity = measure(float32, expected, test, threshold)
     float32_parity["max_feature_map_difference"] = compare_feature_maps(float32, model, test.images)
@@ -211,8 +209,7 @@ def run_flatbuffer(
         interpreter.allocate_tensors()
     runner = interpreter.get_signature_runner(signature)
     (name,) = runner.get_input_details()
-    for start in range(0, len(images), PREDICT_BATCH):
-        batch = images[start : start + PREDICT_BATCH]
+    for batch in np.split(images, range(PREDICT_BATCH, len(images), PREDICT_BATCH)):
         yield batch, runner(**{name: batch})
 
 

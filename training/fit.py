@@ -20,11 +20,11 @@ import tensorflow as tf
 from .architecture import build_network
 from .batches import PREDICT_BATCH, Targets, TrainingBatches
 from .config import FitSettings
-from .data import FashionMnist, load_fashion_mnist, split_as
+from .data import CLASS_NAMES, FashionMnist, Labelled, Labels, load_fashion_mnist, split_as
 from .errors import RunError
 from .photographs import Photographs, read_photographs
 from .recipe import Fit, Recipe
-from .run import Run, best_epoch, epochs_waited, is_used_up, kept_epoch
+from .run import Run, best_epoch, is_used_up, kept_epoch, save_whole
 
 ASSETS = Path(__file__).parent / "assets"
 START_WEIGHTS, START_ANSWERS = ASSETS / "start.weights.h5", ASSETS / "answers.npz"
@@ -39,71 +39,112 @@ LEARNT_NOTHING = 2.0
 def run(settings: FitSettings) -> None:
     """Train, or resume, the run in `settings.run_dir`."""
     training_run, recipe = Run(settings.run_dir), settings.recipe
+    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.classes)
+    training, validation = data.split(recipe.fit)
+    batches = TrainingBatches(
+        training, make_targets(recipe, data, training), recipe, training_photographs(recipe, data)
+    )
+    model = compile_network(recipe, len(data.class_names), len(batches))
+    # Only now, because what cannot be trained must not replace what was.
     if settings.fresh:
         training_run.discard()
-    training_run.require_same_recipe(recipe)
-    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.classes)
-    photographs = read_photographs("train") if recipe.photographs.share else None
     training_run.begin(recipe, data)
     if training_run.is_finished(recipe.fit):
         print(f"{settings.run_dir} is complete; --fresh starts it again.")
     else:
-        train(training_run, recipe, data, photographs)
-    history = training_run.read_history()
-    kept = history[kept_epoch(history, recipe.fit)]
-    if kept["val_accuracy"] < LEARNT_NOTHING / len(data.class_names):
         print(
-            "It learnt next to nothing: by chance it would be right on "
-            f"{1 / len(data.class_names):.0%}. Try a smaller --fit.learning-rate, or more filters "
-            "or epochs, with --fresh."
+            f"Training on {len(training.images):,} images, validating on "
+            f"{len(validation.images):,}, from {data.folder}"
+        )
+        train(training_run, model, batches, validation, recipe.fit)
+    history = training_run.read_history()
+    epoch = kept_epoch(history, recipe.fit)
+    kept, chance = history[epoch], 1 / len(data.class_names)
+    if kept["val_accuracy"] < LEARNT_NOTHING * chance:
+        print(
+            f"It learnt next to nothing: by chance it would be right on {chance:.0%}. Try a "
+            "smaller --fit.learning-rate, or more filters or epochs, with --fresh."
         )
     print(
-        f"Kept epoch {kept_epoch(history, recipe.fit) + 1} of {len(history)}: validation accuracy "
+        f"Kept epoch {epoch + 1} of {len(history)}: validation accuracy "
         f"{kept['val_accuracy']:.4f}, loss {kept['val_loss']:.4f}. "
         f"Next: {settings.next_command('evaluate')}"
     )
 
 
-def train(
-    training_run: Run, recipe: Recipe, data: FashionMnist, photographs: Photographs | None
-) -> None:
-    """Train on until epochs or patience are used up; raise a RunError if the training diverges."""
-    fit = recipe.fit
-    training, validation = data.split(fit)
-    print(
-        f"Training on {len(training.images):,} images, validating on "
-        f"{len(validation.images):,}, from {data.folder}"
-    )
+def make_targets(recipe: Recipe, data: FashionMnist, training: Labelled) -> Targets:
+    """Return what the network should answer to the training images, (n, classes).
+
+    The predictions of versions 1 and 2 keep what they know of these images while the network learns
+    others (Li and Hoiem 2016, Learning without Forgetting, https://arxiv.org/abs/1606.09282).
+    """
+    labels = one_hot(training.labels, len(data.class_names))
+    share = np.float32(recipe.start.answers)
+    if not share:
+        return labels
+    if not data.is_fashion_mnist:
+        raise RunError("start.answers: there are answers to the images of Fashion-MNIST only")
+    with np.load(START_ANSWERS) as arrays:
+        answers, _ = split_as(recipe.fit, data.train_labels, arrays["probabilities"])
+    return share * answers.astype(np.float32) + (1 - share) * labels
+
+
+def one_hot(labels: Labels, classes: int) -> Targets:
+    """Return 1 for the class of each label and 0 for the others, (n, classes)."""
+    return np.eye(classes, dtype=np.float32)[labels]
+
+
+def training_photographs(recipe: Recipe, data: FashionMnist) -> Photographs | None:
+    """Read the photographs that the recipe asks for; raise a RunError if they do not fit in."""
+    share, batch_size = recipe.photographs.share, recipe.fit.batch_size
+    if not share:
+        return None
+    if len(data.class_names) != len(CLASS_NAMES):
+        raise RunError("photographs.share: the photographs are of Fashion-MNIST's ten classes")
+    if not 0 < round(share * batch_size) < batch_size:
+        raise RunError(
+            f"photographs.share: {share} of a batch of {batch_size} leaves no image or no "
+            "photograph; a larger --fit.batch-size has both"
+        )
+    return read_photographs("train")
+
+
+def compile_network(recipe: Recipe, classes: int, steps_an_epoch: int) -> Any:
+    """Build the network with its initial weights, ready for `fit`."""
     tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(fit.seed)
-    classes = len(data.class_names)
-    one_hot = np.eye(classes, dtype=np.float32)
-    targets = one_hot[training.labels]
-    if share := recipe.start.answers:
-        targets = np.float32(share) * earlier_answers(data, fit) + np.float32(1 - share) * targets
+    keras.utils.set_random_seed(recipe.fit.seed)
     model = build_network(recipe.network, classes)
     if recipe.start.weights:
-        load_start(model)
-    batches = TrainingBatches(training, targets, recipe, photographs)
+        try:
+            model.load_weights(START_WEIGHTS)
+        except ValueError as error:
+            raise RunError(
+                "start.weights: only the network of the default settings can begin with the "
+                "weights of version 2"
+            ) from error
     model.compile(
-        optimizer=build_optimizer(fit, steps=len(batches) * fit.epochs),
-        loss=Crossentropy(label_smoothing=fit.label_smoothing),
+        optimizer=build_optimizer(recipe.fit, steps_an_epoch * recipe.fit.epochs),
+        loss=Crossentropy(label_smoothing=recipe.fit.label_smoothing),
         metrics=[accuracy],
         steps_per_execution=STEPS_PER_EXECUTION,
     )
-    # Not the arrays, for which Keras makes operations that TensorFlow complains of on stderr.
-    validation_batches = tf.data.Dataset.from_tensor_slices(
-        (validation.images, one_hot[validation.labels])
-    )
+    return model
+
+
+def train(
+    training_run: Run, model: Any, batches: TrainingBatches, validation: Labelled, fit: Fit
+) -> None:
+    """Train on until epochs or patience are used up; raise a RunError if the training diverges."""
     epochs_before = 0
     if training_run.last.exists():
         model.optimizer.build(model.trainable_variables)
         model.load_weights(training_run.last)  # and the optimizer's state
         epochs_before = int(model.optimizer.iterations) // len(batches)
-    history = training_run.keep_history(epochs_before)
-    epochs = epochs_before if is_used_up(history, fit) else fit.epochs
-    early_stopping = keras.callbacks.EarlyStopping(patience=fit.patience)
-    checkpoint = keras.callbacks.ModelCheckpoint(training_run.best, save_best_only=True)
+    history = training_run.resume_after(epochs_before)
+    # Not the arrays, for which Keras makes operations that TensorFlow complains of on stderr.
+    validation_batches = tf.data.Dataset.from_tensor_slices(
+        (validation.images, one_hot(validation.labels, model.output_shape[1]))
+    )
     logger = keras.callbacks.CSVLogger(training_run.history, append=True)
     try:
         with interruption_between_batches() as interruption:
@@ -111,49 +152,20 @@ def train(
                 batches,
                 shuffle=False,  # by Keras, whose generator a resumed run would find elsewhere
                 initial_epoch=epochs_before,
-                epochs=epochs,
+                epochs=epochs_before if is_used_up(history, fit) else fit.epochs,
                 validation_data=validation_batches.batch(PREDICT_BATCH),
                 # The bar is redrawn in place, which only a terminal can show.
                 verbose=1 if sys.stdout.isatty() else 2,
                 callbacks=[
-                    keras.callbacks.LambdaCallback(
-                        on_epoch_begin=lambda epoch, _: seed_epoch(model, batches, fit.seed, epoch)
-                    ),
-                    early_stopping,
-                    checkpoint,
                     logger,
                     keras.callbacks.TensorBoard(training_run.tensorboard, write_graph=False),
-                    Resume(training_run, epochs_before, early_stopping, checkpoint),
+                    Checkpoints(training_run, batches, fit),
                     interruption,
                 ],
             )
     finally:
         logger.on_train_end()  # which Keras leaves out if a callback raises
     training_run.finish()
-
-
-def load_start(model: Any) -> None:
-    """Give the network the weights of version 2; raise a RunError if it is another network."""
-    try:
-        model.load_weights(START_WEIGHTS)
-    except ValueError as error:
-        raise RunError(
-            "start.weights: only the network of the default settings can begin with the weights "
-            "of version 2"
-        ) from error
-
-
-def earlier_answers(data: FashionMnist, fit: Fit) -> Targets:
-    """Return the answers of versions 1 and 2 to the training part, (n, 10).
-
-    With them the network keeps what it knows of these images while it learns others (Li and Hoiem
-    2016, Learning without Forgetting, https://arxiv.org/abs/1606.09282). Other data is a RunError.
-    """
-    if not data.is_fashion_mnist:
-        raise RunError("start.answers: there are answers to the images of Fashion-MNIST only")
-    with np.load(START_ANSWERS) as arrays:
-        answers, _ = split_as(fit, data.train_labels, arrays["probabilities"])
-    return np.asarray(answers, np.float32)
 
 
 @keras.saving.register_keras_serializable("training")
@@ -196,47 +208,38 @@ def build_optimizer(fit: Fit, steps: int) -> Any:
     return optimizer
 
 
-def seed_epoch(model: Any, batches: TrainingBatches, seed: int, epoch: int) -> None:
-    """Seed the order of the images and every random layer from the number of the epoch."""
-    batches.begin_epoch(epoch)
-    for number, layer in enumerate(model.layers, start=1):
-        if generator := getattr(layer, "seed_generator", None):
-            seeds = np.random.default_rng((seed, epoch, number))
-            generator.state.assign(seeds.integers(2**32, size=2, dtype=np.uint32))
+class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """Seeds each epoch, saves the model after it, and stops when patience is used up.
 
-
-class Resume(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Saves the whole model after each epoch, and tells the other callbacks what they forgot.
-
-    It must come last: whenever the process dies, the epochs that the saved model has had are in the
-    history, and an epoch of the history that it has not had is repeated.
+    Keras' own callbacks forget the best epoch when a run resumes; these decisions are made from the
+    history, to which `CSVLogger` must have added the epoch. Epochs of the history that the saved
+    model has not had are repeated, so the process may die at any moment.
     """
 
-    def __init__(self, run: Run, epochs_before: int, early_stopping: Any, checkpoint: Any) -> None:
+    def __init__(self, run: Run, batches: TrainingBatches, fit: Fit) -> None:
         super().__init__()
-        self._run, self._epochs_before = run, epochs_before
-        self._early_stopping, self._checkpoint = early_stopping, checkpoint
+        self._run, self._batches, self._fit = run, batches, fit
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Restore what the epochs before led to."""
-        del logs
-        if rows := self._run.read_history()[: self._epochs_before]:
-            best = best_epoch(rows)
-            self._early_stopping.best = self._checkpoint.best = rows[best]["val_loss"]
-            self._early_stopping.best_epoch = best
-            self._early_stopping.wait = epochs_waited(rows)
+    def on_epoch_begin(self, epoch: int, *_: object) -> None:
+        """Seed the order of the images and every random layer from the number of the epoch."""
+        self._batches.begin_epoch(epoch)
+        for number, layer in enumerate(self.model.layers, start=1):
+            if generator := getattr(layer, "seed_generator", None):
+                seeds = np.random.default_rng((self._fit.seed, epoch, number))
+                generator.state.assign(seeds.integers(2**32, size=2, dtype=np.uint32))
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, *_: object) -> None:
         """Save the model with its optimizer; raise a RunError if the loss is no number."""
-        logs = logs or {}
-        if not math.isfinite(logs["loss"] + logs["val_loss"]):
+        rows = self._run.read_history()
+        if not math.isfinite(rows[-1]["loss"] + rows[-1]["val_loss"]):
             raise RunError(
-                f"the training diverged in epoch {epoch + 1} (loss {logs['loss']}): "
+                f"the training diverged in epoch {epoch + 1} (loss {rows[-1]['loss']}): "
                 "try a smaller --fit.learning-rate with --fresh"
             )
-        temporary = self._run.last.with_name(f".{self._run.last.name}")
-        self.model.save(temporary)
-        temporary.replace(self._run.last)
+        if best_epoch(rows) == epoch:
+            save_whole(self.model, self._run.best)
+        save_whole(self.model, self._run.last)
+        self.model.stop_training = is_used_up(rows, self._fit)
 
 
 @contextmanager

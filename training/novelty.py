@@ -10,12 +10,11 @@ from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
-from .batches import PREDICT_BATCH
+from .batches import Probabilities, predict
 from .data import Inputs, to_inputs
 from .photographs import Photographs
 
@@ -27,8 +26,6 @@ FALSE_ALARMS = 0.05
 """Share of the validation data that the threshold calls novel."""
 PERCENTILES = tuple(range(0, 101, 5))
 HIGHEST_DIGIT_PIXEL = 16
-
-Floats = npt.NDArray[np.float32]
 
 
 def with_novelty(model: Any) -> Any:
@@ -52,19 +49,15 @@ def measure_novelty(
     Test images are what outliers are compared with. Photographs have a threshold of their own, and
     those without a class are outliers among them. The seed is that of the noise.
     """
-
-    def answers(images: Inputs) -> Floats:
-        probabilities: Floats = model.predict(images, batch_size=PREDICT_BATCH, verbose=0)
-        return probabilities
-
-    known = {"images": answers(validation)}
-    usual = answers(test)
+    known = {"images": predict(model, validation)}
+    usual = predict(model, test)
     outliers = {
-        name: ("images", usual, answers(images))
+        name: ("images", usual, predict(model, images))
         for name, images in make_outliers(test, seed).items()
     }
     if photographs:
-        of_photographs, has_class = answers(to_inputs(photographs.pixels)), photographs.has_class
+        of_photographs = predict(model, to_inputs(photographs.pixels))
+        has_class = photographs.has_class
         known["photographs"] = of_photographs[has_class]
         kinds = ", ".join(np.unique(photographs.label[~has_class])).lower()
         unknown = "photographs", known["photographs"], of_photographs[~has_class]
@@ -97,11 +90,11 @@ def measure_novelty(
     }
 
 
-def _share_above(threshold: float, probabilities: Floats) -> float:
+def _share_above(threshold: float, probabilities: Probabilities) -> float:
     return float(np.mean(entropy(probabilities) > threshold))
 
 
-def area_under_roc(known: Floats, novel: Floats) -> float:
+def area_under_roc(known: Probabilities, novel: Probabilities) -> float:
     """Compute how often a novel image scores higher than a known one: 0.5 by chance, 1 always."""
     is_novel = np.repeat([0, 1], [len(known), len(novel)])
     return float(roc_auc_score(is_novel, np.concatenate([known, novel])))

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import saved_model
 from .architecture import INPUT_NAME
-from .batches import PREDICT_BATCH
+from .batches import PREDICT_BATCH, predict
 from .config import PublishSettings
 from .data import (
     CLASS_NAMES,
@@ -46,6 +46,8 @@ def run(settings: PublishSettings) -> None:
     classes, shape = network.output_shape[-1], network.input_shape[1:]
     class_names = read_class_names(settings, classes)
     found = _find_test_images(settings, class_names, shape)
+    if settings.novelty and found is None:
+        raise ExportError("--novelty needs the test images: name them with --test-data")
     scale = _scale_of(network, found)
     probes = np.random.default_rng(0).integers(0, 256, (PROBES, *shape[:2]), np.uint8)
     images = to_inputs(found[0] if found else probes, scale)
@@ -60,8 +62,6 @@ def run(settings: PublishSettings) -> None:
         if accuracy < LEAST_GAIN / classes:
             print("That is hardly better than chance: are the classes in another order?")
     if settings.novelty:
-        if found is None:
-            raise ExportError("--novelty needs test images, which --test-data names")
         scores["novelty"] = measure_novelty(network, images, images, None, seed=0)
     artifacts = settings.artifacts or settings.model.parent / "exported" / settings.name
     with tempfile.TemporaryDirectory() as report:
@@ -146,7 +146,7 @@ def _with_input(model: Any, images: Any) -> Any:
 def _gives_logits(model: Any, from_logits: bool) -> bool:
     """Tell from the answers to random images whether the model gives logits."""
     images = np.random.default_rng(0).random((PROBES, *model.input_shape[1:]), np.float32)
-    answers = model.predict(images, batch_size=PREDICT_BATCH, verbose=0)
+    answers = predict(model, images)
     if (answers >= 0).all() and np.allclose(answers.sum(axis=1), 1, atol=1e-3):
         return False
     last = getattr(model.layers[-1], "activation", None)
@@ -162,12 +162,16 @@ def read_class_names(settings: PublishSettings, classes: int) -> tuple[str, ...]
     """Return the names of the classes: as given, Fashion-MNIST's for ten, or numbers."""
     names = settings.classes
     if settings.class_file:
-        names = tuple(settings.class_file.read_text("utf-8").split("\n"))
-        names = tuple(name.strip() for name in names if name.strip())
+        try:
+            lines = settings.class_file.read_text("utf-8").split("\n")
+        except UnicodeDecodeError as error:
+            raise ExportError(f"{settings.class_file} is not text in UTF-8: {error}") from error
+        names = tuple(name.strip() for name in lines if name.strip())
     if not names:
         return CLASS_NAMES if classes == len(CLASS_NAMES) else tuple(map(str, range(classes)))
-    if len(names) != classes:
-        raise ExportError(f"{len(names)} class names are given, the model has {classes} classes")
+    if not len(names) == len(set(names)) == classes:
+        given = f"{len(names)} class names are given, {len(set(names))} of them different"
+        raise ExportError(f"{given}; the model has {classes} classes")
     return names
 
 
@@ -201,8 +205,7 @@ def _scale_of(network: Any, found: tuple[Images, Labels] | None) -> float:
         return GREY_LEVELS
     losses = {}
     for scale in (float(GREY_LEVELS), 1.0):
-        images = to_inputs(found[0][SOME], scale)
-        probabilities = network.predict(images, batch_size=PREDICT_BATCH, verbose=0)
+        probabilities = predict(network, to_inputs(found[0][SOME], scale))
         losses[scale] = cross_entropy(probabilities, found[1][SOME])
     best = min(losses, key=lambda scale: losses[scale])
     if best == 1:

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.calibration import CalibrationDisplay
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
+from .batches import Probabilities
 from .data import Inputs, Labelled, Labels
 from .photographs import CLASSES_OF_A_LABEL, Photographs
 from .run import Row
 
 MISTAKES_SHOWN = 24
-RELIABILITY_BINS = 15
+CALIBRATION_BINS = 15
 MISTAKES_A_ROW = 6
 PHOTOGRAPHS_A_ROW = 9
 PIXELS_AN_INCH = 110
@@ -30,8 +30,6 @@ mpl.rc("text", color=INK)
 mpl.rc("xtick", color=INK)
 mpl.rc("ytick", color=INK)
 
-Floats = npt.NDArray[np.float32]
-
 
 def save_picture(folder: Path, name: str, figure: Figure) -> None:
     """Write a picture as PNG without the version of matplotlib, so that it stays the same file."""
@@ -40,34 +38,35 @@ def save_picture(folder: Path, name: str, figure: Figure) -> None:
 
 
 def report_test(
-    folder: Path, test: Labelled, probabilities: Floats, class_names: Sequence[str]
+    folder: Path, test: Labelled, probabilities: Probabilities, class_names: Sequence[str]
 ) -> None:
     """Draw what the network makes of the test images, with probabilities (n, classes)."""
-    images, labels = test
-    confusion = draw_confusion_matrix(labels, probabilities, class_names)
-    save_picture(folder, "confusion_matrix", confusion)
-    save_picture(folder, "reliability", draw_reliability(labels, probabilities))
-    mistakes = draw_surest_mistakes(images, labels, probabilities, class_names)
-    save_picture(folder, "surest_mistakes", mistakes)
+    pictures = {
+        "confusion_matrix": draw_confusion_matrix(test.labels, probabilities, class_names),
+        "reliability": draw_reliability(test.labels, probabilities),
+        "surest_mistakes": draw_surest_mistakes(*test, probabilities, class_names),
+    }
+    for name, figure in pictures.items():
+        save_picture(folder, name, figure)
 
 
-def draw_reliability(labels: Labels, probabilities: Floats) -> Figure:
+def draw_reliability(labels: Labels, probabilities: Probabilities) -> Figure:
     """Draw, for each range of confidence, how often the network was right."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     figure = Figure(figsize=(5.2, 5.2), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
     CalibrationDisplay.from_predictions(
-        right, confidence, n_bins=RELIABILITY_BINS, ax=above, name="the network", color=ACCENT
+        right, confidence, n_bins=CALIBRATION_BINS, ax=above, name="the network", color=ACCENT
     )
     above.set(title="Reliability on the test images", xlabel="", ylabel="share that is right")
-    below.hist(confidence, RELIABILITY_BINS, range=(0, 1), color=INK, ec="white")
+    below.hist(confidence, CALIBRATION_BINS, range=(0, 1), color=INK, ec="white")
     below.set(xlabel="confidence", ylabel="images", yscale="log", xlim=(0, 1))
     return figure
 
 
 def draw_confusion_matrix(
-    labels: Labels, probabilities: Floats, class_names: Sequence[str]
+    labels: Labels, probabilities: Probabilities, class_names: Sequence[str]
 ) -> Figure:
     """Draw how often each class was taken for each other, in percent of the true class."""
     class_ids, predicted = range(len(class_names)), probabilities.argmax(axis=1)
@@ -107,7 +106,7 @@ def draw_training_curves(history: list[Row], kept: int) -> Figure:
 
 
 def draw_surest_mistakes(
-    images: Inputs, labels: Labels, probabilities: Floats, class_names: Sequence[str]
+    images: Inputs, labels: Labels, probabilities: Probabilities, class_names: Sequence[str]
 ) -> Figure:
     """Draw the wrong predictions of the highest confidence, the surest first."""
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
@@ -127,7 +126,7 @@ def draw_surest_mistakes(
 
 
 def draw_photographs(
-    photographs: Photographs, probabilities: Floats, class_names: Sequence[str]
+    photographs: Photographs, probabilities: Probabilities, class_names: Sequence[str]
 ) -> Figure:
     """Draw the first photographs of each label as the network sees them, and its answers."""
     labels = [label for label in CLASSES_OF_A_LABEL if label in photographs.label]

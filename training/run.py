@@ -36,42 +36,30 @@ class Run:
         """The model that is kept."""
         return self.last if fit.keep == "last" else self.best
 
-    def require_same_recipe(self, recipe: Recipe) -> None:
-        """Raise a RunError if the folder holds a run of another recipe.
+    def begin(self, recipe: Recipe, data: FashionMnist) -> None:
+        """Write down what the run is made of; raise a RunError if its epochs are of another.
 
         It may have fewer epochs, if the learning rate does not depend on their number.
         """
-        if not self._about.exists():
-            return
-        earlier, _ = self.read_about()
-        dumps = earlier.model_dump(mode="json"), recipe.model_dump(mode="json")
-        changes = {name: values for name, *values in differences(*dumps)}
-        has_more = earlier.fit.schedule == "constant" and earlier.fit.epochs < recipe.fit.epochs
-        if changes.keys() <= ({"fit.epochs"} if has_more else set()):
-            return
-        words = "; ".join(
-            f"{name} is {there} there, {here} here" for name, (there, here) in changes.items()
-        )
-        raise RunError(
-            f"{self.folder} holds a run of another configuration ({words}): {ANOTHER_FOLDER}"
-        )
-
-    def begin(self, recipe: Recipe, data: FashionMnist) -> None:
-        """Write down what the run is made of; raise a RunError if an earlier run is of another."""
-        self.require_same_recipe(recipe)
-        about = {
-            "configuration": recipe.model_dump(mode="json"),
-            "data_set": {
-                "name": data.name,
-                "class_names": list(data.class_names),
-                "sha256": data.digests,
-            },
-        }
-        if self._about.exists() and self.read_about()[1] != about["data_set"]:
-            raise RunError(f"{self.folder} holds a run with other data: {ANOTHER_FOLDER}")
+        configuration = recipe.model_dump(mode="json")
+        if self.last.exists():
+            earlier, data_set = self.read_about()
+            changes = [
+                f"{name} is {there} there, {here} here"
+                for name, there, here in differences(earlier.model_dump(mode="json"), configuration)
+                if (name, earlier.fit.schedule) != ("fit.epochs", "constant") or here < there
+            ]
+            if changes:
+                raise RunError(
+                    f"{self.folder} holds a run of another configuration ({'; '.join(changes)}): "
+                    f"{ANOTHER_FOLDER}"
+                )
+            if data_set != data.about:
+                raise RunError(f"{self.folder} holds a run with other data: {ANOTHER_FOLDER}")
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not self._about.exists() or json.loads(self._about.read_text("utf-8")) != about:
-            _write_whole(self._about, json.dumps(about, indent=2) + "\n")
+        text = json.dumps({"configuration": configuration, "data_set": data.about}, indent=2) + "\n"
+        if not self._about.exists() or self._about.read_text("utf-8") != text:
+            _write_whole(self._about, text)
 
     def discard(self) -> None:
         """Remove the run, and nothing else that the folder may hold."""
@@ -88,16 +76,19 @@ class Run:
         about = json.loads(self._about.read_text("utf-8"))
         return Recipe(**about["configuration"]), about["data_set"]
 
-    def require_finished(self) -> None:
-        """Raise a RunError if the run is not complete."""
+    def require_finished(self) -> Recipe:
+        """Return the recipe of the run; raise a RunError if the run is not complete."""
         recipe, _ = self.read_about()
         if not self.is_finished(recipe.fit):
             raise RunError(f"{self.folder} is not finished: `{PROGRAM} fit` resumes it")
+        return recipe
 
     def require_data(self, data: FashionMnist) -> None:
-        """Raise a RunError if this is not the data that the run was trained with."""
-        if self.read_about()[1]["sha256"] != data.digests:
-            raise RunError(f"{self.folder} was trained with other data than that in {data.folder}")
+        """Raise a RunError if these are not the data and classes that the run was trained with."""
+        if self.read_about()[1] != data.about:
+            raise RunError(
+                f"{self.folder} was trained with other data or --classes than {data.folder}"
+            )
 
     def finish(self) -> None:
         """Write down that nothing of the training is left to do."""
@@ -115,8 +106,10 @@ class Run:
             rows = csv.DictReader(file)
             return [{key: float(row[key]) for key in row if key != "epoch"} for row in rows]
 
-    def keep_history(self, epochs: int) -> list[Row]:
-        """Remove from the history the epochs after so many, which are about to be repeated."""
+    def resume_after(self, epochs: int) -> list[Row]:
+        """Discard the scores, and the epochs of the history that are about to be repeated."""
+        self._finished.unlink(missing_ok=True)
+        self._evaluation.unlink(missing_ok=True)
         if self.history.exists():
             lines = self.history.read_text(encoding="utf-8").splitlines(keepends=True)
             _write_whole(self.history, "".join(lines[: epochs + 1 if epochs else 0]))
@@ -144,18 +137,20 @@ def kept_epoch(rows: list[Row], fit: Fit) -> int:
     return len(rows) - 1 if fit.keep == "last" else best_epoch(rows)
 
 
-def epochs_waited(rows: list[Row]) -> int:
-    """Count the epochs since the best one."""
-    return len(rows) - 1 - best_epoch(rows) if rows else 0
-
-
 def is_used_up(rows: list[Row], fit: Fit) -> bool:
-    """Say whether the epochs or the patience are used up."""
-    return len(rows) >= fit.epochs or epochs_waited(rows) >= fit.patience
+    """Say whether the epochs are used up, or the patience since the best one."""
+    waited = len(rows) - 1 - best_epoch(rows) if rows else 0
+    return len(rows) >= fit.epochs or waited >= fit.patience
+
+
+def save_whole(model: Any, path: Path) -> None:
+    """Save a Keras model in one step, because a run may be killed at any moment."""
+    temporary = path.with_name(f".{path.name}")
+    model.save(temporary)
+    temporary.replace(path)
 
 
 def _write_whole(path: Path, text: str) -> None:
-    # By rename, because a run may be killed at any moment and must read its own files after it.
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

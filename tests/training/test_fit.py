@@ -16,7 +16,7 @@ from tests.training.conftest import TINY_DATA
 from tests.training.runs import FIT, RECIPE, assert_same_run, fit, stopped_after
 from training.__main__ import EXIT_FAILED, EXIT_INTERRUPTED, main
 from training.architecture import build_network
-from training.fit import Crossentropy, Resume, accuracy, build_optimizer
+from training.fit import Checkpoints, Crossentropy, accuracy, build_optimizer
 from training.recipe import Block, Fit, Network
 from training.run import Run, best_epoch
 
@@ -48,7 +48,7 @@ def test_a_run_of_every_ingredient_that_keeps_its_last_weights_goes_on_as_if_not
     arguments = [*RECIPE, "--fit.keep=last", "--fit.epochs=3", "--fit.patience=3"]
     assert fit(whole, *arguments) == 0
     for last in (1, 2):  # the last of them with all epochs done, and not finished
-        with stopped_after(last, Resume, monkeypatch):
+        with stopped_after(last, Checkpoints, monkeypatch):
             assert fit(stopped, *arguments) == EXIT_INTERRUPTED
     assert not Run(stopped).is_finished(Fit(epochs=3))
     assert fit(stopped, *arguments) == 0
@@ -62,7 +62,11 @@ def test_a_run_stopped_after_any_epoch_goes_on_as_if_it_had_not_been(
     (tmp_path / ".last.keras").write_bytes(b"half")  # nothing goes on from a half-written model
     # At the best epoch, not saved; a worse one, saved; and not saved the last, after which
     # patience is used up: whether that one was backed up does not matter then.
-    stops = {best: keras.callbacks.CSVLogger, best + 1: Resume, best + 2: keras.callbacks.CSVLogger}
+    stops = {
+        best: keras.callbacks.CSVLogger,
+        best + 1: Checkpoints,
+        best + 2: keras.callbacks.CSVLogger,
+    }
     for last, callback in stops.items():
         with stopped_after(last, callback, monkeypatch):
             assert fit(tmp_path) == EXIT_INTERRUPTED

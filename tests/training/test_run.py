@@ -8,7 +8,7 @@ from training.__main__ import EXIT_FAILED, main
 from training.data import load_fashion_mnist
 from training.errors import RunError
 from training.recipe import Augmentation, Fit, Recipe
-from training.run import Run, best_epoch, epochs_waited, is_used_up, kept_epoch
+from training.run import Run, best_epoch, is_used_up, kept_epoch
 
 ROWS = [{"loss": 1.0, "val_loss": value} for value in (0.9, 0.3, 0.1 + 0.2, 0.3, 0.5)]
 
@@ -27,8 +27,8 @@ def test_the_history_is_read_as_exactly_as_it_was_written_and_cut_where_a_run_go
     assert Run(tmp_path).read_history() == []
     run = run_of(tmp_path, 5)
     assert run.read_history() == ROWS
-    assert run.keep_history(2) == run.read_history() == ROWS[:2]
-    assert run.keep_history(0) == []
+    assert run.resume_after(2) == run.read_history() == ROWS[:2]
+    assert run.resume_after(0) == []
     assert run.history.read_text() == ""
 
 
@@ -36,7 +36,6 @@ def test_the_best_epoch_is_the_first_of_the_lowest_validation_loss() -> None:
     assert best_epoch(ROWS) == 1
     assert kept_epoch(ROWS, Fit()) == 1
     assert kept_epoch(ROWS, Fit(keep="last")) == len(ROWS) - 1 != 1
-    assert epochs_waited(ROWS) == 3
 
 
 def test_a_run_is_finished_when_epochs_or_patience_are_used_up_and_it_says_so(
@@ -61,12 +60,14 @@ def test_another_recipe_is_refused_by_the_names_of_its_settings_but_for_more_epo
     tmp_path: Path,
 ) -> None:
     run, data = Run(tmp_path), load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
-    run.begin(Recipe(), data)
+    run.begin(Recipe(fit=Fit(seed=1)), data)
+    run.begin(Recipe(), data)  # no epoch of the other recipe is lost
+    run.last.touch()
     run.begin(Recipe(fit=Fit(epochs=21)), data)
     assert run.read_about()[0].fit.epochs == 21
     for recipe, words in (
         (Recipe(fit=Fit(epochs=20)), "fit.epochs is 21 there, 20 here"),
-        (Recipe(fit=Fit(epochs=22, seed=1)), "fit.epochs is 21 there, 22 here; fit.seed is 42"),
+        (Recipe(fit=Fit(epochs=22, seed=1)), "configuration (fit.seed is 42 there, 1 here)"),
         (Recipe(augmentation=Augmentation(flip=True)), "augmentation.flip is False there, True"),
     ):
         with pytest.raises(RunError) as refusal:
@@ -75,6 +76,7 @@ def test_another_recipe_is_refused_by_the_names_of_its_settings_but_for_more_epo
     cosine = Recipe(fit=Fit(schedule="cosine"))
     run.discard()
     run.begin(cosine, data)
+    run.last.touch()
     with pytest.raises(RunError):  # more epochs would be another schedule
         run.begin(Recipe(fit=Fit(schedule="cosine", epochs=21)), data)
 
@@ -92,7 +94,7 @@ def test_an_unfinished_run_is_refused(
     tiny: Published, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     unfinished = Run(Path(shutil.copytree(tiny.run_dir, tmp_path / "run")))
-    unfinished.keep_history(1)
+    unfinished.resume_after(1)
     assert main([command, *TINY_DATA, f"--run-dir={unfinished.folder}"]) == EXIT_FAILED
     assert "is not finished" in capsys.readouterr().err
 
