@@ -3,10 +3,10 @@
 #   docker build --target service  --tag fashion-mnist-service  .
 #   docker build --target training --tag fashion-mnist-training .
 #
-# Every package comes from requirements/, pinned with hashes, and no file says when it was built: the
-# same commit gives the same image where the builder writes no time either (docs/deploy.md).
+# Every package comes from requirements/, pinned with hashes, and no file contains a build time: the
+# same commit gives the same image if the builder writes no times either (docs/deploy.md).
 # `--build-arg LOCK=service-extras` adds gRPC and the model stores s3:// and gs://.
-# `--build-arg REVISION="$(git rev-parse HEAD)"` writes down what it was built from.
+# `--build-arg REVISION="$(git rev-parse HEAD)"` records the commit.
 
 FROM python:3.13.14-slim-trixie AS base
 LABEL org.opencontainers.image.version="1.0.0" \
@@ -17,7 +17,7 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
 
-# What installs, and writes down what is installed.
+# Installs the packages, and records them.
 FROM base AS tools
 COPY requirements/build.txt /requirements/
 RUN ["python", "-m", "venv", "/build"]
@@ -27,7 +27,7 @@ FROM tools AS wheel
 COPY . /source/
 RUN ["/build/bin/pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheels", "/source"]
 
-# The project comes last: a change of it installs nothing else anew. What is compiled knows no time.
+# The project comes last, so that a change reinstalls nothing else. Bytecode contains no times.
 FROM tools AS service-environment
 ARG LOCK=service
 COPY requirements/${LOCK}.txt /requirements/
@@ -51,14 +51,14 @@ RUN /build/bin/pip --python /opt/fashion-mnist install --quiet --no-compile --no
         --output-file /opt/fashion-mnist/sbom.cdx.json /opt/fashion-mnist && \
     python -m compileall -qq --invalidation-mode unchecked-hash /opt/fashion-mnist/lib
 
-# Trains and publishes: TensorFlow and the data set are inside.
+# Trains and publishes; contains TensorFlow and the data set.
 FROM base AS training
 LABEL org.opencontainers.image.title="Fashion-MNIST training" \
       org.opencontainers.image.description="Trains a Keras network on Fashion-MNIST and publishes it for the service."
 RUN apt-get update && \
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends dataset-fashion-mnist && \
     rm -rf /var/lib/apt/lists/* && \
-    # Whoever the container runs as may write there; a new volume takes the mode over.
+    # Any user of the container may write there; a new volume copies the mode.
     install --directory --mode 1777 /training /training/runs
 COPY --from=training-environment /opt/fashion-mnist /opt/fashion-mnist
 ENV HOME=/tmp PATH=/opt/fashion-mnist/bin:$PATH
@@ -69,7 +69,7 @@ CMD ["--help"]
 ARG REVISION=unknown
 LABEL org.opencontainers.image.revision=$REVISION
 
-# Serves: no TensorFlow, no compiler, no pip, and no shell is needed. The last stage is the default.
+# Serves, without TensorFlow, compiler, pip or a need for a shell. The last stage is the default.
 FROM base AS service
 LABEL org.opencontainers.image.title="Fashion-MNIST service" \
       org.opencontainers.image.description="Classifies pictures of clothes over HTTP; the model is inside."

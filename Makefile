@@ -12,7 +12,7 @@ PIP_AUDIT_VERSION := 2.10.1
 # With the extras named: without them older pips leave a pin for a newer release of what it pins.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
 	--no-strip-extras --python-version 3.11
-# One more than there are processors: a third of the time tests wait for a server or a browser.
+# One more than the processors, because tests wait for servers and browsers a third of the time.
 PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # Options of pytest for make test. CI runs all tests and measures coverage: PYTEST=--cov
 PYTEST ?= -m "not thorough"
@@ -65,7 +65,7 @@ perf-analyzer: $(PERF_VENV)/.all
 test-ray: $(RAY_VENV)/.all
 	$(RAY_VENV)/bin/python -m pytest -o addopts= -o filterwarnings= tests/ray
 
-# Into the run's own folder: what is served changes only if `export` is told to.
+# Into the run's own folder; the served model changes only with `export --artifacts`.
 train: $(VENV)/.all
 	@echo "RECIPE=$(RECIPE): 40 MB in runs/$(RECIPE); on two cores full takes three minutes, lesson a few."
 	$(BIN)/python -m training fit --config training/recipes/$(RECIPE).toml --run-dir runs/$(RECIPE)
@@ -93,7 +93,7 @@ bench: $(VENV)/.all
 fuzz: $(VENV)/.all
 	FUZZ_PICTURES=32000 FUZZ_REQUESTS=12000 FUZZ_EXAMPLES=400 $(BIN)/python -m pytest tests/fuzz
 
-# Known weaknesses of what is locked. It fails as well where the advisories cannot be had.
+# Known vulnerabilities of the locked packages. Fails as well if the advisories are unavailable.
 audit: $(BIN)/python
 	$(BIN)/python -m pip install --quiet pip-audit==$(PIP_AUDIT_VERSION)
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/service-extras.txt

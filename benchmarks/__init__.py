@@ -1,1 +1,1 @@
-"""What every published figure comes from."""
+"""The measurements behind every published figure."""

@@ -1,11 +1,11 @@
-"""How true `/explain` is: deletion and insertion curves, beside Grad-CAM and other gradients.
+"""How faithful `/explain` is: deletion and insertion curves, compared with Grad-CAM and gradients.
 
     python -m benchmarks.attribution
 
-Pixels of test images are deleted, or inserted into nothing, in the order in which a method says
-that they matter; the less of the class's probability is left on average, or the sooner it is there,
-the better the method (Petsiuk et al. 2018, https://arxiv.org/abs/1806.07421). Nothing is black, or
-the image blurred.
+Pixels of test images are deleted, or inserted into an empty image, in the order of importance that
+a method gives them. A method is better if deletion leaves a lower mean probability of the class and
+insertion reaches a higher one (Petsiuk et al. 2018, https://arxiv.org/abs/1806.07421). Empty means
+black, or the blurred image.
 """
 
 import gzip
@@ -64,9 +64,9 @@ def _explain(classifier: Classifier, images: Tensor) -> Tensor:
 
 
 def _gradients(classifier: Classifier, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return Grad-CAM, and its variant that weighs each place by its own gradient.
+    """Return Grad-CAM, and its variant that weights each position by its own gradient.
 
-    Both are of the last convolution of a network like the seed's: convolution and pooling twice,
+    Both use the last convolution of the default architecture: convolution and pooling twice, then
     two dense layers.
     """
     learned = [
@@ -103,7 +103,7 @@ def _enlarge(heats: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _areas(classifier: Classifier, images: Tensor, classes: Tensor, heats: Tensor) -> list[float]:
-    """Return the areas of deletion and insertion with black, and with the blurred image."""
+    """Return the areas under deletion and insertion, with black and with the blurred image."""
     order = np.argsort(-heats.reshape(len(heats), -1), axis=1, kind="stable")
     rows = np.arange(len(images))
     flat = images.reshape(len(images), -1)

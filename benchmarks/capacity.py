@@ -1,11 +1,11 @@
-"""What one image and one request cost, and how many machines a load takes.
+"""What an image and a request cost, and how many machines a load needs.
 
     python -m benchmarks.capacity
 
-One service process is asked by as many clients as it takes to keep it busy, in each way of sending
-images by turns. What counts is the CPU time the process spends, by the kernel's account, so that
-the clients beside it do not blur it; the median of the rounds is taken, and cores follow by
-division. The tables are in benchmarks/CAPACITY.md.
+As many clients as it takes to saturate one service process send images, alternating between the
+forms of requests. The cost is the process's CPU time as the kernel counts it, so the clients on the
+same machine do not distort it. The median of the rounds is divided into cores. The tables are in
+benchmarks/CAPACITY.md.
 """
 
 import json
@@ -31,13 +31,13 @@ BATCH = 256
 WARM_UP_REQUESTS = 50
 LOADS = (1_000, 100_000, 10_000_000)
 HEADROOM = 0.6
-"""Share of a core that is planned with: queues grow without bound towards the whole of it."""
+"""Planned utilisation of a core: queues grow without bound as it approaches 1."""
 CORES_A_MACHINE = 32
 
 
 @dataclass(frozen=True)
 class Way:
-    """One way to send images."""
+    """One form of request."""
 
     name: str
     images: int
@@ -48,12 +48,12 @@ class Way:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a way costs the service.
+    """What a form of request costs the service.
 
     Attributes:
-        cpu_us: Microseconds of CPU an image takes.
-        request_bytes: Bytes an image takes on the wire.
-        resident_mb: Megabytes of memory the process had at the end.
+        cpu_us: Microseconds of CPU time per image.
+        request_bytes: Bytes per image on the wire.
+        resident_mb: Resident memory of the process at the end, in megabytes.
     """
 
     way: Way
@@ -63,7 +63,7 @@ class Cost:
 
 
 def ways() -> list[Way]:
-    """Return the ways to send images, the dearest first."""
+    """Return the forms of requests, the most expensive first."""
     picture = PICTURE.read_bytes()
     pixels = [number % 256 for number in range(784)]
     instances = json.dumps({"instances": [pixels] * 64}).encode()
@@ -76,14 +76,14 @@ def ways() -> list[Way]:
 
 
 def tensor_of(images: int) -> Way:
-    """Return the way to send so many images as the numbers they are."""
+    """Return the form that sends images as a binary tensor."""
     head, body = binary_request(images)
     headers = {JSON_LENGTH_HEADER: str(head), "Content-Type": "application/octet-stream"}
     return Way(f"{images} as a binary tensor", images, INFER, body, headers)
 
 
 def measure(way: Way) -> Cost:
-    """Keep one process busy for a while, and divide its CPU time by the images it answered."""
+    """Saturate one process, and divide its CPU time by the number of images it classified."""
     with service() as server:
         connection = HTTPConnection("127.0.0.1", server.port)
         for _ in range(WARM_UP_REQUESTS):
@@ -112,14 +112,14 @@ def measure(way: Way) -> Cost:
 
 
 def median_cost(costs: Sequence[Cost]) -> Cost:
-    """Return the round in the middle."""
+    """Return the median round."""
     return sorted(costs, key=lambda cost: cost.cpu_us)[len(costs) // 2]
 
 
 def request_and_image(one: Cost, batch: Cost) -> tuple[float, float]:
-    """Return what a request costs and what each image in it does, in microseconds of CPU.
+    """Return the cost of a request and of each image in it, in microseconds of CPU time.
 
-    A request of n images costs a + n b: one equation from one image, one from a batch.
+    A request of n images costs a + n b; one image and one batch give two equations.
     """
     images = batch.way.images
     image = (images * batch.cpu_us - one.cpu_us) / (images - 1)
@@ -127,7 +127,7 @@ def request_and_image(one: Cost, batch: Cost) -> tuple[float, float]:
 
 
 def ask(connection: HTTPConnection, way: Way) -> None:
-    """Send one request and read its whole answer."""
+    """Send one request and read the whole response."""
     connection.request("POST", way.path, way.body, dict(way.headers))
     response = connection.getresponse()
     answer = response.read()
@@ -136,7 +136,7 @@ def ask(connection: HTTPConnection, way: Way) -> None:
 
 
 def resident_mb(process: int) -> float:
-    """Return the memory a process has in use."""
+    """Return the resident memory of a process."""
     pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 

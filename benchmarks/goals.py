@@ -1,10 +1,10 @@
-"""Each goal of speed and size beside what was measured.
+"""Each goal for speed and size, and the measured value.
 
     python -m benchmarks.goals
 
-Throughput is told by the processor time that the service spends on an image, by the kernel's
-account: a busy machine, and the load generator on its cores, blur the clock more. `alone` is the
-same work in a loop of its own process. Takes about four minutes. Needs wrk.
+Throughput is measured as the CPU time per image, as the kernel counts it, because the load on the
+machine affects it less than elapsed time. `alone` is the same work in a loop in its own process.
+Takes about four minutes. Needs wrk.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ PNG = Request("/predict", "image/png", small_png())
 
 
 def main() -> int:
-    """Measure and print a line a goal."""
+    """Measure and print one line per goal."""
     sections = (
         shared_runs,
         many_images,
@@ -73,7 +73,7 @@ def main() -> int:
 
 
 def shared_runs() -> list[str]:
-    """Compare the answers to pictures alone with those to the same pictures together."""
+    """Compare the results for single images with those for the same images in a batch."""
     random = np.random.default_rng(0)
     images = random.random((IMAGES, 28, 28, 1), np.float32)
     run = network()
@@ -84,9 +84,9 @@ def shared_runs() -> list[str]:
 
 
 def many_images() -> list[str]:
-    """Compare 256 images a request, in three forms, with the network alone on as many threads.
+    """Compare 256 images per request, in three forms, with the network alone on as many threads.
 
-    There is a connection for each processor: all of them are busy with both.
+    One connection per processor keeps all processors busy in both cases.
     """
     head, tensor = binary_request()
     form, content_type = multipart([small_png()] * IMAGES)
@@ -127,9 +127,10 @@ def many_images() -> list[str]:
 
 
 def all_cores() -> list[str]:
-    """Compare forms, small pictures and such as have to be prepared, with one processor.
+    """Compare the throughput of forms on all processors with that on one.
 
-    Several at once, answered by threads of one worker, and by a worker for each processor.
+    The forms hold small or large images, and several are in flight. Threads of one worker, or one
+    worker per processor, answer them.
     """
     kinds = {
         f"{IMAGES} small PNGs": (small_png(), IMAGES),
@@ -157,20 +158,20 @@ def all_cores() -> list[str]:
 
 
 def forms_a_second(server: Server, request: Request) -> float:
-    """Return how many forms are answered with several at once."""
+    """Return the forms answered per second with several in flight."""
     form = post(request.path, request.body, request.media_type)
     loop = closed_loop(server.port, [form], connections=FORMS_AT_ONCE, seconds=SECONDS)
     return asyncio.run(loop).rate()
 
 
 def spread(quartiles: Sequence[float]) -> str:
-    """Return the median and the half of the rounds around it."""
+    """Return the median and the interquartile range of the rounds."""
     low, middle, high = quartiles
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 def latency() -> list[str]:
-    """Measure small pictures at half the peak, and one large photograph."""
+    """Measure the latency of small images at half the peak rate, and of one large photograph."""
     small = post(PNG.path, PNG.body, PNG.media_type)
     large = post("/predict", jpeg(4000, 3000), "image/jpeg")
     with service() as server:
@@ -191,7 +192,7 @@ def latency() -> list[str]:
 
 
 def start_and_memory() -> list[str]:
-    """Measure from the start of the process to readiness, and four workers' memory."""
+    """Measure the time from process start to readiness, and the memory of four workers."""
     seconds = []
     for _ in range(STARTS):
         port = free_port()
@@ -211,7 +212,7 @@ def start_and_memory() -> list[str]:
 
 
 def scale() -> list[str]:
-    """Measure what a request costs on more connections, and what a second worker brings."""
+    """Measure the cost of a request on more connections, and the gain of a second worker."""
     costs: dict[int, list[float]] = {connections: [] for connections in CONNECTIONS}
     with service() as server:
         load(server.port, PNG, connections=16, seconds=1)
@@ -231,7 +232,7 @@ def scale() -> list[str]:
 
 
 def each_protocol() -> list[str]:
-    """Measure what one picture a request costs in each protocol, by turns."""
+    """Measure the cost of one image per request in each protocol, alternating."""
     costs: dict[str, list[float]] = {name: [] for name in protocols()}
     with service() as server:
         load(server.port, PNG, connections=16, seconds=1)
@@ -247,7 +248,7 @@ def each_protocol() -> list[str]:
 
 
 def feature_maps() -> list[str]:
-    """Measure all maps of one picture, as numbers and as a picture."""
+    """Measure all feature maps of one image, as numbers and as a PNG."""
     lines = []
     with service() as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
@@ -265,7 +266,7 @@ def feature_maps() -> list[str]:
 
 
 def network_alone(count: int = IMAGES) -> Callable[[], object]:
-    """Return what runs the network with so many images, as many at once as is best."""
+    """Return a function that runs the network on `count` images in the best batch size."""
     with Image.open(io.BytesIO(small_png())) as image:
         pixels = np.asarray(image, np.float32).reshape(1, 28, 28, 1) / np.float32(255)
     run, images = network(), np.repeat(pixels, IMAGES_AT_ONCE, axis=0)
@@ -287,14 +288,14 @@ def network() -> SignatureRunner:
 
 
 def cpu_of(works: Sequence[Callable[[], object]], times: int) -> float:
-    """Return the processor seconds that a call takes in this process, with all at work at once."""
+    """Return the CPU seconds per call in this process, with all threads running at once."""
     begin = time.process_time()
     at_once(works, times)
     return (time.process_time() - begin) / times / len(works)
 
 
 def at_once(works: Sequence[Callable[[], object]], times: int) -> None:
-    """Do each so many times, on a thread of its own."""
+    """Run each function repeatedly, on a thread of its own."""
 
     def repeat(work: Callable[[], object]) -> None:
         for _ in range(times):
@@ -307,7 +308,7 @@ def at_once(works: Sequence[Callable[[], object]], times: int) -> None:
 def cost(
     server: Server, connections: int, request: Request = PNG, *, seconds: int = SECONDS
 ) -> float:
-    """Return the processor seconds that the service spends on a request under load."""
+    """Return the CPU seconds per request that the service spends under load."""
     before = cpu_seconds(server.pid)
     answered = load(server.port, request, connections=connections, seconds=seconds).requests
     return (cpu_seconds(server.pid) - before) / answered
@@ -316,7 +317,7 @@ def cost(
 def ask(
     connection: http.client.HTTPConnection, path: str, body: bytes, headers: dict[str, str]
 ) -> None:
-    """Send one request and read its whole answer."""
+    """Send one request and read the whole response."""
     connection.request("POST", path, body, headers)
     response = connection.getresponse()
     answer = response.read()
@@ -325,7 +326,7 @@ def ask(
 
 
 def multipart(files: list[bytes]) -> tuple[bytes, str]:
-    """Return a form with these files, and its Content-Type."""
+    """Return a multipart body of these files, and its Content-Type."""
     boundary = b"a-boundary-that-no-picture-has"
     head = b'Content-Disposition: form-data; name="files"; filename="%d.png"\r\n\r\n'
     parts = [b"--%b\r\n" % boundary + head % i + file for i, file in enumerate(files)]

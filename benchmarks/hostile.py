@@ -1,13 +1,12 @@
-"""What hostile clients cost the service and those beside them: each worst case that is known.
+"""What hostile clients cost the service and other clients: every known worst case.
 
     python -m benchmarks.hostile [--only NAME …] [--seconds 6] [--rest 60]
 
-For each case the service is started anew with default settings, one worker, HTTP and gRPC. Three
-processes send: the hostile one, a well-behaved one (small pictures at an easy pace, a photograph
-now and then), and one that asks for health. The service runs with a watch in its event loop, which
-notes the longest time that the loop was held: by the clock, and by the processor time of its
-thread, which other programs on the machine do not stretch. Memory is the kernel's account of the
-process.
+Each case starts the service anew with default settings, one worker, HTTP and gRPC. Three processes
+send requests: the hostile client, a well-behaved one (small images at a low rate and an occasional
+photograph), and a health check. A monitor in the service's event loop records the longest time that
+the loop was blocked: elapsed time, and CPU time of its thread, which other programs on the machine
+do not affect. Memory is what the kernel reports for the process.
 """
 
 import argparse
@@ -33,11 +32,11 @@ from benchmarks.server import free_port, wait_until_ready
 WARM_UP_SECONDS = 1.5
 SECONDS_BETWEEN_TICKS = 0.001
 IDLE_SECONDS = 0.0003
-"""A pass of the loop that took no longer had no more to do than to wake the watch."""
+"""An iteration of the loop that took no longer did nothing but wake the monitor."""
 SECONDS_BETWEEN_PROBES = 0.05
 SMALL_PAUSE = 0.02
 PHOTO_PAUSE = 0.5
-PATIENCE_SECONDS = 60  # of the well-behaved
+PATIENCE_SECONDS = 60  # of the well-behaved client
 
 GOAL_MIB = 400
 GOAL_HEALTH_MS = 100
@@ -48,7 +47,7 @@ _context = multiprocessing.get_context("spawn")
 
 
 class Row(NamedTuple):
-    """What one case did: memory in MiB, times in milliseconds."""
+    """The measurements of one case: memory in MiB, times in milliseconds."""
 
     before: float
     highest: float
@@ -118,7 +117,7 @@ def measure(name: str, seconds: float, rest: float) -> Row:
 
 
 class Watched(NamedTuple):
-    """A service whose loop is watched; `held` and `held_cpu` are seconds."""
+    """A service with a monitored loop; `held` and `held_cpu` are the blocked seconds."""
 
     port: int
     grpc_port: int
@@ -152,11 +151,11 @@ def _serve(port: int, grpc_port: int, held: Synchronized, held_cpu: Synchronized
     start = Batcher.__init__
 
     def start_watched(*args: object) -> None:
-        start(*args)  # type: ignore[arg-type]  # as they come
+        start(*args)  # type: ignore[arg-type]  # passed through
         tasks.append(asyncio.get_running_loop().create_task(_watch(held, held_cpu)))
 
-    tasks: list[asyncio.Task[None]] = []  # The loop itself does not keep them.
-    Batcher.__init__ = start_watched  # type: ignore[assignment]  # for the loop that it runs in
+    tasks: list[asyncio.Task[None]] = []  # The loop keeps only weak references.
+    Batcher.__init__ = start_watched  # type: ignore[assignment]  # to monitor its loop
     serve([f"--port={port}", f"--grpc-port={grpc_port}", "--log-level=error"])
 
 
@@ -168,12 +167,12 @@ async def _watch(held: Synchronized, held_cpu: Synchronized) -> None:  # type: i
         now, cpu_now = time.perf_counter(), time.thread_time()
         held.value = max(held.value, now - clock - pause)
         held_cpu.value = max(held_cpu.value, cpu_now - cpu)
-        # Pass by pass while there is work: a timer would count the pass that notices it, too.
+        # Each iteration while there is work: a timer would include the iteration that fires it.
         pause = SECONDS_BETWEEN_TICKS if cpu_now - cpu < IDLE_SECONDS else 0.0
 
 
 def memory_mib(pid: int, field: str) -> float:
-    """Return what the kernel says of a process's memory."""
+    """Return the memory of a process as the kernel reports it."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) / 1024
@@ -184,7 +183,7 @@ def memory_mib(pid: int, field: str) -> float:
 def beside(
     function: Callable[..., Awaitable[tuple[float, ...]]], *args: object, seconds: float
 ) -> Iterator[list[float]]:
-    """Run a coroutine function in another process; what it returns is in the list afterwards."""
+    """Run a coroutine function in another process; its result is in the list after the block."""
     ours, theirs = _context.Pipe(duplex=False)
     process = _context.Process(target=_run, args=(function, args, seconds, theirs))
     process.start()
@@ -208,7 +207,7 @@ def _run(
 
 
 async def _probe(port: int, *, seconds: float) -> tuple[float, ...]:
-    """Return the slowest answer of health, in milliseconds."""
+    """Return the slowest response of the health check, in milliseconds."""
     slowest, end = 0.0, time.perf_counter() + seconds
     connection = Connection(port)
     while time.perf_counter() < end:
@@ -222,7 +221,7 @@ async def _probe(port: int, *, seconds: float) -> tuple[float, ...]:
 
 
 async def _behave(port: int, *, seconds: float) -> tuple[float, ...]:
-    """Return how many well-behaved requests were sent, and how many were not answered 200."""
+    """Return how many well-behaved requests were sent, and how many failed."""
     small, photo = post("/predict", small_png(), "image/png"), post("/predict", jpeg(1280, 1024))
     end, counts = time.perf_counter() + seconds, [0, 0]
 
@@ -242,8 +241,8 @@ async def _behave(port: int, *, seconds: float) -> tuple[float, ...]:
 
 
 async def _attack(name: str, port: int, grpc_port: int, *, seconds: float) -> tuple[float, ...]:
-    """Have the hostile client do what it does for so many seconds, and hang up."""
-    await asyncio.sleep(0.5)  # The others have begun.
+    """Run the hostile client for some seconds, then disconnect it."""
+    await asyncio.sleep(0.5)  # The other clients start first.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds - 0.5):
             await CASES[name](port, grpc_port)

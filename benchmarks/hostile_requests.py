@@ -1,4 +1,4 @@
-"""The worst cases of `benchmarks.hostile`: what each sends, by name."""
+"""The worst cases of `benchmarks.hostile`, by name."""
 
 import asyncio
 import gzip
@@ -21,18 +21,18 @@ from benchmarks.tensor_overhead import INFER, JSON_LENGTH_HEADER
 MIB = 1 << 20
 
 Case = Callable[[int, int], Awaitable[None]]
-"""Takes the ports of HTTP and gRPC; it is cancelled when its time is over."""
+"""Takes the ports of HTTP and gRPC; cancelled when its time is over."""
 
 
 class Client:
-    """Many raw connections, none of which reads an answer unless it is told to."""
+    """Many raw connections that read no response unless told to."""
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._sockets: list[socket.socket] = []  # A connection is open for as long as it is here.
+        self._sockets: list[socket.socket] = []  # Keeps the connections open.
 
     async def open(self, count: int, receive_bytes: int | None = None) -> Sequence[socket.socket]:
-        """Connect so many times."""
+        """Open the connections."""
         loop = asyncio.get_running_loop()
         for _ in range(count):
             connection = socket.socket()
@@ -44,7 +44,7 @@ class Client:
         return self._sockets[-count:]
 
     async def send(self, *pieces: bytes, pause: float = 0.0) -> None:
-        """Send the same on every connection; a piece on all of them before the next."""
+        """Send the same bytes on every connection, piece by piece."""
         loop = asyncio.get_running_loop()
         for piece in pieces:
             sending = (loop.sock_sendall(connection, piece) for connection in self._sockets)
@@ -52,7 +52,7 @@ class Client:
             await asyncio.sleep(pause)
 
     async def read(self) -> None:
-        """Read all that comes, and drop it."""
+        """Read and discard all responses."""
         loop = asyncio.get_running_loop()
 
         async def drop(connection: socket.socket) -> None:
@@ -63,13 +63,13 @@ class Client:
 
 
 def head(length: int, path: str = "/predict", *lines: str) -> bytes:
-    """Return the head of a request whose body is to have so many bytes."""
+    """Return the head of a request that announces a body of this length."""
     fields = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {length}", *lines]
     return "\r\n".join([*fields, "", ""]).encode()
 
 
 def stalled(count: int, announced: int, sent: int, path: str = "/predict") -> Case:
-    """Return a case of bodies that are announced, and sent in part."""
+    """Return a case of bodies that are sent only in part."""
 
     async def case(port: int, _: int) -> None:
         client = Client(port)
@@ -83,7 +83,7 @@ def stalled(count: int, announced: int, sent: int, path: str = "/predict") -> Ca
 
 
 def unread(count: int, make: Callable[[int], bytes], times: int = 1) -> Case:
-    """Return a case of requests whose answers nobody reads; `make` takes the port."""
+    """Return a case of requests whose responses are never read; `make` takes the port."""
 
     async def case(port: int, _: int) -> None:
         client = Client(port)
@@ -96,7 +96,7 @@ def unread(count: int, make: Callable[[int], bytes], times: int = 1) -> Case:
 
 
 def repeated(count: int, *requests: bytes) -> Case:
-    """Return a case of whole requests, each connection as fast as answers come."""
+    """Return a case of complete requests, back to back on each connection."""
 
     async def case(port: int, _: int) -> None:
         async def ask() -> None:
@@ -117,7 +117,7 @@ def repeated(count: int, *requests: bytes) -> Case:
 
 
 async def apart(port: int, _: int) -> None:
-    """Send head and body in packets of their own on many connections, again and again."""
+    """Send head and body in separate packets on many connections, repeatedly."""
     client = Client(port)
     await client.open(600)
     reading = asyncio.create_task(client.read())
@@ -126,7 +126,7 @@ async def apart(port: int, _: int) -> None:
 
 
 def pipelined(count: int, request: bytes, times: int) -> Case:
-    """Return a case of many small requests at once on each connection."""
+    """Return a case of many small pipelined requests on each connection."""
 
     async def case(port: int, _: int) -> None:
         client = Client(port)
@@ -137,7 +137,7 @@ def pipelined(count: int, request: bytes, times: int) -> Case:
 
 
 async def slow_heads(port: int, _: int) -> None:
-    """Send heads a byte at a time on many connections."""
+    """Send request heads byte by byte on many connections."""
     client = Client(port)
     await client.open(1000)
     for byte in head(1):
@@ -145,7 +145,7 @@ async def slow_heads(port: int, _: int) -> None:
 
 
 async def tiny_chunks(port: int, _: int) -> None:
-    """Send a body in chunks of a byte on some connections."""
+    """Send bodies in chunks of one byte on some connections."""
     client = Client(port)
     await client.open(16)
     start = "POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -153,7 +153,7 @@ async def tiny_chunks(port: int, _: int) -> None:
 
 
 def all_layers(port: int, images: int, *, is_binary: bool) -> bytes:
-    """Return a V2 request for the maps of every layer of the network that is served."""
+    """Return a V2 request for the feature maps of every layer."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/model/summary") as answer:
         names = [layer["name"] for layer in json.load(answer)["layers"]]
     pixels = bytes(images * 784)
@@ -180,7 +180,7 @@ def png(picture: Image.Image) -> bytes:
 
 
 def png_of_text(kind: bytes, count: int) -> bytes:
-    """Return a small PNG with so many chunks that are a MiB when inflated."""
+    """Return a small PNG with compressed chunks that inflate to 1 MiB each."""
     start, end = small_png()[:33], small_png()[33:]
     name = b"ICC\0\0" if kind == b"iCCP" else b"a\0\0"
     return start + chunk(kind, name + zlib.compress(bytes(MIB), 9)) * count + end
@@ -194,14 +194,14 @@ def webp() -> bytes:
 
 
 def noise(mode: str) -> Image.Image:
-    """Return a picture of 25 megapixels."""
+    """Return an image of 25 megapixels."""
     rows = np.arange(5000, dtype=np.uint8)[:, None]
     channels = {"LA": 2, "RGBA": 4}[mode]
     return Image.fromarray(np.broadcast_to(rows[..., None], (5000, 5000, channels)).copy(), mode)
 
 
 def picture(count: int, make: Callable[[], bytes], query: str = "") -> Case:
-    """Return a case of a picture that some connections send as fast as answers come."""
+    """Return a case of one image that some connections send back to back."""
 
     async def case(port: int, grpc_port: int) -> None:
         await repeated(count, post(f"/predict{query}", make()))(port, grpc_port)
@@ -210,7 +210,7 @@ def picture(count: int, make: Callable[[], bytes], query: str = "") -> Case:
 
 
 def grpc_message(fields: int, kind: bytes) -> bytes:
-    """Return a ModelInferRequest of 16 MiB less some that repeats an empty field."""
+    """Return a ModelInferRequest of almost 16 MiB that repeats an empty field."""
     return b"\x0a\x0dfashion_mnist" + kind * fields
 
 
@@ -237,7 +237,7 @@ def grpc_calls(count: int, kind: bytes) -> Case:
 
 
 async def grpc_stalled(_: int, port: int) -> None:
-    """Send 15 of the 16 MiB of a message on 40 connections, by hand, and no more."""
+    """Send 15 of the 16 MiB of a message on 40 connections over raw HTTP/2, then stop."""
     client = Client(port)
     await client.open(40)
     fields = b"".join(
@@ -255,12 +255,12 @@ async def grpc_stalled(_: int, port: int) -> None:
     start = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings + frame(1, 4, 1, fields)
     await client.send(start + frame(0, 0, 1, b"\x00" + struct.pack(">I", 16 * MIB - 100)))
     reading = asyncio.create_task(client.read())
-    while not reading.done():  # As much as the windows of flow control let in.
+    while not reading.done():  # As much as flow control allows.
         await client.send(frame(0, 0, 1, bytes(16_000)) * 4, pause=0.005)
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    """Return a frame of HTTP/2."""
+    """Return an HTTP/2 frame."""
     return (
         struct.pack(">I", len(payload))[1:]
         + bytes([kind, flags])
@@ -299,4 +299,4 @@ CASES: dict[str, Case] = {
     "gRPC inputs": grpc_calls(8, b"\x2a\x00"),
     "gRPC stalled": grpc_stalled,
 }
-"""By name, in the order of the table."""
+"""The cases by name, in the order of the table."""

@@ -1,10 +1,10 @@
-"""Whether one client's photographs slow another client's small pictures.
+"""Whether one client's photographs slow another client's small images.
 
     python -m benchmarks.isolation
 
-One client asks for small pictures at an easy pace, first alone, then while another posts JPEGs of
-twelve megapixels on two connections as fast as answers come; in turn, several times. Each is a
-process of its own: nobody waits for the other in the load generator.
+One client sends small images at a low rate, alternately alone and while another posts JPEGs of
+twelve megapixels back to back on two connections. Each client is a process of its own, so neither
+delays the other in the load generator.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ async def measure() -> int:
 
 
 def send(port: int, request: bytes) -> float:
-    """Send photographs as fast as answers come; return how many were answered a second."""
+    """Send photographs back to back; return the responses per second."""
     sending = closed_loop(port, [request], connections=PHOTO_CONNECTIONS, seconds=SECONDS)
     return asyncio.run(sending).rate()
 

@@ -1,4 +1,4 @@
-"""A load generator that sends bytes made beforehand, at a pace or as fast as answers come."""
+"""A load generator that sends prepared bytes, at a fixed rate or back to back."""
 
 import asyncio
 import time
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Result:
-    """What came back.
+    """The responses.
 
     Attributes:
-        seconds: By status, how long each answer took.
-        unsent: Requests that were due while every connection was waiting for an answer.
-        elapsed: Seconds from the first request to the last answer.
+        seconds: Latency of each response, by status.
+        unsent: Requests that were due while every connection was waiting for a response.
+        elapsed: Seconds from the first request to the last response.
     """
 
     seconds: dict[int, list[float]] = field(default_factory=dict)
@@ -23,28 +23,28 @@ class Result:
 
     @property
     def counts(self) -> Counter[int]:
-        """How many answers there were of each status."""
+        """Number of responses by status."""
         return Counter({status: len(times) for status, times in self.seconds.items()})
 
     def rate(self, status: int = 200) -> float:
-        """Return the answers a second of one status."""
+        """Return the responses per second of one status."""
         return self.counts[status] / self.elapsed
 
     def percentile(self, percent: float, status: int = 200) -> float:
-        """Return the seconds that `percent` of the answers of one status stayed within."""
+        """Return a percentile of the latency of one status, in seconds."""
         times = sorted(self.seconds[status])
         return times[min(len(times) - 1, int(len(times) * percent / 100))]
 
 
 class Connection:
-    """One keep-alive connection, opened again when the server closes it."""
+    """One keep-alive connection, reopened when the server closes it."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
-        """Send a request and return status and body of its answer."""
+        """Send a request and return the status and body of the response."""
         is_reused = self._streams is not None
         await self.open()
         try:
@@ -52,7 +52,7 @@ class Connection:
         except (ConnectionError, asyncio.IncompleteReadError):
             if not is_reused:
                 raise
-            # The server closes a connection that was idle for long, as it may at any time.
+            # The server may close an idle connection at any time.
             self.close()
             await self.open()
             head = await self._send(request)
@@ -67,7 +67,7 @@ class Connection:
         return status, body
 
     async def open(self) -> None:
-        """Connect, unless it is connected."""
+        """Connect if not connected."""
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
 
@@ -78,7 +78,7 @@ class Connection:
         return await reader.readuntil(b"\r\n\r\n")
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
@@ -101,14 +101,14 @@ def get(path: str) -> bytes:
 async def closed_loop(
     port: int, requests: Sequence[bytes], *, connections: int, seconds: float, pause: float = 0
 ) -> Result:
-    """Have each connection send its next request when its last was answered.
+    """Send requests back to back on each connection.
 
     Args:
         port: On loopback.
-        requests: Are sent in turn.
-        connections: How many there are.
-        seconds: After these no request is begun.
-        pause: Seconds a connection waits between an answer and its next request.
+        requests: Sent in turn.
+        connections: Number of connections.
+        seconds: No request starts after this time.
+        pause: Seconds between a response and the next request of a connection.
     """
     end = time.perf_counter() + seconds
 
@@ -126,14 +126,14 @@ async def closed_loop(
 async def open_loop(
     port: int, request: bytes, *, rate: float, connections: int, seconds: float
 ) -> Result:
-    """Send at a pace that does not care for answers, as the world does.
+    """Send at a fixed rate, independent of the responses (an open-loop load).
 
     Args:
         port: On loopback.
-        request: Is sent again and again.
-        rate: Requests a second.
-        connections: The most that are in flight; what is due beyond them counts as unsent.
-        seconds: How long it goes on.
+        request: Sent repeatedly.
+        rate: Requests per second.
+        connections: Maximum in flight; requests due beyond it count as unsent.
+        seconds: Duration.
     """
     result = Result()
     idle = [Connection(port) for _ in range(connections)]
@@ -144,7 +144,9 @@ async def open_loop(
         await _timed(result, connection, request)
         idle.append(connection)
 
-    for connection in everyone:  # Beforehand: so many at once would wait for one another.
+    for (
+        connection
+    ) in everyone:  # Before the load, because many simultaneous connects would delay each other.
         await connection.open()
     start = time.perf_counter()
     due = 0

@@ -1,10 +1,10 @@
-"""What instrumentation costs a request, next to Prometheus' own client counting the same.
+"""What instrumentation costs a request, compared with the Prometheus client counting the same.
 
     python -m benchmarks.metrics_overhead
 
-No network, no image: the times are those of ids, phases, counters and histograms of one request
-for one image, with the numbers in files that several workers share. Prometheus' client does only
-the counting, in its mode for several processes.
+Without network and image: the times are those of ids, phases, counters and histograms of one
+request with one image, with the values in files that several workers share. The Prometheus client
+does only the counting, in its multiprocess mode.
 """
 
 import logging
@@ -31,11 +31,11 @@ BOUNDS = [0.0005 * 2**exponent for exponent in range(15)]
 
 
 def main() -> None:
-    """Print the microseconds of both, measured in turn."""
+    """Print the microseconds of both, measured alternately."""
     logging.getLogger("service.access").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = theirs
-        # The client chooses when it is imported, which the service has done.
+        # The client chooses its mode on import, and the service has imported it.
         values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
         candidates = {"observed": observed(Path(ours)), "prometheus_client": counted()}
         times: dict[str, list[float]] = {name: [] for name in candidates}
@@ -72,7 +72,7 @@ def observed(directory: Path) -> Callable[[], None]:
 
 
 def counted() -> Callable[[], None]:
-    """Return a function that counts one request with Prometheus' client."""
+    """Return a function that counts one request with the Prometheus client."""
 
     def counter(name: str, *labels: str) -> Any:
         return prometheus.Counter(name, name, labels)

@@ -1,10 +1,9 @@
-"""What the novelty score costs beside the rest of an inference.
+"""What the novelty score adds to the time of an inference.
 
     python -m benchmarks.novelty_cost
 
-Both engines run the shipped model with and without the score, in turn and in one process: one image
-at a time and 256 at once. Each figure is a ratio of medians over the rounds; half of the rounds lie
-within the range.
+Both engines run the shipped model with and without the score, alternating in one process, on one
+image and on 256. Each figure is a ratio of medians over the rounds, with the interquartile range.
 """
 
 import statistics
@@ -49,7 +48,7 @@ def main() -> int:
 
 
 def measure(artifact: Artifact, plain: Artifact, choice: EngineChoice, batch: int) -> list[float]:
-    """Return of each round by which share the score lengthened it."""
+    """Return the relative increase of the time in each round."""
     images = np.random.default_rng(0).random((batch, *artifact.manifest.input.shape), np.float32)
     with_score, without = load_engine(artifact, choice), load_engine(plain, choice)
     for engine in (with_score, without):
@@ -57,7 +56,7 @@ def measure(artifact: Artifact, plain: Artifact, choice: EngineChoice, batch: in
     repeats = max(1, IMAGES_A_ROUND // batch)
     costs = []
     for number in range(ROUNDS):
-        # In alternating order, so that neither always meets the warmer caches.
+        # In alternating order, so that neither always has the warmer caches.
         pair = [with_score, without] if number % 2 else [without, with_score]
         seconds = {engine: timed(engine, images, repeats) for engine in pair}
         costs.append(seconds[with_score] / seconds[without] - 1)
@@ -65,7 +64,7 @@ def measure(artifact: Artifact, plain: Artifact, choice: EngineChoice, batch: in
 
 
 def timed(engine: Engine, images: Tensor, repeats: int) -> float:
-    """Return the seconds that the repeats take together."""
+    """Return the total seconds of the repeats."""
     start = time.perf_counter()
     for _ in range(repeats):
         engine.assess(images)

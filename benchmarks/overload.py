@@ -1,16 +1,16 @@
-"""What becomes of the service at ten times the load it can carry.
+"""How the service behaves at ten times its peak load.
 
     python -m benchmarks.overload [--shared]
 
-For each kind of request the peak is what eight connections get that send as fast as answers come.
-Then requests arrive at ten times that pace, whether or not answers come; what is due while all
-connections wait for an answer is not sent. Then the peak is measured again: a flood is held against
-the mean of the two beside it, for a machine that is shared becomes faster and slower. The deadline
-is the default. Another process asks for health all the while.
+The peak of a kind of request is the rate of eight connections that send back to back. Then requests
+arrive at ten times that rate, independent of the responses; a request that is due while all
+connections wait is not sent. Then the peak is measured again: the overload is compared with the
+mean of the two peaks, because the speed of a shared machine varies. The deadline is the default.
+Another process checks health throughout.
 
-Clients have machines of their own. Here the last processor is theirs, and the service has the
-others. With --shared all have all: at ten times the peak the load generator then takes from the
-service what it does not take at the peak.
+Real clients have machines of their own, so the clients here run on the last processor and the
+service on the others. With --shared all use all processors: the load generator at ten times the
+peak then takes processor time from the service.
 """
 
 import argparse
@@ -60,10 +60,10 @@ def main() -> int:
 
 
 def divide_processors() -> set[int]:
-    """Keep this process, and its children, to the last processor; return the others.
+    """Pin this process and its children to the last processor; return the others.
 
     Raises:
-        RuntimeError: there is one alone.
+        RuntimeError: there is only one.
     """
     *of_service, ours = sorted(os.sched_getaffinity(0))
     if not of_service:
@@ -122,12 +122,12 @@ async def measure(name: str, request: bytes, of_service: set[int] | None) -> boo
 
 
 def mib(memory: list[float]) -> str:
-    """Return sizes for people."""
+    """Return sizes in readable units."""
     return f"{', '.join(f'{size:.0f}' for size in memory)} MiB"
 
 
 async def watch_memory(server: Server) -> float:
-    """Return the most memory that was resident until this is cancelled, in MiB."""
+    """Return the peak resident memory until this is cancelled, in MiB."""
     most = 0.0
     try:
         while True:
@@ -138,13 +138,13 @@ async def watch_memory(server: Server) -> float:
 
 
 async def peak_of(server: Server, request: bytes, seconds: float) -> float:
-    """Return how many are answered a second if the next is sent when the last is answered."""
+    """Return the responses per second of back-to-back requests."""
     peak = await closed_loop(server.port, [request], connections=PEAK_CONNECTIONS, seconds=seconds)
     return peak.rate()
 
 
 async def flood_with(server: Server, request: bytes, peak: float) -> Result:
-    """Return what came back."""
+    """Return the responses."""
     return await open_loop(
         server.port,
         request,
@@ -156,9 +156,9 @@ async def flood_with(server: Server, request: bytes, peak: float) -> Result:
 
 @contextmanager
 def health_probes(server: Server) -> Iterator[list[float]]:
-    """Ask for health until the block ends; the seconds each answer took are in the list then.
+    """Check health until the block ends; the list then has the latencies, in seconds.
 
-    The load generator is as busy as the service: it would see its own delays.
+    In a process of its own, because the busy load generator would measure its own delays.
     """
     seconds: list[float] = []
     stop = multiprocessing.Event()

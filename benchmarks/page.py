@@ -1,9 +1,9 @@
-"""How soon the page draws an answer after a picture is dropped on it.
+"""How soon the page shows a result after an image is dropped on it.
 
     python -m benchmarks.page
 
-Chromium and the service on one machine. Timed in the page: from the event of the drop to the frame
-that shows the bars of the answer, and to the one that shows every layer.
+Chromium and the service run on one machine. The page measures the time from the drop event to the
+frame that shows the bars of the result, and to the frame that shows every layer.
 """
 
 import base64
@@ -41,7 +41,7 @@ DROP = """async ([content, type]) => {
 
 
 def main() -> int:
-    """Print the medians for three pictures; return 1 if an answer misses the goal."""
+    """Print the medians for three images; return 1 if a result misses the goal."""
     pictures = {
         "28×28 PNG": (small_png(), "image/png"),
         "1200×900 JPEG": (jpeg(1200, 900), "image/jpeg"),
@@ -68,7 +68,7 @@ def main() -> int:
 
 
 def dropped(page: Page, picture: bytes, media_type: str) -> tuple[float, float]:
-    """Return the median milliseconds to the answer and to the layers."""
+    """Return the median milliseconds to the result and to the layers."""
     arguments = [base64.b64encode(picture).decode(), media_type]
     times = [page.evaluate(DROP, arguments) for _ in range(ROUNDS)]
     return statistics.median(t[0] for t in times), statistics.median(t[1] for t in times)

@@ -1,12 +1,12 @@
-"""How often the service is right about photographs that people took at home.
+"""How accurate the service is on photographs that people took at home.
 
     python -m benchmarks.photographs FOLDER [--for-training]
 
 FOLDER holds photographs.csv, with a row of file, label, kids, sender and split for each photograph,
-and the files (training/assets/README.md). The answers are those of the default model to the
-validation photographs, through the service's own preparation; `--prepare plain` measures what
-merely resizing them gives. Writes benchmarks/results/photographs.json. `--for-training` writes what
-the service makes of all of them into training/assets/photographs.npz, which training reads.
+and the files (training/assets/README.md). The default model classifies the validation photographs
+after the service's own preparation; `--prepare plain` only resizes them. Writes
+benchmarks/results/photographs.json. `--for-training` writes all prepared photographs into
+training/assets/photographs.npz, which training reads.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measure(
     classifier: Classifier, rows: Sequence[Row], pixels: NDArray[np.uint8]
 ) -> dict[str, Any]:
-    """Classify everything, and count what is right and what is called novel."""
+    """Classify all photographs, and count the correct and the novel ones."""
     names = classifier.manifest.class_names
     probabilities, novelty = classifier.assess(classifier.to_images(list(pixels)))
     if novelty is None:
@@ -88,7 +88,7 @@ def measure(
 
 
 def prepare(folder: Path, rows: Sequence[Row], how: Prepare) -> NDArray[np.uint8]:
-    """Return what the service makes of the photographs: (n, 28, 28)."""
+    """Return the prepared photographs, (n, 28, 28)."""
     files = (folder / row["file"] for row in rows)
     prepared = [
         read_image(file.read_bytes(), prepare=how, shape=SHAPE, max_pixels=MAX_PIXELS).pixels
@@ -98,7 +98,7 @@ def prepare(folder: Path, rows: Sequence[Row], how: Prepare) -> NDArray[np.uint8
 
 
 def write_for_training(rows: Sequence[Row], pixels: NDArray[np.uint8]) -> None:
-    """Write what training/photographs.py reads."""
+    """Write the file that training/photographs.py reads."""
     arrays: dict[str, Any] = {
         "pixels": pixels,
         "label": np.array([row["label"] for row in rows]),

@@ -1,4 +1,4 @@
-"""Pictures to send, made from one of the data set's."""
+"""Images to send, made from one of the data set's."""
 
 import io
 from pathlib import Path
@@ -9,14 +9,14 @@ BOOT = Path(__file__).parent.parent / "tests" / "data" / "png" / "0000-ankle-boo
 
 
 def small_png() -> bytes:
-    """Return a picture of the data set: 28×28, a few hundred bytes."""
+    """Return an image of the data set as a PNG: 28×28, a few hundred bytes."""
     return BOOT.read_bytes()
 
 
 def jpeg(width: int, height: int) -> bytes:
-    """Return a boot on white ground as a camera's JPEG of that size.
+    """Return a boot on a white background as a JPEG of that size, like a camera's.
 
-    Its texture makes it 0.25 bytes a pixel: 3 MB for twelve megapixels, as telephones have.
+    Texture makes it 0.25 bytes per pixel: 3 MB for twelve megapixels, as from a phone.
     """
     buffer = io.BytesIO()
     _boot_on_ground(width, height).save(buffer, "JPEG", quality=90)
@@ -24,7 +24,7 @@ def jpeg(width: int, height: int) -> bytes:
 
 
 def large_png(side: int) -> bytes:
-    """Return the same as a square PNG."""
+    """Return the same image as a square PNG."""
     buffer = io.BytesIO()
     _boot_on_ground(side, side).save(buffer, "PNG")
     return buffer.getvalue()

@@ -1,10 +1,10 @@
-"""What the preparation of a photograph costs beside decoding its JPEG.
+"""What the preparation of a photograph costs, compared with decoding its JPEG.
 
     python -m benchmarks.preparation
 
-Processor time of one thread for a JPEG of each size: decoding alone, at the reduced size that the
-preparation asks for, and everything up to the network's 28×28. Each figure is the least over the
-rounds, in which both take turns.
+CPU time of one thread for a JPEG of each size: decoding alone, at the reduced size that the
+preparation uses, and the whole preparation to 28×28. Each figure is the minimum over rounds that
+alternate between both.
 """
 
 import io
@@ -34,19 +34,19 @@ def main() -> None:
 
 
 def decode(file: bytes) -> None:
-    """Decode as the preparation does."""
+    """Decode the JPEG as the preparation does."""
     with Image.open(io.BytesIO(file)) as image:
         image.draft(None, (LONGEST_SIDE, LONGEST_SIDE))
         image.load()
 
 
 def prepare(file: bytes) -> None:
-    """Make it the input of the network."""
+    """Prepare the photograph for the network."""
     read_image(file, prepare="photo", shape=SHAPE, max_pixels=25_000_000)
 
 
 def cpu_ms(function: Callable[[bytes], None], file: bytes) -> float:
-    """Return the milliseconds of this thread's processor time that a call takes."""
+    """Return the CPU time of a call in this thread, in milliseconds."""
     start = time.thread_time()
     function(file)
     return (time.thread_time() - start) * 1e3

@@ -1,4 +1,4 @@
-"""What a process and all below it use, by the kernel's account."""
+"""The CPU time and memory of a process and its descendants, as the kernel counts them."""
 
 import time
 from pathlib import Path
@@ -8,19 +8,19 @@ _CPUCLOCK_SCHED = 2
 
 
 def family(pid: int) -> list[int]:
-    """Return a process and all that descend from it."""
+    """Return a process and its descendants."""
     members = [pid]
     for member in members:
         try:
             for task in Path(f"/proc/{member}/task").iterdir():
                 members += map(int, (task / "children").read_text().split())
-        except OSError:  # It has ended meanwhile.
+        except OSError:  # It has ended in the meantime.
             continue
     return members
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor time that all of them have spent, in user and kernel mode."""
+    """Return the CPU time of all of them, in user and kernel mode."""
     return sum(map(_cpu_seconds, family(pid)))
 
 
@@ -31,7 +31,7 @@ def proportional_mib(pid: int) -> float:
 
 def _cpu_seconds(pid: int) -> float:
     try:
-        # The clock as clock_getcpuclockid(3) names it.
+        # The clock id as in clock_getcpuclockid(3).
         return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
     except OSError:
         return 0

@@ -1,15 +1,15 @@
-"""What each ingredient of the recipe gives, and how much chance there is in it.
+"""What each ingredient of the recipe contributes, and how much results vary over seeds.
 
     nice -n 19 python -m benchmarks.recipes ablation
     nice -n 19 python -m benchmarks.recipes compromises
     nice -n 19 python -m benchmarks.recipes seeds
 
-`ablation` fits the recipe once whole and once without each ingredient; `compromises` with other
-weights of the photographs and other numbers of epochs. Both measure on the validation images and
-the validation photographs alone: the test images make no choice. `seeds` fits the recipe with three
-seeds and measures each on the test images. All go into the model card, by `python -m training
-export --experiments benchmarks/results/full`. They keep their runs below runs/, go on where they
-were when interrupted, and write their results, as JSON, below benchmarks/results/full.
+`ablation` fits the whole recipe, and the recipe without each ingredient; `compromises` fits it with
+other weights of the photographs and other numbers of epochs. Both measure on validation images and
+validation photographs only, so that the test images influence no choice. `seeds` fits the recipe
+with three seeds and measures each on the test images. `python -m training export --experiments
+benchmarks/results/full` copies the results into the model card. Runs are kept below runs/ and
+resume when interrupted; results are JSON files below benchmarks/results/full.
 """
 
 import argparse
@@ -55,7 +55,7 @@ COMPROMISES = {
     "2 epochs": ["--fit.epochs=2"],
     "10 epochs": ["--fit.epochs=10", "--fit.patience=10"],
 }
-"""Settings by which photographs and images gain at each other's cost."""
+"""Settings that trade accuracy on images for accuracy on photographs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -89,7 +89,7 @@ def compare(experiment: str, variants: dict[str, list[str]]) -> dict[str, Any]:
 
 def measure_on_validation(run: Run) -> dict[str, float]:
     """Measure a finished run without the test images."""
-    # TensorFlow is imported only here: `--help` should not wait for it.
+    # TensorFlow takes seconds to import; `--help` does not wait for it.
     import keras  # noqa: PLC0415
 
     from training.batches import predict  # noqa: PLC0415
@@ -148,7 +148,7 @@ def read_recipe() -> Recipe:
 
 
 def train(command: str, run_dir: Path, *settings: str) -> None:
-    """Run a training command in a process of its own; what it prints goes to the run's log."""
+    """Run a training command in a process of its own; its output goes to the run's log."""
     run_dir.mkdir(parents=True, exist_ok=True)
     options = [f"--run-dir={run_dir}", f"--config={CONFIG}", *settings]
     with (run_dir / "log.txt").open("a") as log:

@@ -1,14 +1,13 @@
-"""What the service spends on a request beside decoding and inference, next to the least there is.
+"""What the service adds to decoding and inference, compared with a minimal server.
 
     python -m benchmarks.request_path [--profile | --check]
 
 The service's application and a script of twenty lines (FastAPI and the same engine; no validation,
-limits, metrics or request ids) answer the same requests in one process, by turns, both behind the
-server they run in, with its sockets left out: on one connection, and on 16 at once. Beside them
-stands decoding and inference alone, in a loop. What counts is the processor's time, which a busy
-machine stretches less than the clock's. With `--check` the exit status says whether the service is
-as much faster than the script as it should be: both slow down with the machine, so that only the
-code can fail it.
+limits, metrics or request ids) alternately answer the same requests in one process, each behind its
+own server code but without sockets, on one connection and on 16. The baseline is decoding and
+inference alone, in a loop. The measure is CPU time, which depends less on other load than elapsed
+time. With `--check` the exit status says whether the service is faster than the script by the
+required ratio; both slow down with the machine, so only the code can fail the check.
 """
 
 import argparse
@@ -51,27 +50,27 @@ REQUESTS_A_ROUND = 96
 CONNECTIONS = 16
 PROFILED_REQUESTS = 3000
 LEAST_RATIO = 1.3
-"""Of the service's speed to the script's."""
+"""Ratio of the service's speed to the script's."""
 
 Work = Callable[[], Awaitable[object]]
 
 
 def main() -> int:
-    """Print the ratios, or with `--profile` where the service's time goes.
+    """Print the ratios, or with `--profile` a profile of the service.
 
     Returns:
-        1 if `--check` was asked for and a ratio to the script is under `LEAST_RATIO`, else 0.
+        1 if `--check` is set and a ratio to the script is below `LEAST_RATIO`, else 0.
     """
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument("--profile", action="store_true", help="show where the time goes")
     kinds.add_argument("--check", action="store_true", help=f"fail under {LEAST_RATIO}")
     options = parser.parse_args()
-    logging.disable(logging.INFO)  # A line a request would be measured as well.
+    logging.disable(logging.INFO)  # Without the access log.
     settings = Settings(log_level="warning")
     app = create_app(settings)
     app.state.repository.open()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # As it is served.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # As in the service.
         if options.profile:
             runner.run(profile(app))
             return 0
@@ -80,10 +79,10 @@ def main() -> int:
 
 
 async def compare(app: FastAPI, settings: Settings) -> dict[str, float]:
-    """Measure by turns and print medians over the rounds, with the middle half.
+    """Measure alternately; print medians over the rounds, with the interquartile range.
 
     Returns:
-        How many times as fast as the script the service is, by the form of the picture.
+        Ratio of the service's speed to the script's, by the form of the image.
     """
     to_script = {}
     source = open_source(settings.artifacts, settings.cache)
@@ -112,7 +111,7 @@ async def compare(app: FastAPI, settings: Settings) -> dict[str, float]:
 
 
 def show(name: str, seconds: dict[str, list[float]]) -> float:
-    """Print what a request of each took, and return the service's median ratio to the script."""
+    """Print the time per request of each, and return the median ratio of service to script."""
     print(f"{name}: {1e6 * statistics.median(seconds['service']):.0f} µs a request (median)")
     middles = {}
     for other, meaning in (("script", "times as fast as the script"), ("alone", "of the limit")):
@@ -123,7 +122,7 @@ def show(name: str, seconds: dict[str, list[float]]) -> float:
 
 
 async def profile(app: FastAPI) -> None:
-    """Print what takes the time of a request with a PNG."""
+    """Print a profile of requests with a PNG."""
     body, media_type = bodies()["PNG"]
     request = post("/predict", body, media_type)
     service = to_service(app, 1)
@@ -136,7 +135,7 @@ async def profile(app: FastAPI) -> None:
 
 
 def to_service(app: FastAPI, count: int) -> list["Connection"]:
-    """Return connections to the service as its own command has it served."""
+    """Return connections to the service as `python -m service` serves it."""
     return connect(app, ServiceProtocol, {"fast_path": Batcher(app.state)}, count)
 
 
@@ -146,10 +145,10 @@ def connect(
     """Return connections to one server.
 
     Args:
-        app: What it serves.
-        protocol: Which reads requests and writes answers.
-        state: Of the application's lifespan.
-        count: How many there are.
+        app: The application.
+        protocol: Reads requests and writes responses.
+        state: State of the application's lifespan.
+        count: Number of connections.
     """
     config = uvicorn.Config(app, http=protocol, log_config=None, access_log=False, ws="none")
     config.load()
@@ -158,7 +157,7 @@ def connect(
 
 
 def bodies() -> dict[str, tuple[bytes, str]]:
-    """Return one picture as a file and as numbers, with its media type."""
+    """Return one image as a file and as numbers, with its media type."""
     png = small_png()
     with Image.open(io.BytesIO(png)) as image:
         rows = np.asarray(image).tolist()
@@ -167,15 +166,15 @@ def bodies() -> dict[str, tuple[bytes, str]]:
 
 
 def twenty_lines(flatbuffer: Path) -> ASGIApp:
-    """Return what one writes to have something that works."""
+    """Return the script: what one writes to get something that works."""
     os.environ["FLATBUFFER"] = str(flatbuffer)
-    from benchmarks.peers.apps.plain_script import app  # noqa: PLC0415 (it loads what was named)
+    from benchmarks.peers.apps.plain_script import app  # noqa: PLC0415 (it loads the model on import)
 
     return app
 
 
 def alone_us(flatbuffer: Path, seconds: float) -> dict[str, float]:
-    """Return the processor time to decode and classify one picture in a loop, by its form."""
+    """Return the CPU time to decode and classify one image in a loop, by its form."""
     return {
         form: asyncio.run(_cpu_us(alone(flatbuffer, *body), seconds))
         for form, body in bodies().items()
@@ -216,16 +215,16 @@ class Connection:
         self._protocol.connection_made(self._transport)
 
     def send(self, request: bytes) -> None:
-        """Have the server receive a request."""
+        """Pass a request to the server."""
         self._transport.written.clear()
         self._protocol.data_received(request)
 
     @property
     def has_answered(self) -> bool:
-        """Whether the answer is out.
+        """Return whether the response is complete.
 
         Raises:
-            RuntimeError: It is another than 200.
+            RuntimeError: Its status is not 200.
         """
         cycle = self._protocol.cycle
         if not self._transport.written or not (cycle is None or cycle.response_complete):
@@ -236,7 +235,7 @@ class Connection:
 
 
 async def ask(connections: Sequence[Connection], request: bytes) -> None:
-    """Send a request on each at once, and wait for all answers."""
+    """Send a request on each connection at once, and wait for all responses."""
     for connection in connections:
         connection.send(request)
     for connection in connections:
@@ -245,7 +244,7 @@ async def ask(connections: Sequence[Connection], request: bytes) -> None:
 
 
 class _Sink(asyncio.Transport):
-    """Takes what a server writes."""
+    """A transport that collects what a server writes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -258,13 +257,13 @@ class _Sink(asyncio.Transport):
         return False
 
     def pause_reading(self) -> None:
-        pass  # Nothing more comes before the answer.
+        pass  # No more data comes before the response.
 
     def resume_reading(self) -> None:
         pass
 
     def close(self) -> None:
-        pass  # An idle connection, which another one is measured meanwhile.
+        pass  # Another connection is being measured.
 
 
 if __name__ == "__main__":

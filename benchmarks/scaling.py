@@ -1,11 +1,10 @@
-"""What a second worker brings, with nobody else on the processors.
+"""What a second worker adds, with no client on the processors.
 
     python -m benchmarks.scaling
 
-A client takes its part of the processors, and what it does not send is not answered. So here each
-worker, held to a processor of its own, feeds itself: sixteen connections without their sockets, a
-PNG on each, all else as it is served, the numbers that workers share included. They run one at a
-time and all at once, by turns.
+A client would take processor time and limit the load. So each worker, pinned to a processor, feeds
+itself: sixteen connections without sockets, a PNG on each, and everything else as served, including
+the counters that workers share. The workers run alternately one at a time and all at once.
 """
 
 import argparse
@@ -31,13 +30,13 @@ WORKERS = 2
 ROUNDS = 15
 SECONDS = 0.5
 GOAL = 1.8
-"""Times what one worker does, for two."""
+"""Required throughput of two workers, relative to one."""
 
 Worker = subprocess.Popen[str]
 
 
 def main() -> int:
-    """Print the gain, or work for it."""
+    """Print the gain, or run as one of the workers."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--worker", type=int, metavar="PROCESSOR", help="be one of the workers")
     processor = parser.parse_args().worker
@@ -53,7 +52,7 @@ def main() -> int:
 
 
 def gains_of_two() -> list[float]:
-    """Return what two workers do at once, times what one does, in each round.
+    """Return the throughput of two workers relative to one, by round.
 
     Raises:
         RuntimeError: There are not two processors.
@@ -85,7 +84,7 @@ def started(processors: Sequence[int]) -> Iterator[list[Worker]]:
             for processor in processors
         ]
         try:
-            rates(workers)  # Each has loaded the model by then, and run once.
+            rates(workers)  # Loads the model in each and runs it once.
             yield workers
         finally:
             for worker in workers:
@@ -93,7 +92,7 @@ def started(processors: Sequence[int]) -> Iterator[list[Worker]]:
 
 
 def rates(workers: Sequence[Worker]) -> list[float]:
-    """Have some work at once; return the requests a second of each."""
+    """Run workers at once; return the requests per second of each."""
     for worker in workers:
         assert worker.stdin is not None  # noqa: S101
         print(SECONDS, file=worker.stdin, flush=True)
@@ -105,7 +104,7 @@ def rates(workers: Sequence[Worker]) -> list[float]:
 
 
 def work(processor: int) -> None:
-    """Answer requests for as many seconds as each line of the standard input says."""
+    """Answer requests for the number of seconds that each line of standard input gives."""
     os.sched_setaffinity(0, {processor})
     logging.disable(logging.INFO)
     app = create_app(Settings(log_level="warning"))

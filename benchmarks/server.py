@@ -1,4 +1,4 @@
-"""Starts the service as users do, and looks at its processes from outside."""
+"""Starts the service as users do, and observes its processes from outside."""
 
 import http.client
 import socket
@@ -15,13 +15,13 @@ STARTUP_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running service: its port and the id of its first process."""
+    """A running service: its port and the id of its main process."""
 
     port: int
     pid: int
 
     def resident_mib(self) -> float:
-        """Return the memory that is resident in the first process, in MiB."""
+        """Return the resident memory of the main process, in MiB."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) / 1024
@@ -33,8 +33,8 @@ def service(*options: str, processors: set[int] | None = None) -> Iterator[Serve
     """Run the service with default settings, except for `options`, until the block ends.
 
     Args:
-        options: of its command line.
-        processors: the only ones it may run on; without them, those of this process.
+        options: Command-line options.
+        processors: The processors it may use; by default those of this process.
     """
     port = free_port()
     command = [sys.executable, "-m", "service", f"--port={port}", "--log-level=error", *options]
@@ -50,17 +50,17 @@ def service(*options: str, processors: set[int] | None = None) -> Iterator[Serve
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
+    """Return a free port on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
 
 
 def wait_until_ready(port: int) -> None:
-    """Return when the service at this port is ready.
+    """Wait until the service at this port is ready.
 
     Raises:
-        TimeoutError: It is not after `STARTUP_SECONDS`.
+        TimeoutError: It is not ready after `STARTUP_SECONDS`.
     """
     deadline = time.monotonic() + STARTUP_SECONDS
     while time.monotonic() < deadline:

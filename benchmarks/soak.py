@@ -1,4 +1,4 @@
-"""Whether memory stays flat over 200,000 requests of all kinds, good and bad.
+"""Whether memory stays flat over 200,000 valid and invalid requests of all kinds.
 
 python -m benchmarks.soak
 """
@@ -24,7 +24,7 @@ GOAL_MIB = 10
 
 
 def main() -> int:
-    """Print memory over time; return 1 if it grew or an answer was the service's fault."""
+    """Print memory over time; return 1 if it grew or a response was a 5xx."""
     return asyncio.run(measure())
 
 
@@ -52,7 +52,7 @@ async def measure() -> int:
 
 
 def requests() -> list[bytes]:
-    """Return one of each kind, small ones several times as often as large."""
+    """Return requests of each kind, small ones several times as often as large ones."""
     boot = small_png()
     numbers = json.dumps({"instances": [[0] * 784] * 4}).encode()
     encoded = json.dumps({"instances": [{"b64": base64.b64encode(boot).decode()}]}).encode()

@@ -2,10 +2,9 @@
 
     python -m benchmarks.tensor_overhead
 
-A client on loopback sends binary UINT8 tensors of 256 pictures to `python -m service`, one after
-the other, and asks for binary probabilities. What is outside the engine is all that the client
-waits for less the time the service's own statistics attribute to the network: the client's side,
-the kernel, HTTP, JSON, both tensors.
+A client on loopback sends binary UINT8 tensors of 256 images to `python -m service` back to back,
+and requests binary probabilities. The time outside the engine is the latency less the inference
+time in the service's own statistics: client, kernel, HTTP, JSON and both tensors.
 """
 
 import http.client
@@ -55,7 +54,7 @@ def main() -> int:
 
 
 def binary_request(images: int = IMAGES) -> tuple[int, bytes]:
-    """Return the bytes of a request's JSON, and its whole body."""
+    """Return the length of a request's JSON, and its whole body."""
     pictures = bytes(pixel % 256 for pixel in range(images * PIXELS))
     tensor = {
         "name": "images",
@@ -69,7 +68,7 @@ def binary_request(images: int = IMAGES) -> tuple[int, bytes]:
 
 
 def ask(connection: http.client.HTTPConnection, body: bytes, headers: dict[str, str]) -> None:
-    """Send one request and read its whole answer."""
+    """Send one request and read the whole response."""
     connection.request("POST", INFER, body, headers)
     response = connection.getresponse()
     answer = response.read()
@@ -78,7 +77,7 @@ def ask(connection: http.client.HTTPConnection, body: bytes, headers: dict[str, 
 
 
 def engine_seconds(connection: http.client.HTTPConnection) -> float:
-    """Return the time spent in the network so far."""
+    """Return the total inference time so far."""
     connection.request("GET", STATS)
     [model] = json.load(connection.getresponse())["model_stats"]
     nanoseconds: int = model["inference_stats"]["compute_infer"]["ns"]

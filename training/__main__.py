@@ -5,8 +5,10 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import shtab
+from pydantic_settings import CliSettingsSource
 
 from . import COMMAND, PROGRAM, __version__
 from .config import (
@@ -16,7 +18,6 @@ from .config import (
     FitSettings,
     PublishSettings,
     Settings,
-    command_line,
     read_settings,
 )
 from .errors import TrainingError
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _run(options.command, read_settings(COMMANDS[options.command], options.settings, program))
     except ConfigurationError as error:
         status, message = EXIT_USAGE, str(error)
-    except (TrainingError, OSError) as error:  # the system says itself what it has no room for
+    except (TrainingError, OSError) as error:  # such as a full disk
         status, message = EXIT_FAILED, str(error)
     except KeyboardInterrupt:
         status, message = EXIT_INTERRUPTED, "interrupted"
@@ -83,14 +84,16 @@ def _completed_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=COMMAND)
     commands = parser.add_subparsers()
     for name, settings in COMMANDS.items():
-        command_line(settings, root_parser=commands.add_parser(name, help=settings.__doc__))
+        CliSettingsSource[Any](
+            settings, root_parser=commands.add_parser(name, help=settings.__doc__)
+        )
     return parser
 
 
 def _run(command: str, settings: Settings) -> None:
-    # TensorFlow is imported only here: seconds of it would precede every --help and every typo.
+    # TensorFlow takes seconds to import; --help and wrong settings do not wait for it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # what is measured and published is TensorFlow's
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # which is exported
     try:
         with native_noise_hidden():
             module = importlib.import_module(f"{__package__}.{command}")

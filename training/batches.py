@@ -13,7 +13,7 @@ from .recipe import IMAGE_SIDE, Augmentation, Recipe
 
 PREDICT_BATCH = 500
 ERASED_AREA = 0.02, 0.2
-"""Least and most of an image that a rectangle covers."""
+"""Smallest and largest share of an image that a rectangle covers."""
 
 Targets = npt.NDArray[np.float32]
 """(n, classes): the probability of each class; or, for a set of right classes, 1 for each."""
@@ -23,8 +23,7 @@ Probabilities = npt.NDArray[np.float32]
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
     """Batches of training images, and of photographs where the recipe asks for them.
 
-    The order, the changes and the choice of photographs depend on the seed, the number of the epoch
-    and that of the batch, and on nothing before them.
+    Order, augmentation and choice of photographs depend on the seed, the epoch and the batch alone.
     """
 
     def __init__(
@@ -48,16 +47,16 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
             self._chances = photographs.chances(recipe.photographs.without_class)
             self._weights = (
                 (1 - recipe.photographs.weight) / (1 - share),
-                (recipe.photographs.weight / share),
+                recipe.photographs.weight / share,
             )
         self._recipe = recipe
-        self._seed = recipe.fit.seed
         self.begin_epoch(0)
 
     def begin_epoch(self, epoch: int) -> None:
         """Draw the order of one epoch."""
         self._epoch = epoch
-        self._order = np.random.default_rng((self._seed, epoch)).permutation(len(self._images))
+        generator = np.random.default_rng((self._recipe.fit.seed, epoch))
+        self._order = generator.permutation(len(self._images))
 
     def __len__(self) -> int:
         """Count the batches of an epoch; the last one may be smaller."""
@@ -65,7 +64,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
 
     def __getitem__(self, index: int) -> tuple[Inputs, Targets, npt.NDArray[np.float32]]:
         """Return images (b, 28, 28, 1), targets (b, classes) and weights (b,) of the loss."""
-        generator = np.random.default_rng((self._seed, self._epoch, index))
+        generator = np.random.default_rng((self._recipe.fit.seed, self._epoch, index))
         first = index * self._images_a_batch
         chosen = self._order[first : first + self._images_a_batch]
         images = augment(self._images[chosen], self._recipe.augmentation, generator)
@@ -89,11 +88,11 @@ def predict(model: Any, images: Inputs) -> Probabilities:
 
 
 def augment(images: Inputs, settings: Augmentation, generator: np.random.Generator) -> Inputs:
-    """Change images, (b, 28, 28, 1) float32 in [0, 1], at random; all is drawn from the generator.
+    """Change images, (b, 28, 28, 1) float32 in [0, 1], at random.
 
     Flip, rotation, zoom and shift are one affine transform, interpolated once; Keras' layers would
-    interpolate for each, and take several times as long. Shifts are by whole pixels: between them
-    an image that is not rotated or zoomed would be blurred.
+    interpolate for each, and take several times as long. Fractions of a pixel would blur an image
+    that is only shifted.
     """
     count, side = len(images), IMAGE_SIDE
     angle = np.radians(generator.uniform(-settings.rotate, settings.rotate, count))
@@ -101,7 +100,7 @@ def augment(images: Inputs, settings: Augmentation, generator: np.random.Generat
     shift = generator.integers(-settings.shift, settings.shift, (count, 2), endpoint=True)
     if settings.flip:
         width *= generator.choice([-1, 1], count)
-    # From the pixels (x, y) of the result to those of the image, both measured from its middle.
+    # Maps pixels (x, y) of the result to those of the image, both measured from the centre.
     matrix = np.array(
         [
             [np.cos(angle) * width, -np.sin(angle) * height],

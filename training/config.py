@@ -53,6 +53,11 @@ class Settings(BaseSettings):
     """What every command reads."""
 
     model_config = SettingsConfigDict(
+        cli_avoid_json=True,
+        cli_exit_on_error=False,
+        cli_hide_none_type=True,
+        cli_implicit_flags=True,
+        cli_kebab_case=True,
         env_nested_delimiter="__",
         env_prefix=ENVIRONMENT_PREFIX,
         extra="forbid",
@@ -172,26 +177,12 @@ def read_settings(
     names = [name.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower() for name in variables]
     _refuse_unknown(names, where="the environment has")
     try:
-        source = command_line(command, cli_prog_name=program, cli_parse_args=list(arguments))
-        return command(_cli_settings_source=source)
+        return command(_cli_prog_name=program, _cli_parse_args=list(arguments))
     except ValidationError as error:
         raise ConfigurationError(_sentence(error)) from error
     except SettingsError as error:
         message = str(error).removeprefix("error parsing CLI: ")
         raise ConfigurationError(message + _suggested_option(message, command)) from error
-
-
-def command_line(command: type[Settings], **properties: Any) -> CliSettingsSource[Any]:
-    """Return a command's settings as options; `properties` are those of CliSettingsSource."""
-    return CliSettingsSource(
-        command,
-        cli_avoid_json=True,
-        cli_exit_on_error=False,
-        cli_hide_none_type=True,
-        cli_implicit_flags=True,
-        cli_kebab_case=True,
-        **properties,
-    )
 
 
 def _refuse_unknown(names: Iterable[str], where: str) -> None:
@@ -234,5 +225,5 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
 def _suggested_option(message: str, command: type[Settings]) -> str:
     """Return the option nearest to the one that the message says is not known."""
     unknown = [word for word in message.split() if word.startswith("--")]
-    options = re.findall(r"--[\w.-]+", command_line(command).root_parser.format_usage())
+    options = re.findall(r"--[\w.-]+", CliSettingsSource[Any](command).root_parser.format_usage())
     return _suggestion(unknown[0].split("=")[0], options) if unknown else ""

@@ -32,7 +32,7 @@ CLASS_NAMES = (
 GREY_LEVELS = 255
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
-# Of the decompressed files: the packagings differ, what they hold does not.
+# Of the decompressed files, which are the same in every packaging.
 DIGESTS = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -209,7 +209,7 @@ def _download() -> None:
 
     try:
         keras.datasets.fashion_mnist.load_data()
-    except Exception as error:  # Keras raises whatever the network or the disk made of it
+    except Exception as error:  # which one depends on the network and the disk
         raise DataError(
             f"Fashion-MNIST is in neither {DEBIAN_FOLDER} nor Keras' cache and cannot be "
             f"downloaded ({error}): install the Debian package dataset-fashion-mnist, or name "

@@ -1,4 +1,4 @@
-"""What can go wrong in training, each with one sentence for people."""
+"""The errors of training; each message is one sentence."""
 
 
 class TrainingError(Exception):

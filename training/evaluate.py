@@ -68,13 +68,12 @@ def run(settings: EvaluateSettings) -> None:
 
 
 def calibrate(model: Any, validation: Labelled, mirrored: bool = False) -> float:
-    """Fold into the model the temperature that suits the validation images, and return it.
+    """Find the temperature on the validation images, fold it into the model and return it.
 
     Guo, Pleiss, Sun and Weinberger 2017, On Calibration of Modern Neural Networks,
     https://arxiv.org/abs/1706.04599: the logits are divided by one number, the temperature, that
-    minimises the cross-entropy on images held out from training. It changes no label. Folded into
-    the last layer's weights, it leaves the network and whoever runs it as they are. With the mirror
-    images, chance has less of a say in it.
+    minimises the cross-entropy on validation images. Labels do not change. Mirror images make the
+    estimate less noisy.
     """
     images, labels = validation
     if mirrored:
@@ -86,7 +85,7 @@ def calibrate(model: Any, validation: Labelled, mirrored: bool = False) -> float
 
 
 def find_temperature(probabilities: Probabilities, labels: Labels) -> float:
-    """Find the temperature of the lowest cross-entropy: above 1 where a network is too sure.
+    """Find the temperature of the lowest cross-entropy: above 1 if the network is overconfident.
 
     The logarithms of a softmax's probabilities are its logits, up to a constant that it ignores.
     """
@@ -141,11 +140,11 @@ def cross_entropy(probabilities: npt.NDArray[Any], labels: Labels) -> float:
 
 
 def score_photographs(probabilities: Probabilities, photographs: Photographs) -> dict[str, Any]:
-    """Compute how often probabilities, (n, classes), are right about each kind, and how sure."""
+    """Compute accuracy by kind, and calibration, from probabilities, (n, classes)."""
     predicted = probabilities.argmax(axis=1)
     is_right = photographs.classes[np.arange(len(predicted)), predicted] > 0
     kinds = {kind: float(is_right[photographs.label == kind].mean()) for kind in KINDS}
-    # A label such as shoes allows three classes, and does not tell which one is right.
+    # Without labels such as shoes, which allows three classes.
     is_known = photographs.classes.sum(axis=1) == 1
     return {
         "images": int(np.isin(photographs.label, KINDS).sum()),
@@ -163,7 +162,7 @@ def expected_calibration_error(
     """Compute how far confidence is from accuracy, on average over n images.
 
     That is Σ (share of the images) · |accuracy − mean confidence| over equally wide bins of
-    confidence. scikit-learn's calibration curve leaves out how many images each bin holds.
+    confidence. scikit-learn's calibration curve lacks the number of images in each bin.
     """
     inner_edges = np.linspace(0, 1, bins + 1)[1:-1]
     place = np.digitize(confidence, inner_edges, right=True)

@@ -21,8 +21,7 @@ from .batches import PREDICT_BATCH, predict
 from .config import ExportSettings
 from .data import Inputs, Labelled, load_fashion_mnist
 from .errors import ExportError
-from .manifest import MANIFEST, describe, describe_training, file_digests
-from .model_card import render
+from .manifest import MANIFEST, describe, describe_training, file_digests, render_model_card
 from .native_logging import native_noise_hidden
 from .novelty import NOVELTY, PROBABILITIES, entropy, with_novelty
 from .run import Run
@@ -40,8 +39,7 @@ FEATURE_MAPS_SIGNATURE = "feature_maps"
 NOVELTY_SIGNATURE = "novelty"
 
 MAX_DIFFERENCE = 1e-4
-"""Of a probability or a novelty from Keras', or of a feature map as a share of its largest value,
-or of 1 if that is less."""
+"""From Keras; that of feature maps is relative to their largest value where that exceeds 1."""
 MIN_LABEL_AGREEMENT = 0.995
 MIN_NOVELTY_AGREEMENT = 0.99
 MAX_ACCURACY_DIFFERENCE = 0.001
@@ -91,12 +89,11 @@ def next_version(artifacts: Path) -> int:
 
 @contextmanager
 def published(target: Path) -> Iterator[Path]:
-    """Give a folder to fill that becomes `target` in one step, or vanishes if the block fails."""
+    """Yield a folder that is renamed to `target` after the block, or removed if the block fails."""
     if target.exists():
         raise ExportError(f"{target} exists, and a published version is never changed")
     target.parent.mkdir(parents=True, exist_ok=True)
-    # A sibling, because only within one file system is a rename one step; hidden, because no
-    # reader may take it for a version.
+    # A sibling, because a rename is atomic only within one file system; hidden from readers.
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.tmp-", dir=target.parent))
     try:
         yield folder
@@ -106,22 +103,19 @@ def published(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish_version(
-    target: Path, model: Any, test: Labelled, report: Path | None, **about: Any
-) -> None:
+def publish_version(target: Path, model: Any, test: Labelled, report: Path, **about: Any) -> None:
     """Write a Keras model, from (n, height, width, 1) to (n, classes), as a version that is served.
 
-    `test` are images to compare the flatbuffers with Keras on, and `about` is what `describe`
-    takes. Without novelty among its scores the model is published without. The manifest is written
-    last, with the digests of all other files.
+    The flatbuffers are compared with Keras on the `test` images; `about` is for `describe`. The
+    model has a novelty output if its scores have novelty.
     """
     with published(target) as folder:
         manifest = describe(model, int(target.name), **about)
         scores = manifest["scores"]
         scores["parity"] = write_model(folder, model, test, scores.get("novelty"))
-        if report and report.is_dir():
+        if report.is_dir():
             shutil.copytree(report, folder / REPORT)
-        (folder / MODEL_CARD).write_text(render(manifest), encoding="utf-8")
+        (folder / MODEL_CARD).write_text(render_model_card(manifest), encoding="utf-8")
         manifest["files"] = file_digests(folder)
         content = json.dumps(manifest, indent=2, ensure_ascii=False)
         (folder / MANIFEST).write_text(f"{content}\n", encoding="utf-8")
@@ -132,10 +126,9 @@ def publish_version(
 def write_model(
     folder: Path, model: Any, test: Labelled, novelty: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Write the SavedModel and the flatbuffers that hold parity; return what was measured of them.
+    """Write the SavedModel and the flatbuffers; return their parity with Keras.
 
-    Raises:
-        ExportError: the float32 one does not.
+    Too large a difference of the float32 flatbuffer is an ExportError; an int8 one is left out.
     """
     print("Writing the SavedModel")
     signatures = {
@@ -152,7 +145,7 @@ def write_model(
     threshold = novelty["threshold"] if novelty else None
     float32_parity = measure(float32, expected, test, threshold)
     float32_parity["max_feature_map_difference"] = compare_feature_maps(float32, model, test.images)
-    if wrong := [  # so asked, because no comparison holds for NaN
+    if wrong := [  # `not <=` holds for NaN, too
         f"{name} {value:.1e} (at most {MAX_DIFFERENCE})"
         for name, value in float32_parity.items()
         if name.startswith("max_") and not value <= MAX_DIFFERENCE
@@ -174,7 +167,7 @@ def write_model(
 
 def write_saved_model(folder: Path, signatures: dict[str, Any]) -> None:
     """Write a SavedModel of Keras models of one input, by the names of their signatures."""
-    # Without `track`, which would keep all weights a second time: the signatures have them.
+    # Without `track`, which would store all weights a second time.
     archive = keras.export.ExportArchive()
     for name, model in signatures.items():
         image = model.inputs[0]
@@ -186,10 +179,7 @@ def write_saved_model(folder: Path, signatures: dict[str, Any]) -> None:
 
 
 def convert(saved_model: Path, signatures: list[str], *, int8_weights: bool) -> bytes:
-    """Compile signatures of a SavedModel into one flatbuffer for LiteRT.
-
-    With int8 weights, the ranges of what they multiply are taken at run time.
-    """
+    """Compile signatures into one flatbuffer, float32 or with dynamic-range int8 weights."""
     converter = tf.lite.TFLiteConverter.from_saved_model(
         str(saved_model), signature_keys=signatures
     )
@@ -238,7 +228,7 @@ def measure(
 
 
 def compare_feature_maps(flatbuffer: bytes, model: Any, images: Inputs) -> float:
-    """Return the largest difference of a map from Keras', by the largest value of its layer."""
+    """Return the largest difference from Keras' maps, relative to the largest value of a layer."""
     keras_maps, largest = feature_map_model(model), 0.0
     for batch, maps in run_flatbuffer(flatbuffer, FEATURE_MAPS_SIGNATURE, images):
         for name, expected in keras_maps(batch, training=False).items():
@@ -249,7 +239,7 @@ def compare_feature_maps(flatbuffer: bytes, model: Any, images: Inputs) -> float
 
 
 def agrees_enough(parity: dict[str, Any], keras_accuracy: float) -> bool:
-    """Say whether a flatbuffer of int8 weights is good enough to be shipped."""
+    """Return whether the flatbuffer with int8 weights may be shipped."""
     return bool(
         parity["label_agreement"] >= MIN_LABEL_AGREEMENT
         and abs(parity["accuracy"] - keras_accuracy) <= MAX_ACCURACY_DIFFERENCE

@@ -1,7 +1,7 @@
-"""Train the network; an interrupted run resumes and ends with the weights it would have had.
+"""Train the network; an interrupted run resumes and ends with the same weights.
 
-Whatever is random in an epoch depends on the seed and the epoch's number alone. The rest of the
-state is one file, renamed into place, and the history.
+The randomness of an epoch depends on the seed and the epoch alone. The rest of the state is one
+file, renamed into place, and the history.
 """
 
 import math
@@ -20,7 +20,7 @@ import tensorflow as tf
 from .architecture import build_network
 from .batches import PREDICT_BATCH, Targets, TrainingBatches
 from .config import FitSettings
-from .data import CLASS_NAMES, FashionMnist, Labelled, Labels, load_fashion_mnist, split_as
+from .data import CLASS_NAMES, FashionMnist, Labelled, load_fashion_mnist, split_as
 from .errors import RunError
 from .photographs import Photographs, read_photographs
 from .recipe import Fit, Recipe
@@ -33,7 +33,7 @@ WARMUP_SHARE = 0.1
 STEPS_PER_EXECUTION = 16
 """Steps between returns to Python, which in so small a network take as long as a step."""
 LEARNT_NOTHING = 2.0
-"""A network that is right less than this many times as often as by chance has learnt nothing."""
+"""A network whose accuracy is less than this many times chance has learnt nothing."""
 
 
 def run(settings: FitSettings) -> None:
@@ -45,7 +45,7 @@ def run(settings: FitSettings) -> None:
         training, make_targets(recipe, data, training), recipe, training_photographs(recipe, data)
     )
     model = compile_network(recipe, len(data.class_names), len(batches))
-    # Only now, because what cannot be trained must not replace what was.
+    # Last, because a recipe that cannot be trained must not replace a run.
     if settings.fresh:
         training_run.discard()
     training_run.begin(recipe, data)
@@ -73,12 +73,12 @@ def run(settings: FitSettings) -> None:
 
 
 def make_targets(recipe: Recipe, data: FashionMnist, training: Labelled) -> Targets:
-    """Return what the network should answer to the training images, (n, classes).
+    """Return the targets of the training images, (n, classes): labels mixed with soft targets.
 
-    The predictions of versions 1 and 2 keep what they know of these images while the network learns
-    others (Li and Hoiem 2016, Learning without Forgetting, https://arxiv.org/abs/1606.09282).
+    Soft targets are the predictions of versions 1 and 2 (Li and Hoiem 2016, Learning without
+    Forgetting, https://arxiv.org/abs/1606.09282).
     """
-    labels = one_hot(training.labels, len(data.class_names))
+    labels = np.eye(len(data.class_names), dtype=np.float32)[training.labels]
     share = np.float32(recipe.start.answers)
     if not share:
         return labels
@@ -87,11 +87,6 @@ def make_targets(recipe: Recipe, data: FashionMnist, training: Labelled) -> Targ
     with np.load(START_ANSWERS) as arrays:
         answers, _ = split_as(recipe.fit, data.train_labels, arrays["probabilities"])
     return share * answers.astype(np.float32) + (1 - share) * labels
-
-
-def one_hot(labels: Labels, classes: int) -> Targets:
-    """Return 1 for the class of each label and 0 for the others, (n, classes)."""
-    return np.eye(classes, dtype=np.float32)[labels]
 
 
 def training_photographs(recipe: Recipe, data: FashionMnist) -> Photographs | None:
@@ -141,20 +136,18 @@ def train(
         model.load_weights(training_run.last)  # and the optimizer's state
         epochs_before = int(model.optimizer.iterations) // len(batches)
     history = training_run.resume_after(epochs_before)
-    # Not the arrays, for which Keras makes operations that TensorFlow complains of on stderr.
-    validation_batches = tf.data.Dataset.from_tensor_slices(
-        (validation.images, one_hot(validation.labels, model.output_shape[1]))
-    )
+    targets = np.eye(model.output_shape[1], dtype=np.float32)[validation.labels]
+    # With plain arrays Keras makes operations that TensorFlow warns of on stderr.
+    validation_batches = tf.data.Dataset.from_tensor_slices((validation.images, targets))
     logger = keras.callbacks.CSVLogger(training_run.history, append=True)
     try:
         with interruption_between_batches() as interruption:
             model.fit(
                 batches,
-                shuffle=False,  # by Keras, whose generator a resumed run would find elsewhere
+                shuffle=False,  # Keras' own shuffling would differ in a resumed run
                 initial_epoch=epochs_before,
                 epochs=epochs_before if is_used_up(history, fit) else fit.epochs,
                 validation_data=validation_batches.batch(PREDICT_BATCH),
-                # The bar is redrawn in place, which only a terminal can show.
                 verbose=1 if sys.stdout.isatty() else 2,
                 callbacks=[
                     logger,
@@ -172,8 +165,7 @@ def train(
 class Crossentropy(keras.losses.CategoricalCrossentropy):  # type: ignore[misc]  # no types
     """−Σ t log p for the probabilities t of the classes; −log Σ p over a set of right classes.
 
-    A target is a set where it sums to more than one: a label such as "shoes" leaves open which of
-    three classes is right.
+    A target that sums to more than one is a set: the label "shoes" allows three classes.
     """
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -186,17 +178,14 @@ class Crossentropy(keras.losses.CategoricalCrossentropy):  # type: ignore[misc] 
 
 @keras.saving.register_keras_serializable("training")  # type: ignore[untyped-decorator]
 def accuracy(y_true: Any, y_pred: Any) -> Any:
-    """Return 1 where the most probable class is right, or is the target's most probable: (b,)."""
+    """Return 1 where the predicted class is the target's most probable or one of its set, (b,)."""
     predicted = keras.ops.expand_dims(keras.ops.argmax(y_pred, axis=-1), -1)
     target = keras.ops.take_along_axis(y_true, predicted, axis=-1)[..., 0]
     return keras.ops.cast(target >= keras.ops.max(y_true, axis=-1), "float32")
 
 
 def build_optimizer(fit: Fit, steps: int) -> Any:
-    """Build Adam, with decoupled weight decay, for a training of so many steps.
-
-    Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101.
-    """
+    """Build AdamW (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101)."""
     rate: Any = fit.learning_rate
     if fit.schedule == "cosine":
         warmup = max(1, round(steps * WARMUP_SHARE))
@@ -211,9 +200,9 @@ def build_optimizer(fit: Fit, steps: int) -> Any:
 class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
     """Seeds each epoch, saves the model after it, and stops when patience is used up.
 
-    Keras' own callbacks forget the best epoch when a run resumes; these decisions are made from the
-    history, to which `CSVLogger` must have added the epoch. Epochs of the history that the saved
-    model has not had are repeated, so the process may die at any moment.
+    Keras' own callbacks forget the best epoch when a run resumes; this one reads it from the
+    history, to which `CSVLogger` has added the epoch. The process may die at any moment: epochs of
+    the history that are not in the saved model are repeated.
     """
 
     def __init__(self, run: Run, batches: TrainingBatches, fit: Fit) -> None:
@@ -244,10 +233,10 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ship
 
 @contextmanager
 def interruption_between_batches() -> Iterator[Any]:
-    """Give a callback that turns Ctrl-C into KeyboardInterrupt between two batches.
+    """Yield a callback that turns Ctrl-C into KeyboardInterrupt between two batches.
 
-    Raised wherever the interpreter happens to be, the exception may come up in a finalizer or in a
-    call from C, which print it and go on. Pressed a second time, Ctrl-C does what it usually does.
+    Elsewhere Python may raise it in a finalizer or in a call from C, which print it and continue. A
+    second Ctrl-C has its usual effect.
     """
     pressed, usual = threading.Event(), signal.getsignal(signal.SIGINT)
 

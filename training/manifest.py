@@ -1,7 +1,8 @@
-"""manifest.json: what the service needs to know of a version, and a digest of its every file."""
+"""manifest.json, with the digest of every file of a version, and the model card made from it."""
 
 import hashlib
 import importlib.metadata
+import json
 import math
 import platform
 from collections.abc import Iterator, Sequence
@@ -12,36 +13,27 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from jinja2 import StrictUndefined, Template
 
 from .data import GREY_LEVELS
 from .novelty import SCORE
+from .recipe import Recipe, differences
 from .run import Run, kept_epoch
 
 FORMAT = 1
 MANIFEST = Path("assets.extra") / "manifest.json"
 SUMMARY_COLUMNS = 80
 
-# What makes a layer what it is, and the values that go without saying; the rest of Keras'
-# configuration is defaults and bookkeeping.
-SETTINGS_OF_A_LAYER = {
-    "filters": None,
-    "kernel_size": None,
-    "depth_multiplier": 1,
-    "pool_size": None,
-    "strides": None,
-    "padding": None,
-    "dilation_rate": (1, 1),
-    "groups": 1,
-    "units": None,
-    "activation": None,
-    "use_bias": True,
-    "rate": None,
-    "scale": None,
-    "offset": None,
-    "epsilon": None,
-    "axis": None,
-    "negative_slope": None,
-}
+TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
+
+# The rest of Keras' configuration is bookkeeping.
+SETTINGS_OF_A_LAYER = (
+    *("filters", "kernel_size", "depth_multiplier", "pool_size", "strides", "padding"),
+    *("dilation_rate", "groups", "units", "activation", "use_bias", "rate", "scale", "offset"),
+    *("epsilon", "axis", "negative_slope"),
+)
+LEFT_OUT = {"depth_multiplier": 1, "dilation_rate": (1, 1), "groups": 1, "use_bias": True}
+"""Defaults that the manifest does not repeat."""
 
 
 def describe(
@@ -125,8 +117,8 @@ def describe_layer(layer: Any) -> dict[str, Any]:
         "type": type(layer).__name__,
         "configuration": {
             key: configuration[key]
-            for key, usual in SETTINGS_OF_A_LAYER.items()
-            if key in configuration and (usual is None or configuration[key] != usual)
+            for key in SETTINGS_OF_A_LAYER
+            if key in configuration and (key, configuration[key]) not in LEFT_OUT.items()
         },
         "output_shape": list(layer.output.shape[1:]),
         "parameters": layer.count_params(),
@@ -177,3 +169,20 @@ def file_digests(folder: Path) -> dict[str, str]:
         for path in files
         if path != folder / MANIFEST
     }
+
+
+def render_model_card(manifest: dict[str, Any]) -> str:
+    """Return the card as Markdown behind the YAML front matter that Hugging Face reads."""
+    template: Template = Template(
+        TEMPLATE.read_text(encoding="utf-8"),
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    return template.render(
+        manifest=manifest,
+        defaults=Recipe().model_dump(mode="json"),
+        differences=differences,
+        dumps=json.dumps,
+        log=math.log,
+    )

@@ -1,9 +1,8 @@
-"""How unlike the training data an image is: the entropy of the answer to it.
+"""How unlike the training data an image is: the entropy of its probabilities.
 
-The network learns to find all classes alike for photographs that show none of them (Hendrycks,
+The target of photographs that show none of the classes is the uniform distribution (Hendrycks,
 Mazeika and Dietterich 2019, Deep Anomaly Detection with Outlier Exposure,
-https://arxiv.org/abs/1812.04606), so doubt about the class is doubt about there being one. The
-score needs no statistics of the training data and any classifier has it.
+https://arxiv.org/abs/1812.04606), so their entropy is high.
 """
 
 from typing import Any
@@ -23,7 +22,7 @@ PROBABILITIES, NOVELTY = "probabilities", "novelty"
 
 SCORE = "entropy of the probabilities"
 FALSE_ALARMS = 0.05
-"""Share of the validation data that the threshold calls novel."""
+"""Share of the validation data above the threshold."""
 PERCENTILES = tuple(range(0, 101, 5))
 HIGHEST_DIGIT_PIXEL = 16
 
@@ -36,7 +35,7 @@ def with_novelty(model: Any) -> Any:
 
 
 def entropy(probabilities: Any) -> Any:
-    """Return −Σ p log p, (n,): 0 where one class is certain, log(classes) where all are alike."""
+    """Return −Σ p log p, (n,): 0 where one class is certain, log(classes) where all are equal."""
     safe = keras.ops.maximum(probabilities, np.finfo(np.float32).tiny)
     return -keras.ops.sum(probabilities * keras.ops.log(safe), axis=1)
 
@@ -44,10 +43,10 @@ def entropy(probabilities: Any) -> Any:
 def measure_novelty(
     model: Any, validation: Inputs, test: Inputs, photographs: Photographs | None, seed: int
 ) -> dict[str, Any]:
-    """Find the thresholds on validation images, and measure how well novelty is told.
+    """Find the thresholds on validation images, and measure how well they detect outliers.
 
-    Test images are what outliers are compared with. Photographs have a threshold of their own, and
-    those without a class are outliers among them. The seed is that of the noise.
+    Outliers are compared with test images. Photographs have a threshold of their own, and those
+    without a class are their outliers. The seed is that of the noise.
     """
     known = {"images": predict(model, validation)}
     usual = predict(model, test)
@@ -63,7 +62,6 @@ def measure_novelty(
         unknown = "photographs", known["photographs"], of_photographs[~has_class]
         outliers[f"photographs of {kinds}"] = unknown
     novelty = {name: np.asarray(entropy(answer)) for name, answer in known.items()}
-    # The scores that `FALSE_ALARMS` of the known images exceed.
     thresholds = {
         name: float(np.quantile(scores, 1 - FALSE_ALARMS)) for name, scores in novelty.items()
     }

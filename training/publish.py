@@ -30,13 +30,13 @@ from .recipe import IMAGE_SIDE
 from .report import report_test
 
 PROBES = 64
-"""Random images, where there are none of the model's own."""
-SOME = slice(0, 2000)
-"""Test images that tell the scale."""
+"""Random images that the model is run on where it has no test images."""
+SCALE_IMAGES = slice(0, 2000)
+"""The test images that the scale is found with."""
 LARGEST_INPUT = 2.0
-"""What a Rescaling that takes grey values makes of the range of 255 at most: it is in -1…1."""
+"""Width of the range, -1…1, that a Rescaling layer makes of grey values at most."""
 LEAST_GAIN = 2.0
-"""Times as often right as by chance; below that something is probably mixed up."""
+"""An accuracy of less than this many times chance suggests another order of the classes."""
 
 
 def run(settings: PublishSettings) -> None:
@@ -64,14 +64,15 @@ def run(settings: PublishSettings) -> None:
     if settings.novelty:
         scores["novelty"] = measure_novelty(network, images, images, None, seed=0)
     artifacts = settings.artifacts or settings.model.parent / "exported" / settings.name
-    with tempfile.TemporaryDirectory() as report:
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report"
         if found:
-            report_test(Path(report), test, probabilities, class_names)
+            report_test(report, test, probabilities, class_names)
         publish_version(
             artifacts / str(settings.version or next_version(artifacts)),
             network,
             test,
-            Path(report) if found else None,
+            report,
             class_names=class_names,
             scores=scores,
             scale=scale,
@@ -87,7 +88,7 @@ def load(path: Path) -> Any:
         return saved_model.load(path)
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises whatever it made of the file
+    except Exception as error:  # which one depends on the file
         reason = str(error).strip().splitlines()[0]
         raise ExportError(
             f"{path} is not a Keras model (model.save) or a SavedModel folder (model.export) that "
@@ -96,7 +97,10 @@ def load(path: Path) -> Any:
 
 
 def as_classifier(model: Any, name: str, *, from_logits: bool) -> Any:
-    """Return it, renamed, from (height, width, 1) to probabilities, or raise an ExportError."""
+    """Return the model, renamed, with inputs (height, width, 1) and probabilities as output.
+
+    A model that cannot be served is an ExportError.
+    """
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
         raise ExportError(f"the model has {counts}; only one of each can be served")
@@ -178,7 +182,7 @@ def read_class_names(settings: PublishSettings, classes: int) -> tuple[str, ...]
 def _find_test_images(
     settings: PublishSettings, class_names: Sequence[str], shape: Sequence[int]
 ) -> tuple[Images, Labels] | None:
-    """Return images, (n, height, width), and labels to score the model on, where there are some."""
+    """Return images, (n, height, width), and labels to score the model on, if there are any."""
     size = (shape[0], shape[1])
     if not settings.evaluate:
         return None
@@ -191,10 +195,10 @@ def _find_test_images(
 
 
 def _scale_of(network: Any, found: tuple[Images, Labels] | None) -> float:
-    """Return what grey values are to be divided by: 255, or 1 for a model that does it itself.
+    """Return the number to divide grey values by: 255, or 1 for a model that divides them itself.
 
-    A layer that divides tells; otherwise the loss does, since a network that learnt from small
-    numbers is as often right about large ones, only far too sure.
+    Without a Rescaling layer the loss decides: values of the wrong scale change the accuracy
+    little, but make the network overconfident.
     """
     for layer in network.layers:
         is_rescaling = isinstance(layer, keras.layers.Rescaling)
@@ -205,8 +209,8 @@ def _scale_of(network: Any, found: tuple[Images, Labels] | None) -> float:
         return GREY_LEVELS
     losses = {}
     for scale in (float(GREY_LEVELS), 1.0):
-        probabilities = predict(network, to_inputs(found[0][SOME], scale))
-        losses[scale] = cross_entropy(probabilities, found[1][SOME])
+        probabilities = predict(network, to_inputs(found[0][SCALE_IMAGES], scale))
+        losses[scale] = cross_entropy(probabilities, found[1][SCALE_IMAGES])
     best = min(losses, key=lambda scale: losses[scale])
     if best == 1:
         print("It takes grey values in 0…255: its loss is lower than with values in 0…1")

@@ -56,13 +56,12 @@ _MERGING: dict[str, Callable[[Any], Any]] = {
 def load(folder: Path) -> Any:
     """Build the Keras model that computes the signature `serving_default` of a SavedModel.
 
-    What only training needs, such as dropout, is not in it, and LiteRT has merged batch
-    normalisation and rescaling into the convolutions beside them. An operation that no layer here
-    stands for is an ExportError.
+    It has no layers for training, such as dropout, and LiteRT has merged batch normalisation and
+    rescaling into the convolutions. An operation without a layer here is an ExportError.
     """
     try:
         content = convert(folder, [PREDICTION_SIGNATURE], int8_weights=False)
-    except Exception as error:  # the converter raises whatever it made of the folder
+    except Exception as error:  # which one depends on the folder
         unknown = re.search(r"^TF Select ops: (.+)$", str(error), re.MULTILINE)
         reason = f"it runs {unknown[1]}" if unknown else str(error).strip().splitlines()[0]
         raise ExportError(f"{folder} cannot be compiled, {reason}: {INSTEAD}") from error

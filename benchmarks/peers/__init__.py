@@ -1,1 +1,1 @@
-"""The service beside what else people serve such a network with: `python -m benchmarks.peers`."""
+"""The service compared with other model servers: `python -m benchmarks.peers`."""

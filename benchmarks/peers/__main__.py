@@ -1,14 +1,14 @@
-"""Measure the service beside its peers: the same network, pictures, load generator and machine.
+"""Compare the service with its peers: the same network, images, load generator and machine.
 
     python -m benchmarks.peers [--rounds 5] [--seconds 3] [--only NAME …]
 
-In each round every contender is started in its turn, alone, and asked: one picture a request as a
-PNG and as JSON numbers, on 16 connections and on one. The service and the script are asked on more
-connections and with more pictures as well. Ratios are taken within a round, so that a machine that
-slows down slows both sides; the processor time that an answer costs all processes of a server is
-counted as well, which depends less on who else is busy on the machine. Peers get environments of
-their own in .venv-peers; one that does not run here is named, not left out. Writes
-results/peers.json, results/peers.png and PEERS.md; a round takes about three minutes. Needs wrk.
+Each round starts every contender in turn, alone, and sends one image per request as a PNG and as
+JSON numbers, on 16 connections and on one. The service and the script also get more connections and
+more images per request. Ratios are taken within a round, so that a slower machine slows both sides;
+the CPU time per response of all processes of a server, which depends less on other load, is
+recorded as well. Each peer has its own environment in .venv-peers; a peer that does not run here is
+listed as such. Writes results/peers.json, results/peers.png and PEERS.md; a round takes about three
+minutes. Needs wrk.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def measure(chosen: list[Contender], rounds: int, seconds: int) -> dict[str, Any]:
-    """Return what each contender did in each round, and what a loop without HTTP did."""
+    """Return the results of each contender and of a loop without HTTP, by round."""
     ENVIRONMENTS.mkdir(exist_ok=True)
     settings = _model_paths()
     measured: dict[str, list[dict[str, Any]]] = {}
@@ -121,7 +121,7 @@ def _scaling(server: Running, png: Request) -> dict[str, dict[int, float]]:
 
 
 def _cpu_us(server: Running, request: Request, *, connections: int) -> float:
-    """Return the microseconds of processor time that a server spends on a request."""
+    """Return the CPU time per request of a server, in microseconds."""
     before = server.cpu_seconds()
     answered = load(server.port, request, connections=connections, seconds=1).requests
     return 1e6 * (server.cpu_seconds() - before) / max(1, answered)

@@ -1,4 +1,4 @@
-"""Who takes part, how each is started, and how each wants to be asked."""
+"""The contenders: how each is started, and the requests it takes."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ SCRIPT = "20-line script, LiteRT"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, the same each time."""
+    """One request, sent repeatedly."""
 
     path: str
     media_type: str
@@ -28,10 +28,10 @@ class Contender:
     """A server that can be started.
 
     Attributes:
-        name: As people read it.
-        environment: Which of `environments` it runs in.
-        command: From the Python of that environment and a port to what starts it.
-        requests: By form: `PNG` is one picture file, `JSON` the numbers of one picture.
+        name: For display.
+        environment: Its environment, one of `environments`.
+        command: Returns the start command for the Python of that environment and a port.
+        requests: By form: `PNG` is one image file, `JSON` the numbers of one image.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Contender:
     requests: Mapping[str, Request]
 
     def arguments(self, port: int) -> list[str]:
-        """Return the command that has it listen at `port` of loopback."""
+        """Return the command that starts it at `port` of loopback."""
         return self.command(interpreter(self.environment), port)
 
 
 def contenders() -> list[Contender]:
-    """Return all, the service and what it is measured against first."""
+    """Return all contenders, the service and its baseline first."""
     return [
         Contender(SERVICE, "service", _service(), _as_they_are()),
         Contender(SCRIPT, "service", _uvicorn("plain_script"), _as_they_are()),
@@ -66,14 +66,14 @@ def contenders() -> list[Contender]:
 
 
 def batch(images: int) -> Request:
-    """Return a request with that many pictures as JSON numbers, for the service and the script."""
+    """Return a request with that many images as JSON numbers, for the service and the script."""
     document = json.loads(bodies()["JSON"][0])
     content = json.dumps({"instances": document["instances"] * images}).encode()
     return Request("/predict", "application/json", content)
 
 
 def protocols() -> dict[str, Request]:
-    """Return a request with one picture for each protocol the service speaks over HTTP."""
+    """Return a request with one image for each HTTP protocol of the service."""
     own, v2 = _as_they_are(), _open_inference()
     _, [numbers] = _contents()
     instance = [[number / 255 for number in row] for row in numbers]
@@ -96,7 +96,7 @@ def _as_they_are() -> dict[str, Request]:
 
 
 def _in_json(argument: str | None = None) -> dict[str, Request]:
-    """For servers whose handlers get parsed JSON: the picture in base64."""
+    """For servers whose handlers receive parsed JSON: the image in base64."""
     png, numbers = _contents()
     requests = {}
     for form, document in (("PNG", {"png": png}), ("JSON", {"instances": numbers})):
@@ -116,7 +116,7 @@ def _open_inference() -> dict[str, Request]:
 
 
 def _numbers_for_triton() -> dict[str, Request]:
-    """Triton itself decodes no pictures."""
+    """Triton itself decodes no images."""
     return {"JSON": _open_inference()["JSON"]}
 
 
@@ -126,14 +126,14 @@ def _infer(tensor: dict[str, object]) -> Request:
 
 
 def _contents() -> tuple[str, list[list[list[int]]]]:
-    """Return the picture in base64, and the numbers of a batch of one, (1, 28, 28)."""
+    """Return the image in base64, and as numbers in a batch of one, (1, 28, 28)."""
     forms = bodies()
     png = base64.b64encode(forms["PNG"][0]).decode()
     return png, json.loads(forms["JSON"][0])["instances"]
 
 
 def _service(*options: str) -> Callable[[str, int], list[str]]:
-    # Everything is on but the line of log for each request, which the others do not write either.
+    # Everything is on except the access log, which the others do not write either.
     fixed = ["-m", "service", "--log-level=warning"]
     return lambda python, port: [python, *fixed, f"--port={port}", *options]
 

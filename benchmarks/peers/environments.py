@@ -1,4 +1,4 @@
-"""An environment of its own for each peer, as their requirements do not agree."""
+"""A virtual environment for each peer, as their requirements conflict."""
 
 import subprocess
 import sys
@@ -15,18 +15,18 @@ REQUIREMENTS = {
     "ray": "ray[serve]==2.60.0",
     "triton": "nvidia-pytriton==0.7.0",
 }
-"""What is installed for a peer, beside the engine and the decoder that the service uses."""
+"""The packages of a peer, in addition to the service's engine and decoder."""
 
 SHARED = ("ai-edge-litert", "pillow")
 
 
 def interpreter(environment: str) -> str:
-    """Return the Python of an environment; that of the service is the one that runs this.
+    """Return the Python of an environment; the service uses the Python that runs this.
 
-    It is made when it is asked for first, which takes a minute or two.
+    It is created on first use, which takes a minute or two.
 
     Raises:
-        subprocess.CalledProcessError: A package cannot be had here.
+        subprocess.CalledProcessError: A package cannot be installed here.
     """
     if environment == "service":
         return sys.executable

@@ -1,4 +1,4 @@
-"""The load: wrk, which costs the cores it shares with the servers less than anything in Python."""
+"""The load generator: wrk, which takes less CPU time from the servers than anything in Python."""
 
 import json
 import os
@@ -16,12 +16,12 @@ _SCRIPT = Path(__file__).parent / "post.lua"
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What came of a stretch of load.
+    """The results of a load.
 
     Attributes:
-        requests: Answers in all.
-        rate: Answers a second.
-        percentiles_ms: By percent, the time that so many of a hundred answers stayed within.
+        requests: Number of responses.
+        rate: Responses per second.
+        percentiles_ms: Percentiles of the latency, by percent.
     """
 
     requests: int
@@ -30,7 +30,7 @@ class Load:
 
 
 def load(port: int, request: Request, *, connections: int, seconds: int) -> Load:
-    """Have each connection send its next request when its last was answered.
+    """Send requests back to back on each connection.
 
     Raises:
         RuntimeError: wrk is not installed, or a request failed.

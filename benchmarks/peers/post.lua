@@ -1,4 +1,4 @@
--- Has wrk post one body again and again, and print what it saw as one line of JSON.
+-- Makes wrk post one body repeatedly and print its statistics as one line of JSON.
 
 local file = assert(io.open(os.getenv("BODY"), "rb"))
 wrk.method = "POST"

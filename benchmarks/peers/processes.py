@@ -1,4 +1,4 @@
-"""Starts a contender, waits for its first answer, weighs it, and ends it."""
+"""Starts a contender, waits for its first response, measures its memory and stops it."""
 
 import http.client
 import os
@@ -21,16 +21,16 @@ _PORTS_A_SERVER = 3
 
 
 class DoesNotRunError(RuntimeError):
-    """A contender gives no answer on this machine."""
+    """A contender does not respond on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A contender that answers.
+    """A running contender.
 
     Attributes:
-        port: On loopback.
-        pid: Of the process that was started.
+        port: Port on loopback.
+        pid: Id of the started process.
         first_answer_seconds: From the start of the process to its first prediction.
     """
 
@@ -39,25 +39,25 @@ class Running:
     first_answer_seconds: float
 
     def proportional_mib(self) -> float:
-        """Return the memory of the process and all below it, shared pages in proportion (PSS)."""
+        """Return the PSS of the process and its descendants: shared pages count in proportion."""
         return proportional_mib(self.pid)
 
     def cpu_seconds(self) -> float:
-        """Return the processor time they have spent."""
+        """Return the CPU time of the process and its descendants."""
         return cpu_seconds(self.pid)
 
 
 @contextmanager
 def running(contender: Contender, settings: Mapping[str, str], log: Path) -> Iterator[Running]:
-    """Have a contender answer until the block ends; what it prints goes to `log`.
+    """Run a contender until the block ends; its output goes to `log`.
 
     Args:
-        contender: Whom to start.
+        contender: The contender to start.
         settings: Environment variables.
-        log: Is written anew.
+        log: Overwritten.
 
     Raises:
-        DoesNotRunError: It has not answered after a while.
+        DoesNotRunError: It did not respond in time.
     """
     port = _free_port()
     arguments = contender.arguments(port)
@@ -79,7 +79,7 @@ def running(contender: Contender, settings: Mapping[str, str], log: Path) -> Ite
 
 
 def _free_port() -> int:
-    """Return a port that is free and has free neighbours, for those who want several."""
+    """Return a free port with free neighbours, for servers that need several."""
     while True:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port: int = listener.getsockname()[1]
@@ -117,7 +117,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)
-    for pid in members:  # Those that outlive their parent.
+    for pid in members:  # Processes that outlive their parent.
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""Results of `benchmarks.peers` as a table and as pictures."""
+"""The results of `benchmarks.peers` as a table and plots."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ _VERSIONS = ("fastapi", "uvicorn", "ai-edge-litert", "pillow", "numpy")
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures depend on: processor, system, versions."""
+    """Return the environment of the figures: processor, system, versions."""
     model = "unknown"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -97,7 +97,7 @@ def _spread(ratios: list[float]) -> str:
 
 
 def _limit_lines(results: dict[str, Any]) -> list[str]:
-    """Say what share of the service's processor time is decoding and inference."""
+    """Return a sentence on the share of decoding and inference in the service's CPU time."""
     service = results["contenders"].get(SERVICE)
     if service is None:
         return []
@@ -115,7 +115,7 @@ def _limit_lines(results: dict[str, Any]) -> list[str]:
 
 
 def _one_picture(of: Round) -> dict[str, Any]:
-    """Return what was measured with a picture file, or, of who takes none, with numbers."""
+    """Return the results with an image file, or with numbers if a contender takes no file."""
     measured: dict[str, Any] = of["PNG" if "PNG" in of else "JSON"]
     return measured
 
@@ -125,7 +125,7 @@ def _median(of: list[Round], value: Callable[[Round], float], form: str) -> str:
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
-    """Draw throughput, cost, memory, start and latency of all, and how service and script scale."""
+    """Plot throughput, cost, memory, start and latency, and the scaling of service and script."""
     rounds: dict[str, list[Round]] = results["contenders"]
     figure = Figure(figsize=(17, 7), layout="constrained")
     axes: Any = figure.subplots(2, 4)
@@ -187,7 +187,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
 
 
 def _draw_latency(axis: Any, rounds: dict[str, list[Round]]) -> None:
-    """Draw how long answers take on 16 connections, from the quickest to the slowest."""
+    """Plot the distribution of latency on 16 connections."""
     for index, (name, of) in enumerate(rounds.items()):
         percents = [percent for percent, _ in _one_picture(of[0])["percentiles_ms"]]
         curves = [[ms for _, ms in _one_picture(r)["percentiles_ms"]] for r in of]

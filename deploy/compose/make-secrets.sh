@@ -1,15 +1,15 @@
 #!/bin/sh
-# Makes what deploy/compose/secure.yml reads, in deploy/compose/secrets: API keys and a certificate.
+# Creates the API keys and the certificate for deploy/compose/secure.yml in deploy/compose/secrets.
 #
 #     deploy/compose/make-secrets.sh [HOST]    # the name in the certificate; localhost by default
 #
-# What is there already is kept: put a certificate of your own into proxy.pem (chain and key).
+# Existing files are kept: put your own certificate into proxy.pem (chain and key).
 set -eu
 cd "$(dirname "$0")/../.."
 host=${1:-localhost}
 secrets=${SECRETS:-deploy/compose/secrets}
 mkdir -p "$secrets"
-# The folder keeps other users out. The files are readable, since containers run as users of their own.
+# Only the owner may enter the folder. The files are readable, because containers run as other users.
 chmod 700 "$secrets"
 umask 022
 

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Replaces the running replicas of the compose stack by those of another image, and loses no request:
-# as many new ones are started, and once all of them are healthy the old ones are stopped, one by one.
+# Replaces the running replicas of the compose stack with replicas of another image, without a lost
+# request: starts as many new replicas, and when all are healthy stops the old ones, one by one.
 #
 #     docker build --tag fashion-mnist-service:v2 .
 #     TAG=v2 deploy/compose/rolling-upgrade.sh
-#     TAG=v1 deploy/compose/rolling-upgrade.sh    # and back, by the image that is still there
+#     TAG=v1 deploy/compose/rolling-upgrade.sh    # roll back to the previous image
 #
-# If a new replica does not become healthy, the new ones are removed and the old ones stay.
-# COMPOSE is the command with its files, `docker compose` by default; WAIT_SECONDS is 60.
+# If a new replica does not become healthy, the new ones are removed and the old ones keep running.
+# COMPOSE is the command with its -f options, `docker compose` by default; WAIT_SECONDS is 60.
 set -eu
 cd "$(dirname "$0")/../.."
 compose=${COMPOSE:-docker compose}
@@ -33,7 +33,7 @@ until healthy; do
     fi
     sleep 1
 done
-sleep 5 # the proxy asks its DNS and checks them once a second
+sleep 5 # the proxy resolves and checks replicas once a second
 for container in $old; do
     docker stop --time 40 "$container" >/dev/null
     docker rm "$container" >/dev/null

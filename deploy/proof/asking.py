@@ -1,4 +1,4 @@
-"""What the proofs ask a service that runs, and how they say what they see."""
+"""The requests and checks that the proofs share."""
 
 import json
 import socket
@@ -17,14 +17,14 @@ from deploy.proof.buildah import ROOT
 PICTURE = (ROOT / "tests/data/png/0000-ankle-boot.png").read_bytes()
 CLIENTS = 4
 PAUSE_SECONDS = 0.02
-"""Between two requests of a client: a load to lose something of, not one to be slow under."""
+"""Pause between two requests of a client: the load shows lost requests, not speed."""
 REQUESTS_OF_A_LOAD = 200
 TIMEOUT_SECONDS = 30
 PATIENCE_SECONDS = 60
 
 
 def ask(url: str, picture: bytes | None = None) -> tuple[int | str, bytes]:
-    """Get, or post a picture: return the status and the answer, or what went wrong and nothing."""
+    """Get, or post an image; return status and body, or the error and an empty body."""
     request = urllib.request.Request(url, picture, {"Content-Type": "image/png"})  # noqa: S310 (http)
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
@@ -36,14 +36,14 @@ def ask(url: str, picture: bytes | None = None) -> tuple[int | str, bytes]:
 
 
 def asked(url: str, picture: bytes | None = None) -> Any:
-    """Return an answer's JSON; end with a sentence if there is none."""
+    """Return the JSON of a response; exit with a message if there is none."""
     status, answer = ask(url, picture)
     check(status == 200, f"{url}: {status} {answer.decode()}")
     return json.loads(answer)
 
 
 def wait_for(what: str, condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
-    """Return once the condition holds; end with a sentence if that takes too long."""
+    """Wait for a condition; exit with a message if that takes too long."""
     deadline = time.monotonic() + seconds
     while not condition():
         check(time.monotonic() < deadline, f"in {seconds:.0f} s it did not come to pass: {what}")
@@ -52,7 +52,7 @@ def wait_for(what: str, condition: Callable[[], bool], seconds: float = PATIENCE
 
 @contextmanager
 def losing_nothing(url: str) -> Iterator[None]:
-    """Keep posting pictures, before, in and after the block; each must be answered."""
+    """Post images continuously before, during and after the block; all must succeed."""
     statuses: list[int | str] = []
     over = threading.Event()
 
@@ -82,18 +82,18 @@ def losing_nothing(url: str) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
+    """Return a free port on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
 
 
 def say(step: str) -> None:
-    """Announce a step."""
+    """Print a step."""
     print(f"\n== {step}", flush=True)
 
 
 def check(condition: bool, complaint: str) -> None:
-    """End with a sentence unless the condition holds."""
+    """Exit with a message unless the condition holds."""
     if not condition:
         sys.exit(f"FAILED: {complaint}")

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
-FOLDER = Path("/var/tmp/fashion-mnist-proof")  # noqa: S108 (of root alone)
-"""Keeps what was built for the next time; whoever has seen enough removes it."""
+FOLDER = Path("/var/tmp/fashion-mnist-proof")  # noqa: S108 (only root writes there)
+"""Cache of builds for the next run; delete it when it is no longer needed."""
 
 
 class Buildah:
-    """Buildah with a storage of its own, which nothing else on the machine sees."""
+    """Buildah with a storage of its own, separate from the machine's."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder = folder
 
     def __call__(self, *arguments: str | Path, stdin: str | None = None, check: bool = True) -> str:
-        """Run one command and return what it prints."""
+        """Run one command and return its output."""
         storage = [f"--root={self.folder}/storage", f"--runroot={self.folder}/run"]
         done = subprocess.run(
             ["buildah", *storage, "--storage-driver=overlay", *map(str, arguments)],
@@ -32,16 +32,16 @@ class Buildah:
         return done.stdout.strip()
 
     def has(self, image: str) -> bool:
-        """Whether the image is in the storage."""
+        """Return whether the image is in the storage."""
         return bool(self("images", "--quiet", "--filter", f"reference={image}", check=False))
 
     def inspect(self, image: str) -> dict[str, Any]:
-        """Return what Docker would know of an image."""
+        """Return the configuration of an image as Docker reports it."""
         known: dict[str, Any] = json.loads(self("inspect", "--type=image", image))["Docker"]
         return known
 
     def build(self, image: str, *options: str, dockerfile: str | None = None) -> None:
-        """Build the Dockerfile, or the text of another, with the machine's certificates and pip."""
+        """Build the Dockerfile, or the given text, with the machine's certificates and pip."""
         mounts = ["--volume=/etc/ssl/certs:/etc/ssl/certs:ro"]
         if Path("/etc/pip.conf").exists():
             mounts.append("--volume=/etc/pip.conf:/etc/pip.conf:ro")
@@ -51,7 +51,7 @@ class Buildah:
             "--isolation=chroot",
             "--pull-never",
             "--layers",
-            "--format=docker",  # The OCI format has no health check.
+            "--format=docker",  # The OCI format has no HEALTHCHECK.
             "--quiet",
             *mounts,
             *options,
@@ -61,14 +61,14 @@ class Buildah:
         )
 
     def save(self, image: str, archive: Path) -> None:
-        """Write an image down as `docker load` reads it."""
+        """Write an image as an archive for `docker load`."""
         archive.unlink(missing_ok=True)
         self("push", "--quiet", image, f"docker-archive:{archive}:{image}")
 
     def make_base(self) -> str:
-        """Make a stand-in for the image the Dockerfile starts from, unless there is one.
+        """Make a substitute for the base image of the Dockerfile, unless there is one.
 
-        It is the same Debian release with its own Python, where the official image has it.
+        It is the same Debian release with Debian's Python, at the path of the official image's.
 
         Returns:
             Its name.
@@ -93,14 +93,14 @@ class Buildah:
 
 
 def base_image() -> str:
-    """Return the image the Dockerfile starts from, by its whole name."""
+    """Return the full name of the Dockerfile's base image."""
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     [name] = [line.split()[1] for line in lines if line.endswith(" AS base")]
     return f"docker.io/library/{name}"
 
 
 def mirror() -> str:
-    """Return the mirror of Debian that the machine's own apt uses."""
+    """Return the Debian mirror of the machine's own apt."""
     targets = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"],
         stdout=subprocess.PIPE,

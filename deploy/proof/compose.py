@@ -2,12 +2,12 @@
 
     sudo python3 -m deploy.proof.compose [--folder FOLDER]
 
-The images of the service and of training are those that buildah makes of the Dockerfile; the proxy
-and Prometheus are Debian's, under the names the stack knows them by. Grafana is in no package and
-is left out. The stack runs in a copy of what it mounts, for it trains and publishes a version.
-Needs root, a network for the packages, and Debian's docker.io, docker-compose, buildah and
-debootstrap; takes ten to twenty minutes, most of them to build and to train. The engine has a
-storage and a network of its own, and ends with the proof.
+buildah makes the images of the service and of training from the Dockerfile; the proxy and
+Prometheus are Debian's packages, under the image names of the stack. Grafana is not packaged and is
+left out. The stack runs in a copy of the folders that it mounts, because it trains and publishes a
+version. Needs root, a network for the packages, and Debian's docker.io, docker-compose, buildah and
+debootstrap; takes ten to twenty minutes, most of them for building and training. The engine has its
+own storage and network, and ends with the proof.
 """
 
 import argparse
@@ -43,7 +43,7 @@ for folder in sys.argv[1:]:
 
 
 def main() -> int:
-    """Build, start, prove; return 1 with a sentence if something does not hold."""
+    """Build, start and test the stack; return 1 with a message if a check fails."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     folder = parser.parse_args().folder
@@ -72,7 +72,7 @@ def main() -> int:
 
 
 def prove_confinement(stack: Stack) -> None:
-    """Look from inside at what the engine made of the limits, and count its bans."""
+    """Check user, privileges, limits and the read-only file system of the containers."""
     say("confined")
     for container in stack.containers("service") + stack.containers("proxy"):
         known = stack.engine.inspect(container)
@@ -93,7 +93,7 @@ def prove_confinement(stack: Stack) -> None:
 
 
 def prove_spreading(stack: Stack) -> None:
-    """Ask the proxy, then end replicas under load, one by its engine and one by a crash."""
+    """Send requests to the proxy, then stop one replica and crash another under load."""
     say("post pictures to the proxy")
     boot = asked(f"{SERVICE}/predict", PICTURE)
     print(boot["predictions"][0]["label"])
@@ -121,7 +121,7 @@ def prove_spreading(stack: Stack) -> None:
 
 
 def prove_readiness(stack: Stack) -> None:
-    """Take the model from a replica: its engine and the proxy notice, and it goes on when told."""
+    """Unload the model of a replica: Docker and the proxy notice, and it recovers on reload."""
     say("a replica without its model")
     container = stack.containers("service")[0]
     repository = f"{stack.address(container)}/v2/repository/models/fashion_mnist"
@@ -133,7 +133,7 @@ def prove_readiness(stack: Stack) -> None:
 
 
 def prove_upgrade(stack: Stack) -> None:
-    """Replace every replica by one of another image under load, and back; refuse a broken one."""
+    """Upgrade every replica under load and roll back; a broken image must be rejected."""
     say("rolling upgrade and rollback")
     image = "fashion-mnist-service"
     stack.engine("tag", f"{image}:latest", f"{image}:next")
@@ -148,7 +148,7 @@ def prove_upgrade(stack: Stack) -> None:
 
 
 def prove_observability(stack: Stack) -> None:
-    """Start the profile, as far as there are images, and ask Prometheus what it sees."""
+    """Start the observability profile, as far as there are images, and query Prometheus."""
     say("docker-compose --profile observability up prometheus")
     stack.compose(
         "--profile=observability", "up", "--detach", "--no-build", "--no-recreate",
@@ -167,7 +167,7 @@ def prove_observability(stack: Stack) -> None:
 
 
 def prove_training(stack: Stack) -> None:
-    """Train one version more and wait until the running replicas serve it."""
+    """Train another version and wait until the running replicas serve it."""
     say("docker-compose --profile train up export")
     before = asked(f"{SERVICE}/readyz")["model"]["version"]
     running = stack.containers("service")
@@ -183,7 +183,7 @@ def prove_training(stack: Stack) -> None:
 
 
 def prove_keys_and_tls(stack: Stack) -> None:
-    """Start the stack with keys and TLS as docs/deploy.md says, and ask it with curl."""
+    """Start the stack with keys and TLS as in docs/deploy.md, and test it with curl."""
     say("docker-compose -f docker-compose.yml -f deploy/compose/secure.yml up")
     started = time.monotonic()
     secrets = stack.make_secrets()

@@ -1,6 +1,6 @@
-"""Becomes a command of an unpacked image, confined as the strictest container runs it.
+"""Executes a command of an unpacked image under the restrictions of the strictest container.
 
-Started in new mount and PID namespaces by deploy/proof/image.py, so that it is PID 1. The one
+deploy/proof/image.py starts it in new mount and PID namespaces, so that it is PID 1. The one
 argument is JSON: root, user ("uid:gid"), directory, environment, command.
 """
 

@@ -1,4 +1,4 @@
-"""A Docker engine of its own: with a storage, a socket and a network that nothing else sees."""
+"""A Docker engine with its own storage, socket and network, separate from the machine's."""
 
 import ctypes
 import json
@@ -14,32 +14,31 @@ START_SECONDS = 60
 
 
 class DockerEngine:
-    """What is asked of the engine at `host`, which commands find as DOCKER_HOST."""
+    """A client of the engine at `host`, which commands read from DOCKER_HOST."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.host = f"unix://{folder}/docker.sock"
 
     def __call__(self, *arguments: str | Path, check: bool = True) -> str:
-        """Run one command of the client and return what it prints."""
+        """Run one command of the client and return its output."""
         command = ["docker", f"--host={self.host}", *map(str, arguments)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=check)
         return done.stdout.strip()
 
     def inspect(self, container: str) -> dict[str, Any]:
-        """Return all that the engine knows of a container."""
+        """Return the output of `docker inspect` for a container."""
         known: list[dict[str, Any]] = json.loads(self("inspect", container))
         return known[0]
 
 
 def enter_own_network() -> None:
-    """Leave the machine's network for an empty one, which ends with this process.
+    """Move this process to an empty network namespace, which ends with it.
 
-    Whatever ports the containers publish and whatever rules the engine sets, the machine's stay as
-    they are.
+    Published ports and firewall rules of the engine do not affect the machine.
 
     Raises:
-        OSError: The process may not.
+        OSError: The process lacks the permission.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET):
@@ -49,7 +48,7 @@ def enter_own_network() -> None:
 
 @contextmanager
 def docker_engine(folder: Path) -> Iterator[DockerEngine]:
-    """Run the engine for the length of a `with` block."""
+    """Run the engine until the block ends."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = DockerEngine(folder)
     options = {"data-root": "data", "exec-root": "exec", "pidfile": "pid"}

@@ -1,13 +1,12 @@
-"""Builds the Dockerfile and runs what it gives, on a Debian machine without a Docker engine.
+"""Builds the Dockerfile and tests the image, on a Debian machine without a Docker engine.
 
     sudo python3 -m deploy.proof.image [--target training] [--lock service-extras] [--twice]
 
-The base image is made by debootstrap and tagged as the one the Dockerfile names; buildah builds in
-a chroot. What was built then runs as a container would run it (contained.py), without a
-shell, is asked, and is stopped in the middle of a request. `--twice` builds it again from nothing
-and holds the layers of both to be the same to the byte. Needs root, a network for the packages, and
-Debian's buildah and debootstrap; takes about two minutes, and leaves its storage in --folder for
-the next time.
+debootstrap makes the base image, tagged as the one that the Dockerfile names; buildah builds in a
+chroot. The result then runs as in a container (contained.py), without a shell, answers requests,
+and is stopped in the middle of one. `--twice` builds it again without a cache and requires the
+layers to be identical. Needs root, a network for the packages, and Debian's buildah and
+debootstrap; takes about two minutes, and keeps its storage in --folder for the next run.
 """
 
 import argparse
@@ -30,7 +29,7 @@ STARTUP_SECONDS = 60
 
 
 def main() -> int:
-    """Build and prove one target; return 1 with a sentence if something does not hold."""
+    """Build and test one target; return 1 with a message if a check fails."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--target", choices=["service", "training"], default="service")
     parser.add_argument("--lock", default="service", help="of requirements/, for the service")
@@ -67,7 +66,7 @@ def main() -> int:
 
 
 def prove_what_is_installed(container: "Container", lock: str) -> None:
-    """Hold the bill of materials in the image, and what lies beside it, against the lock."""
+    """Compare the bill of materials in the image, and the files beside it, with the lock."""
     environment = container.root / ENVIRONMENT
     bill = json.loads((environment / "sbom.cdx.json").read_text())
     listed = {name_of(part["name"]): part["version"] for part in bill["components"]}
@@ -83,12 +82,12 @@ def prove_what_is_installed(container: "Container", lock: str) -> None:
 
 
 def name_of(package: str) -> str:
-    """Return a package's name as indexes compare it, without extras."""
+    """Return the normalised name of a package, without extras."""
     return re.sub(r"[-_.]+", "-", package.partition("[")[0]).lower()
 
 
 def prove_service(container: "Container") -> None:
-    """Start the service as PID 1, ask it, and stop it in the middle of a request."""
+    """Start the service as PID 1, send requests, and stop it in the middle of one."""
     say("run it: PID 1, user 10001, no capabilities, read-only root file system, no shell")
     container.remove_shells()
     port = free_port()
@@ -132,7 +131,7 @@ def size(buildah: Buildah, image: str) -> int:
 
 
 class Container:
-    """An unpacked image, run by what its configuration says."""
+    """An unpacked image, run according to its configuration."""
 
     def __init__(self, buildah: Buildah, image: str) -> None:
         self._buildah = buildah
@@ -148,7 +147,7 @@ class Container:
         self._buildah("rm", self._name)
 
     def remove_shells(self) -> None:
-        """Take from this container, not from its image, whatever could run a script."""
+        """Remove every shell and interpreter of scripts from this container, not from its image."""
         for shell in SHELLS:
             (self.root / "usr/bin" / shell).unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""The stack of docker-compose.yml, in a copy of what it mounts, and the images it is made of."""
+"""The stack of docker-compose.yml, in a copy of the folders it mounts, and its images."""
 
 import os
 import re
@@ -40,14 +40,14 @@ ENTRYPOINT ["/usr/bin/prometheus"]
 """,
 }
 RECIPE = """\
-# One epoch: what is proved is the way from here into the running service.
+# One epoch: the test is whether the running service loads the version.
 [fit]
 epochs = 1
 """
 
 
 class Stack:
-    """The stack of docker-compose.yml, started in a copy of what it mounts."""
+    """The stack of docker-compose.yml, started in a copy of the folders it mounts."""
 
     def __init__(self, engine: DockerEngine, project: Path) -> None:
         self.engine = engine
@@ -62,15 +62,15 @@ class Stack:
         os.chown(project / "artifacts/fashion_mnist", TRAINING_USER, TRAINING_USER)
 
     def compose(self, *arguments: str) -> None:
-        """Run docker-compose; what it prints is for whoever watches."""
+        """Run docker-compose; its output goes to the terminal."""
         self._run("docker-compose", *arguments)
 
     def upgrade(self, tag: str) -> None:
-        """Replace the replicas by those of this tag of the image, as the shipped script does."""
+        """Upgrade the replicas to this tag of the image with rolling-upgrade.sh."""
         self._run("deploy/compose/rolling-upgrade.sh", COMPOSE="docker-compose", TAG=tag)
 
     def make_secrets(self) -> Path:
-        """Make keys and a certificate, as the shipped script does; return their folder."""
+        """Make keys and a certificate with make-secrets.sh; return their folder."""
         secrets = self._project / "deploy/compose/secrets"
         self._run(str(ROOT / "deploy/compose/make-secrets.sh"), SECRETS=str(secrets))
         return secrets
@@ -85,24 +85,24 @@ class Stack:
         return self.engine("ps", "--quiet", f"--filter={label}").split()
 
     def address(self, container: str) -> str:
-        """Return the URL of one replica, past the proxy."""
+        """Return the URL of one replica, bypassing the proxy."""
         [network] = self.engine.inspect(container)["NetworkSettings"]["Networks"].values()
         return f"http://{network['IPAddress']}:8000"
 
     def answered_by(self, container: str) -> int:
-        """Return how many inferences a replica has answered since it was started."""
+        """Return the number of inferences of a replica since its start."""
         stats = asked(f"{self.address(container)}/v2/models/fashion_mnist/stats")
         count: int = stats["model_stats"][0]["inference_stats"]["success"]["count"]
         return count
 
     def health(self, container: str) -> str:
-        """Return what the engine holds of a container's health."""
+        """Return the health status of a container."""
         status: str = self.engine.inspect(container)["State"]["Health"]["Status"]
         return status
 
 
 def build_images(buildah: Buildah) -> list[Path]:
-    """Build each image of the stack that can be made here, by its name there; return archives."""
+    """Build the images of the stack that can be built here; return archives by image name."""
     base = buildah.make_base()
     archives: list[Path] = []
     for image in dict.fromkeys(re.findall(r" image: ([^\s$]+)", COMPOSE.read_text())):

@@ -13,7 +13,7 @@ from service.app import create_app
 
 
 def loaded_app() -> FastAPI:
-    """Return the application with its model loaded: Ray sends requests as soon as it is built.
+    """Return the application with its model loaded, because Ray sends requests immediately.
 
     Raises:
         ArtifactError: There is nothing to serve; Ray reports the deployment as failed.
@@ -39,7 +39,7 @@ def loaded_app() -> FastAPI:
 )
 @serve.ingress(loaded_app)
 class FashionMnist:
-    """One replica. Everything it does, it does in the application."""
+    """One replica; the application does all of its work."""
 
 
 application = FashionMnist.bind()  # type: ignore[attr-defined]  # Ray's decorator adds it

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.training.conftest import Published
-from training.model_card import render
+from training.manifest import render_model_card
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_the_procedure_names_every_setting_that_is_not_at_its_default(
         "expected_calibration_error": 0.0456,
     }
     changed["data_set"]["name"] = "Fashion-MNIST"
-    rendered = render(changed)
+    rendered = render_model_card(changed)
     for phrase in (
         "fit.weight_decay = 0.02\n",
         'fit.schedule = "cosine"\n',
@@ -100,7 +100,7 @@ def test_the_procedure_names_every_setting_that_is_not_at_its_default(
 
 def test_a_model_that_was_not_scored_claims_no_accuracy(manifest: dict[str, Any]) -> None:
     scores = {"parity": manifest["scores"]["parity"]}
-    rendered = render({**manifest, "scores": scores})
+    rendered = render_model_card({**manifest, "scores": scores})
     assert "model-index" not in rendered
     assert "## Evaluation" not in rendered
     assert "nan" not in rendered
