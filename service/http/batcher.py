@@ -116,7 +116,7 @@ class Batcher:
         fields = scope["headers"]
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in fields}
         digits = headers.get("content-length", "0")
-        is_plain = len(headers) == len(fields) and len(digits) <= 20
+        is_plain = len(headers) == len(fields) and len(digits) <= 20  # As 2**64 has.
         if not is_plain or not HOST.fullmatch(headers.get("host", "")):
             return None
         length = int(digits)
