@@ -184,7 +184,7 @@ def test_what_the_repository_does_not_do_is_refused(strict_client: httpx.Client)
     assert (response.status_code, "config and files" in response.json()["error"]) == (400, True)
     for body in (b"{", b"[]"):
         assert strict_client.post(load, content=body).status_code == 400
-    assert strict_client.post("/v2/repository/index", content=b"[" * 100_000).status_code == 400
+    assert strict_client.post("/v2/repository/index", content=b"[" * 1000).status_code == 400
 
 
 def test_loading_what_is_not_there_is_refused_without_naming_a_path(
