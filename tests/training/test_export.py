@@ -304,6 +304,14 @@ def test_what_was_measured_of_the_recipe_gets_into_the_card(
     assert "| test accuracy | 0.9253 | 0.0012 |" in card
 
 
+def test_a_folder_without_experiments_is_refused(
+    tiny: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export_tiny(tiny, tmp_path, f"--experiments={tmp_path / 'none'}") == EXIT_FAILED
+    assert "none has none of ablation, compromises, seeds" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_experiment_that_is_not_json_is_one_sentence(
     tiny: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

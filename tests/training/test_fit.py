@@ -154,6 +154,26 @@ def test_fresh_starts_again_with_another_seed_and_spares_what_is_not_of_the_run(
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    ("impossible", "reason"),
+    [
+        (["--data-dir=no-such-folder"], "no-such-folder has no train-images"),
+        (["--start.weights"], "only the network of the default settings"),
+        (["--start.answers=0.5"], "the images of Fashion-MNIST only"),
+        (["--photographs.share=0.6", "--fit.batch-size=1"], "0.6 of a batch of 1 leaves no image"),
+        (["--photographs.share=0.01"], "0.01 of a batch of 16 leaves no image or no photograph"),
+        (["--photographs.share=0.5", f"--classes={','.join('abcdefghijkl')}"], "ten classes"),
+    ],
+)
+def test_fresh_keeps_the_run_if_the_new_one_cannot_be_trained(
+    reference: Path, capsys: pytest.CaptureFixture[str], impossible: list[str], reason: str
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in reference.rglob("*")}
+    assert fit(reference, "--fresh", *impossible) == EXIT_FAILED
+    assert reason in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in reference.rglob("*")} == before
+
+
 def test_a_training_that_diverges_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

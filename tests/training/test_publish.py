@@ -270,6 +270,22 @@ def test_what_cannot_be_served_is_one_sentence(
     assert not (tmp_path / "none").exists()
 
 
+def test_wrong_class_names_and_missing_test_images_are_one_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "model.keras"
+    lesson().save(path)
+    for options, sentence in (
+        (["--classes=a,b"], "2 class names are given, 2 of them different; the model has 10"),
+        (["--classes=a,a,c,d,e,f,g,h,i,j"], "10 class names are given, 9 of them different"),
+        ([f"--class-file={path}"], f"{path} is not text in UTF-8"),
+        (["--novelty", "--no-evaluate"], "--novelty needs the test images"),
+    ):
+        assert main(["publish", str(path), f"--artifacts={tmp_path / 'none'}", *options]) == 1
+        assert sentence in capfd.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.filterwarnings("ignore:.*HDF5:UserWarning")
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_no_code_in_a_model_file_is_run(

@@ -111,6 +111,24 @@ def test_a_run_is_not_continued_with_other_data(
     assert "other data" in capsys.readouterr().err
 
 
+def test_more_epochs_need_another_evaluation(
+    tiny: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = [*TINY_DATA, f"--run-dir={shutil.copytree(tiny.run_dir, tmp_path / 'run')}"]
+    assert main(["fit", *where, *TINY_FIT, "--fit.epochs=4"]) == 0
+    assert main(["export", *where]) == EXIT_FAILED
+    assert "is not evaluated" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["fit", "evaluate", "export"])
+def test_a_run_is_not_continued_with_other_names_of_the_classes(
+    tiny: Published, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = [*TINY_DATA, f"--run-dir={tiny.run_dir}", f"--classes={','.join('abcdefghij')}"]
+    assert main([command, *where, *TINY_FIT * (command == "fit")]) == EXIT_FAILED
+    assert "other data" in capsys.readouterr().err
+
+
 def test_scores_are_asked_for_only_after_the_evaluation(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="run `python -m training evaluate` first"):
         Run(tmp_path).read_evaluation()
