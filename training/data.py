@@ -200,11 +200,6 @@ def _find() -> Path:
     for folder in (DEBIAN_FOLDER, cache):
         if all(_path_in(folder, name) for name in DIGESTS):
             return folder
-    _download()
-    return cache
-
-
-def _download() -> None:
     import keras  # noqa: PLC0415 - seconds of import that no other way to the data needs
 
     try:
@@ -215,3 +210,4 @@ def _download() -> None:
             f"downloaded ({error}): install the Debian package dataset-fashion-mnist, or name "
             "the folder of the four files with --data-dir"
         ) from error
+    return cache

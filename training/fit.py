@@ -79,14 +79,14 @@ def make_targets(recipe: Recipe, data: FashionMnist, training: Labelled) -> Targ
     Forgetting, https://arxiv.org/abs/1606.09282).
     """
     labels = np.eye(len(data.class_names), dtype=np.float32)[training.labels]
-    share = np.float32(recipe.start.answers)
+    share = recipe.start.answers
     if not share:
         return labels
     if not data.is_fashion_mnist:
         raise RunError("start.answers: there are answers to the images of Fashion-MNIST only")
     with np.load(START_ANSWERS) as arrays:
         answers, _ = split_as(recipe.fit, data.train_labels, arrays["probabilities"])
-    return share * answers.astype(np.float32) + (1 - share) * labels
+    return np.float32(share) * answers.astype(np.float32) + np.float32(1 - share) * labels
 
 
 def training_photographs(recipe: Recipe, data: FashionMnist) -> Photographs | None:
