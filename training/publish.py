@@ -1,5 +1,6 @@
 """Publish a model that was built elsewhere: check it, prepare it for the service, score it."""
 
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,14 +30,11 @@ from .novelty import measure_novelty
 from .recipe import IMAGE_SIDE
 from .report import report_test
 
-PROBES = 64
-"""Random images that the model is run on where it has no test images."""
-SCALE_IMAGES = slice(0, 2000)
-"""The test images that the scale is found with."""
-LARGEST_INPUT = 2.0
-"""Width of the range, -1…1, that a Rescaling layer makes of grey values at most."""
-LEAST_GAIN = 2.0
-"""An accuracy of less than this many times chance suggests another order of the classes."""
+PROBES = 64  # Random images that the model is run on where it has no test images.
+SCALE_IMAGES = slice(0, 2000)  # The test images that the scale is found with.
+LARGEST_INPUT = 2.0  # Width of the range, -1…1, that Rescaling makes of grey values at most.
+LEAST_GAIN = 2.0  # Less than so many times chance suggests another order of the classes.
+_LAYER_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_./>-]*")
 
 
 def run(settings: PublishSettings) -> None:
@@ -104,8 +102,11 @@ def as_classifier(model: Any, name: str, *, from_logits: bool) -> Any:
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
         raise ExportError(f"the model has {counts}; only one of each can be served")
-    shape, output = model.input_shape[1:], model.outputs[0]
-    size = _image_size(shape)
+    size, output = _image_size(model.input_shape[1:]), model.outputs[0]
+    inputs = {tensor.name for tensor in model.inputs}  # They may have any name.
+    for layer in model.layers:
+        if layer.name not in inputs and not _LAYER_NAME.fullmatch(layer.name):
+            raise ExportError(f"layer {layer.name!r}: rename it, TensorFlow cannot run such a name")
     if len(output.shape) != 2 or output.shape[1] < 2:
         raise ExportError(
             f"layer {model.layers[-1].name} gives {tuple(output.shape[1:])} for an image; it must "
@@ -156,10 +157,9 @@ def _gives_logits(model: Any, from_logits: bool) -> bool:
     last = getattr(model.layers[-1], "activation", None)
     if from_logits or last is keras.activations.linear:
         return True
-    raise ExportError(
-        f"layer {model.layers[-1].name} gives numbers that do not add up to 1: if they are logits, "
-        "say so with --from-logits"
-    )
+    name, hint = model.layers[-1].name, "if they are logits, say so with --from-logits"
+    hint = "it must be softmax, not sigmoid" if last is keras.activations.sigmoid else hint
+    raise ExportError(f"layer {name} gives numbers that do not add up to 1: {hint}")
 
 
 def read_class_names(settings: PublishSettings, classes: int) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from tests.conftest import DATA
 from tests.service.conftest import ENGINES
 from tests.training.conftest import TINY_DATA
 from training.__main__ import main
+from training.publish import as_classifier
 
 Model = Any
 
@@ -253,6 +254,8 @@ def test_what_cannot_be_served_is_one_sentence(
         "takes colour images, (8, 8, 3)": keras.Model(colour, dense(colour)),
         "has 2 inputs and 1 outputs": keras.Model([colour, grey], dense(grey)),
         "say so with --from-logits": keras.Model(grey, dense(grey, activation="relu")),
+        "it must be softmax, not sigmoid": keras.Model(grey, dense(grey, activation="sigmoid")),
+        "layer 'my layer': rename it": keras.Model(grey, dense(grey, name="my layer")),
         "at least two classes": keras.Model(grey, layers.Dense(1)(layers.Flatten()(grey))),
     }
     for sentence, model in refused.items():
@@ -298,6 +301,13 @@ def test_no_code_in_a_model_file_is_run(
     assert main(["publish", str(path)]) == 1
     assert "deserialization of a `Lambda` layer" in capfd.readouterr().err
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_input_may_have_any_name() -> None:
+    images = keras.Input((8, 8, 1), name="my input")
+    scores = layers.Dense(3, activation="softmax")(layers.Flatten()(images))
+    network = as_classifier(keras.Model(images, scores), "clothes", from_logits=False)
+    assert network.input_shape == (None, 8, 8, 1)
 
 
 def test_large_logits_are_no_reason_to_refuse_a_model(tmp_path: Path) -> None:
