@@ -20,10 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class Workers:
-    """Sends commands to all workers through a shared directory, and follows those of the others.
-
-    A worker that starts later follows the last command too. The methods block.
-    """
+    """Sends commands to all workers, later ones included, and follows theirs. The methods block."""
 
     def __init__(self, repository: Repository, directory: Path | None, seconds: float) -> None:
         self._repository, self._seconds = repository, seconds  # The limit of `load` and `unload`.

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _FLUSH_SECONDS = 5
+_HEADERS, _LENGTHS = ("traceparent", "tracestate"), range(1, 513)  # Older parsers are quadratic.
 _W3C = TraceContextTextMapPropagator()
 
 
@@ -43,7 +44,8 @@ class RequestTracer:
 
     def begin(self, record: RequestRecord, headers: Mapping[str, str]) -> None:
         """Start the request's span in the caller's trace and set the ids of both."""
-        context = _W3C.extract(headers) if "traceparent" in headers else None
+        sent = {name: headers[name] for name in _HEADERS if len(headers.get(name, "")) in _LENGTHS}
+        context = _W3C.extract(sent) if "traceparent" in sent else None
         if self._tracer is not None:
             record.span = self._tracer.start_span("request", context, SpanKind.SERVER)
             own = record.span.get_span_context()

@@ -3,12 +3,13 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service.settings import Settings
 from service.telemetry.record import RequestRecord
@@ -39,6 +40,19 @@ def test_a_client_writes_nothing_into_the_log_with_its_trace() -> None:
         check=True,
     )
     assert done.stderr == ""
+
+
+def test_long_headers_of_a_trace_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[Mapping[str, str]] = []
+    monkeypatch.setattr(
+        TraceContextTextMapPropagator, "extract", lambda _, carrier: parsed.append(carrier)
+    )
+    tracer = RequestTracer("")
+    for state in ("shop=7", "a=b" + " " * 60_000 + "c", ""):
+        tracer.begin(RequestRecord(""), {"traceparent": TRACEPARENT, "tracestate": state})
+    tracer.begin(RequestRecord(""), {"traceparent": "0" * 60_000, "tracestate": "shop=7"})
+    only = {"traceparent": TRACEPARENT}
+    assert parsed == [{**only, "tracestate": "shop=7"}, only, only]
 
 
 class Collector(ThreadingHTTPServer):
