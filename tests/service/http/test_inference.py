@@ -17,7 +17,7 @@ from PIL import Image
 
 from service.app import create_app
 from service.capacity.admission import Admission
-from service.http.inference import LARGE_BODY_BYTES, MAX_HEADERS, MAX_PATH
+from service.http.inference import LARGE_BODY_BYTES, MAX_ITEMS, MAX_PATH
 from service.settings import Settings
 from tests.service.conftest import ARTIFACTS, Encode, serve, wait_for
 from tests.service.http.connections import head
@@ -49,14 +49,15 @@ def test_a_client_that_hangs_up_in_the_middle_harms_nobody(
     assert strict_client.post("/predict", content=boot_png).status_code == 200
 
 
-def test_headers_and_path_are_bounded(client: httpx.Client) -> None:
-    some = [(f"X-{number}", "a") for number in range(MAX_HEADERS - 10)]
+def test_headers_parameters_and_path_are_bounded(client: httpx.Client) -> None:
+    some = [(f"X-{number}", "a") for number in range(MAX_ITEMS - 10)]
     assert client.get("/model/summary", headers=some).status_code == 200
     path = "/v2/models/" + "a" * (MAX_PATH - len("/v2/models/"))
     assert client.put(path).status_code == 405
-    message = f"more than {MAX_HEADERS} headers or {MAX_PATH} bytes of path"
+    message = f"over {MAX_ITEMS} headers, parameters or {MAX_PATH} path bytes"
     for response in (
         client.get("/model/summary", headers=[*some, *some]),
+        client.get("/model/summary?" + "&".join(f"a{n}" for n in range(2 * MAX_ITEMS))),
         client.get("/web/" + "a/" * MAX_PATH),
         client.get("/swagger/" + "a/" * MAX_PATH),
     ):
