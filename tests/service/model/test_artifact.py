@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,15 @@ def test_the_shipped_model_holds(artifact: Artifact) -> None:
             lambda v: edit_manifest(v, lambda m: m["files"].update({"/etc/passwd": "0" * 64})),
             "plain path relative to the model directory",
         ),
+        (
+            lambda v: edit_manifest(v, lambda m: m["files"].update({"assets//x": "0" * 64})),
+            "plain path relative to the model directory",
+        ),
+        (lambda v: edit_manifest(v, lambda m: m["novelty"].update(threshold=inf)), "threshold"),
+        (
+            lambda v: edit_manifest(v, lambda m: m["novelty"].update(photo_threshold=inf)),
+            "photo_threshold",
+        ),
     ],
 )
 def test_an_invalid_directory_is_refused_with_the_reason(
@@ -77,6 +87,14 @@ def test_an_invalid_directory_is_refused_with_the_reason(
     damage(copied_artifacts / "1")
     with pytest.raises(ArtifactError, match=reason):
         verify(copied_artifacts / "1")
+
+
+def test_a_network_may_have_no_trainable_parameters(copied_artifacts: Path) -> None:
+    edit_manifest(
+        copied_artifacts / "1",
+        lambda m: m["parameters"].update(trainable=0, non_trainable=m["parameters"]["total"]),
+    )
+    assert verify(copied_artifacts / "1").manifest.parameters.trainable == 0
 
 
 def test_a_manifest_that_cannot_be_read_is_refused(copied_artifacts: Path) -> None:
