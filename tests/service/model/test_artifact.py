@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,12 +90,32 @@ def test_an_invalid_directory_is_refused_with_the_reason(
         verify(copied_artifacts / "1")
 
 
-def test_a_network_may_have_no_trainable_parameters(copied_artifacts: Path) -> None:
-    edit_manifest(
-        copied_artifacts / "1",
-        lambda m: m["parameters"].update(trainable=0, non_trainable=m["parameters"]["total"]),
-    )
-    assert verify(copied_artifacts / "1").manifest.parameters.trainable == 0
+def two_classes(manifest: dict[str, Any]) -> None:
+    manifest["class_names"] = ["Bag", "Boot"]
+    manifest["layers"][-1]["output_shape"] = [2]
+
+
+def no_parameters(manifest: dict[str, Any]) -> None:
+    manifest["parameters"] = {"total": 0, "trainable": 0, "non_trainable": 0}
+    for layer in manifest["layers"]:
+        layer["parameters"] = 0
+
+
+def frozen(manifest: dict[str, Any]) -> None:
+    total = manifest["parameters"]["total"]
+    manifest["parameters"].update(trainable=0, non_trainable=total)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [two_classes, no_parameters, frozen, lambda m: m["input"].update(scale=1 / 255)],
+    ids=["two classes", "no parameters", "frozen", "scale"],
+)
+def test_an_unusual_network_is_accepted(
+    copied_artifacts: Path, edit: Callable[[dict[str, Any]], object]
+) -> None:
+    edit_manifest(copied_artifacts / "1", edit)
+    assert verify(copied_artifacts / "1").manifest.version == 1
 
 
 def test_a_manifest_that_cannot_be_read_is_refused(copied_artifacts: Path) -> None:
