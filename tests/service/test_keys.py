@@ -97,6 +97,17 @@ def test_the_keys_of_a_file_are_those_that_it_has_now(
     assert ring.find(shop) is None
 
 
+def test_a_file_is_not_looked_at_for_every_request(tmp_path: Path) -> None:
+    (shop, shop_key), (_, other_key) = (make_key(name, ["predict"]) for name in ("a", "b"))
+    file = tmp_path / "keys"
+    file.write_text(shop_key.line())
+    ring = load_keys("", file)
+    assert ring is not None
+    assert ring.find(shop) == shop_key
+    file.write_text(other_key.line())
+    assert ring.find(shop) == shop_key
+
+
 def test_the_command_prints_the_line_of_the_key_it_shows() -> None:
     command = [sys.executable, "-m", "service.keys", "shop", "--scopes", "predict", "administer"]
     made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

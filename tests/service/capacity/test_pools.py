@@ -209,7 +209,7 @@ def test_large_jobs_are_rejected_in_advance_only_while_there_are_many(
             await asyncio.sleep(0.001)
 
     async def test() -> None:
-        pools.check_large_job(0.001)
+        pools.check_large_job(0)
         with admit(admission) as permit:
             for _ in range(30):
                 await pools.run(lambda: large_job(permit, 0.01), permit)
@@ -278,6 +278,25 @@ def test_a_cancelled_caller_cancels_its_work(pools: Pools, admission: Admission)
     assert admission.images == 0
 
 
+def test_closing_drops_the_jobs_that_have_not_started(pools: Pools, admission: Admission) -> None:
+    may_end = threading.Event()
+    ran = []
+
+    async def test() -> None:
+        with admit(admission) as first, admit(admission) as second:
+            running = asyncio.create_task(pools.run(lambda: may_end.wait(30), first))
+            waiting = asyncio.create_task(pools.run(lambda: ran.append("second"), second))
+            await asyncio.sleep(0.01)
+            pools.close()
+            may_end.set()
+            assert await running
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+
+    in_loop(test)
+    assert not ran
+
+
 def test_the_error_of_a_job_is_raised(pools: Pools, admission: Admission) -> None:
     def job() -> None:
         raise InvalidImage("broken")
@@ -295,15 +314,16 @@ def test_at_least_one_processor_is_available() -> None:
 
 
 def test_only_a_large_job_has_workers(pools: Pools, admission: Admission) -> None:
-    def job(permit: Permit, pixels: int) -> bool:
+    def job(permit: Permit, pixels: int) -> int | None:
         permit.charge_pixels(pixels)
-        return permit.workers is not None
+        return None if permit.workers is None else permit.workers.count
 
     async def test() -> None:
-        for pixels, has_workers in ((SMALL_PIXELS, False), (SMALL_PIXELS + 1, True)):
+        # Of its pool's threads, the job itself has one.
+        for pixels, workers in ((SMALL_PIXELS, None), (SMALL_PIXELS + 1, 0)):
             with admit(admission) as permit:
                 answer = await pools.run(lambda t=permit, p=pixels: job(t, p), permit)  # type: ignore[misc]
-                assert answer is has_workers
+                assert answer == workers
 
     in_loop(test)
 

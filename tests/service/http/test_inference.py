@@ -344,13 +344,16 @@ class TestCompression:
         assert client.post("/predict", content=many, headers=headers).status_code == 400
         assert time.monotonic() - start < 1
 
-    @pytest.mark.parametrize("kind", ["no gzip", "cut short", "followed", "half of the second"])
+    @pytest.mark.parametrize(
+        "kind", ["no gzip", "zlib", "cut short", "followed", "half of the second"]
+    )
     def test_a_body_that_is_not_what_it_says_is_a_400(
         self, client: httpx.Client, kind: str
     ) -> None:
         packed = gzip.compress(b"some bytes")
         body = {
             "no gzip": b"no gzip",
+            "zlib": zlib.compress(b"some bytes"),
             "cut short": packed[:-4],
             "followed": packed + b"else",
             "half of the second": packed + packed[:15],
