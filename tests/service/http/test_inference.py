@@ -37,6 +37,22 @@ def test_a_body_announced_too_large_is_refused_before_it_is_read(
     assert b"body_too_large" in answer
 
 
+@pytest.mark.parametrize("kind", ["announced", "in chunks", "compressed"])
+def test_a_body_of_just_the_limit_is_read(
+    strict_client: httpx.Client, boot_png: bytes, kind: str
+) -> None:
+    headers = {"Content-Encoding": "gzip"} if kind == "compressed" else {}
+    for size, status in ((200_000, 200), (200_001, 413)):
+        body = boot_png.ljust(size, b"\0")  # What follows a PNG is passed over.
+        sent: dict[str, bytes | Iterator[bytes]] = {
+            "announced": body,
+            "in chunks": iter([body]),
+            "compressed": gzip.compress(body),
+        }
+        response = strict_client.post("/predict", content=sent[kind], headers=headers)
+        assert response.status_code == status, response.text
+
+
 def test_a_client_that_hangs_up_in_the_middle_harms_nobody(
     strict_client: httpx.Client, boot_png: bytes
 ) -> None:
