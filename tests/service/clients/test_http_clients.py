@@ -153,6 +153,7 @@ defaults
   timeout connect 2s
   timeout client 5s
   timeout server 5s
+  timeout check 5s
 frontend all
   bind 127.0.0.1:{port}
   default_backend service
