@@ -64,9 +64,8 @@ def write_predictions(
             known = classifier.in_distribution(prediction["novelty"], photos=True)
             prediction["in_distribution"] = bool(known)
         if top_k is not None:
-            ranked = sorted(
-                enumerate(prediction["probabilities"].items()), key=lambda one: -one[1][1]
-            )
+            numbered = enumerate(prediction["probabilities"].items())
+            ranked = sorted(numbered, key=lambda one: -one[1][1])
             prediction["top_k"] = [
                 {"label": label, "class_id": class_id, "probability": probability}
                 for class_id, (label, probability) in ranked[:top_k]

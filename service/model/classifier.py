@@ -97,8 +97,9 @@ class Classifier:
         stated = self.manifest.novelty
         if stated is None:
             raise ValueError("the model has no novelty score")
-        of_photos = stated.threshold if stated.photo_threshold is None else stated.photo_threshold
-        return novelty <= np.where(photos, of_photos, stated.threshold).astype(np.float32)
+        photo = stated.threshold if stated.photo_threshold is None else stated.photo_threshold
+        limit = stated.threshold if photos is False else np.where(photos, photo, stated.threshold)
+        return novelty <= np.float32(limit)
 
     def warm_up(self) -> None:
         """Run both signatures once; raise ArtifactError if they do not match the manifest."""
