@@ -7,7 +7,7 @@ limits, metrics or request ids) alternately answer the same requests in one proc
 own server code but without sockets, on one connection and on 16. The baseline is decoding and
 inference alone, in a loop. The measure is CPU time, which depends less on other load than elapsed
 time. With `--check` the exit status says whether the service is faster than the script by the
-required ratio; both slow down with the machine, so only the code can fail the check.
+required ratio, which also depends a little on the machine.
 """
 
 import argparse
