@@ -11,7 +11,7 @@ from ..errors import DeadlineExceeded, Draining, Overloaded
 from ..telemetry.record import RequestRecord
 from .parallel import WorkerThreads
 
-# Small requests may exceed the bytes in flight by this factor: large ones must not block them.
+# Small requests may exceed the limit by this factor, so that large ones cannot block them.
 SMALL_BYTES, SMALL_SHARE = 65536, 1.25
 
 

@@ -20,7 +20,7 @@ SMALL_PIXELS = 64 * 64  # Limit of a small job; an image of the data set has 784
 INITIAL_LARGE_SECONDS = 0.05  # Estimate for a large job before the first one is done.
 LARGE_NICENESS = 10  # Added to the process's own, as in nice(1).
 
-# Of the time to its deadline that a job may wait: its work takes time too, and waiting memory.
+# Share of the time to its deadline that a job may wait: its own work takes time, too.
 WAITING_SHARE = 0.1
 RECEIVED_PATIENCE = 2  # Factor on that once a large body is received, to not waste its transfer.
 _AVERAGE_WEIGHT = 0.05  # Of one job in the exponential moving average of job times.

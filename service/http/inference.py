@@ -29,7 +29,7 @@ _PACKED_PIECE_BYTES = 65536
 _MAX_MEMBERS = 1000
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}  # 16 selects gzip.
 
-MAX_ITEMS, MAX_PATH = 500, 4096  # Headers and parameters, which are searched for each; bytes.
+MAX_ITEMS, MAX_PATH = 500, 4096  # Headers or query parameters, and bytes.
 
 HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
 
@@ -45,7 +45,8 @@ def check_headers(scope: Any) -> None:
     """Raise RequestError if the head is too long, or ambiguous (RFC 9112, section 3.2)."""
     count = max(len(scope["headers"]), scope["query_string"].count(b"&"))
     if count > MAX_ITEMS or len(scope["path"]) > MAX_PATH:
-        raise errors.RequestError(f"over {MAX_ITEMS} headers, parameters or {MAX_PATH} path bytes")
+        limits = f"{MAX_ITEMS} headers or query parameters, or {MAX_PATH} bytes of path"
+        raise errors.RequestError(f"the request has more than {limits}")
     names = Counter(name for name, _ in scope["headers"])
     if twice := [name.decode() for name in sorted(_SINGLE) if names[name] > 1]:
         raise errors.RequestError(f"{', '.join(twice)}: the header must not be repeated")

@@ -173,7 +173,7 @@ class RequestMiddleware:
             fields["If-None-Match"] = tags.replace('-gzip"', '"')
         span = _RANGE.fullmatch(fields.get("Range", ""))
         if span is None or int(span[1] or 0) > int(span[2] or 1e18):
-            del fields["Range"]  # What is invalid is ignored (RFC 9110), and so are several ranges.
+            del fields["Range"]  # Invalid ranges are ignored (RFC 9110); so are several.
         scope["method"] = "GET" if is_head else scope["method"]
         scope["headers"] = fields.raw
 

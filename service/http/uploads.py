@@ -24,7 +24,8 @@ from .messages import FORM, IMAGE_MEDIA_TYPES, JSON
 from .schemas import ImageOptions, ModelOptions
 
 MAX_FIELDS, MAX_FIELD_BYTES = 64, 4096  # Of a form, beside its files.
-_HEADER_CHARSET, _HEAD_BYTES = "latin-1", 8 * 4224  # It decodes any bytes; limit of the parser.
+_HEADER_CHARSET = "latin-1"  # Decodes any bytes.
+_HEAD_BYTES = 8 * 4224  # The parser allows no longer head of a part.
 
 _BOUNDARY = re.compile(r';\s*boundary\s*=\s*"?([^";]+)', re.IGNORECASE)
 _NESTED_DISPOSITION = re.compile(rb"(\r\ncontent-disposition: *)(?:attachment|file)\b", re.I)
@@ -175,11 +176,9 @@ def _read_parts(
         raise InvalidMultipart("the Content-Type of the form has no boundary")
     delimiter = boundary[1].rstrip().encode(_HEADER_CHARSET)
     if is_nested:
-        pieces = [
-            (part[:_HEAD_BYTES], part[_HEAD_BYTES:]) for part in body.split(delimiter, max_parts)
-        ]
-        new = [_NESTED_DISPOSITION.sub(rb"\1form-data", head) + rest for head, rest in pieces]
-        body = delimiter.join(new)
+        parts = body.split(delimiter, max_parts)
+        heads = [_NESTED_DISPOSITION.sub(rb"\1form-data", part[:_HEAD_BYTES]) for part in parts]
+        body = delimiter.join(h + p[_HEAD_BYTES:] for h, p in zip(heads, parts, strict=True))
     content = b""
     try:
         with PushMultipartParser(

@@ -15,7 +15,7 @@ IMAGES_AT_ONCE = 32
 
 
 class LiteRTEngine:
-    """Assesses with the int8 flatbuffer if there is one, whose feature maps are off by 0.01."""
+    """Assesses with int8 weights if there are any; feature maps come from float32, being exact."""
 
     name = "litert"
 

@@ -70,7 +70,8 @@ def test_headers_parameters_and_path_are_bounded(client: httpx.Client) -> None:
     assert client.get("/model/summary", headers=some).status_code == 200
     path = "/v2/models/" + "a" * (MAX_PATH - len("/v2/models/"))
     assert client.put(path).status_code == 405
-    message = f"over {MAX_ITEMS} headers, parameters or {MAX_PATH} path bytes"
+    limits = f"{MAX_ITEMS} headers or query parameters, or {MAX_PATH} bytes of path"
+    message = f"the request has more than {limits}"
     for response in (
         client.get("/model/summary", headers=[*some, *some]),
         client.get("/model/summary?" + "&".join(f"a{n}" for n in range(2 * MAX_ITEMS))),
