@@ -16,7 +16,7 @@ from uvicorn.config import STARTUP_FAILURE
 from . import __version__
 from .capacity.admission import Admission, Limits
 from .capacity.drain import drain_on_sigterm
-from .capacity.memory import release_memory
+from .capacity.memory import release_memory, tune_memory
 from .capacity.pools import Pools, available_processors
 from .errors import ArtifactError, StartError, require
 from .http import explain, open_inference, operations, predict, tf_serving
@@ -105,6 +105,7 @@ def _add_routes(app: FastAPI) -> None:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     """Load the model while the port is open, so that health probes are answered meanwhile."""
+    tune_memory()
     state = app.state
     settings: Settings = state.settings
     app.openapi()  # Otherwise its first request would hold the event loop for 50 ms.

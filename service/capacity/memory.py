@@ -49,8 +49,7 @@ def image_memory(byte_count: int, deadline: float) -> Iterator[None]:
         traceback.clear_frames(error.__traceback__)  # They refer to the image.
         raise
     finally:
-        library = _library() if byte_count > _LARGE_BYTES else None
-        if library is not None:
+        if byte_count > _LARGE_BYTES and (library := _library()):
             library.malloc_trim(0)  # Releases the GIL.
         with _change:
             _images.remove(byte_count)
@@ -62,18 +61,23 @@ def _library() -> ctypes.CDLL | None:
     return library if hasattr(library, "malloc_trim") else None
 
 
+def tune_memory() -> None:
+    """Set how the process keeps memory, before it has threads."""
+    gc.set_threshold(*gc.get_threshold()[:2], 1_000_000)  # Full collections are `release_memory`'s.
+    if library := _library():
+        library.mallopt(-8, 1)  # M_ARENA_MAX: malloc_trim leaves the ends of threads' arenas
+        library.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD: keep blocks up to this size
+        library.mallopt(-1, 64 << 20)  # M_TRIM_THRESHOLD: keep as much at the top of the heap
+        library.mallopt(-2, 1 << 20)  # M_TOP_PAD: grow the heap in such steps
+
+
 async def release_memory() -> None:
     """Return free memory to the system every few seconds, and collect all garbage every minute.
 
     Among the objects of thousands of stalled requests, a full collection holds the event loop for
     a tenth of a second, and Python's own come whenever these have grown by a quarter.
     """
-    gc.set_threshold(*gc.get_threshold()[:2], 1_000_000)  # No full collections but these.
     library = _library()
-    if library is not None:
-        library.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD: keep blocks up to this size
-        library.mallopt(-1, 64 << 20)  # M_TRIM_THRESHOLD: keep as much at the top of the heap
-        library.mallopt(-2, 1 << 20)  # M_TOP_PAD: grow the heap in such steps
     for pause in itertools.count(1):
         await asyncio.sleep(PAUSE_SECONDS)
         if pause % PAUSES_OF_GARBAGE == 0:

@@ -3,8 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 MIN_SHARED_BYTES = 4096  # Handing a smaller item to another thread takes longer than its work.
 
@@ -12,12 +11,11 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerThreads:
-    """Up to `count` threads of an executor that help when they are idle."""
+class WorkerThreads(NamedTuple):
+    """Up to `limit` threads of an executor that help when they are idle."""
 
     executor: Executor
-    count: int
+    limit: int
 
 
 def parallel_map(
@@ -47,7 +45,7 @@ def parallel_map(
             except BaseException as error:
                 failures[index] = error
 
-    count = min(workers.count, len(items) - 1)
+    count = min(workers.limit, len(items) - 1)
     futures = [workers.executor.submit(take_part) for _ in range(count)]
     take_part()
     for future in futures:

@@ -14,7 +14,6 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from ..errors import Draining
-from ..telemetry.metrics import Metrics
 from .dependencies import ModelRepository, Ready
 from .messages import JSON, preferred
 from .schemas import ErrorResponse, Liveness, Readiness
@@ -67,8 +66,8 @@ async def readyz(request: Request, repository: ModelRepository, is_ready: Ready)
 )
 def prometheus_metrics(request: Request) -> Response:
     """Return the metrics of all workers together, in Prometheus' text format."""
-    counted: Metrics = request.app.state.instrumentation.metrics
-    return Response(counted.write(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    text = request.app.state.instrumentation.metrics.write()
+    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 class _PageFiles(StaticFiles):

@@ -75,8 +75,7 @@ def _draw_layer(layer: LayerMaps) -> Image.Image:
     columns = max(1, _COLUMNS * (_TILE + _GAP) // column_width)
     height = _TITLE_HEIGHT + -(-len(tiles) // columns) * row_height
     block = Image.new("L", (_WIDTH, height), _WHITE)
-    # Pillow's font has no multiplication sign.
-    shape = " x ".join(map(str, layer.shape))
+    shape = " x ".join(map(str, layer.shape))  # Pillow's font has no multiplication sign.
     block.paste(_text(f"{layer.name}   {layer.type}   {shape}", 15), (_MARGIN, 0))
     # Colour scale at the right end of the title line.
     smallest, largest = (_text(f"{end:.3g}", 12) for end in (low, high))

@@ -65,6 +65,5 @@ class Statistics:
 
 def _durations(row: Sequence[float]) -> dict[str, Any]:
     count, *durations = map(int, row)
-    return {
-        name: {"count": count, "ns": ns} for name, ns in zip(_DURATIONS, durations, strict=True)
-    }
+    named = zip(_DURATIONS, durations, strict=True)
+    return {name: {"count": count, "ns": ns} for name, ns in named}

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.skipif(
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(memory, "PAUSE_SECONDS", 0.05)
     thresholds = gc.get_threshold()
+    memory.tune_memory()
     yield
     gc.set_threshold(*thresholds)
 
@@ -63,13 +64,32 @@ def test_free_memory_between_blocks_in_use_is_returned_to_the_system() -> None:
 
 
 def test_a_large_block_that_was_freed_stays_until_the_next_release() -> None:
-    release()  # Sets the thresholds.
+    release()
     before = resident_mib()
     block = b"x" * (20 * MIB)
     del block
     assert resident_mib() - before > 15
     release()
     assert resident_mib() - before < 5
+
+
+def resident_after_thread() -> float:
+    """Return by how many MiB the process has grown after a thread has freed what it needed."""
+    memory.PAUSE_SECONDS = 0.05
+    memory.tune_memory()
+    before = resident_mib()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: len(b"x" * (20 * MIB))).result()
+        grown = resident_mib() - before
+        release()
+    assert grown > 15
+    return resident_mib() - before
+
+
+def test_free_memory_of_threads_is_returned_to_the_system() -> None:
+    # In a process of its own: this one may have threads with memory of their own already.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(resident_after_thread).result(120) < 5
 
 
 class Node:
@@ -103,7 +123,7 @@ def watch_old_garbage(platform: str) -> None:
 
     sys.platform = platform
     memory.PAUSE_SECONDS = 0.05
-    gc.disable()  # An automatic one may come before the limit is set.
+    memory.tune_memory()
     reference = old_garbage()
     asyncio.run(run())
 

@@ -316,7 +316,7 @@ def test_at_least_one_processor_is_available() -> None:
 def test_only_a_large_job_has_workers(pools: Pools, admission: Admission) -> None:
     def job(permit: Permit, pixels: int) -> int | None:
         permit.charge_pixels(pixels)
-        return None if permit.workers is None else permit.workers.count
+        return None if permit.workers is None else permit.workers.limit
 
     async def test() -> None:
         # Of its pool's threads, the job itself has one.
