@@ -65,9 +65,8 @@ class Upload:
 
     @cached_property
     def form(self) -> Form:
-        """The body read by `read_form`; empty if it is not a form."""
-        is_form = self.media_type == FORM
-        return read_form(self.body, self.content_type, self.max_images) if is_form else Form([], {})
+        """The body read by `read_form`."""
+        return read_form(self.body, self.content_type, self.max_images)
 
 
 async def receive_upload(request: Request, permit: Permit) -> Upload:
@@ -131,7 +130,7 @@ def read_images(
 
     Raises RequestError.
     """
-    if upload.form.fields:
+    if upload.media_type == FORM and upload.form.fields:
         options = options.updated(upload.form.fields)
     classifier = find_version(options, repository)
     permit.record.record_start(classifier.manifest.version)
