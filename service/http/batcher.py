@@ -248,7 +248,7 @@ class Batcher:
         pixels = sum(len(request.pixels) for request in requests)
         predictions = list_predictions(assessment, classifier, pixels)  # Only of `/predict`.
         probabilities, novelty = assessment
-        end = 0
+        answers, end = [], 0
         for number, request in enumerate(requests):
             rows = slice(end, end := end + request.count)
             record = request.permit.record
@@ -257,11 +257,12 @@ class Batcher:
             try:
                 own = Assessment(probabilities[rows], None if novelty is None else novelty[rows])
                 answer = self._finish(request, *request.write(own, predictions[rows]))
+                answers.append((request, answer))
             except Exception:  # One failure must not take the other responses along.
                 request.fall_back()
-            else:
-                request.permit.__exit__()
-                request.connection.respond(request.cycle, answer)
+        for request, answer in answers:  # In a burst, as each write may wake up a client.
+            request.permit.__exit__()
+            request.connection.respond(request.cycle, answer)
 
     def _finish(self, request: FastRequest, body: bytes, json_length: int | None) -> Reply:
         record = request.permit.record

@@ -189,6 +189,7 @@ class ServiceProtocol(HttpToolsProtocol):
                 self._start_over(bytes(data[upgrade.args[0] :]))
         except httptools.HttpParserError:
             self._refuse(self._refusal)
+        self._limit_body()
         if self._is_in_head and "head" not in self._timers:
             self._start_head_timer()  # Not for a head that is complete in one packet.
         elif self._head_bytes > MAX_HEAD_BYTES and ("head" in self._timers or self._is_chunked):
@@ -232,12 +233,8 @@ class ServiceProtocol(HttpToolsProtocol):
         self._clear_timer("head")
         if self._asks_for_upgrade():
             return
-        codings = []
-        for name, value in self.headers:
-            if name == b"transfer-encoding":
-                codings.append(value.lower())
-            elif name == b"content-length":
-                self._body_left = int(value)
+        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        self._body_left = int(dict(self.headers).get(b"content-length", 0))
         self._is_chunked, self._head_bytes = bool(codings), 0
         if codings and codings != [b"chunked"]:
             self._refusal = HTTPStatus.NOT_IMPLEMENTED
@@ -275,8 +272,7 @@ class ServiceProtocol(HttpToolsProtocol):
         elif isinstance(match, Reply):
             self.respond(cycle, match)
         elif cycle.more_body:
-            self._match = match
-            self._set_timer("body", BODY_SECONDS, partial(self._give_up, cycle))
+            self._match = match  # Until the rest of the body arrives.
         else:
             self._submit(cycle, match)
 
@@ -285,9 +281,14 @@ class ServiceProtocol(HttpToolsProtocol):
         self._clear_timer("body")
         self._fast_path.submit(self, cycle, match)
 
-    def _give_up(self, cycle: RequestResponseCycle) -> None:
+    def _limit_body(self) -> None:
+        """Limit how long the fast path waits for a body that this packet has not completed."""
+        if self._match is not None and "body" not in self._timers:
+            self._set_timer("body", BODY_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
         self._match = None
-        self.fall_back(cycle)
+        self.fall_back(self.cycle)
 
     # Responses.
 
@@ -311,12 +312,10 @@ class ServiceProtocol(HttpToolsProtocol):
         if cycle.disconnected or self.transport.is_closing():
             return
         cycle.keep_alive = cycle.keep_alive and not reply.closes
-        lines = [STATUS_LINE[reply.status]]
-        for name, value in self.server_state.default_headers:
-            lines += (name, b": ", value, b"\r\n")
+        start = [STATUS_LINE[reply.status]]
+        start += (b"%b: %b\r\n" % field for field in self.server_state.default_headers)
         end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
-        lines += (reply.fields, end, reply.body)
-        self.transport.write(b"".join(lines))
+        self.transport.write(b"".join([*start, reply.fields, end, reply.body]))
         cycle.response_started = cycle.response_complete = True
         if not cycle.keep_alive:
             # Closing before the body has arrived would reset the connection.
@@ -327,6 +326,7 @@ class ServiceProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self._limit_body()  # Of the next request, whose head had arrived.
         if self.transport.is_closing():
             self._close()
             return
@@ -361,14 +361,13 @@ class ServiceProtocol(HttpToolsProtocol):
         if self.cycle.response_complete and not self.flow.write_paused:
             self._clear_timer("write")
 
-    def timeout_keep_alive_handler(self) -> None:
-        self._close()
-
     def _close(self) -> None:
         """Close once the written bytes are received or `send_seconds` are over."""
         self.transport.close()
         if self.transport.get_write_buffer_size():
             self._limit_writing()
+
+    timeout_keep_alive_handler = _close
 
     def _start_keep_alive_timer(self) -> None:
         self._unset_keepalive_if_required()

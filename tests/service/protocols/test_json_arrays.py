@@ -65,6 +65,12 @@ def test_a_list_of_images_is_read_beside_the_rest(
     np.testing.assert_array_equal(numbers, values)
 
 
+def test_the_numbers_of_one_text_stay_when_the_next_is_read() -> None:
+    first, second = (parsed(json.dumps({"data": [[n] * 6]}))["data"] for n in (1, 2))
+    assert (first == 1).all()
+    assert (second == 2).all()
+
+
 def test_numbers_by_themselves_are_read() -> None:
     read = parse_with_numbers(b'{"data": [1, 2, 3]}', ["data"], [()], LIMITS)
     assert isinstance(read["data"], np.ndarray)
