@@ -43,6 +43,13 @@ def test_the_service_has_every_metric_that_the_dashboard_and_the_rules_read() ->
     assert read <= there
 
 
+def test_panels_of_the_model_version_read_the_label_because_the_value_counts_workers() -> None:
+    targets = [target for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    legends = [t["legendFormat"] for t in targets if "fashion_mnist_model_version" in t["expr"]]
+    assert legends
+    assert all("{{version}}" in legend for legend in legends)
+
+
 def test_every_panel_says_what_it_shows() -> None:
     for panel in DASHBOARD["panels"]:
         assert panel["title"]
