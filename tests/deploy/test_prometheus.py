@@ -64,6 +64,24 @@ def test_every_alert_is_tested() -> None:
     assert alerts == {re.findall(r"alertname: (\w+)", before)[-1] for before in fired[:-1]}
 
 
+@pytest.mark.parametrize(
+    "route",
+    [
+        "/predict",
+        "/v1/models/{name:model}:predict",
+        "/v2/models/{name}/infer",
+        "/v2/models/{name}/versions/{version}/infer",
+        "/inference.GRPCInferenceService/ModelInfer",
+        "/tensorflow.serving.PredictionService/Predict",
+    ],
+)
+def test_the_alert_for_slow_predictions_reads_every_protocol(route: str) -> None:
+    [pattern] = re.findall(
+        r'request_seconds_bucket\{route=~"(.+?)"', (PROMETHEUS / "rules.yml").read_text()
+    )
+    assert re.fullmatch(pattern, route)
+
+
 @pytest.fixture(scope="module")
 def workers() -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     """A service of two workers, and a client that comes by a new connection each time."""
