@@ -175,6 +175,16 @@ def test_prometheus_scrapes_the_port_of_the_service_that_requests_come_in_by() -
     assert monitor["selector"]["matchLabels"] == labels["pairs"]
 
 
+def test_the_alert_for_a_replica_that_is_down_reads_the_job_that_the_monitor_sets() -> None:
+    [endpoint] = SERVICE_MONITOR["spec"]["endpoints"]
+    [rule] = endpoint["relabelings"]
+    assert rule["targetLabel"] == "job"
+    assert (
+        f'up{{job="{rule["replacement"]}"}} == 0'
+        in (ROOT / "deploy/prometheus/rules.yml").read_text()
+    )
+
+
 def test_the_autoscaler_and_its_adapter_mean_the_same_metric() -> None:
     metrics = BASE["HorizontalPodAutoscaler"]["spec"]["metrics"]
     [name] = [metric["pods"]["metric"]["name"] for metric in metrics if metric["type"] == "Pods"]
