@@ -150,9 +150,13 @@ def test_the_containers_settings_are_settings() -> None:
         Settings.model_validate({name: variable["value"]})
 
 
-def test_accepted_requests_have_time_to_finish() -> None:
-    pause = CONTAINER["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert POD["terminationGracePeriodSeconds"] > pause + Settings().drain_seconds
+@pytest.mark.parametrize(
+    "pod", [POD, INFERENCE_SERVICE["spec"]["predictor"]], ids=["plain", "kserve"]
+)
+def test_requests_stop_before_the_pod_and_accepted_ones_have_time_to_finish(pod: Resource) -> None:
+    [container] = pod["containers"]
+    pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] > pause + Settings().drain_seconds
 
 
 def test_every_selector_finds_the_pods() -> None:
