@@ -50,6 +50,16 @@ def test_panels_of_the_model_version_read_the_label_because_the_value_counts_wor
     assert all("{{version}}" in legend for legend in legends)
 
 
+def test_only_the_panel_of_the_routes_counts_the_probes_that_the_rules_leave_out() -> None:
+    rules = (ROOT / "deploy/prometheus/rules.yml").read_text()
+    [probes] = set(re.findall(r'route!~"[^"]+"', rules))
+    for expression in EXPRESSIONS:
+        selectors = re.findall(
+            r"fashion_mnist_request(?:s_total|_seconds_bucket)(\{.+?\})", expression
+        )
+        assert all((probes in selector) != ("(route)" in expression) for selector in selectors)
+
+
 def test_every_panel_says_what_it_shows() -> None:
     for panel in DASHBOARD["panels"]:
         assert panel["title"]
