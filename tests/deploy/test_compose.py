@@ -82,6 +82,13 @@ def test_the_service_cannot_change_the_model_and_training_can() -> None:
     assert f"{model}:/training/artifacts/fashion_mnist" in SERVICES["export"]["volumes"]
 
 
+def test_each_recipe_is_trained_in_a_folder_of_its_own() -> None:
+    # A folder that holds a run of another recipe is refused.
+    environment = SERVICES["fit"]["environment"]
+    recipe = Path(environment["FASHION_TRAINING_CONFIG"]).stem
+    assert environment["FASHION_TRAINING_RUN_DIR"] == f"/training/runs/{recipe}"
+
+
 def test_accepted_requests_have_time_to_finish() -> None:
     service = SERVICES["service"]
     drain_seconds = int(service["environment"]["FASHION_DRAIN_SECONDS"])
