@@ -21,7 +21,8 @@ def test_the_image_and_the_cluster_know_the_version_of_the_service() -> None:
     assert LABELS["version"] == service.__version__
     for file in (ROOT / "deploy/kubernetes").glob("*/kustomization.yaml"):
         for image in yaml.safe_load(file.read_text()).get("images", []):
-            assert image["newTag"] == service.__version__
+            # The tag of the release's image, which is the tag in git.
+            assert image["newTag"] == f"v{service.__version__}"
 
 
 def test_whatever_is_installed_is_locked_by_its_hash() -> None:
