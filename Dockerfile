@@ -5,7 +5,8 @@
 #
 # Every package comes from requirements/, pinned with hashes, and no file contains a build time: the
 # same commit gives the same image if the builder writes no times either (docs/deploy.md).
-# `--build-arg LOCK=service-extras` adds gRPC and the model stores s3:// and gs://.
+# `--build-arg LOCK=service-extras` adds gRPC, the model stores s3:// and gs://, signed models and
+# OpenTelemetry.
 # `--build-arg REVISION="$(git rev-parse HEAD)"` records the commit.
 
 FROM python:3.13.14-slim-trixie AS base
