@@ -40,6 +40,7 @@ from .inference import (
     HOST,
     INLINE_BODY_BYTES,
     LARGE_BODY_BYTES,
+    MAX_ITEMS,
     check_head,
     deadline_seconds,
 )
@@ -116,7 +117,7 @@ class Batcher:
         fields = scope["headers"]
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in fields}
         digits = headers.get("content-length", "0")
-        is_plain = len(headers) == len(fields) and len(digits) <= 20  # As 2**64 has.
+        is_plain = len(headers) == len(fields) <= MAX_ITEMS and len(digits) <= 20  # As 2**64 has.
         if not is_plain or not HOST.fullmatch(headers.get("host", "")):
             return None
         length = int(digits)
@@ -242,13 +243,12 @@ class Batcher:
                 request.fall_back()
             return
         manifest = classifier.manifest
-        self._instrumentation.metrics.count_predictions(
-            Predictions(manifest.version, manifest.class_names, *assessment)
-        )
-        pixels = sum(len(request.pixels) for request in requests)
-        predictions = list_predictions(assessment, classifier, pixels)  # Only of `/predict`.
+        made = Predictions(manifest.version, manifest.class_names, *assessment)
+        self._instrumentation.metrics.count_predictions(made)
+        count = sum(len(request.pixels) for request in requests)  # Only of `/predict`.
+        predictions = list_predictions(assessment, classifier, count)
         probabilities, novelty = assessment
-        answers, end = [], 0
+        done, end = [], 0
         for number, request in enumerate(requests):
             rows = slice(end, end := end + request.count)
             record = request.permit.record
@@ -256,11 +256,11 @@ class Batcher:
             record.batch = sum(r.count for r in requests) if number == 0 else 0  # One run for all.
             try:
                 own = Assessment(probabilities[rows], None if novelty is None else novelty[rows])
-                answer = self._finish(request, *request.write(own, predictions[rows]))
-                answers.append((request, answer))
+                body, length = request.write(own, predictions[rows])
+                done.append((request, self._finish(request, body, length)))
             except Exception:  # One failure must not take the other responses along.
                 request.fall_back()
-        for request, answer in answers:  # In a burst, as each write may wake up a client.
+        for request, answer in done:  # In a burst, as each write may wake up a client.
             request.permit.__exit__()
             request.connection.respond(request.cycle, answer)
 
