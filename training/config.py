@@ -200,11 +200,12 @@ def _sentence(error: ValidationError) -> str:
     """
     clauses: dict[str, str] = {}
     for item in error.errors():
-        place = [str(part) for part in item["loc"]]
-        place = [part for part in place if not part.startswith(("constrained", "tuple", "int"))]
+        parts = map(str, item["loc"])
+        place = [part for part in parts if not part.startswith(("constrained", "tuple", "int"))]
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            message = f"unknown setting{_suggestion(place[-1], _SETTINGS)}"
+            name = _PLACES.get(place[-1], place[-1])
+            message = f"unknown setting{_suggestion(name, [*_PLACES, *_PLACES.values()])}"
         clauses.setdefault(".".join(place), message)
     return "; ".join(
         f"{name}: {message}" if name else message
@@ -213,8 +214,9 @@ def _sentence(error: ValidationError) -> str:
     )
 
 
-_GROUPS = (Network, Block, Fit, Augmentation, Photographs, Start)
-_SETTINGS = {name for group in (FitSettings, *_GROUPS) for name in group.model_fields}
+_GROUPS = {"network.blocks": Block} | {name: type(group) for name, group in Recipe()}
+_PLACES = {name: f"{place}.{name}" for place in _GROUPS for name in _GROUPS[place].model_fields}
+_PLACES |= {name: name for name in FitSettings.model_fields}
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

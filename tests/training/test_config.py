@@ -82,6 +82,10 @@ def test_one_file_serves_every_command(tmp_path: Path, monkeypatch: pytest.Monke
             ['--network.blocks=[{"filter": 3}]'],
             "network.blocks.0.filter: unknown setting (did you mean filters?)",
         ),
+        (
+            ['--network.blocks=[{"dropout": 0.5}]'],
+            "network.blocks.0.dropout: unknown setting (did you mean network.dropout?)",
+        ),
         (['--network.blocks=[{"kernel_size": [3, 0]}]'], "network.blocks.0.kernel_size"),
         (["--network.dense-activation=rely"], "network.dense_activation"),
         (["--config=no-such.toml"], "no-such.toml cannot be read as TOML"),
@@ -109,6 +113,7 @@ def test_a_file_with_an_unknown_key_or_no_toml_is_refused(tmp_path: Path, conten
     ("name", "complaint"),
     [
         ("FIT__EPOCH", r"fit.epoch: unknown setting \(did you mean epochs\?\)"),
+        ("NETWORK__FILTERS", r"\(did you mean network\.blocks\.filters\?\)"),
         ("FITS__EPOCHS", r"setting: fits \(did you mean fit\?\)"),
         ("RUNDIR", r"setting: rundir \(did you mean run_dir\?\)"),
     ],
