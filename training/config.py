@@ -42,7 +42,7 @@ class _TomlFile(TomlConfigSettingsSource):
         if path is None:
             return {}
         try:
-            settings = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            settings = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"{path} cannot be read as TOML: {error}") from error
         _refuse_unknown(settings, where=f"{path} has")

@@ -167,7 +167,7 @@ def read_class_names(settings: PublishSettings, classes: int) -> tuple[str, ...]
     names = settings.classes
     if settings.class_file:
         try:
-            lines = settings.class_file.read_text("utf-8").split("\n")
+            lines = settings.class_file.read_text("utf-8-sig").split("\n")
         except UnicodeDecodeError as error:
             raise ExportError(f"{settings.class_file} is not text in UTF-8: {error}") from error
         names = tuple(name.strip() for name in lines if name.strip())

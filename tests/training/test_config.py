@@ -109,6 +109,12 @@ def test_a_file_with_an_unknown_key_or_no_toml_is_refused(tmp_path: Path, conten
         fit_settings("--config", str(file))
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    file = tmp_path / "training.toml"
+    file.write_text("\ufeff[fit]\nepochs = 7\n", encoding="utf-8")
+    assert fit_settings("--config", str(file)).fit.epochs == 7
+
+
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [

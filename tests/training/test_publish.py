@@ -16,7 +16,8 @@ from tests.conftest import DATA
 from tests.service.conftest import ENGINES
 from tests.training.conftest import TINY_DATA
 from training.__main__ import main
-from training.publish import as_classifier
+from training.config import PublishSettings
+from training.publish import as_classifier, read_class_names
 
 Model = Any
 
@@ -301,6 +302,13 @@ def test_no_code_in_a_model_file_is_run(
     assert main(["publish", str(path)]) == 1
     assert "deserialization of a `Lambda` layer" in capfd.readouterr().err
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_class_file_may_be_one_of_windows(tmp_path: Path) -> None:
+    file = tmp_path / "classes.txt"
+    file.write_bytes("\ufeff가방\r\n코트\r\n\r\n".encode())
+    settings = PublishSettings(model=tmp_path, class_file=file)
+    assert read_class_names(settings, 2) == ("가방", "코트")
 
 
 def test_an_input_may_have_any_name() -> None:
