@@ -41,13 +41,13 @@ DIGESTS = {
 }
 
 Images = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.integer[Any]]
 Inputs = npt.NDArray[np.float32]
 Size = tuple[int, int]
 
 
 class Labelled(NamedTuple):
-    """Images as the network takes them, (n, 28, 28, 1) float32 in [0, 1], and labels (n,) uint8."""
+    """Images as the network takes them, (n, 28, 28, 1) float32 in [0, 1], and labels (n,)."""
 
     images: Inputs
     labels: Labels
@@ -161,7 +161,7 @@ def load_test_images(path: Path, size: Size, classes: int) -> tuple[Images, Labe
     if images.dtype != np.uint8 or labels.dtype.kind not in "ui" or labels.ndim != 1:
         raise DataError(f"{path}: x_test must be grey values in uint8, y_test a label for each")
     _check_pair(images, labels, classes, size, path)
-    return images, labels.astype(np.uint8)
+    return images, labels
 
 
 def parse_idx(content: bytes, path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
@@ -186,7 +186,7 @@ def _check_pair(images: Images, labels: Labels, classes: int, size: Size, folder
         raise DataError(f"{folder}: images of {images.shape[1:]} pixels, expected {size}")
     if len(images) != len(labels):
         raise DataError(f"{folder}: {len(images)} images with {len(labels)} labels")
-    if not len(labels) or labels.max() >= classes:
+    if not len(labels) or not 0 <= labels.min() <= labels.max() < classes:
         raise DataError(f"{folder}: labels must be there and lie in 0…{classes - 1}")
 
 

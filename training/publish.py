@@ -51,7 +51,7 @@ def run(settings: PublishSettings) -> None:
     images = to_inputs(found[0] if found else probes, scale)
     print(f"Running it on {len(images):,} images")
     probabilities = network.predict(images, batch_size=PREDICT_BATCH, verbose=1)
-    labels = found[1] if found else probabilities.argmax(axis=1).astype(np.uint8)
+    labels = found[1] if found else probabilities.argmax(axis=1)
     test, scores = Labelled(images, labels), {}
     if found:
         scores = score(probabilities, labels, class_names)

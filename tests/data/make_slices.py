@@ -5,6 +5,7 @@ The result is the same byte for byte on every run.
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ ACCURACY_IMAGES = 1000
 PNGS_A_CLASS = 2
 
 
-def write_idx(path: Path, items: npt.NDArray[np.uint8]) -> None:
+def write_idx(path: Path, items: npt.NDArray[np.integer[Any]]) -> None:
     """Write an IDX file of unsigned bytes, compressed, without the time in its header."""
     header = bytes([0, 0, 8, items.ndim]) + np.array(items.shape, ">u4").tobytes()
     path.write_bytes(gzip.compress(header + items.tobytes(), compresslevel=9, mtime=0))

@@ -203,6 +203,7 @@ def test_a_model_is_scored_on_test_data_of_any_size(
         "x_test must be grey values in uint8": {"x_test": images / 255, "y_test": labels},
         "images of (8, 7) pixels, expected (8, 8)": {"x_test": images[:, :, 1:], "y_test": labels},
         "labels must be there and lie in 0…4": {"x_test": images, "y_test": labels + 5},
+        "data.npz: labels must be there": {"x_test": images, "y_test": labels - 5},
         "is not an .npz file with x_test and y_test": {"images": images},
     }
     for sentence, arrays in wrong.items():
@@ -302,6 +303,19 @@ def test_no_code_in_a_model_file_is_run(
     assert main(["publish", str(path)]) == 1
     assert "deserialization of a `Lambda` layer" in capfd.readouterr().err
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_model_of_more_than_256_classes_is_scored(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = keras.Sequential([keras.Input((8, 8)), layers.Flatten(), layers.Dense(300, "softmax")])
+    bias = np.zeros(300, np.float32)
+    bias[299] = 20
+    model.layers[-1].set_weights([model.layers[-1].get_weights()[0], bias])
+    images, data = np.zeros((5, 8, 8), np.uint8), tmp_path / "data.npz"
+    np.savez(data, x_test=images, y_test=np.full(5, 299))
+    publish(model, tmp_path, f"--test-data={data}")
+    assert "Right on 100.00% of the 5 test images" in capfd.readouterr().out
 
 
 def test_a_class_file_may_be_one_of_windows(tmp_path: Path) -> None:
