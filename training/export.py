@@ -11,13 +11,12 @@ from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from . import SERVICE
 from .architecture import feature_map_model
-from .batches import PREDICT_BATCH, predict
+from .batches import PREDICT_BATCH, Probabilities, predict
 from .config import ExportSettings
 from .data import Inputs, Labelled, load_fashion_mnist
 from .errors import ExportError
@@ -43,8 +42,6 @@ MAX_DIFFERENCE = 1e-4
 MIN_LABEL_AGREEMENT = 0.995
 MIN_NOVELTY_AGREEMENT = 0.99
 MAX_ACCURACY_DIFFERENCE = 0.001
-
-Floats = npt.NDArray[np.float32]
 
 
 def run(settings: ExportSettings) -> None:
@@ -172,27 +169,28 @@ def write_saved_model(folder: Path, signatures: dict[str, Any]) -> None:
     for name, model in signatures.items():
         image = model.inputs[0]
         spec = tf.TensorSpec(image.shape, tf.float32, name=image.name)
-        answer = functools.partial(model, training=False)
-        archive.add_endpoint(name, answer, input_signature=[spec])
+        archive.add_endpoint(name, functools.partial(model, training=False), input_signature=[spec])
     archive.write_out(str(folder), verbose=False)
     shutil.rmtree(folder / "assets")  # TensorFlow makes it even where a model has none
 
 
 def convert(saved_model: Path, signatures: list[str], *, int8_weights: bool) -> bytes:
-    """Compile signatures into one flatbuffer, float32 or with dynamic-range int8 weights."""
-    converter = tf.lite.TFLiteConverter.from_saved_model(
-        str(saved_model), signature_keys=signatures
-    )
-    if int8_weights:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    """Compile signatures, in float32 or dynamic-range int8 weights, or raise an ExportError."""
     with native_noise_hidden():
-        flatbuffer: bytes = converter.convert()
-    return flatbuffer
+        try:
+            converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signatures)
+            converter.optimizations = [tf.lite.Optimize.DEFAULT] if int8_weights else []
+            return bytes(converter.convert())
+        except Exception as error:  # which one depends on the model
+            failure = str(error)
+    unknown = re.search(r"^TF Select ops: (.+)$|'tf\.(\w+)' op ", failure, re.MULTILINE)
+    reason = f"it runs {unknown[1] or unknown[2]}" if unknown else failure.strip().splitlines()[0]
+    raise ExportError(f"the model cannot be compiled with LiteRT, {reason}")
 
 
 def run_flatbuffer(
     flatbuffer: bytes, signature: str, images: Inputs
-) -> Iterator[tuple[Inputs, dict[str, Floats]]]:
+) -> Iterator[tuple[Inputs, dict[str, Inputs]]]:
     """Yield batches of the images, and the outputs of a signature for each by their names."""
     with native_noise_hidden():
         interpreter = Interpreter(model_content=flatbuffer)
@@ -204,11 +202,11 @@ def run_flatbuffer(
 
 
 def measure(
-    flatbuffer: bytes, expected: Floats, test: Labelled, threshold: float | None
+    flatbuffer: bytes, expected: Probabilities, test: Labelled, threshold: float | None
 ) -> dict[str, Any]:
     """Compare a flatbuffer with the probabilities that Keras gives, (n, classes)."""
 
-    def answers(signature: str, output: str) -> Floats:
+    def answers(signature: str, output: str) -> Probabilities:
         batches = run_flatbuffer(flatbuffer, signature, test.images)
         return np.concatenate([outputs[output] for _, outputs in batches])
 

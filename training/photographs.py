@@ -52,10 +52,8 @@ class Photographs:
     @property
     def classes(self) -> npt.NDArray[np.float32]:
         """(n, 10): 1 for each right class, 0 for the others; a row of zeros where none is right."""
-        rows = {
-            label: np.isin(CLASS_NAMES, classes) for label, classes in CLASSES_OF_A_LABEL.items()
-        }
-        return np.array([rows[str(label)] for label in self.label], np.float32)
+        rows = [np.isin(CLASS_NAMES, CLASSES_OF_A_LABEL[str(label)]) for label in self.label]
+        return np.array(rows, np.float32)
 
     @property
     def has_class(self) -> npt.NDArray[np.bool_]:

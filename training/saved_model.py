@@ -1,6 +1,5 @@
 """A SavedModel as a Keras model again: a layer for each operation that LiteRT compiles it to."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,10 +60,8 @@ def load(folder: Path) -> Any:
     """
     try:
         content = convert(folder, [PREDICTION_SIGNATURE], int8_weights=False)
-    except Exception as error:  # which one depends on the folder
-        unknown = re.search(r"^TF Select ops: (.+)$", str(error), re.MULTILINE)
-        reason = f"it runs {unknown[1]}" if unknown else str(error).strip().splitlines()[0]
-        raise ExportError(f"{folder} cannot be compiled, {reason}: {INSTEAD}") from error
+    except ExportError as error:
+        raise ExportError(f"{error}: {INSTEAD}") from error
     keras.utils.clear_session()  # so that its layers are conv2d, conv2d_1 and so on
     model = _Graph(content).build()
     images = np.random.default_rng(0).random((PROBES, *model.input_shape[1:]), np.float32)

@@ -226,7 +226,7 @@ def test_a_saved_model_that_cannot_be_told_names_its_operation(
     refused = {
         "no layer is known for an operation": squared,
         "no layer is known for an operation of a constant": negative,
-        "cannot be compiled, it runs Stateless": everything(),
+        "cannot be compiled with LiteRT, it runs Stateless": everything(),
         "takes images of any size": anywhere,
         "the SavedModel has 2 inputs and 1 outputs": pair,
     }
@@ -303,6 +303,24 @@ def test_no_code_in_a_model_file_is_run(
     assert main(["publish", str(path)]) == 1
     assert "deserialization of a `Lambda` layer" in capfd.readouterr().err
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_layer_that_litert_cannot_run_is_named_in_one_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "model.keras"
+    rows, images = keras.Input((8, 8)), keras.Input((8, 8, 1))
+    determinant = keras.ops.det(images[..., 0])[:, None]
+    refused = {
+        "TensorListReserve": keras.Model(rows, layers.Dense(3)(layers.LSTM(4)(rows))),
+        "MatrixDeterminant": keras.Model(images, layers.Dense(3)(determinant)),
+    }
+    for operation, model in refused.items():
+        model.save(path)
+        assert main(["publish", str(path), f"--artifacts={tmp_path / 'none'}"]) == 1
+        sentence = f"the model cannot be compiled with LiteRT, it runs {operation}"
+        assert capfd.readouterr().err == f"python -m training publish: {sentence}\n"
+    assert not list((tmp_path / "none").iterdir())
 
 
 def test_a_model_of_more_than_256_classes_is_scored(
