@@ -2,6 +2,8 @@
 
 import functools
 import json
+import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -116,8 +118,7 @@ def publish_version(target: Path, model: Any, test: Labelled, report: Path, **ab
         manifest["files"] = file_digests(folder)
         content = json.dumps(manifest, indent=2, ensure_ascii=False)
         (folder / MANIFEST).write_text(f"{content}\n", encoding="utf-8")
-    print(f"Published {target}")
-    print(f"Serve it: {SERVICE} --artifacts {target.parent}")
+    print(f"Published {target}\nServe it: {SERVICE} --artifacts {shlex.quote(str(target.parent))}")
 
 
 def write_model(
