@@ -164,7 +164,7 @@ def _gives_logits(model: Any, from_logits: bool) -> bool:
 
 def read_class_names(settings: PublishSettings, classes: int) -> tuple[str, ...]:
     """Return the names of the classes: as given, Fashion-MNIST's for ten, or numbers."""
-    names = settings.classes
+    names = tuple(filter(None, settings.classes))
     if settings.class_file:
         try:
             lines = settings.class_file.read_text("utf-8-sig").split("\n")

@@ -283,6 +283,7 @@ def test_wrong_class_names_and_missing_test_images_are_one_sentence(
     for options, sentence in (
         (["--classes=a,b"], "2 class names are given, 2 of them different; the model has 10"),
         (["--classes=a,a,c,d,e,f,g,h,i,j"], "10 class names are given, 9 of them different"),
+        (["--classes=a,,c,d,e,f,g,h,i,j"], "9 class names are given, 9 of them different"),
         ([f"--class-file={path}"], f"{path} is not text in UTF-8"),
         (["--novelty", "--no-evaluate"], "--novelty needs the test images"),
     ):
