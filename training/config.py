@@ -97,8 +97,7 @@ class Settings(BaseSettings):
             options += ["--data-dir", str(self.data_dir)]
         if self.allow_other_data:
             options.append("--allow-other-data")
-        for name in self.classes:
-            options += ["--classes", name]
+        options += [f"--classes={name}" for name in self.classes]
         return f"{PROGRAM} {shlex.join([command, *options])}"
 
 

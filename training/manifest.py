@@ -128,12 +128,11 @@ def describe_layer(layer: Any) -> dict[str, Any]:
 def layer_inputs(model: Any) -> dict[str, list[str]]:
     """Return the names of the layers that each layer takes the outputs of; the first takes none."""
     configuration = keras.Model(model.inputs, model.outputs).get_config()
-    layers = {layer["name"]: layer for layer in configuration["layers"]}
-    inputs = {name for name, layer in layers.items() if layer["class_name"] == "InputLayer"}
+    calls = {layer["name"]: layer["inbound_nodes"] for layer in configuration["layers"]}
     return {
-        name: [parent for parent in _parents(layer["inbound_nodes"]) if parent not in inputs]
-        for name, layer in layers.items()
-        if name not in inputs
+        name: [parent for parent in _parents(nodes) if calls[parent]]
+        for name, nodes in calls.items()
+        if nodes  # An input has none.
     }
 
 

@@ -41,13 +41,13 @@ def run(settings: PublishSettings) -> None:
     """Publish `settings.model`, a file or a SavedModel folder, as the next version."""
     model = load(settings.model)
     network = as_classifier(model, settings.name, from_logits=settings.from_logits)
-    classes, shape = network.output_shape[-1], network.input_shape[1:]
+    classes, size = network.output_shape[-1], network.input_shape[1:3]
     class_names = read_class_names(settings, classes)
-    found = _find_test_images(settings, class_names, shape)
+    found = _find_test_images(settings, class_names, size)
     if settings.novelty and found is None:
         raise ExportError("--novelty needs the test images: name them with --test-data")
     scale = _scale_of(network, found)
-    probes = np.random.default_rng(0).integers(0, 256, (PROBES, *shape[:2]), np.uint8)
+    probes = np.random.default_rng(0).integers(0, 256, (PROBES, *size), np.uint8)
     images = to_inputs(found[0] if found else probes, scale)
     print(f"Running it on {len(images):,} images")
     probabilities = network.predict(images, batch_size=PREDICT_BATCH, verbose=1)
@@ -103,20 +103,20 @@ def as_classifier(model: Any, name: str, *, from_logits: bool) -> Any:
         counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
         raise ExportError(f"the model has {counts}; only one of each can be served")
     size, output = _image_size(model.input_shape[1:]), model.outputs[0]
-    inputs = {tensor.name for tensor in model.inputs}  # They may have any name.
-    for layer in model.layers:
-        if layer.name not in inputs and not _LAYER_NAME.fullmatch(layer.name):
-            raise ExportError(f"layer {layer.name!r}: rename it, TensorFlow cannot run such a name")
+    graph = keras.Model(model.inputs, output)
+    names = [operation.name for operation in graph.operations[1:]]  # The input may have any name.
+    if wrong := [name for name in names if not _LAYER_NAME.fullmatch(name)]:
+        raise ExportError(f"layer {wrong[0]!r}: rename it, TensorFlow cannot run such a name")
     if len(output.shape) != 2 or output.shape[1] < 2:
         raise ExportError(
             f"layer {model.layers[-1].name} gives {tuple(output.shape[1:])} for an image; it must "
             "be one number for each of at least two classes"
         )
-    network = _with_input(model, keras.Input((*size, 1), name=INPUT_NAME))
+    network = _with_input(model, keras.Input((*size, 1), name=_free(INPUT_NAME, names)), names)
     network.set_weights(model.get_weights())
     scores = network.outputs[0]
     if _gives_logits(model, from_logits):
-        scores = keras.layers.Softmax(name="softmax")(scores)
+        scores = keras.layers.Softmax(name=_free("softmax", names))(scores)
     return keras.Model(network.inputs, scores, name=name)
 
 
@@ -135,10 +135,16 @@ def _image_size(shape: Sequence[int | None]) -> tuple[int, int]:
     )
 
 
-def _with_input(model: Any, images: Any) -> Any:
+def _free(name: str, taken: Sequence[str]) -> str:
+    """Return the name, or one that begins with it and that no layer has."""
+    return name if name not in taken else _free(f"{name}_1", taken)
+
+
+def _with_input(model: Any, images: Any, names: Sequence[str]) -> Any:
     """Return the same layers, without their weights, on an input of (height, width, 1)."""
-    shape = model.input_shape[1:]
-    taken = images if shape == images.shape[1:] else keras.layers.Reshape(shape)(images)
+    shape, taken = model.input_shape[1:], images
+    if shape != images.shape[1:]:
+        taken = keras.layers.Reshape(shape, name=_free("reshape", names))(images)
 
     def call(layer: Any, *inputs: Any, **options: Any) -> Any:
         inputs = keras.tree.map_structure(lambda x: taken if x is images else x, inputs)
@@ -180,10 +186,9 @@ def read_class_names(settings: PublishSettings, classes: int) -> tuple[str, ...]
 
 
 def _find_test_images(
-    settings: PublishSettings, class_names: Sequence[str], shape: Sequence[int]
+    settings: PublishSettings, class_names: Sequence[str], size: tuple[int, int]
 ) -> tuple[Images, Labels] | None:
     """Return images, (n, height, width), and labels to score the model on, if there are any."""
-    size = (shape[0], shape[1])
     if not settings.evaluate:
         return None
     if settings.test_data:

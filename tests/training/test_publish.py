@@ -324,6 +324,23 @@ def test_a_layer_that_litert_cannot_run_is_named_in_one_sentence(
     assert not list((tmp_path / "none").iterdir())
 
 
+def test_layers_may_have_the_names_of_those_that_publish_adds(tmp_path: Path) -> None:
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8)),
+            layers.Reshape((8, 8, 1), name="reshape"),
+            layers.Conv2D(2, 3, name="images"),
+            layers.Flatten(),
+            layers.Dense(3, name="softmax"),
+        ]
+    )
+    manifest = load_classifier(publish(model, tmp_path), "litert").manifest
+    names = [layer.name for layer in manifest.layers]
+    assert manifest.input.name == "images_1"
+    assert names[:3] == ["reshape_1", "reshape", "images"]
+    assert names[-2:] == ["softmax", "softmax_1"]
+
+
 def test_a_model_of_more_than_256_classes_is_scored(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
