@@ -46,8 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=" | ".join(COMMANDS))
     parser.add_argument("settings", nargs=argparse.REMAINDER, metavar="...", help="its settings")
     options = parser.parse_args(arguments)
-    program = f"{PROGRAM} {options.command}"
-    status = 0
+    status, program = 0, f"{PROGRAM} {options.command}"
     try:
         _run(options.command, read_settings(COMMANDS[options.command], options.settings, program))
     except ConfigurationError as error:

@@ -112,6 +112,8 @@ def as_classifier(model: Any, name: str, *, from_logits: bool) -> Any:
             f"layer {model.layers[-1].name} gives {tuple(output.shape[1:])} for an image; it must "
             "be one number for each of at least two classes"
         )
+    for layer in model._flatten_layers():
+        layer.dtype_policy = "float32"  # LiteRT cannot run mixed precision.
     network = _with_input(model, keras.Input((*size, 1), name=_free(INPUT_NAME, names)), names)
     network.set_weights(model.get_weights())
     scores = network.outputs[0]

@@ -341,6 +341,16 @@ def test_layers_may_have_the_names_of_those_that_publish_adds(tmp_path: Path) ->
     assert names[-2:] == ["softmax", "softmax_1"]
 
 
+def test_a_model_of_mixed_precision_is_served_in_float32(tmp_path: Path) -> None:
+    inner = keras.Sequential([layers.Conv2D(2, 3, dtype="mixed_float16")])
+    dense = layers.Dense(3, activation="softmax", dtype="mixed_float16")
+    model = keras.Sequential([keras.Input((8, 8, 1)), inner, layers.Flatten(), dense])
+    classifier = load_classifier(publish(model, tmp_path), "litert")
+    images = np.random.default_rng(0).random((9, 8, 8, 1), np.float32)
+    expected = model.predict(images, verbose=0)
+    assert np.allclose(classifier.assess(images).probabilities, expected, atol=0.02)
+
+
 def test_a_model_of_more_than_256_classes_is_scored(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
