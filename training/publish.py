@@ -207,7 +207,7 @@ def _scale_of(network: Any, found: tuple[Images, Labels] | None) -> float:
     Without a Rescaling layer the loss decides: values of the wrong scale change the accuracy
     little, but make the network overconfident.
     """
-    for layer in network.layers:
+    for layer in network._flatten_layers():
         is_rescaling = isinstance(layer, keras.layers.Rescaling)
         if is_rescaling and np.max(np.abs(layer.scale)) * GREY_LEVELS <= LARGEST_INPUT:
             return 1.0

@@ -341,6 +341,14 @@ def test_layers_may_have_the_names_of_those_that_publish_adds(tmp_path: Path) ->
     assert names[-2:] == ["softmax", "softmax_1"]
 
 
+def test_a_rescaling_inside_a_nested_model_shows_the_scale(tmp_path: Path) -> None:
+    prepared = keras.Sequential([layers.Rescaling(1 / 255), layers.RandomFlip("horizontal")])
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), prepared, layers.Flatten(), layers.Dense(3, "softmax")]
+    )
+    assert load_classifier(publish(model, tmp_path), "litert").manifest.input.scale == 1
+
+
 def test_a_model_of_mixed_precision_is_served_in_float32(tmp_path: Path) -> None:
     inner = keras.Sequential([layers.Conv2D(2, 3, dtype="mixed_float16")])
     dense = layers.Dense(3, activation="softmax", dtype="mixed_float16")
