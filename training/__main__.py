@@ -83,9 +83,8 @@ def _completed_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=COMMAND)
     commands = parser.add_subparsers()
     for name, settings in COMMANDS.items():
-        CliSettingsSource[Any](
-            settings, root_parser=commands.add_parser(name, help=settings.__doc__)
-        )
+        command = commands.add_parser(name, help=settings.__doc__)
+        CliSettingsSource[Any](settings, root_parser=command)
     return parser
 
 

@@ -33,8 +33,7 @@ def run(settings: EvaluateSettings) -> None:
     data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.classes)
     finished_run.require_data(data)
     _, validation = data.split(recipe.fit)
-    has_photographs = recipe.photographs.share > 0
-    photographs = read_photographs("validation") if has_photographs else None
+    photographs = read_photographs("validation") if recipe.photographs.share else None
     model = keras.models.load_model(finished_run.checkpoint(recipe.fit), compile=False)
     temperature = 1.0
     if recipe.fit.calibrate:

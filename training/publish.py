@@ -99,12 +99,13 @@ def as_classifier(model: Any, name: str, *, from_logits: bool) -> Any:
 
     A model that cannot be served is an ExportError.
     """
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
+    inputs, outputs = getattr(model, "inputs", []), getattr(model, "outputs", [])  # Once built.
+    if (len(inputs), len(outputs)) != (1, 1):
+        counts = f"{len(inputs)} inputs and {len(outputs)} outputs"
         raise ExportError(f"the model has {counts}; only one of each can be served")
-    size, output = _image_size(model.input_shape[1:]), model.outputs[0]
-    graph = keras.Model(model.inputs, output)
-    names = [operation.name for operation in graph.operations[1:]]  # The input may have any name.
+    model, output = keras.Model(inputs[0], outputs[0]), outputs[0]  # without dicts of tensors
+    size = _image_size(model.input_shape[1:])
+    names = [operation.name for operation in model.operations[1:]]  # The input may have any name.
     if wrong := [name for name in names if not _LAYER_NAME.fullmatch(name)]:
         raise ExportError(f"layer {wrong[0]!r}: rename it, TensorFlow cannot run such a name")
     if len(output.shape) != 2 or output.shape[1] < 2:
@@ -119,6 +120,8 @@ def as_classifier(model: Any, name: str, *, from_logits: bool) -> Any:
     scores = network.outputs[0]
     if _gives_logits(model, from_logits):
         scores = keras.layers.Softmax(name=_free("softmax", names))(scores)
+    elif not isinstance(network.operations[-1], keras.layers.Layer):  # as of keras.ops
+        scores = keras.layers.Identity(name=_free("probabilities", names))(scores)
     return keras.Model(network.inputs, scores, name=name)
 
 
@@ -152,8 +155,7 @@ def _with_input(model: Any, images: Any, names: Sequence[str]) -> Any:
         inputs = keras.tree.map_structure(lambda x: taken if x is images else x, inputs)
         return layer(*inputs, **options)
 
-    functional = keras.Model(model.inputs[0], model.outputs[0])
-    return keras.models.clone_model(functional, input_tensors=images, call_function=call)
+    return keras.models.clone_model(model, input_tensors=images, call_function=call)
 
 
 def _gives_logits(model: Any, from_logits: bool) -> bool:

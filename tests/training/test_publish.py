@@ -244,6 +244,7 @@ def test_a_saved_model_that_cannot_be_told_names_its_operation(
     assert "cannot be compiled" in capfd.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
 def test_what_cannot_be_served_is_one_sentence(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -255,6 +256,7 @@ def test_what_cannot_be_served_is_one_sentence(
     refused = {
         "takes colour images, (8, 8, 3)": keras.Model(colour, dense(colour)),
         "has 2 inputs and 1 outputs": keras.Model([colour, grey], dense(grey)),
+        "has 0 inputs and 0 outputs": keras.Sequential([layers.Flatten(), layers.Dense(3)]),
         "say so with --from-logits": keras.Model(grey, dense(grey, activation="relu")),
         "it must be softmax, not sigmoid": keras.Model(grey, dense(grey, activation="sigmoid")),
         "layer 'my layer': rename it": keras.Model(grey, dense(grey, name="my layer")),
@@ -339,6 +341,16 @@ def test_layers_may_have_the_names_of_those_that_publish_adds(tmp_path: Path) ->
     assert manifest.input.name == "images_1"
     assert names[:3] == ["reshape_1", "reshape", "images"]
     assert names[-2:] == ["softmax", "softmax_1"]
+
+
+def test_the_output_may_be_one_of_keras_ops_or_in_a_dict(tmp_path: Path) -> None:
+    images = keras.Input((8, 8, 1), name="image")
+    means = keras.ops.mean(layers.Conv2D(3, 3)(images), axis=(1, 2))
+    model = keras.Model({"image": images}, {"scores": keras.ops.softmax(means)})
+    classifier = load_classifier(publish(model, tmp_path), "litert")
+    numbers = np.random.default_rng(0).random((9, 8, 8, 1), np.float32)
+    expected = model.predict({"image": numbers}, verbose=0)["scores"]
+    assert_answers(classifier, numbers, expected)
 
 
 def test_a_rescaling_inside_a_nested_model_shows_the_scale(tmp_path: Path) -> None:
