@@ -391,6 +391,15 @@ def test_a_class_file_may_be_one_of_windows(tmp_path: Path) -> None:
     assert read_class_names(settings, 2) == ("가방", "코트")
 
 
+def test_the_command_that_serves_the_model_can_be_pasted(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my models"
+    folder.mkdir()
+    artifacts = publish(flat(), folder).parent
+    assert f"-m service --artifacts '{artifacts}'\n" in capfd.readouterr().out
+
+
 def test_an_input_may_have_any_name() -> None:
     images = keras.Input((8, 8, 1), name="my input")
     scores = layers.Dense(3, activation="softmax")(layers.Flatten()(images))
