@@ -87,7 +87,7 @@ def load(path: Path) -> Any:
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # which one depends on the file
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).rpartition("Exception encountered: ")[2].strip().splitlines()[0]
         raise ExportError(
             f"{path} is not a Keras model (model.save) or a SavedModel folder (model.export) that "
             f"Keras {keras.__version__} loads without running code from the file: {reason}"

@@ -400,6 +400,20 @@ def test_the_command_that_serves_the_model_can_be_pasted(
     assert f"-m service --artifacts '{artifacts}'\n" in capfd.readouterr().out
 
 
+class Doubled(layers.Layer):  # type: ignore[misc]  # Keras ships no types
+    def call(self, inputs: Any) -> Any:
+        return inputs * 2
+
+
+def test_a_layer_that_keras_does_not_know_is_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "model.keras"
+    keras.Sequential([keras.Input((8, 8)), Doubled(), layers.Flatten()]).save(path)
+    assert main(["publish", str(path)]) == 1
+    assert "Could not locate class 'Doubled'" in capfd.readouterr().err
+
+
 def test_an_input_may_have_any_name() -> None:
     images = keras.Input((8, 8, 1), name="my input")
     scores = layers.Dense(3, activation="softmax")(layers.Flatten()(images))
