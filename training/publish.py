@@ -62,18 +62,13 @@ def run(settings: PublishSettings) -> None:
     if settings.novelty:
         scores["novelty"] = measure_novelty(network, images, images, None, seed=0)
     artifacts = settings.artifacts or settings.model.parent / "exported" / settings.name
+    target = artifacts / str(settings.version or next_version(artifacts))
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report"
         if found:
             report_test(report, test, probabilities, class_names)
         publish_version(
-            artifacts / str(settings.version or next_version(artifacts)),
-            network,
-            test,
-            report,
-            class_names=class_names,
-            scores=scores,
-            scale=scale,
+            target, network, test, report, class_names=class_names, scores=scores, scale=scale
         )
     print("and open http://127.0.0.1:8000")
 
@@ -113,7 +108,7 @@ def as_classifier(model: Any, name: str, *, from_logits: bool) -> Any:
             f"layer {model.layers[-1].name} gives {tuple(output.shape[1:])} for an image; it must "
             "be one number for each of at least two classes"
         )
-    for layer in model._flatten_layers():
+    for layer in _all_layers(model):
         layer.dtype_policy = "float32"  # LiteRT cannot run mixed precision.
     network = _with_input(model, keras.Input((*size, 1), name=_free(INPUT_NAME, names)), names)
     network.set_weights(model.get_weights())
@@ -156,6 +151,12 @@ def _with_input(model: Any, images: Any, names: Sequence[str]) -> Any:
         return layer(*inputs, **options)
 
     return keras.models.clone_model(model, input_tensors=images, call_function=call)
+
+
+def _all_layers(model: Any) -> list[Any]:
+    """Return the layers of a model, and those of the models among them."""
+    own = getattr(model, "layers", [])
+    return [*own, *(inner for layer in own for inner in _all_layers(layer))]
 
 
 def _gives_logits(model: Any, from_logits: bool) -> bool:
@@ -209,10 +210,9 @@ def _scale_of(network: Any, found: tuple[Images, Labels] | None) -> float:
     Without a Rescaling layer the loss decides: values of the wrong scale change the accuracy
     little, but make the network overconfident.
     """
-    for layer in network._flatten_layers():
-        is_rescaling = isinstance(layer, keras.layers.Rescaling)
-        if is_rescaling and np.max(np.abs(layer.scale)) * GREY_LEVELS <= LARGEST_INPUT:
-            return 1.0
+    rescalings = [x for x in _all_layers(network) if isinstance(x, keras.layers.Rescaling)]
+    if any(np.max(np.abs(x.scale)) * GREY_LEVELS <= LARGEST_INPUT for x in rescalings):
+        return 1.0
     if found is None:
         print("Without test images it is assumed to take values in 0…1")
         return GREY_LEVELS
