@@ -135,7 +135,7 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     workers = []
     for pid in children:
-        with suppress(FileNotFoundError):  # It has ended since.
+        with suppress(FileNotFoundError, ProcessLookupError):  # It has ended since.
             if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 workers.append(int(pid))
     return workers
