@@ -77,10 +77,9 @@ async def release_memory() -> None:
     Among the objects of thousands of stalled requests, a full collection holds the event loop for
     a tenth of a second, and Python's own come whenever these have grown by a quarter.
     """
-    library = _library()
     for pause in itertools.count(1):
         await asyncio.sleep(PAUSE_SECONDS)
         if pause % PAUSES_OF_GARBAGE == 0:
             gc.collect()
-        if library is not None:
+        if library := _library():
             await asyncio.to_thread(library.malloc_trim, 0)  # Microseconds if there is none.

@@ -242,9 +242,8 @@ class Batcher:
             for request in requests:
                 request.fall_back()
             return
-        manifest = classifier.manifest
-        made = Predictions(manifest.version, manifest.class_names, *assessment)
-        self._instrumentation.metrics.count_predictions(made)
+        version, names = classifier.manifest.version, classifier.manifest.class_names
+        self._instrumentation.metrics.count_predictions(Predictions(version, names, *assessment))
         count = sum(len(request.pixels) for request in requests)  # Only of `/predict`.
         predictions = list_predictions(assessment, classifier, count)
         probabilities, novelty = assessment

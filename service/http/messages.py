@@ -64,11 +64,11 @@ def reply(
     record: RequestRecord, body: bytes, media_type: str = JSON, headers: Mapping[str, str] = {}
 ) -> Reply:
     """Return a response that bypasses the middleware, with the headers it would add."""
-    fields = {**headers, **headers_of(record)}
+    fields = {"Content-Length": str(len(body)), "Content-Type": media_type, **headers}
+    fields |= headers_of(record)
     closes = fields.pop("Connection", "") == "close"
     lines = [f"{name.lower()}: {value}\r\n" for name, value in fields.items()]
-    lines.append(f"content-length: {len(body)}\r\ncontent-type: {media_type}\r\n{_FIXED_FIELDS}")
-    return Reply(record.status, "".join(lines).encode("latin-1"), body, closes)
+    return Reply(record.status, "".join([*lines, _FIXED_FIELDS]).encode("latin-1"), body, closes)
 
 
 def error_body(path: str, record: RequestRecord, code: str, message: str) -> bytes:

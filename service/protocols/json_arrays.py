@@ -16,7 +16,7 @@ import simdjson
 from numpy.typing import NDArray
 from pydantic_core import from_json
 
-from ..capacity.admission import Limits
+from ..capacity.admission import SMALL_BYTES, Limits
 from ..errors import BodyTooLarge, InvalidJSON, RequestError
 from .tensors import decode_base64
 
@@ -31,7 +31,7 @@ _POINT, _SMALL_E, _LARGE_E, _MINUS, _BACKSLASH = b".eE-\\"  # `in` is twice as f
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 # Creating a parser takes as long as parsing a small text; it keeps the memory for its longest text.
-_parser, _SMALL_BYTES = cache(lambda _thread: simdjson.Parser()), 65536
+_parser = cache(lambda _thread: simdjson.Parser())
 
 
 def parse_json(text: bytes, limits: Limits) -> Any:
@@ -157,7 +157,7 @@ def _find_item(structure: bytes, shapes: Sequence[Shape]) -> tuple[int, Shape]:
 
 def _as_array(text: bytes) -> NDArray[Any]:
     """Return the numbers of nested lists in one dimension."""
-    parser = _parser(threading.get_ident()) if len(text) < _SMALL_BYTES else simdjson.Parser()
+    parser = _parser(threading.get_ident()) if len(text) < SMALL_BYTES else simdjson.Parser()
     lists: Any = parser.parse(text)
     if _POINT in text or _SMALL_E in text or _LARGE_E in text:
         return np.frombuffer(lists.as_buffer(of_type="d"), np.float64)

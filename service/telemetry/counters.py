@@ -117,9 +117,11 @@ class Family:
             self.slots[labels] = self.storage.allocate(self.name, labels, self.width)
         return self.slots[labels]
 
-    def add(self, labels: Labels, amount: float) -> None:
-        """Add to the only value of a series."""
-        self.storage.values[self.slots.get(labels) or self.slot(labels)] += amount
+    def add(self, labels: Labels, *amounts: float) -> None:
+        """Add to the values of a series."""
+        values = self.storage.values
+        for slot, amount in enumerate(amounts, self.slots.get(labels) or self.slot(labels)):
+            values[slot] += amount
 
     def set(self, labels: Labels, value: float) -> None:
         self.storage.values[self.slot(labels)] = value

@@ -30,13 +30,13 @@ class Statistics:
         """Count a request and its time since its last byte; the caller holds the storage's lock."""
         receive, queue, decode, prepare, infer, encode = map(record.phases.get, _PHASES, repeat(0))
         row = (1, record.elapsed_ns - receive, queue, decode + prepare, infer, encode)
-        is_failed, values = record.status >= 400, self._storage.values
-        kinds: list[str | int] = [_FAILED] if is_failed else [_SUCCESS, record.batch]
-        for kind in kinds if record.batch else kinds[:1]:
-            for slot, amount in enumerate(row, self._rows.slot((record.version, kind))):
-                values[slot] += amount
-        if not is_failed:
-            self._last_ms.set((record.version,), time.time_ns() // 1_000_000)
+        if record.status >= 400:
+            self._rows.add((record.version, _FAILED), *row)
+            return
+        self._rows.add((record.version, _SUCCESS), *row)
+        if record.batch:
+            self._rows.add((record.version, record.batch), *row)
+        self._last_ms.set((record.version,), time.time_ns() // 1_000_000)
 
     def of_version(self, version: int) -> dict[str, Any]:
         """Return Triton's statistics over all workers, ended ones included."""

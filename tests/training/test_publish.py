@@ -384,7 +384,7 @@ def test_a_model_of_more_than_256_classes_is_scored(
     assert "Right on 100.00% of the 5 test images" in capfd.readouterr().out
 
 
-def test_a_class_file_may_be_one_of_windows(tmp_path: Path) -> None:
+def test_a_class_file_may_have_a_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
     file = tmp_path / "classes.txt"
     file.write_bytes("\ufeff가방\r\n코트\r\n\r\n".encode())
     settings = PublishSettings(model=tmp_path, class_file=file)
