@@ -146,7 +146,9 @@ async def read_body(request: Request, permit: Permit, *, may_be_large: bool = Fa
         request.app.state.pools.check_large_job(seconds)
         permit.is_large = True
     try:
-        async with asyncio.timeout(settings.receive_seconds):
+        # `ServiceProtocol` may have waited already.
+        begin = getattr(request.state, "body_begins", asyncio.get_running_loop().time())
+        async with asyncio.timeout_at(begin + settings.receive_seconds):
             body = await _receive(request, settings, permit)
     except TimeoutError as error:
         raise errors.RequestTimeout(

@@ -26,10 +26,10 @@ UVICORN_INTERNALS = ("_start_asgi_task", "_unset_keepalive_if_required")
 
 HEAD_SECONDS = 10.0  # From the connection, or the first byte of a request, to the end of its head.
 MAX_HEAD_BYTES = 64 * 1024  # Also of trailers. Not counting the packet in which the head begins.
-BODY_SECONDS = 0.05  # The fast path waits for a body in a separate packet, as many clients send it.
+BODY_SECONDS = 0.05  # The fast path waits for the rest of a body of several packets.
+UNCOUNTED_BYTES = 4096  # It waits longer for a body of which no more has arrived: that is cheap.
 FIRST_REQUEST_SECONDS = 1.0  # For a new connection to send a request after the server shuts down.
 CHUNKED_PIECE_BYTES = 4096  # Parsed at a time of a chunked body: its chunks may have one byte each.
-SEARCHED_BYTES = 8192  # Searched for another head before the length of the body is known.
 
 _HEAD_END = b"\r\n\r\n"
 
@@ -78,11 +78,9 @@ class ServiceProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._body_left = 0  # bytes of it that are still to be parsed, unless it is chunked
         self._held, self._held_from = b"", 0  # received and not yet parsed
-        self._body_begins = 0.0  # in the loop's time
         self._refusal = HTTPStatus.BAD_REQUEST
         self._is_in_head = self._is_in_message = self._is_chunked = self._is_due = False
-        self._closes_after_message = self._is_refused = self._is_half_closed = False
-        self._is_new = True
+        self._closes_after_message = self._is_refused = self._is_half_closed = self._is_used = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -119,7 +117,7 @@ class ServiceProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        self._is_new = False
+        self._is_used = True
         if self._is_refused:
             return
         if self._held or self._is_answering() or not self._fast_path.scheduler.may_parse():
@@ -134,6 +132,7 @@ class ServiceProtocol(HttpToolsProtocol):
     def _hold(self, data: bytes, begin: int = 0) -> None:
         if self.transport.is_closing():
             return
+        self._unset_keepalive_if_required()
         is_new = not self._held
         self._held, self._held_from = data, begin
         self.flow.pause_reading()
@@ -161,22 +160,24 @@ class ServiceProtocol(HttpToolsProtocol):
             self._close_if_answered()
 
     def _parse_some(self, data: bytes, begin: int) -> None:
-        """Parse up to the end of the first head, and hold the rest if it may have another.
+        """Parse up to the end of a head or body, and hold what may be another request.
 
-        A blank line in a body is harmless: it only splits the parsing.
+        A blank line in a chunked body is harmless: it only splits the parsing.
         """
         end = len(data)
-        body = data.find(_HEAD_END, begin + self._body_left) + len(_HEAD_END)
-        has_head = body >= len(_HEAD_END)
-        if has_head and (end - body > SEARCHED_BYTES or data.find(_HEAD_END, body) >= 0):
-            end = body
+        if self._body_left:
+            end = min(end, begin + self._body_left)
+        elif (head := data.find(_HEAD_END, begin)) >= 0:
+            end = head + len(_HEAD_END)
         if self._is_chunked:
             end = min(end, begin + CHUNKED_PIECE_BYTES)
-        if end < len(data):
-            self._hold(data, end)
         self._parse(memoryview(data)[begin:end])
-        if 0 < len(data) - end <= self._body_left:
-            self._parse_held()
+        if end == len(data):
+            self._limit_body()
+        elif self._body_left and not self._is_refused:
+            self._parse_some(data, end)
+        else:
+            self._hold(data, end)
 
     def _parse(self, data: bytes | memoryview) -> None:
         self._head_bytes += len(data)
@@ -189,7 +190,6 @@ class ServiceProtocol(HttpToolsProtocol):
                 self._start_over(bytes(data[upgrade.args[0] :]))
         except httptools.HttpParserError:
             self._refuse(self._refusal)
-        self._limit_body()
         if self._is_in_head and "head" not in self._timers:
             self._start_head_timer()  # Not for a head that is complete in one packet.
         elif self._head_bytes > MAX_HEAD_BYTES and ("head" in self._timers or self._is_chunked):
@@ -216,8 +216,10 @@ class ServiceProtocol(HttpToolsProtocol):
             self._close()
 
     def shutdown(self) -> None:
-        if self._is_new or (self._held and not self._is_answering()):  # A request is pending.
-            self._is_new = False
+        if self._match is not None:
+            self._give_up()  # The application rejects it.
+        if not self._is_used or (self._held and not self._is_answering()):  # One is pending.
+            self._is_used = True
             self.loop.call_later(FIRST_REQUEST_SECONDS, self.shutdown)
         else:
             super().shutdown()
@@ -241,7 +243,7 @@ class ServiceProtocol(HttpToolsProtocol):
             raise NotImplementedError("a transfer coding other than chunked")
         if self.expect_100_continue and self.parser.get_http_version() == "1.0":
             self.expect_100_continue = False
-        self._body_begins = self.loop.time()
+        self.scope["state"]["body_begins"] = self.loop.time()  # `read_body` needs it, too.
         super().on_headers_complete()
         self.headers = []  # For trailers, which are no headers and are dropped (RFC 9110, 6.5.1).
 
@@ -257,7 +259,9 @@ class ServiceProtocol(HttpToolsProtocol):
         if self._match is not None:
             self._submit(self.cycle, self._match)
         if self._clear_timer("rest"):
-            self._start_keep_alive_timer()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
         if self._closes_after_message:
             self._close()
 
@@ -277,18 +281,27 @@ class ServiceProtocol(HttpToolsProtocol):
             self._submit(cycle, match)
 
     def _submit(self, cycle: RequestResponseCycle, match: Any) -> None:
-        self._match = None
-        self._clear_timer("body")
+        self._stop_waiting()
         self._fast_path.submit(self, cycle, match)
 
     def _limit_body(self) -> None:
         """Limit how long the fast path waits for a body that this packet has not completed."""
-        if self._match is not None and "body" not in self._timers:
-            self._set_timer("body", BODY_SECONDS, self._give_up)
+        if self._match is None:
+            return
+        name, seconds = "body", self._fast_path.receive_seconds
+        if len(self.cycle.body) > UNCOUNTED_BYTES:  # The application counts and limits them.
+            name, seconds = "counted", BODY_SECONDS
+        if name not in self._timers:
+            self._set_timer(name, seconds, self._give_up)
 
     def _give_up(self) -> None:
-        self._match = None
+        self._stop_waiting()
         self.fall_back(self.cycle)
+
+    def _stop_waiting(self) -> None:
+        self._match = None
+        self._clear_timer("body")
+        self._clear_timer("counted")
 
     # Responses.
 
@@ -297,15 +310,8 @@ class ServiceProtocol(HttpToolsProtocol):
         self._fast_path.scheduler.begin_task(partial(self._begin_task, cycle))
 
     def _begin_task(self, cycle: RequestResponseCycle) -> None:
-        async def run(scope: Any, receive: Any, send: Any) -> None:
-            async def send_if_open(message: Any) -> None:
-                cycle.disconnected |= self.transport.is_closing()  # Uvicorn notices only later.
-                await send(message)
-
-            await self.app(scope, receive, send_if_open)
-
         if not cycle.disconnected:
-            super()._start_asgi_task(cycle, run)
+            super()._start_asgi_task(cycle, self.app)
 
     def respond(self, cycle: RequestResponseCycle, reply: Reply) -> None:
         """Send a complete response."""
@@ -336,13 +342,12 @@ class ServiceProtocol(HttpToolsProtocol):
             self._parse_later(is_pipelined=True)
         elif self._is_half_closed:
             self.loop.call_soon(self._close_if_answered)  # This packet may hold another request.
-        if not self._is_in_message:
-            return
-        self._unset_keepalive_if_required()  # The connection is not idle.
-        if not self._is_in_head and self.cycle.response_complete:
+        if self._is_in_message:
+            self._unset_keepalive_if_required()  # The connection is not idle.
+        if self._is_in_message and not self._is_in_head and self.cycle.response_complete:
             # Skip the rest of the body within the time limit of the whole body.
-            seconds = self._body_begins + self._fast_path.receive_seconds - self.loop.time()
-            self._set_timer("rest", seconds, self._close)
+            waited = self.loop.time() - self.scope["state"]["body_begins"]
+            self._set_timer("rest", self._fast_path.receive_seconds - waited, self._close)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -364,16 +369,12 @@ class ServiceProtocol(HttpToolsProtocol):
     def _close(self) -> None:
         """Close once the written bytes are received or `send_seconds` are over."""
         self.transport.close()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # Uvicorn notices only once it is closed.
         if self.transport.get_write_buffer_size():
             self._limit_writing()
 
     timeout_keep_alive_handler = _close
-
-    def _start_keep_alive_timer(self) -> None:
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
 
     def _start_head_timer(self) -> None:
         self._head_bytes = 0

@@ -495,10 +495,10 @@ class TestTrailers:
                 assert b"trailer" not in answer.body
 
 
-def test_an_answer_under_way_comes_before_the_connection_is_closed_for_a_head(
+def test_an_answer_under_way_comes_before_the_error_of_the_next_head(
     server: httpx.Client, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for rest in (b"X: " + b"a" * 70_000, b""):
+    for rest, error in ((b"X: " + b"a" * 70_000, 431), (b"", 408)):
         with connect(server) as connection, monkeypatch.context() as patch:
             connection.sendall(HEALTH)
             assert read_answer(connection).status == 200
@@ -506,7 +506,7 @@ def test_an_answer_under_way_comes_before_the_connection_is_closed_for_a_head(
             connection.sendall(whole(photo) + b"GET /livez HTTP/1.1\r\n")
             time.sleep(0.01)
             connection.sendall(rest)
-            assert statuses(read_last_answers(connection)) == [200]
+            assert statuses(read_last_answers(connection)) == [200, error]
 
 
 class Sink(asyncio.Transport):
@@ -626,6 +626,44 @@ def test_what_waits_for_a_batch_in_a_shutdown_is_answered(
             assert b"\r\nconnection: close\r\n" in sink.written
             assert sink.is_closed
         for connection in connections:
+            connection.connection_lost(None)
+
+    asyncio.run(converse())
+
+
+@pytest.mark.parametrize("sent", [0, 100])
+def test_a_body_that_the_fast_path_waits_for_in_a_shutdown_may_still_come(
+    config: uvicorn.Config, boot_png: bytes, sent: int
+) -> None:
+    async def converse() -> None:
+        sink = Sink()
+        connection = open_connection(config, sink)
+        connection.data_received(head(len(boot_png)) + boot_png[:sent])
+        await asyncio.sleep(2 * BODY_SECONDS)
+        connection.shutdown()
+        connection.data_received(boot_png[sent:])
+        async with asyncio.timeout(20):
+            while not sink.is_closed:
+                await asyncio.sleep(0.001)
+        assert sink.written.startswith(b"HTTP/1.1 200 ")
+        connection.connection_lost(None)
+
+    asyncio.run(converse())
+
+
+def test_pipelined_requests_are_parsed_only_once_those_before_are_answered(
+    config: uvicorn.Config,
+) -> None:
+    """A parsed request takes kilobytes, its bytes only themselves."""
+
+    async def converse() -> None:
+        for request, status in ((whole(b"x"), b"400"), (whole(b"x", path=SLOW), b"400")):
+            sink = Sink()
+            connection = open_connection(config, sink)
+            connection.data_received(request * 100)
+            while sink.written.count(b"HTTP/1.1 " + status) < 100:
+                assert not connection.pipeline
+                await asyncio.sleep(0.001)
             connection.connection_lost(None)
 
     asyncio.run(converse())
