@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from service.images.decode import Prepare, read_image
+from benchmarks.pictures import read_image
+from service.images.decode import Prepare
 from service.model.classifier import Classifier
 from service.model.repository import load_classifier
 from service.model.store import open_source

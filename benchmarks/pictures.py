@@ -1,9 +1,13 @@
-"""Images to send, made from one of the data set's."""
+"""Images to send, made from one of the data set's, and a reader without the service."""
 
 import io
 from pathlib import Path
 
 from PIL import Image
+
+from service.capacity.admission import Admission, Limits
+from service.images.decode import ImageReader, Prepare, PreparedImage
+from service.telemetry.record import RequestRecord
 
 BOOT = Path(__file__).parent.parent / "tests" / "data" / "png" / "0000-ankle-boot.png"
 
@@ -28,6 +32,15 @@ def large_png(side: int) -> bytes:
     buffer = io.BytesIO()
     _boot_on_ground(side, side).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def read_image(
+    data: bytes, *, prepare: Prepare, shape: tuple[int, int], max_pixels: int
+) -> PreparedImage:
+    """Read and prepare an image file as the service does for a request."""
+    limits = Limits(max_pixels=max_pixels)
+    permit = Admission(max_images=1, max_bytes=0, limits=limits).admit(RequestRecord(""))
+    return ImageReader(prepare, shape, permit).read(data)
 
 
 def _boot_on_ground(width: int, height: int) -> Image.Image:

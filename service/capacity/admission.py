@@ -1,5 +1,6 @@
 """Limits the requests in flight and rejects the excess at once, before it costs any work."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -54,15 +55,17 @@ class Admission:
         closed_for = 0 if self._closed_at is None else time.monotonic() - self._closed_at
         return max(0, seconds - closed_for)
 
-    def admit(self, record: RequestRecord, images: int = 1, byte_count: int = 0) -> "Permit":
-        """Accept a request of the images and bytes known so far; raises Draining or Overloaded."""
-        self.check(0)
+    def admit(
+        self, record: RequestRecord, images: int = 1, byte_count: int = 0, begin: float = math.inf
+    ) -> "Permit":
+        """Accept a request, also if it began before `close`; raises Draining or Overloaded."""
+        self.check(0, begin)
         self.reserve(images, byte_count)
         return Permit(record, self.limits, self, images, byte_count)
 
-    def check(self, images: int = 1) -> None:
+    def check(self, images: int = 1, begin: float = math.inf) -> None:
         """Raise what `admit` would raise."""
-        if not self.is_open:
+        if self._closed_at is not None and begin > self._closed_at:
             raise Draining("the service is shutting down; retry with another instance")
         self._check_capacity(images, 0, 0)
 

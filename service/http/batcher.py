@@ -191,7 +191,8 @@ class Batcher:
     def submit(self, connection: ServiceProtocol, cycle: Any, request: FastRequest) -> None:
         record = self._instrumentation.begin(request.headers)
         try:
-            permit = self._admission.admit(record, byte_count=len(cycle.body))
+            begin = cycle.scope["state"]["body_begins"]
+            permit = self._admission.admit(record, byte_count=len(cycle.body), begin=begin)
         except RequestError:
             connection.fall_back(cycle)
             return

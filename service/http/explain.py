@@ -50,11 +50,9 @@ class ExplainOptions(DrawingOptions):
     """The class to explain; the most probable by default."""
 
     def check(self, classifier: Classifier) -> None:
-        classes = len(classifier.manifest.class_names)
-        if self.class_id is not None and self.class_id >= classes:
-            raise InvalidParameter(
-                f"class_id: {self.class_id}, but the model has {classes} classes"
-            )
+        count = len(classifier.manifest.class_names)
+        if self.class_id is not None and self.class_id >= count:
+            raise InvalidParameter(f"class_id: {self.class_id}, but the model has {count} classes")
 
 
 class LayerOptions(ModelOptions):
@@ -87,9 +85,8 @@ class FeatureMapsOptions(LayerOptions, DrawingOptions):
         known = {layer.name: layer for layer in classifier.layers_with_maps}
         for name in self.layer:
             if name not in known:
-                raise InvalidParameter(
-                    f"layer: no layer {name!r}; the layers are {', '.join(known)}"
-                )
+                names = ", ".join(known) or "none"
+                raise InvalidParameter(f"layer: no layer {name!r}; the layers are {names}")
         chosen = [layer for name, layer in known.items() if not self.layer or name in self.layer]
         return [(layer, self.channels_of(layer)) for layer in chosen]
 
@@ -284,8 +281,7 @@ async def layer_weights(
     chosen = options.channels_of(found)
     if found.parameters // found.output_shape[-1] * len(chosen) > MAX_NUMBERS:
         raise InvalidParameter(
-            f"channels: {len(chosen)} of {layer} are more than {MAX_NUMBERS:,} numbers: "
-            "request fewer"
+            f"channels: {len(chosen)} of {layer} exceed {MAX_NUMBERS:,} numbers: request fewer"
         )
     body = await run_in_threadpool(_write_weights, classifier, found, chosen)
     return Response(body, media_type=JSON)

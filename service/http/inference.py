@@ -61,8 +61,9 @@ def admit(request: Request, images: int = 1) -> Permit:
     `run` reserves them: a client that never sends its body must not hold capacity.
     """
     admission: Admission = request.app.state.admission
-    admission.check(images)
-    return admission.admit(request.state.record, images=0)
+    begin = getattr(request.state, "body_begins", math.inf)
+    admission.check(images, begin)
+    return admission.admit(request.state.record, images=0, begin=begin)
 
 
 async def run(
@@ -146,7 +147,6 @@ async def read_body(request: Request, permit: Permit, *, may_be_large: bool = Fa
         request.app.state.pools.check_large_job(seconds)
         permit.is_large = True
     try:
-        # `ServiceProtocol` may have waited already.
         begin = getattr(request.state, "body_begins", asyncio.get_running_loop().time())
         async with asyncio.timeout_at(begin + settings.receive_seconds):
             body = await _receive(request, settings, permit)

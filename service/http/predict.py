@@ -40,8 +40,7 @@ async def predict(
     with admit(request) as permit:
         upload = await receive_upload(request, permit)
         job = partial(_classify, upload, options, repository, permit)
-        is_inline = len(upload.body) <= INLINE_BODY_BYTES
-        body = await run(request, permit, job, is_inline=is_inline)
+        body = await run(request, permit, job, is_inline=len(upload.body) <= INLINE_BODY_BYTES)
     return Response(body, media_type=JSON)
 
 

@@ -217,7 +217,7 @@ class ServiceProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         if self._match is not None:
-            self._give_up()  # The application rejects it.
+            self._give_up()  # The application ends it if the drain times out.
         if not self._is_used or (self._held and not self._is_answering()):  # One is pending.
             self._is_used = True
             self.loop.call_later(FIRST_REQUEST_SECONDS, self.shutdown)
@@ -243,7 +243,7 @@ class ServiceProtocol(HttpToolsProtocol):
             raise NotImplementedError("a transfer coding other than chunked")
         if self.expect_100_continue and self.parser.get_http_version() == "1.0":
             self.expect_100_continue = False
-        self.scope["state"]["body_begins"] = self.loop.time()  # `read_body` needs it, too.
+        self.scope["state"]["body_begins"] = self.loop.time()  # For `http.inference`, too.
         super().on_headers_complete()
         self.headers = []  # For trailers, which are no headers and are dropped (RFC 9110, 6.5.1).
 

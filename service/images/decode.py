@@ -15,7 +15,7 @@ from PIL import Image, ImageChops, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from ..arrays import Pixels
-from ..capacity.admission import Admission, Deferred, Limits, Permit
+from ..capacity.admission import Deferred, Permit
 from ..capacity.memory import MAX_IMAGE_BYTES, image_memory
 from ..capacity.parallel import parallel_map
 from ..errors import EmptyBody, ImageTooLarge, InvalidImage, RequestError
@@ -185,15 +185,6 @@ class ImageReader:
         small = grey.resize(size, Image.Resampling.LANCZOS)
         steps.append(Step("resized", small))
         return PreparedImage(np.asarray(small), "plain")
-
-
-def read_image(
-    data: bytes, *, prepare: Prepare, shape: tuple[int, int], max_pixels: int
-) -> PreparedImage:
-    """Read one image file without a request."""
-    limits = Limits(max_pixels=max_pixels)
-    permit = Admission(max_images=1, max_bytes=0, limits=limits).admit(RequestRecord(""))
-    return ImageReader(prepare, shape, permit).read(data)
 
 
 def read_plain_png(data: bytes, shape: tuple[int, int], permit: Permit) -> NDArray[np.uint8] | None:

@@ -4,6 +4,9 @@ import asyncio
 import contextlib
 import gc
 import logging
+import multiprocessing
+import os
+import signal
 import time
 import uuid
 from collections.abc import Callable, Collection
@@ -64,7 +67,10 @@ class Workers:
             time.sleep(FOLLOW_SECONDS / 4)
 
     def follow(self) -> None:
-        """Follow the last command, once."""
+        """Follow the last command, once, and end if the supervisor was killed."""
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():
+            os.kill(os.getpid(), signal.SIGTERM)
         if self._file is None or not self._file.exists():
             return
         command = self._file.read_text()

@@ -43,9 +43,7 @@ def parse_json(text: bytes, limits: Limits) -> Any:
     depth, max_marks = limits.max_json_depth, limits.max_json_marks
     marks = text.translate(None, _ALL_BUT_MARKS)
     if len(marks) > max_marks:
-        raise BodyTooLarge(
-            f"the JSON has more than {max_marks} brackets, commas and quotes, the limit"
-        )
+        raise BodyTooLarge(f"the JSON has more than {max_marks} brackets, commas and quotes")
     if marks.count(b"[") + marks.count(b"{") > depth and _depth_of(text) > depth:
         raise InvalidJSON(f"the JSON nests deeper than {depth} levels")
     try:

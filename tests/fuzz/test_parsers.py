@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from benchmarks.pictures import read_image
 from service.capacity.admission import Admission, Limits, Permit
 from service.errors import RequestError
-from service.images.decode import ImageReader, read_image
+from service.images.decode import ImageReader
 from service.model.artifact import Artifact
 from service.model.classifier import Classifier
 from service.model.repository import load_engine

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.pictures import read_image
 from service.http.inference import DEADLINE_HEADER
-from service.images.decode import read_image
 from service.model.classifier import Classifier
 from service.settings import EngineChoice, Settings
 from tests.service.conftest import ARTIFACTS, Encode, serve

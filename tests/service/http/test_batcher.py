@@ -5,6 +5,7 @@ import json
 import logging
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
@@ -428,6 +429,7 @@ class Caller:
     def ask(self, path: str, body: bytes, media_type: str = "application/json") -> None:
         target, _, query = path.partition("?")
         scope = {
+            "state": {"body_begins": time.monotonic()},
             "type": "http",
             "method": "POST",
             "http_version": "1.1",

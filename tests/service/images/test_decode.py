@@ -7,8 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, PngImagePlugin
 
+from benchmarks.pictures import read_image
 from service.errors import EmptyBody, ImageTooLarge, InvalidImage
-from service.images.decode import Prepare, PreparedImage, read_image
+from service.images.decode import Prepare, PreparedImage
 from tests.service.conftest import Encode
 
 SHAPE = (28, 28)

@@ -9,10 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.pictures import read_image
 from service.capacity.admission import Admission, Permit
 from service.errors import RequestError
 from service.images import decode
-from service.images.decode import is_plain_png, read_image, read_plain_png
+from service.images.decode import is_plain_png, read_plain_png
 from service.telemetry.record import RequestRecord
 from tests.conftest import ROOT
 from tests.service.conftest import Encode

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from benchmarks.pictures import read_image
 from service.errors import InvalidImage
-from service.images.decode import read_image
 from service.images.formats import orientation_of, without_metadata
 from tests.service.conftest import Encode
 
