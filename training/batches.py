@@ -83,8 +83,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
 
 def predict(model: Any, images: Inputs) -> Probabilities:
     """Return what a model answers to images, (n, classes)."""
-    probabilities: Probabilities = model.predict(images, batch_size=PREDICT_BATCH, verbose=0)
-    return probabilities
+    return np.asarray(model.predict(images, batch_size=PREDICT_BATCH, verbose=0))
 
 
 def augment(images: Inputs, settings: Augmentation, generator: np.random.Generator) -> Inputs:

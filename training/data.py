@@ -108,8 +108,7 @@ def split_as(fit: Fit, labels: Labels, *arrays: npt.NDArray[Any]) -> list[npt.ND
 
 def to_inputs(images: Images, scale: float = GREY_LEVELS) -> Inputs:
     """Turn (n, height, width) uint8 into (n, height, width, 1) float32, divided by the scale."""
-    inputs: Inputs = images[..., None].astype(np.float32) / np.float32(scale)
-    return inputs
+    return np.asarray(images[..., None].astype(np.float32) / np.float32(scale))
 
 
 def load_fashion_mnist(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.calibration import CalibrationDisplay
@@ -15,6 +16,8 @@ from .data import Inputs, Labelled, Labels
 from .photographs import CLASSES_OF_A_LABEL, Photographs
 from .run import Row
 
+CLASSES_WITH_FIGURES = 40
+"""More leave no room for a figure in each field of the confusion matrix."""
 MISTAKES_SHOWN = 24
 CALIBRATION_BINS = 15
 MISTAKES_A_ROW = 6
@@ -24,11 +27,12 @@ INK = "#22303c"
 ACCENT = "#0b6e99"
 WARM = "#c8553d"
 RIGHT = "#1a7f37"
+# The others have the Korean letters of class names.
+FONTS = "DejaVu Sans", "Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo"
+for group in ("text", "xtick", "ytick"):
+    mpl.rc(group, color=INK)
 mpl.rc("axes", edgecolor=INK, labelcolor=INK, titlecolor=INK, titlesize=11)
-mpl.rc("font", family="DejaVu Sans", size=9)
-mpl.rc("text", color=INK)
-mpl.rc("xtick", color=INK)
-mpl.rc("ytick", color=INK)
+mpl.rc("font", family=[font for font in FONTS if font in font_manager.get_font_names()], size=9)
 
 
 def save_picture(folder: Path, name: str, figure: Figure) -> None:
@@ -74,11 +78,10 @@ def draw_confusion_matrix(
     figure = Figure(figsize=(7.4, 6.8), layout="constrained")
     axes = figure.subplots()
     picture = ConfusionMatrixDisplay(100 * shares, display_labels=class_names)
-    picture.plot(
-        cmap="Blues", ax=axes, values_format=".1f", xticks_rotation="vertical", colorbar=False
-    )
-    for (row, column), text in np.ndenumerate(picture.text_):
-        text.set_visible(shares[row, column] > 0)
+    options = {"values_format": ".1f", "include_values": len(class_names) <= CLASSES_WITH_FIGURES}
+    picture.plot(cmap="Blues", ax=axes, xticks_rotation="vertical", colorbar=False, **options)
+    for place, text in np.ndenumerate([] if picture.text_ is None else picture.text_):
+        text.set_visible(shares[place] > 0)
     axes.set(xlabel="predicted", ylabel="true", title="Confusion on the test images (% of a row)")
     return figure
 

@@ -119,8 +119,7 @@ class Run:
         """Read the scores; raise a RunError if there are none."""
         if not self._evaluation.exists() or not self.model.exists():
             raise RunError(f"{self.folder} is not evaluated: run `{PROGRAM} evaluate` first")
-        scores: dict[str, Any] = json.loads(self._evaluation.read_text("utf-8"))
-        return scores
+        return dict(json.loads(self._evaluation.read_text("utf-8")))
 
     def write_evaluation(self, scores: dict[str, Any]) -> None:
         """Write the scores."""

@@ -98,6 +98,15 @@ def test_the_procedure_names_every_setting_that_is_not_at_its_default(
         assert phrase in rendered, phrase
 
 
+def test_a_class_name_cannot_break_a_table(manifest: dict[str, Any]) -> None:
+    classes = {f"{name}|x": row for name, row in manifest["scores"]["classes"].items()}
+    rendered = render_model_card({**manifest, "scores": {**manifest["scores"], "classes": classes}})
+    rows = [line for line in rendered.splitlines() if "|x" in line]
+    assert len(rows) == len(classes)
+    for row in rows:
+        assert len(re.split(r"(?<!\\)\|", row)) == 7, row
+
+
 def test_a_model_that_was_not_scored_claims_no_accuracy(manifest: dict[str, Any]) -> None:
     scores = {"parity": manifest["scores"]["parity"]}
     rendered = render_model_card({**manifest, "scores": scores})

@@ -2,12 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.font_manager import get_font_names
 from PIL import Image
 
 from tests.training.conftest import Published
 from training.data import CLASS_NAMES
 from training.photographs import read_photographs
-from training.report import draw_photographs, draw_surest_mistakes
+from training.report import draw_confusion_matrix, draw_photographs, draw_surest_mistakes
 
 PICTURES = [
     "confusion_matrix",
@@ -47,6 +48,22 @@ def test_a_model_without_mistakes_has_an_empty_picture(tmp_path: Path) -> None:
     figure = draw_surest_mistakes(images, np.zeros(1, np.uint8), probabilities, CLASS_NAMES)
     figure.savefig(tmp_path / "empty.png")
     assert not any(axes.get_title() for axes in figure.axes)
+
+
+@pytest.mark.parametrize(("classes", "figures"), [(40, 40), (41, 0)])
+def test_a_confusion_matrix_has_figures_where_there_is_room(classes: int, figures: int) -> None:
+    labels = np.arange(classes)
+    figure = draw_confusion_matrix(labels, np.eye(classes, dtype=np.float32), [*map(str, labels)])
+    shown = [text for text in figure.axes[0].texts if text.get_visible()]
+    assert [text.get_text() for text in shown] == ["100.0"] * figures
+
+
+@pytest.mark.skipif("Noto Sans CJK KR" not in get_font_names(), reason="no font has Korean")
+def test_class_names_may_be_korean(tmp_path: Path) -> None:
+    figure = draw_confusion_matrix(np.arange(2), np.eye(2, dtype=np.float32), ["가방", "코트"])
+    figure.savefig(
+        tmp_path / "korean.png"
+    )  # A missing letter would be a warning.
 
 
 def test_photographs_are_drawn_with_their_answers() -> None:
