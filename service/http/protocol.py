@@ -88,8 +88,6 @@ class ServiceProtocol(HttpToolsProtocol):
         self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for name in list(self._timers):
-            self._clear_timer(name)
         self._match = None
         self._is_refused = True
         end = partial(self._end, exc)
@@ -102,6 +100,8 @@ class ServiceProtocol(HttpToolsProtocol):
     def _end(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
+        for name in list(self._timers):
+            self._clear_timer(name)
         self.pipeline.clear()  # Cycles refer to the connection: all would wait for a collection.
         self.cycle = None  # type: ignore[assignment]  # as it is before the first request
 
