@@ -61,9 +61,7 @@ def test_a_confusion_matrix_has_figures_where_there_is_room(classes: int, figure
 @pytest.mark.skipif("Noto Sans CJK KR" not in get_font_names(), reason="no font has Korean")
 def test_class_names_may_be_korean(tmp_path: Path) -> None:
     figure = draw_confusion_matrix(np.arange(2), np.eye(2, dtype=np.float32), ["가방", "코트"])
-    figure.savefig(
-        tmp_path / "korean.png"
-    )  # A missing letter would be a warning.
+    figure.savefig(tmp_path / "korean.png")  # A missing letter would be a warning.
 
 
 def test_photographs_are_drawn_with_their_answers() -> None:
