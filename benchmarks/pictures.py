@@ -1,4 +1,4 @@
-"""Images to send, made from one of the data set's, and a reader without the service."""
+"""Images to send, made from one of the data set's, and their preparation without a service."""
 
 import io
 from pathlib import Path

@@ -27,7 +27,7 @@ INK = "#22303c"
 ACCENT = "#0b6e99"
 WARM = "#c8553d"
 RIGHT = "#1a7f37"
-# The others have the Korean letters of class names.
+# Those after the first have Korean letters, for class names.
 FONTS = "DejaVu Sans", "Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo"
 for group in ("text", "xtick", "ytick"):
     mpl.rc(group, color=INK)

@@ -64,7 +64,7 @@ class Admission:
         return Permit(record, self.limits, self, images, byte_count)
 
     def check(self, images: int = 1, begin: float = math.inf) -> None:
-        """Raise what `admit` would raise."""
+        """Raise what `admit` would raise; `begin` is in seconds of `time.monotonic()`."""
         if self._closed_at is not None and begin > self._closed_at:
             raise Draining("the service is shutting down; retry with another instance")
         self._check_capacity(images, 0, 0)

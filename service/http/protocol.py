@@ -218,7 +218,7 @@ class ServiceProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         if self._match is not None:
             self._give_up()  # The application ends it if the drain times out.
-        if not self._is_used or (self._held and not self._is_answering()):  # One is pending.
+        if not self._is_used or (self._held and not self._is_answering()):  # A request may come.
             self._is_used = True
             self.loop.call_later(FIRST_REQUEST_SECONDS, self.shutdown)
         else:
