@@ -25,6 +25,9 @@ MAX_IMAGE_BYTES = 160 * 1024 * 1024  # Of all images that are being decoded.
 # Images below the first size do not wait; after one above the second, memory is returned at once.
 _SMALL_BYTES, _LARGE_BYTES = 2**20, 2**24
 
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+_glibc = _libc if hasattr(_libc, "malloc_trim") else None
+
 _images: list[int] = []  # Bytes of each.
 _change = threading.Condition()
 
@@ -49,26 +52,21 @@ def image_memory(byte_count: int, deadline: float) -> Iterator[None]:
         traceback.clear_frames(error.__traceback__)  # They refer to the image.
         raise
     finally:
-        if byte_count > _LARGE_BYTES and (library := _library()):
-            library.malloc_trim(0)  # Releases the GIL.
+        if byte_count > _LARGE_BYTES and _glibc:
+            _glibc.malloc_trim(0)  # Releases the GIL.
         with _change:
             _images.remove(byte_count)
             _change.notify_all()
 
 
-def _library() -> ctypes.CDLL | None:
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    return library if hasattr(library, "malloc_trim") else None
-
-
 def tune_memory() -> None:
     """Set how the process keeps memory, before it has threads."""
     gc.set_threshold(*gc.get_threshold()[:2], 1_000_000)  # Full collections are `release_memory`'s.
-    if library := _library():
-        library.mallopt(-8, 1)  # M_ARENA_MAX: malloc_trim leaves the ends of threads' arenas
-        library.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD: keep blocks up to this size
-        library.mallopt(-1, 64 << 20)  # M_TRIM_THRESHOLD: keep as much at the top of the heap
-        library.mallopt(-2, 1 << 20)  # M_TOP_PAD: grow the heap in such steps
+    if _glibc:
+        _glibc.mallopt(-8, 1)  # M_ARENA_MAX: malloc_trim leaves the ends of threads' arenas
+        _glibc.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD: keep blocks up to this size
+        _glibc.mallopt(-1, 64 << 20)  # M_TRIM_THRESHOLD: keep as much at the top of the heap
+        _glibc.mallopt(-2, 1 << 20)  # M_TOP_PAD: grow the heap in such steps
 
 
 async def release_memory() -> None:
@@ -81,5 +79,5 @@ async def release_memory() -> None:
         await asyncio.sleep(PAUSE_SECONDS)
         if pause % PAUSES_OF_GARBAGE == 0:
             gc.collect()
-        if library := _library():
-            await asyncio.to_thread(library.malloc_trim, 0)  # Microseconds if there is none.
+        if _glibc:
+            await asyncio.to_thread(_glibc.malloc_trim, 0)  # Microseconds if there is none.

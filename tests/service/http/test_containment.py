@@ -14,6 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from service.capacity import memory
 from service.settings import Settings
 from tests.service.conftest import ARTIFACTS, Encode, serve
 
@@ -61,8 +62,10 @@ class Exploit:
 
 @pytest.fixture(scope="module")
 def own_client() -> Iterator[httpx.Client]:
-    with serve(Settings(artifacts=ARTIFACTS, engine="litert", poll_seconds=0)) as client:
-        yield client
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "PAUSE_SECONDS", 0.01)  # So that this, too, happens meanwhile.
+        with serve(Settings(artifacts=ARTIFACTS, engine="litert", poll_seconds=0)) as client:
+            yield client
 
 
 def test_the_watch_sees_what_it_is_for(tmp_path: object) -> None:
