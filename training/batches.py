@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from .data import Inputs, Labelled, to_inputs
 from .photographs import Photographs
@@ -83,7 +84,9 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
 
 def predict(model: Any, images: Inputs) -> Probabilities:
     """Return what a model answers to images, (n, classes)."""
-    return np.asarray(model.predict(images, batch_size=PREDICT_BATCH, verbose=0))
+    # Of plain arrays Keras makes operations that TensorFlow warns of after `fit`.
+    dataset = tf.data.Dataset.from_tensor_slices(images).batch(PREDICT_BATCH)
+    return np.asarray(model.predict(dataset, verbose=0))
 
 
 def augment(images: Inputs, settings: Augmentation, generator: np.random.Generator) -> Inputs:

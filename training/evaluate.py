@@ -9,18 +9,12 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
+from . import report
 from .batches import Probabilities, predict
 from .config import EvaluateSettings
 from .data import Labelled, Labels, load_fashion_mnist, to_inputs
 from .novelty import measure_novelty
 from .photographs import KINDS, Photographs, read_photographs
-from .report import (
-    CALIBRATION_BINS,
-    draw_photographs,
-    draw_training_curves,
-    report_test,
-    save_picture,
-)
 from .run import Run, kept_epoch, save_whole
 
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.1, 10.0
@@ -46,14 +40,14 @@ def run(settings: EvaluateSettings) -> None:
     scores = score(probabilities, test.labels, data.class_names)
     scores["calibration"]["temperature"] = temperature
     history = finished_run.read_history()
-    curves = draw_training_curves(history, kept_epoch(history, recipe.fit))
-    save_picture(finished_run.report, "training_curves", curves)
-    report_test(finished_run.report, test, probabilities, data.class_names)
+    curves = report.draw_training_curves(history, kept_epoch(history, recipe.fit))
+    report.save_picture(finished_run.report, "training_curves", curves)
+    report.write_test_pictures(finished_run.report, test, probabilities, data.class_names)
     if photographs:
         answers = predict(model, to_inputs(photographs.pixels))
         scores["photographs"] = score_photographs(answers, photographs)
-        picture = draw_photographs(photographs, answers, data.class_names)
-        save_picture(finished_run.report, "photographs", picture)
+        picture = report.draw_photographs(photographs, answers, data.class_names)
+        report.save_picture(finished_run.report, "photographs", picture)
 
     print("Measuring the novelty score")
     scores["novelty"] = measure_novelty(
@@ -125,7 +119,7 @@ def score(
         },
         "confusion_matrix": confusion_matrix(labels, predicted, labels=class_ids).tolist(),
         "calibration": {
-            "bins": CALIBRATION_BINS,
+            "bins": report.CALIBRATION_BINS,
             "expected_calibration_error": expected_calibration_error(confidence, right),
         },
     }
@@ -156,7 +150,7 @@ def score_photographs(probabilities: Probabilities, photographs: Photographs) ->
 
 
 def expected_calibration_error(
-    confidence: Probabilities, right: npt.NDArray[np.bool_], bins: int = CALIBRATION_BINS
+    confidence: Probabilities, right: npt.NDArray[np.bool_], bins: int = report.CALIBRATION_BINS
 ) -> float:
     """Compute how far confidence is from accuracy, on average over n images.
 

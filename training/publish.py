@@ -11,7 +11,7 @@ import numpy as np
 
 from . import saved_model
 from .architecture import INPUT_NAME
-from .batches import PREDICT_BATCH, predict
+from .batches import predict
 from .config import PublishSettings
 from .data import (
     CLASS_NAMES,
@@ -28,7 +28,7 @@ from .evaluate import cross_entropy, score
 from .export import next_version, publish_version
 from .novelty import measure_novelty
 from .recipe import IMAGE_SIDE
-from .report import report_test
+from .report import write_test_pictures
 
 PROBES = 64  # Random images that the model is run on where it has no test images.
 SCALE_IMAGES = slice(0, 2000)  # The test images that the scale is found with.
@@ -50,7 +50,7 @@ def run(settings: PublishSettings) -> None:
     probes = np.random.default_rng(0).integers(0, 256, (PROBES, *size), np.uint8)
     images = to_inputs(found[0] if found else probes, scale)
     print(f"Running it on {len(images):,} images")
-    probabilities = network.predict(images, batch_size=PREDICT_BATCH, verbose=1)
+    probabilities = predict(network, images)
     labels = found[1] if found else probabilities.argmax(axis=1)
     test, scores = Labelled(images, labels), {}
     if found:
@@ -66,7 +66,7 @@ def run(settings: PublishSettings) -> None:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report"
         if found:
-            report_test(report, test, probabilities, class_names)
+            write_test_pictures(report, test, probabilities, class_names)
         publish_version(
             target, network, test, report, class_names=class_names, scores=scores, scale=scale
         )

@@ -41,10 +41,10 @@ def save_picture(folder: Path, name: str, figure: Figure) -> None:
     figure.savefig(folder / f"{name}.png", dpi=PIXELS_AN_INCH, metadata={"Software": None})
 
 
-def report_test(
+def write_test_pictures(
     folder: Path, test: Labelled, probabilities: Probabilities, class_names: Sequence[str]
 ) -> None:
-    """Draw what the network makes of the test images, with probabilities (n, classes)."""
+    """Write pictures of what the network, with probabilities (n, classes), makes of test images."""
     pictures = {
         "confusion_matrix": draw_confusion_matrix(test.labels, probabilities, class_names),
         "reliability": draw_reliability(test.labels, probabilities),

@@ -1,7 +1,9 @@
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from training.batches import ERASED_AREA, TrainingBatches, augment
+from training.batches import ERASED_AREA, TrainingBatches, augment, predict
 from training.data import Labelled
 from training.photographs import Photographs
 from training.recipe import Augmentation, Fit, Recipe
@@ -135,3 +137,13 @@ def test_a_share_of_the_images_loses_a_rectangle_of_bounded_area() -> None:
     assert (area > 0).mean() == pytest.approx(0.3, abs=0.04)
     assert ERASED_AREA[0] * 0.7 < area[area > 0].min()
     assert area.max() < ERASED_AREA[1] * 1.15
+
+
+def test_predicting_writes_nothing_to_stderr_after_a_deterministic_fit(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    tf.config.experimental.enable_op_determinism()  # as `fit` does
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+    images = np.random.default_rng(0).random((600, 8, 8, 1), np.float32)
+    assert np.array_equal(predict(model, images), images.reshape(600, 64))
+    assert capfd.readouterr().err == ""
