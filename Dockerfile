@@ -73,7 +73,7 @@ LABEL org.opencontainers.image.revision=$REVISION
 # Serves, without TensorFlow, compiler, pip or a need for a shell. The last stage is the default.
 FROM base AS service
 LABEL org.opencontainers.image.title="Fashion-MNIST service" \
-      org.opencontainers.image.description="Classifies pictures of clothes over HTTP; the model is inside."
+      org.opencontainers.image.description="Classifies images of clothes over HTTP; the model is inside."
 COPY --from=service-environment /opt/fashion-mnist /opt/fashion-mnist
 ENV FASHION_HOST=0.0.0.0 \
     FASHION_PORT=8000 \

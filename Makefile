@@ -19,7 +19,7 @@ PYTEST ?= -m "not thorough"
 AS_TESTED := --constraint requirements/all.txt
 extras = pyproject.toml $(foreach extra,$(1),--extra $(extra))
 
-.PHONY: help setup serve test test-ray perf-analyzer check docs pictures train publish bench fuzz audit lock proto clean
+.PHONY: help setup serve test test-ray perf-analyzer check docs screenshots train publish bench fuzz audit lock proto clean
 
 help:
 	@echo "make serve   start the service with the shipped model"
@@ -27,12 +27,12 @@ help:
 	@echo "make test-ray  test deploy/ray on a local cluster, in $(RAY_VENV)"
 	@echo "make perf-analyzer  install Triton's perf_analyzer for make test; it needs libb64-0d, too"
 	@echo "make docs    build the documentation into site/"
-	@echo "make pictures  renew the screenshots of the page and the picture of the feature maps"
+	@echo "make screenshots  renew the screenshots of the page and the image of the feature maps"
 	@echo "make train   train, evaluate and export the model into runs/; RECIPE=lesson: the plain one"
 	@echo "make publish MODEL=my.keras  publish your own network, into exported/ beside it"
 	@echo "make setup   install everything into $(VENV)"
 	@echo "make bench   run the benchmarks behind the figures of the documents"
-	@echo "make fuzz    send many more damaged pictures and requests than make test does"
+	@echo "make fuzz    send many more damaged images and requests than make test does"
 	@echo "make audit   look for known vulnerabilities of the locked packages"
 	@echo "make lock    renew requirements/ from pyproject.toml"
 
@@ -52,7 +52,7 @@ check: $(VENV)/.all node_modules
 	npx --no-install tsc
 
 # Needs Chromium and a font that has Korean.
-pictures: $(VENV)/.all
+screenshots: $(VENV)/.all
 	$(BIN)/python -m tests.service.web.screenshots
 
 docs: $(VENV)/.all
@@ -89,9 +89,9 @@ bench: $(VENV)/.all
 	$(BIN)/python -m benchmarks.goals
 	$(BIN)/python -m benchmarks.peers
 
-# 80 times as many damaged pictures as `make test` sends, and 40 times as many requests.
+# 80 times as many damaged images as `make test` sends, and 40 times as many requests.
 fuzz: $(VENV)/.all
-	FUZZ_PICTURES=32000 FUZZ_REQUESTS=12000 FUZZ_EXAMPLES=400 $(BIN)/python -m pytest tests/fuzz
+	FUZZ_IMAGES=32000 FUZZ_REQUESTS=12000 FUZZ_EXAMPLES=400 $(BIN)/python -m pytest tests/fuzz
 
 # Known vulnerabilities of the locked packages. Fails as well if the advisories are unavailable.
 audit: $(BIN)/python

@@ -23,7 +23,7 @@ from benchmarks.process_tree import cpu_seconds
 from benchmarks.server import service
 from benchmarks.tensor_overhead import INFER, JSON_LENGTH_HEADER, binary_request
 
-PICTURE = Path(__file__).parent.parent / "tests/data/png/0000-ankle-boot.png"
+IMAGE = Path(__file__).parent.parent / "tests/data/png/0000-ankle-boot.png"
 CLIENTS = 4
 ROUNDS = 3
 SECONDS = 6
@@ -64,11 +64,11 @@ class Cost:
 
 def ways() -> list[Way]:
     """Return the forms of requests, the most expensive first."""
-    picture = PICTURE.read_bytes()
+    image = IMAGE.read_bytes()
     pixels = [number % 256 for number in range(784)]
     instances = json.dumps({"instances": [pixels] * 64}).encode()
     return [
-        Way("one PNG a request", 1, "/predict", picture, {"Content-Type": "image/png"}),
+        Way("one PNG a request", 1, "/predict", image, {"Content-Type": "image/png"}),
         tensor_of(1),
         Way("64 as JSON numbers", 64, "/predict", instances, {"Content-Type": "application/json"}),
         tensor_of(BATCH),

@@ -24,10 +24,10 @@ from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 from PIL import Image
 from tqdm import tqdm
 
+from benchmarks.images import jpeg, large_png, small_png
 from benchmarks.load import closed_loop, open_loop, post
 from benchmarks.peers.contenders import Request, batch, protocols
 from benchmarks.peers.generator import load
-from benchmarks.pictures import jpeg, large_png, small_png
 from benchmarks.process_tree import cpu_seconds, proportional_mib
 from benchmarks.scaling import gains_of_two
 from benchmarks.server import Server, free_port, service, wait_until_ready
@@ -80,7 +80,7 @@ def shared_runs() -> list[str]:
     alone = np.concatenate([run(images=images[i : i + 1])["probabilities"] for i in range(IMAGES)])
     together = run(images=images)["probabilities"]
     difference = float(np.abs(alone - together).max())
-    return [f"a probability alone and beside {IMAGES - 1} other pictures: {difference:g} apart"]
+    return [f"a probability alone and beside {IMAGES - 1} other images: {difference:g} apart"]
 
 
 def many_images() -> list[str]:
@@ -140,8 +140,8 @@ def all_cores() -> list[str]:
     held = service(processors={max(os.sched_getaffinity(0))})
     lines = []
     with held as one, service() as threads, service(f"--workers={processors}") as workers:
-        for name, (picture, images) in kinds.items():
-            body, content_type = multipart([picture] * images)
+        for name, (image, images) in kinds.items():
+            body, content_type = multipart([image] * images)
             request = Request("/predict", content_type, body)
             rates = [
                 [forms_a_second(each, request) for each in (one, threads, workers)]
@@ -240,7 +240,7 @@ def each_protocol() -> list[str]:
             for name, request in protocols().items():
                 costs[name].append(cost(server, 16, request, seconds=1))
     return [
-        "processor time of a request with one picture, on 16 connections: "
+        "processor time of a request with one image, on 16 connections: "
         + ", ".join(
             f"{name} {1e6 * statistics.median(each):.0f} µs" for name, each in costs.items()
         )
@@ -327,7 +327,7 @@ def ask(
 
 def multipart(files: list[bytes]) -> tuple[bytes, str]:
     """Return a multipart body of these files, and its Content-Type."""
-    boundary = b"a-boundary-that-no-picture-has"
+    boundary = b"a-boundary-that-no-image-has"
     head = b'Content-Disposition: form-data; name="files"; filename="%d.png"\r\n\r\n'
     parts = [b"--%b\r\n" % boundary + head % i + file for i, file in enumerate(files)]
     body = b"\r\n".join([*parts, b"--%b--\r\n" % boundary])

@@ -25,8 +25,8 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from benchmarks.hostile_requests import CASES
+from benchmarks.images import jpeg, small_png
 from benchmarks.load import Connection, get, post
-from benchmarks.pictures import jpeg, small_png
 from benchmarks.server import free_port, wait_until_ready
 
 WARM_UP_SECONDS = 1.5

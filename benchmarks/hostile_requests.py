@@ -14,8 +14,8 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
+from benchmarks.images import small_png
 from benchmarks.load import get, post
-from benchmarks.pictures import small_png
 from benchmarks.tensor_overhead import INFER, JSON_LENGTH_HEADER
 
 MIB = 1 << 20
@@ -172,10 +172,10 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(picture: Image.Image) -> bytes:
+def png(image: Image.Image) -> bytes:
     """Return a PNG."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=9)
+    image.save(buffer, "PNG", compress_level=9)
     return buffer.getvalue()
 
 
@@ -200,7 +200,7 @@ def noise(mode: str) -> Image.Image:
     return Image.fromarray(np.broadcast_to(rows[..., None], (5000, 5000, channels)).copy(), mode)
 
 
-def picture(count: int, make: Callable[[], bytes], query: str = "") -> Case:
+def image(count: int, make: Callable[[], bytes], query: str = "") -> Case:
     """Return a case of one image that some connections send back to back."""
 
     async def case(port: int, grpc_port: int) -> None:
@@ -288,13 +288,13 @@ CASES: dict[str, Case] = {
     "JSON unread": unread(4, partial(all_layers, images=256, is_binary=False)),
     "small answers unread": unread(500, lambda _: get("/openapi.json"), 20),
     "gzip bombs": repeated(8, head(len(BOMB), "/predict", "Content-Encoding: gzip") + BOMB),
-    "picture of one line": picture(
+    "image of one line": image(
         4, lambda: png(Image.new("L", (25_000_000, 1))), "?prepare=plain"
     ),
-    "text in pictures": picture(32, lambda: png_of_text(b"zTXt", 46)),
-    "profiles in pictures": picture(8, lambda: png_of_text(b"iCCP", 46)),
-    "transparent WebP": picture(4, webp),
-    "RGBA of 25 megapixels": picture(4, lambda: png(noise("RGBA"))),
+    "text in images": image(32, lambda: png_of_text(b"zTXt", 46)),
+    "profiles in images": image(8, lambda: png_of_text(b"iCCP", 46)),
+    "transparent WebP": image(4, webp),
+    "RGBA of 25 megapixels": image(4, lambda: png(noise("RGBA"))),
     "gRPC outputs": grpc_calls(2, b"\x32\x00"),
     "gRPC inputs": grpc_calls(8, b"\x2a\x00"),
     "gRPC stalled": grpc_stalled,

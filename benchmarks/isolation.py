@@ -12,8 +12,8 @@ import multiprocessing
 import statistics
 import sys
 
+from benchmarks.images import jpeg, small_png
 from benchmarks.load import closed_loop, post
-from benchmarks.pictures import jpeg, small_png
 from benchmarks.server import service
 
 ROUNDS = 5
@@ -48,7 +48,7 @@ async def measure() -> int:
             ratios.append(busy_ms[-1] / quiet_ms[-1])
             photos.append(others.get())
     ratio = statistics.median(ratios)
-    print(f"{ROUNDS} rounds of {SECONDS:g} s; 99th percentiles of small pictures, medians:")
+    print(f"{ROUNDS} rounds of {SECONDS:g} s; 99th percentiles of small images, medians:")
     print(f"  alone                     {statistics.median(quiet_ms):.2f} ms")
     print(f"  beside photographs        {statistics.median(busy_ms):.2f} ms")
     print(f"  photographs meanwhile     {statistics.median(photos):.1f} a second")

@@ -28,8 +28,8 @@ from multiprocessing.connection import Connection as Pipe
 
 import uvloop
 
+from benchmarks.images import jpeg, small_png
 from benchmarks.load import Result, closed_loop, open_loop, post
-from benchmarks.pictures import jpeg, small_png
 from benchmarks.server import Server, service
 
 ROUNDS = 5
@@ -53,7 +53,7 @@ def main() -> int:
     of_service = None if parser.parse_args().shared else divide_processors()
     requests = {
         "photograph, 1.3 megapixels": post("/predict", jpeg(1280, 1024), "image/jpeg"),
-        "picture of the data set": post("/predict", small_png(), "image/png"),
+        "image of the data set": post("/predict", small_png(), "image/png"),
     }
     met = [uvloop.run(measure(name, request, of_service)) for name, request in requests.items()]
     return int(not all(met))

@@ -13,7 +13,7 @@ import sys
 
 from playwright.sync_api import Page, sync_playwright
 
-from benchmarks.pictures import jpeg, small_png
+from benchmarks.images import jpeg, small_png
 from benchmarks.server import service
 
 GOAL_MS = 300
@@ -42,7 +42,7 @@ DROP = """async ([content, type]) => {
 
 def main() -> int:
     """Print the medians for three images; return 1 if a result misses the goal."""
-    pictures = {
+    images = {
         "28×28 PNG": (small_png(), "image/png"),
         "1200×900 JPEG": (jpeg(1200, 900), "image/jpeg"),
         "4000×3000 JPEG": (jpeg(4000, 3000), "image/jpeg"),
@@ -55,10 +55,10 @@ def main() -> int:
         page = browser.new_page(viewport={"width": 1360, "height": 900})
         page.goto(f"http://127.0.0.1:{server.port}")
         page.locator("#written .ledger").first.wait_for()
-        for name, (picture, media_type) in pictures.items():
-            answer, layers = dropped(page, picture, media_type)
+        for name, (image, media_type) in images.items():
+            answer, layers = dropped(page, image, media_type)
             print(
-                f"{name:15} {len(picture):9,} bytes   answer {answer:4.0f} ms   "
+                f"{name:15} {len(image):9,} bytes   answer {answer:4.0f} ms   "
                 f"every layer {layers:4.0f} ms"
             )
             missed |= answer > GOAL_MS
@@ -67,9 +67,9 @@ def main() -> int:
     return int(missed)
 
 
-def dropped(page: Page, picture: bytes, media_type: str) -> tuple[float, float]:
+def dropped(page: Page, image: bytes, media_type: str) -> tuple[float, float]:
     """Return the median milliseconds to the result and to the layers."""
-    arguments = [base64.b64encode(picture).decode(), media_type]
+    arguments = [base64.b64encode(image).decode(), media_type]
     times = [page.evaluate(DROP, arguments) for _ in range(ROUNDS)]
     return statistics.median(t[0] for t in times), statistics.median(t[1] for t in times)
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.pictures import read_image
+from benchmarks.images import read_image
 from service.images.decode import Prepare
 from service.model.classifier import Classifier
 from service.model.repository import load_classifier

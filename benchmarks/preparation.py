@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from benchmarks.pictures import jpeg, read_image
+from benchmarks.images import jpeg, read_image
 from service.images.steps import LONGEST_SIDE
 
 SIZES = (400, 300), (1280, 1024), (4000, 3000)

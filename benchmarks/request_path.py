@@ -36,8 +36,8 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from benchmarks.images import small_png
 from benchmarks.load import post
-from benchmarks.pictures import small_png
 from service.app import create_app
 from service.http.batcher import Batcher
 from service.http.protocol import ServiceProtocol

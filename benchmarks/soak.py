@@ -11,8 +11,8 @@ from collections import Counter
 
 from tqdm import tqdm
 
+from benchmarks.images import jpeg, small_png
 from benchmarks.load import closed_loop, post
-from benchmarks.pictures import jpeg, small_png
 from benchmarks.server import service
 from benchmarks.tensor_overhead import binary_request
 

@@ -46,7 +46,7 @@ def main() -> int:
             milliseconds.append(1000 * elapsed / REQUESTS_A_ROUND)
     share = statistics.median(shares)
     low, _, high = statistics.quantiles(shares, n=4)
-    print(f"{ROUNDS} rounds of {REQUESTS_A_ROUND} requests, each {IMAGES} pictures as UINT8")
+    print(f"{ROUNDS} rounds of {REQUESTS_A_ROUND} requests, each {IMAGES} images as UINT8")
     print(f"one request           {statistics.median(milliseconds):.2f} ms (median)")
     print(f"outside the engine    {share:.1%} (median; half of the rounds {low:.1%} to {high:.1%})")
     print(f"goal                  at most {GOAL:.0%}: {'met' if share <= GOAL else 'missed'}")
@@ -55,16 +55,16 @@ def main() -> int:
 
 def binary_request(images: int = IMAGES) -> tuple[int, bytes]:
     """Return the length of a request's JSON, and its whole body."""
-    pictures = bytes(pixel % 256 for pixel in range(images * PIXELS))
+    values = bytes(pixel % 256 for pixel in range(images * PIXELS))
     tensor = {
         "name": "images",
         "shape": [images, PIXELS],
         "datatype": "UINT8",
-        "parameters": {"binary_data_size": len(pictures)},
+        "parameters": {"binary_data_size": len(values)},
     }
     output = {"name": "probabilities", "parameters": {"binary_data": True}}
     head = json.dumps({"inputs": [tensor], "outputs": [output]}).encode()
-    return len(head), head + pictures
+    return len(head), head + values
 
 
 def ask(connection: http.client.HTTPConnection, body: bytes, headers: dict[str, str]) -> None:

@@ -1,3 +1,3 @@
-"""The model server: loads a SavedModel directory and classifies pictures over HTTP and gRPC."""
+"""The model server: loads a SavedModel directory and classifies images over HTTP and gRPC."""
 
 __version__ = "1.0.0"

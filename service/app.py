@@ -35,7 +35,7 @@ from .telemetry.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 _DESCRIPTION = """\
-Classifies pictures of clothes with a convolutional network trained on Fashion-MNIST, and shows
+Classifies images of clothes with a convolutional network trained on Fashion-MNIST, and shows
 what each of its layers sees."""
 
 

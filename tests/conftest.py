@@ -1,4 +1,4 @@
-"""What the tests of both halves use: real pictures of the data set."""
+"""What the tests of both halves use: real images of the data set."""
 
 import gzip
 import socket
@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def test_slice() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The first 1,000 test pictures, (1000, 28, 28) uint8, and their labels, (1000,) uint8."""
+    """The first 1,000 test images, (1000, 28, 28) uint8, and their labels, (1000,) uint8."""
     images = gzip.decompress((DATA / "test-1000-images-idx3-ubyte.gz").read_bytes())
     labels = gzip.decompress((DATA / "test-1000-labels-idx1-ubyte.gz").read_bytes())
     return (
@@ -33,7 +33,7 @@ def test_slice() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 @pytest.fixture(scope="session")
 def boot_png() -> bytes:
-    """The first test picture, an ankle boot."""
+    """The first test image, an ankle boot."""
     return (DATA / "png" / "0000-ankle-boot.png").read_bytes()
 
 

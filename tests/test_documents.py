@@ -132,7 +132,7 @@ def test_every_error_is_explained() -> None:
     assert explained == {*error_codes(), *of_any_server}
 
 
-def test_the_picture_of_feature_maps_is_what_the_service_draws(
+def test_the_image_of_feature_maps_is_what_the_service_draws(
     server: str, boot_png: bytes
 ) -> None:
     shown = Image.open(ROOT / "docs/feature-maps.png").convert("RGB")
@@ -174,8 +174,8 @@ def test_a_network_of_ones_own_is_published_and_served_by_two_commands(
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{free_port}") as client:
                 wait_until_ready(client)
-                picture = (ROOT / "tests/data/png/0000-ankle-boot.png").read_bytes()
-                assert client.post("/predict", content=picture).status_code == 200
+                image = (ROOT / "tests/data/png/0000-ankle-boot.png").read_bytes()
+                assert client.post("/predict", content=image).status_code == 200
         finally:
             service.terminate()
 

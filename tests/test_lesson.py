@@ -81,7 +81,7 @@ def test_the_code_runs_to_an_answer_and_both_its_models_are_published(
         assert np.allclose(of_file[name], of_folder[name], atol=1e-5)
 
 
-def test_pictures_are_kept_with_the_code_that_draws_them() -> None:
+def test_images_are_kept_with_the_code_that_draws_them() -> None:
     drawing = [
         cell
         for cell, source in zip(CODE_CELLS, CODE, strict=True)

@@ -21,7 +21,7 @@ LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.1, 10.0
 
 
 def run(settings: EvaluateSettings) -> None:
-    """Score the run in `settings.run_dir`: numbers into evaluation.json, pictures into report/."""
+    """Score the run in `settings.run_dir`: numbers into evaluation.json, figures into report/."""
     finished_run = Run(settings.run_dir)
     recipe = finished_run.require_finished()
     data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.classes)
@@ -41,13 +41,13 @@ def run(settings: EvaluateSettings) -> None:
     scores["calibration"]["temperature"] = temperature
     history = finished_run.read_history()
     curves = report.draw_training_curves(history, kept_epoch(history, recipe.fit))
-    report.save_picture(finished_run.report, "training_curves", curves)
-    report.write_test_pictures(finished_run.report, test, probabilities, data.class_names)
+    report.save_figure(finished_run.report, "training_curves", curves)
+    report.write_test_figures(finished_run.report, test, probabilities, data.class_names)
     if photographs:
         answers = predict(model, to_inputs(photographs.pixels))
         scores["photographs"] = score_photographs(answers, photographs)
-        picture = report.draw_photographs(photographs, answers, data.class_names)
-        report.save_picture(finished_run.report, "photographs", picture)
+        figure = report.draw_photographs(photographs, answers, data.class_names)
+        report.save_figure(finished_run.report, "photographs", figure)
 
     print("Measuring the novelty score")
     scores["novelty"] = measure_novelty(
@@ -56,7 +56,7 @@ def run(settings: EvaluateSettings) -> None:
     finished_run.write_evaluation(scores)
     print(
         f"Test accuracy {scores['test']['accuracy']:.4f}, loss {scores['test']['loss']:.4f}; "
-        f"pictures in {finished_run.report}. Next: {settings.next_command('export')}"
+        f"figures in {finished_run.report}. Next: {settings.next_command('export')}"
     )
 
 

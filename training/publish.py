@@ -28,7 +28,7 @@ from .evaluate import cross_entropy, score
 from .export import next_version, publish_version
 from .novelty import measure_novelty
 from .recipe import IMAGE_SIDE
-from .report import write_test_pictures
+from .report import write_test_figures
 
 PROBES = 64  # Random images that the model is run on where it has no test images.
 SCALE_IMAGES = slice(0, 2000)  # The test images that the scale is found with.
@@ -66,7 +66,7 @@ def run(settings: PublishSettings) -> None:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report"
         if found:
-            write_test_pictures(report, test, probabilities, class_names)
+            write_test_figures(report, test, probabilities, class_names)
         publish_version(
             target, network, test, report, class_names=class_names, scores=scores, scale=scale
         )

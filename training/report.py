@@ -1,4 +1,4 @@
-"""The pictures of the report."""
+"""The figures of the report."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,23 +35,23 @@ mpl.rc("axes", edgecolor=INK, labelcolor=INK, titlecolor=INK, titlesize=11)
 mpl.rc("font", family=[font for font in FONTS if font in font_manager.get_font_names()], size=9)
 
 
-def save_picture(folder: Path, name: str, figure: Figure) -> None:
-    """Write a picture as PNG without the version of matplotlib, so that it stays the same file."""
+def save_figure(folder: Path, name: str, figure: Figure) -> None:
+    """Write a figure as PNG without the version of matplotlib, so that it stays the same file."""
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", dpi=PIXELS_AN_INCH, metadata={"Software": None})
 
 
-def write_test_pictures(
+def write_test_figures(
     folder: Path, test: Labelled, probabilities: Probabilities, class_names: Sequence[str]
 ) -> None:
-    """Write pictures of what the network, with probabilities (n, classes), makes of test images."""
-    pictures = {
+    """Write figures of what the network, with probabilities (n, classes), makes of test images."""
+    figures = {
         "confusion_matrix": draw_confusion_matrix(test.labels, probabilities, class_names),
         "reliability": draw_reliability(test.labels, probabilities),
         "surest_mistakes": draw_surest_mistakes(*test, probabilities, class_names),
     }
-    for name, figure in pictures.items():
-        save_picture(folder, name, figure)
+    for name, figure in figures.items():
+        save_figure(folder, name, figure)
 
 
 def draw_reliability(labels: Labels, probabilities: Probabilities) -> Figure:
@@ -77,10 +77,10 @@ def draw_confusion_matrix(
     shares = confusion_matrix(labels, predicted, labels=class_ids, normalize="true")
     figure = Figure(figsize=(7.4, 6.8), layout="constrained")
     axes = figure.subplots()
-    picture = ConfusionMatrixDisplay(100 * shares, display_labels=class_names)
+    display = ConfusionMatrixDisplay(100 * shares, display_labels=class_names)
     options = {"values_format": ".1f", "include_values": len(class_names) <= CLASSES_WITH_FIGURES}
-    picture.plot(cmap="Blues", ax=axes, xticks_rotation="vertical", colorbar=False, **options)
-    for place, text in np.ndenumerate([] if picture.text_ is None else picture.text_):
+    display.plot(cmap="Blues", ax=axes, xticks_rotation="vertical", colorbar=False, **options)
+    for place, text in np.ndenumerate([] if display.text_ is None else display.text_):
         text.set_visible(shares[place] > 0)
     axes.set(xlabel="predicted", ylabel="true", title="Confusion on the test images (% of a row)")
     return figure

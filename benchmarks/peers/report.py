@@ -42,7 +42,7 @@ def table(results: dict[str, Any]) -> str:
     lines = [
         "# The service compared with its peers",
         "",
-        "Written by `python -m benchmarks.peers`: the same network, one picture per request, "
+        "Written by `python -m benchmarks.peers`: the same network, one image per request, "
         f"{results['connections']} connections, the load generator (wrk) on the same "
         f"{results['machine']['cores']} cores, {results['rounds']} interleaved rounds of "
         f"{results['seconds']} s on {results['measured']}. Figures are medians; ratios are "
@@ -61,8 +61,8 @@ def table(results: dict[str, Any]) -> str:
         for form in ("PNG", "JSON"):
             cells += _rate_cells(reference, of, form)
         cells += [
-            _median(of, lambda r: _one_picture(r)["p50_ms_of_one_connection"], "{:.2f}"),
-            _median(of, lambda r: _one_picture(r)["p99_ms"], "{:.1f}"),
+            _median(of, lambda r: _one_image(r)["p50_ms_of_one_connection"], "{:.2f}"),
+            _median(of, lambda r: _one_image(r)["p99_ms"], "{:.1f}"),
             _median(of, lambda r: r["proportional_mib"], "{:.0f}"),
             _median(of, lambda r: r["first_answer_seconds"], "{:.1f}"),
         ]
@@ -114,7 +114,7 @@ def _limit_lines(results: dict[str, Any]) -> list[str]:
     ]
 
 
-def _one_picture(of: Round) -> dict[str, Any]:
+def _one_image(of: Round) -> dict[str, Any]:
     """Return the results with an image file, or with numbers if a contender takes no file."""
     measured: dict[str, Any] = of["PNG" if "PNG" in of else "JSON"]
     return measured
@@ -130,8 +130,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(17, 7), layout="constrained")
     axes: Any = figure.subplots(2, 4)
     bars: list[tuple[str, Callable[[Round], float]]] = [
-        ("pictures a second, one a request", lambda r: _one_picture(r)["rate"]),
-        ("processor time an answer, µs", lambda r: _one_picture(r)["cpu_us"]),
+        ("images a second, one a request", lambda r: _one_image(r)["rate"]),
+        ("processor time an answer, µs", lambda r: _one_image(r)["cpu_us"]),
         ("memory, MiB (PSS)", lambda r: r["proportional_mib"]),
         ("seconds to the first answer", lambda r: r["first_answer_seconds"]),
     ]
@@ -157,7 +157,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         (
             axes[1][2],
             "cpu_us_an_image_by_batch",
-            "processor time a picture, µs, by pictures (JSON)",
+            "processor time an image, µs, by images (JSON)",
         ),
     ):
         for name, colour in ((SERVICE, _OWN), (SCRIPT, _OTHER)):
@@ -189,8 +189,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
 def _draw_latency(axis: Any, rounds: dict[str, list[Round]]) -> None:
     """Plot the distribution of latency on 16 connections."""
     for index, (name, of) in enumerate(rounds.items()):
-        percents = [percent for percent, _ in _one_picture(of[0])["percentiles_ms"]]
-        curves = [[ms for _, ms in _one_picture(r)["percentiles_ms"]] for r in of]
+        percents = [percent for percent, _ in _one_image(of[0])["percentiles_ms"]]
+        curves = [[ms for _, ms in _one_image(r)["percentiles_ms"]] for r in of]
         middle = [statistics.median(column) for column in zip(*curves, strict=True)]
         own = name.startswith(SERVICE)
         axis.plot(

@@ -14,7 +14,7 @@ from typing import Any
 
 from deploy.proof.buildah import ROOT
 
-PICTURE = (ROOT / "tests/data/png/0000-ankle-boot.png").read_bytes()
+IMAGE = (ROOT / "tests/data/png/0000-ankle-boot.png").read_bytes()
 CLIENTS = 4
 PAUSE_SECONDS = 0.02
 """Pause between two requests of a client: the load shows lost requests, not speed."""
@@ -23,9 +23,9 @@ TIMEOUT_SECONDS = 30
 PATIENCE_SECONDS = 60
 
 
-def ask(url: str, picture: bytes | None = None) -> tuple[int | str, bytes]:
+def ask(url: str, image: bytes | None = None) -> tuple[int | str, bytes]:
     """Get, or post an image; return status and body, or the error and an empty body."""
-    request = urllib.request.Request(url, picture, {"Content-Type": "image/png"})  # noqa: S310 (http)
+    request = urllib.request.Request(url, image, {"Content-Type": "image/png"})  # noqa: S310 (http)
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
             return response.status, response.read()
@@ -35,9 +35,9 @@ def ask(url: str, picture: bytes | None = None) -> tuple[int | str, bytes]:
         return repr(error), b""
 
 
-def asked(url: str, picture: bytes | None = None) -> Any:
+def asked(url: str, image: bytes | None = None) -> Any:
     """Return the JSON of a response; exit with a message if there is none."""
-    status, answer = ask(url, picture)
+    status, answer = ask(url, image)
     check(status == 200, f"{url}: {status} {answer.decode()}")
     return json.loads(answer)
 
@@ -58,7 +58,7 @@ def losing_nothing(url: str) -> Iterator[None]:
 
     def client() -> None:
         while not over.is_set():
-            statuses.append(ask(f"{url}/predict", PICTURE)[0])
+            statuses.append(ask(f"{url}/predict", IMAGE)[0])
             time.sleep(PAUSE_SECONDS)
 
     def some_more() -> None:

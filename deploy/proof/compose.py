@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from deploy.proof.asking import PICTURE, ask, asked, check, losing_nothing, say, wait_for
+from deploy.proof.asking import IMAGE, ask, asked, check, losing_nothing, say, wait_for
 from deploy.proof.buildah import FOLDER, Buildah
 from deploy.proof.docker_engine import docker_engine, enter_own_network
 from deploy.proof.stack import Stack, build_images
@@ -94,8 +94,8 @@ def prove_confinement(stack: Stack) -> None:
 
 def prove_spreading(stack: Stack) -> None:
     """Send requests to the proxy, then stop one replica and crash another under load."""
-    say("post pictures to the proxy")
-    boot = asked(f"{SERVICE}/predict", PICTURE)
+    say("post images to the proxy")
+    boot = asked(f"{SERVICE}/predict", IMAGE)
     print(boot["predictions"][0]["label"])
     check(boot["predictions"][0]["label"] == "Ankle boot", "that is no ankle boot")
     with losing_nothing(SERVICE):
@@ -193,7 +193,7 @@ def prove_keys_and_tls(stack: Stack) -> None:
 
     def answer(*options: str) -> dict[str, Any]:
         command = [*curl, *options, "https://localhost:8443/predict"]
-        done = subprocess.run(command, input=PICTURE, stdout=subprocess.PIPE, check=False)
+        done = subprocess.run(command, input=IMAGE, stdout=subprocess.PIPE, check=False)
         return json.loads(done.stdout) if done.stdout.startswith(b"{") else {}
 
     key = (secrets / "client.key").read_text()

@@ -19,7 +19,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from deploy.proof.asking import PICTURE, ask, asked, check, free_port, say, wait_for
+from deploy.proof.asking import IMAGE, ask, asked, check, free_port, say, wait_for
 from deploy.proof.buildah import FOLDER, ROOT, Buildah
 
 ENVIRONMENT = "opt/fashion-mnist"
@@ -96,20 +96,20 @@ def prove_service(container: "Container") -> None:
     try:
         wait_for("readiness", lambda: process.poll() is None and ask(f"{url}/readyz")[0] == 200)
         check(container.healthcheck(FASHION_PORT=str(port)) == 0, "the health check fails")
-        say("post a picture")
-        answer = asked(f"{url}/predict", PICTURE)
+        say("post an image")
+        answer = asked(f"{url}/predict", IMAGE)
         print(answer)
         check(answer["predictions"][0]["label"] == "Ankle boot", "that is no ankle boot")
-        say("SIGTERM while a picture is still arriving")
+        say("SIGTERM while an image is still arriving")
         connection = HTTPConnection("127.0.0.1", port, timeout=30)
         connection.putrequest("POST", "/predict")
-        connection.putheader("Content-Length", str(len(PICTURE)))
-        connection.endheaders(PICTURE[:100])
+        connection.putheader("Content-Length", str(len(IMAGE)))
+        connection.endheaders(IMAGE[:100])
         time.sleep(0.5)
         container.terminate(process)
         wait_for("unreadiness", lambda: ask(f"{url}/readyz")[0] == 503)
         check(container.healthcheck(FASHION_PORT=str(port)) != 0, "healthy and about to end")
-        connection.send(PICTURE[100:])
+        connection.send(IMAGE[100:])
         response = connection.getresponse()
         print(response.status, response.read()[:70].decode(), "…")
         check(response.status == 200, "the accepted request was lost")

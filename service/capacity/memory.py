@@ -44,7 +44,7 @@ def image_memory(byte_count: int, deadline: float) -> Iterator[None]:
     with _change:
         seconds = min(deadline - time.monotonic(), threading.TIMEOUT_MAX)
         if not _change.wait_for(lambda: sum(_images) + byte_count <= MAX_IMAGE_BYTES, seconds):
-            raise DeadlineExceeded("other pictures held the memory for too long")
+            raise DeadlineExceeded("other images held the memory for too long")
         _images.append(byte_count)
     try:
         yield

@@ -98,7 +98,7 @@ Body = tuple[Mapping[str, Any], Callable[[], bytes] | None]
 @images.put("/feature-maps", include_in_schema=False)
 @images.post(
     "/feature-maps",
-    summary="Feature maps of a picture",
+    summary="Feature maps of an image",
     response_model=schemas.FeatureMapsResponse,
     **DRAWING_ROUTE,
 )
@@ -107,10 +107,10 @@ async def feature_maps(
 ) -> Response:
     """Return the maps as numbers, or as one PNG with a labelled grid and a scale for each layer.
 
-        curl -T picture.png http://127.0.0.1:8000/feature-maps?layer=conv2d_1
-        curl -T picture.png http://127.0.0.1:8000/feature-maps?format=png -o maps.png
+        curl -T image.png http://127.0.0.1:8000/feature-maps?layer=conv2d_1
+        curl -T image.png http://127.0.0.1:8000/feature-maps?format=png -o maps.png
 
-    The request has one picture, in any form that `/predict` reads.
+    The request has one image, in any form that `/predict` reads.
     """
     return await _answer_image(request, repository, options, _feature_maps)
 
@@ -125,11 +125,11 @@ async def feature_maps(
 async def preparation(
     request: Request, repository: ModelRepository, options: Annotated[ImageOptions, Query()]
 ) -> Response:
-    """Return the picture after each step of its preparation, as PNG files in base64.
+    """Return the image after each step of its preparation, as PNG files in base64.
 
-        curl -T picture.png http://127.0.0.1:8000/preparation?prepare=photo
+        curl -T image.png http://127.0.0.1:8000/preparation?prepare=photo
 
-    The request has one picture, in any form that `/predict` reads. The network does not run.
+    The request has one image, in any form that `/predict` reads. The network does not run.
     """
     return await _answer_image(request, repository, options, _preparation)
 
@@ -144,11 +144,11 @@ async def preparation(
 async def explain(
     request: Request, repository: ModelRepository, options: Annotated[ExplainOptions, Query()]
 ) -> Response:
-    """Return how each place supports a class, as numbers or drawn on the picture as a PNG.
+    """Return how each place supports a class, as numbers or drawn on the image as a PNG.
 
-        curl -T picture.png http://127.0.0.1:8000/explain?format=png -o why.png
+        curl -T image.png http://127.0.0.1:8000/explain?format=png -o why.png
 
-    The request has one picture, in any form that `/predict` reads. The network classifies it some
+    The request has one image, in any form that `/predict` reads. The network classifies it some
     250 times with different parts hidden, so a request counts as that many images in flight.
     """
     return await _answer_image(request, repository, options, _explain)

@@ -159,7 +159,7 @@ async def read_body(request: Request, permit: Permit, *, may_be_large: bool = Fa
         job = partial(_decompress, body, coding, settings.max_body_bytes, permit)
         body = await run(request, permit, job)
     if not body:
-        raise errors.EmptyBody("no body: send a picture, a form with files, or JSON")
+        raise errors.EmptyBody("no body: send an image, a form with files, or JSON")
     return body
 
 

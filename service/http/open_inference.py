@@ -66,7 +66,7 @@ async def model_statistics(request: Request, name: str, repository: ModelReposit
 async def metadata(request: Request, name: str, repository: ModelRepository) -> Document:
     """Return the input and outputs listed under this name of the model.
 
-    Under any name, a request may send either input, `images` (numbers) or `image` (picture files),
+    Under any name, a request may send either input, `images` (numbers) or `image` (image files),
     and request any output.
     """
     return protocol.model_metadata(repository, name, request.path_params.get("version", ""))
@@ -90,10 +90,10 @@ async def inference(
     name: str,
     json_length: Annotated[str | None, Header(alias=JSON_LENGTH_HEADER)] = None,
 ) -> Response:
-    """Classify pictures, and return the requested outputs.
+    """Classify images, and return the requested outputs.
 
     The input is `images`: integers in 0…255, or FP16, FP32 or FP64 in 0…1, of shape
-    [n, 28, 28, 1], [n, 28, 28] or [n, 784]; or `image`: BYTES, picture files, in JSON as base64.
+    [n, 28, 28, 1], [n, 28, 28] or [n, 784]; or `image`: BYTES, image files, in JSON as base64.
     Without `outputs`, the response has those listed under this name of the model. Tensors may be
     JSON or binary; each output's `binary_data` selects its form.
     """

@@ -19,21 +19,21 @@ from .uploads import Upload, find_version, read_images, receive_upload
 router = APIRouter(tags=["inference"])
 
 
-@router.put("/predict", include_in_schema=False)  # `curl -T picture.png` sends it.
-@router.post("/predict", summary="Classify pictures", response_model=PredictResponse, **IMAGE_ROUTE)
+@router.put("/predict", include_in_schema=False)  # `curl -T image.png` sends it.
+@router.post("/predict", summary="Classify images", response_model=PredictResponse, **IMAGE_ROUTE)
 async def predict(
     request: Request, repository: ModelRepository, options: Annotated[PredictOptions, Query()]
 ) -> Response:
-    """Return label, class id, confidence, probabilities and novelty of each picture, in order.
+    """Return label, class id, confidence, probabilities and novelty of each image, in order.
 
-    The body is a picture file, a form with files, or JSON:
+    The body is an image file, a form with files, or JSON:
 
-        curl -T picture.png http://127.0.0.1:8000/predict
+        curl -T image.png http://127.0.0.1:8000/predict
         curl -F files=@one.png -F files=@two.jpg http://127.0.0.1:8000/predict
-        curl http://127.0.0.1:8000/predict -H 'Content-Type: image/png' --data-binary @picture.png
+        curl http://127.0.0.1:8000/predict -H 'Content-Type: image/png' --data-binary @image.png
         curl http://127.0.0.1:8000/predict --json '{"instances": [{"b64": "…"}]}'
 
-    JSON instances are `{"b64": …}` of a picture file, or 28×28, 28×28×1 or 784 numbers in 0…255.
+    JSON instances are `{"b64": …}` of an image file, or 28×28, 28×28×1 or 784 numbers in 0…255.
     Parameters may also be text fields of a form.
     """
     find_version(options, repository)  # Report errors in the query first.

@@ -53,7 +53,7 @@ class ImageOptions(ModelOptions):
     """Selects a version and how images are read."""
 
     prepare: Prepare = "auto"
-    """How a picture file becomes the network's input. `auto`: used unchanged if it has the input's
+    """How an image file becomes the network's input. `auto`: used unchanged if it has the input's
     size, otherwise prepared as a photograph. `photo`: always prepared as a photograph. `plain`:
     only converted to grey and resized. JSON numbers are never changed."""
     scale: float = Field(default=255, ge=1, le=65535)
@@ -115,7 +115,7 @@ class RankedClass(_Schema):
 
 
 class Prediction(_Schema):
-    """The model's prediction for one picture."""
+    """The model's prediction for one image."""
 
     label: str
     class_id: int
@@ -124,29 +124,29 @@ class Prediction(_Schema):
     probabilities: dict[str, float]
     """By class name, in the order of the class ids."""
     novelty: float | None
-    """How unlike the training pictures it is: the entropy of `probabilities`, from 0 to the
+    """How unlike the training images it is: the entropy of `probabilities`, from 0 to the
     logarithm of the number of classes; null if the model has no novelty score."""
     in_distribution: bool | None
-    """Whether `novelty` is at most the model's threshold, as for 95 % of clothing pictures. If
+    """Whether `novelty` is at most the model's threshold, as for 95 % of clothing images. If
     false, the other fields mean little."""
     top_k: list[RankedClass] | None = None
     """The most probable classes, best first; only if requested."""
     preparation: Preparation
-    """How the picture was prepared; `none`: used exactly as sent."""
+    """How the image was prepared; `none`: used exactly as sent."""
 
 
 class PredictResponse(_Schema):
-    """A prediction for each picture, in the order sent."""
+    """A prediction for each image, in the order sent."""
 
     model: ModelVersion
     predictions: list[Prediction]
 
 
-class _OfPicture(_Schema):
+class _OfImage(_Schema):
     model: ModelVersion
     preparation: Preparation
     image: list[list[float]]
-    """The picture as the network sees it: (height, width) in 0…255."""
+    """The image as the network sees it: (height, width) in 0…255."""
 
 
 class LayerMaps(_Schema):
@@ -162,14 +162,14 @@ class LayerMaps(_Schema):
     """(channels, height, width)."""
 
 
-class FeatureMapsResponse(_OfPicture):
+class FeatureMapsResponse(_OfImage):
     """The feature maps of the convolution and pooling layers, in network order."""
 
     layers: list[LayerMaps]
 
 
 class PreparationStep(_Schema):
-    """The picture after one step of its preparation."""
+    """The image after one step of its preparation."""
 
     name: StepName
     """`decoded` from the file, a photograph at working size; `cut_out`: background removed;
@@ -177,20 +177,20 @@ class PreparationStep(_Schema):
     `centred` and `resized` at the network's size."""
     width: int
     height: int
-    """In pixels; pictures with a side over 224 are scaled down here."""
+    """In pixels; images with a side over 224 are scaled down here."""
     png: str
-    """A PNG file in base64, transparent where the picture was removed."""
+    """A PNG file in base64, transparent where the background was removed."""
 
 
-class PreparationResponse(_OfPicture):
-    """How a picture became the network's input."""
+class PreparationResponse(_OfImage):
+    """How an image became the network's input."""
 
     steps: list[PreparationStep]
     """In order, the last being `image`; empty for JSON numbers, which are not changed."""
 
 
-class ExplainResponse(_OfPicture):
-    """How much each place of a picture contributes to a class."""
+class ExplainResponse(_OfImage):
+    """How much each place of an image contributes to a class."""
 
     class_id: int
     label: str
@@ -200,7 +200,7 @@ class ExplainResponse(_OfPicture):
     """(height, width): the drop in the class's log-odds when this place of `image` is hidden;
     negative where hiding it makes the class more probable."""
     frame: list[float] = Field(min_length=4, max_length=4)
-    """Left, top, right and bottom of `image` in the picture as sent, as fractions of its width and
+    """Left, top, right and bottom of `image` in the image sent, as fractions of its width and
     height; may lie outside it."""
 
 

@@ -36,16 +36,16 @@ async def models(repository: ModelRepository) -> dict[str, list[str]]:
 async def predict(request: Request, classifier: Servable) -> Response:
     """Run a signature: `serving_default` for probabilities, `feature_maps` for every layer.
 
-    `instances` is a list of pictures, `inputs` one tensor. Pictures are numbers in the network's
+    `instances` is a list of images, `inputs` one tensor. Images are numbers in the network's
     own units, 0…1, or files as `{"b64": "…"}`.
     """
     return await _answer(request, classifier, lambda *job: infer(*job)[0])
 
 
 async def explain(request: Request, classifier: Servable) -> Response:
-    """Explain the most probable class of each picture, as in KServe's V1 protocol.
+    """Explain the most probable class of each image, as in KServe's V1 protocol.
 
-    The request has the form of `:predict`; the response has that of `/explain` for each picture.
+    The request has the form of `:predict`; the response has that of `/explain` for each image.
     """
     return await _answer(request, classifier, tf_serving.explain)
 

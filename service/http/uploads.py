@@ -94,7 +94,7 @@ def read_upload(upload: Upload, reader: ImageReader, scale: float = WHITE) -> li
     kind, _, subtype = media_type.partition("/")
     if kind != "image" and subtype not in _UNTYPED:
         raise UnsupportedMediaType(
-            f"Content-Type {media_type!r}, and the body is not a picture: send a picture "
+            f"Content-Type {media_type!r}, and the body is not an image: send an image "
             f"({IMAGE_MEDIA_TYPES}), multipart/form-data with files, or application/json"
         )
     return [reader.read(upload.body)]
@@ -139,7 +139,7 @@ def read_images(
     reader = ImageReader(options.prepare, shape, permit, steps if one else None)
     images = read_upload(upload, reader, options.scale)
     if one and len(images) > 1:
-        raise TooManyImages(f"{len(images)} pictures, but this route takes one at a time")
+        raise TooManyImages(f"{len(images)} images, but this route takes one at a time")
     permit.check()
     return ReadImages(options, classifier, images, steps, permit)
 
@@ -210,13 +210,13 @@ def _decode_part(part: MultipartSegment, content: bytes) -> tuple[str | None, by
     elif encoding == "quoted-printable":
         content = binascii.a2b_qp(content)
         if content.startswith(_PNG_AS_TEXT):
-            raise InvalidMultipart("quoted-printable damaged the picture's bytes: send base64")
+            raise InvalidMultipart("quoted-printable damaged the image's bytes: send base64")
     elif encoding not in {"binary", "8bit", "7bit"}:
         raise InvalidMultipart(f"a part of the form has Content-Transfer-Encoding {encoding!r}")
     kind = part.header("Content-Type", "text/plain").lower()
     is_named = "filename*" in part.header("Content-Disposition").lower() or "name=" in kind
-    # Unlike `BMW`, a picture has a zero byte near its start.
-    is_picture = content.startswith(_SIGNATURES) and b"\0" in content[:64]
-    if part.filename is not None or is_named or is_picture or not kind.startswith("text/"):
+    # Unlike `BMW`, an image has a zero byte near its start.
+    is_image = content.startswith(_SIGNATURES) and b"\0" in content[:64]
+    if part.filename is not None or is_named or is_image or not kind.startswith("text/"):
         return None, content
     return part.name.encode(_HEADER_CHARSET).decode(errors="replace"), content

@@ -1,1 +1,1 @@
-"""Image files to the network's input, and pictures of its outputs."""
+"""Image files to the network's input, and images of its outputs."""

@@ -102,7 +102,7 @@ class ImageReader:
     def _decode(self, data: bytes) -> Image.Image | Pixels:
         """Return the first frame, upright; a plain PNG as an array."""
         if not data:
-            raise EmptyBody("the picture is empty: 0 bytes")
+            raise EmptyBody("the image is empty: 0 bytes")
         if self.prepare == "auto":
             pixels = read_plain_png(data, self.shape, self.permit)
             if pixels is not None:
@@ -113,7 +113,7 @@ class ImageReader:
         except (RequestError, Deferred):
             raise
         except Exception as error:  # Pillow raises many types of errors on hostile files.
-            problem = f"the {name} picture cannot be decoded: it is truncated or damaged"
+            problem = f"the {name} image cannot be decoded: it is truncated or damaged"
             raise InvalidImage(problem) from error
 
     def _decode_file(self, data: bytes, name: str) -> Image.Image:
@@ -138,7 +138,7 @@ class ImageReader:
             most = min(most, _MAX_RLE_PIXELS)
         if width * height > most or max(width, height) > _MAX_SIDE:
             raise ImageTooLarge(
-                f"the {name} picture has {width} × {height} = {width * height} pixels, the limit "
+                f"the {name} image has {width} × {height} = {width * height} pixels, the limit "
                 f"is {most}, or {_MAX_SIDE} per side"
             )
         permit.charge_pixels(width * height)
@@ -149,7 +149,7 @@ class ImageReader:
                 del image  # Frees the memory before the reservation ends.
 
     def _load(
-        self, file: ImageFile.ImageFile, name: str, source: formats.PictureFile, side: int
+        self, file: ImageFile.ImageFile, name: str, source: formats.EncodedImage, side: int
     ) -> Image.Image:
         file.load()
         if not source.has_end:
@@ -241,7 +241,7 @@ class _LongFile(io.BytesIO):
     def read(self, size: int | None = -1) -> bytes:
         self._reads += 1
         if self._reads > formats.MAX_PIECES:
-            raise InvalidImage(f"the picture file has more than {formats.MAX_PIECES} pieces")
+            raise InvalidImage(f"the image file has more than {formats.MAX_PIECES} pieces")
         return super().read(size)
 
 

@@ -46,7 +46,7 @@ _CONTAINERS = {b"meta", b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"minf", b"
 _CONTENTS = {b"mdat", b"idat", b"colr", b"uuid", b"free", b"skip"}  # Their bytes are no table.
 
 
-class PictureFile(NamedTuple):
+class EncodedImage(NamedTuple):
     """An image file without metadata; `has_end` and `scans` are known of PNG and JPEG."""
 
     data: bytes
@@ -61,25 +61,25 @@ def format_of(data: bytes) -> str:
     name = next(names, None)
     if name in _READ:
         return name
-    problem = "not a picture in" if name is None else f"{name} is not supported: convert it to"
+    problem = "not an image in" if name is None else f"{name} is not supported: convert it to"
     raise InvalidImage(f"{problem} a supported format ({', '.join(_READ)})")
 
 
-def without_metadata(data: bytes, name: str) -> PictureFile:
+def without_metadata(data: bytes, name: str) -> EncodedImage:
     """Drop metadata, which decoders decompress and parse without limits.
 
     Raises InvalidImage if there are too many chunks, segments, scans, frames or tables.
     """
     if name == "AVIF":  # EXIF data under another name is not parsed.
         _check_tables(data)
-        return PictureFile(re.sub(rb"(?s)(infe.{8,10}?)Exif", rb"\1none", data))
+        return EncodedImage(re.sub(rb"(?s)(infe.{8,10}?)Exif", rb"\1none", data))
     if name not in {"PNG", "JPEG"}:
-        return PictureFile(data)
+        return EncodedImage(data)
     view, exif, kind, scans, frames = memoryview(data), b"", b"", 0, 0
     kept: list[bytes | memoryview] = [view[: 8 if name == "PNG" else 2]]
     for number, piece in enumerate(_chunks(data) if name == "PNG" else _segments(data)):
         if number == MAX_PIECES:
-            raise InvalidImage(f"the picture file has more than {MAX_PIECES} pieces")
+            raise InvalidImage(f"the image file has more than {MAX_PIECES} pieces")
         kind, start, end = piece
         if kind in _NEEDED:
             kept.append(view[start:end])
@@ -91,12 +91,12 @@ def without_metadata(data: bytes, name: str) -> PictureFile:
             exif = data[start + (8 if name == "PNG" else 4) : end]
         scans, frames = scans + (kind == _START_OF_SCAN), frames + (kind in _FRAMES)
         if scans > _MAX_SCANS or frames > 1:
-            raise InvalidImage(f"the JPEG picture has more than {_MAX_SCANS} scans or one frame")
-    return PictureFile(b"".join(kept), exif, kind in {b"IEND", _END_OF_IMAGE}, scans)
+            raise InvalidImage(f"the JPEG image has more than {_MAX_SCANS} scans or one frame")
+    return EncodedImage(b"".join(kept), exif, kind in {b"IEND", _END_OF_IMAGE}, scans)
 
 
 def _check_tables(data: bytes) -> None:
-    """Raise InvalidImage if the boxes of an AVIF have larger tables than any picture needs."""
+    """Raise InvalidImage if the boxes of an AVIF have larger tables than any image needs."""
     boxes, left = [(0, len(data))], _MAX_TABLE_BYTES
     while boxes and left >= 0:
         at, end = boxes.pop()
@@ -107,7 +107,7 @@ def _check_tables(data: bytes) -> None:
         inner = at + 8 + 4 * (kind == b"meta"), stop if kind in _CONTAINERS else 0
         boxes += [span for span in ((stop, end), inner) if span[0] < span[1]]
     if left < 0:
-        raise InvalidImage(f"the AVIF picture has more than {_MAX_TABLE_BYTES} bytes of tables")
+        raise InvalidImage(f"the AVIF image has more than {_MAX_TABLE_BYTES} bytes of tables")
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

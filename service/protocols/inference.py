@@ -139,8 +139,8 @@ def prepare_outputs(
     count = len(tensor) * sum(prod(layer.output_shape) for layer in layers)
     if count > MAX_LAYER_VALUES:
         raise AnswerTooLarge(
-            f"the layers of {len(tensor)} pictures have {count} numbers, the limit is "
-            f"{MAX_LAYER_VALUES}: ask for fewer layers, or send fewer pictures"
+            f"the layers of {len(tensor)} images have {count} numbers, the limit is "
+            f"{MAX_LAYER_VALUES}: ask for fewer layers, or send fewer images"
         )
 
     def answer(assessment: Assessment | None, layers: Mapping[str, Tensor]) -> T:
@@ -216,7 +216,7 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permi
         raise InvalidTensor(f"{tensor.name}: {tensor.datatype}, expected one of {expected}")
     if tensor.shape[1:] not in image_shapes(spec.shape):
         height, width = spec.size
-        hint = "; put one picture in a list of its own" * (tensor.shape in image_shapes(spec.shape))
+        hint = "; put one image in a list of its own" * (tensor.shape in image_shapes(spec.shape))
         raise InvalidTensor(
             f"{tensor.name}: shape {list(tensor.shape)}, expected [n, {height}, {width}, 1], [n, "
             f"{height}, {width}] or [n, {height * width}]{hint}"
@@ -260,9 +260,9 @@ def files_to_images(
 def _reserve(name: str, shape: Sequence[int], permit: Permit) -> None:
     limit = permit.limits.max_images
     if not shape or shape[0] < 1:
-        raise InvalidTensor(f"{name}: shape {list(shape)} holds no picture")
+        raise InvalidTensor(f"{name}: shape {list(shape)} holds no image")
     if shape[0] > limit:
-        raise TooManyImages(f"{name}: {shape[0]} pictures, the limit is {limit}")
+        raise TooManyImages(f"{name}: {shape[0]} images, the limit is {limit}")
     permit.reserve_images(shape[0])
 
 

@@ -72,7 +72,7 @@ def decode_file(item: Any, place: str, error: type[RequestError], hint: str = ""
     if not isinstance(text, str):
         if isinstance(item, dict) and item.keys() != {"b64"}:
             hint = f", not one with {list(item)}{hint}"
-        raise error(f'{place}: an object must be {{"b64": "<picture file in base64>"}}{hint}')
+        raise error(f'{place}: an object must be {{"b64": "<image file in base64>"}}{hint}')
     try:
         return decode_base64(text)
     except ValueError as cause:

@@ -156,7 +156,7 @@ def _to_images(field: str, value: object, classifier: Classifier, permit: Permit
         tensor = NamedTensor(field, BYTES, shape, files)
         return inference.files_to_images(tensor, classifier, permit)
     if not types <= {int, float}:
-        raise InvalidTensor(f"{field}: expected numbers, or an object with b64 for each picture")
+        raise InvalidTensor(f"{field}: expected numbers, or an object with b64 for each image")
     try:
         with np.errstate(over="ignore"):  # Numbers too large for float32 become infinite.
             values = np.array(flat, np.float32).reshape(shape)

@@ -2,13 +2,13 @@
 
 /**
  * @typedef {number[][]} Plane rows of numbers
- * @typedef {{name: string, type: string, configuration: Record<string, any>, output_shape: number[], parameters: number, inputs: string[]}} Layer `inputs`: the layers it takes; none if it takes the picture
+ * @typedef {{name: string, type: string, configuration: Record<string, any>, output_shape: number[], parameters: number, inputs: string[]}} Layer `inputs`: the layers it takes; none if it takes the image
  * @typedef {{name: string, version: number, engine: string, class_names: string[], layers: Layer[], input: {name: string, shape: [number, number, number], scale: number}, parameters: {total: number}, novelty: {threshold: number, photo_threshold: number | null} | null, scores: Record<string, any>}} Summary
  * @typedef {"none" | "photo" | "plain"} Preparation
  * @typedef {{label: string, class_id: number, confidence: number, probabilities: Record<string, number>, preparation: Preparation, novelty: number | null, in_distribution: boolean | null}} Prediction
  * @typedef {{name: string, width: number, height: number, png: string}} Step
  * @typedef {{preparation: Preparation, image: Plane, steps: Step[]}} Prepared
- * @typedef {[left: number, top: number, right: number, bottom: number]} Frame where the network's input lies, as shares of the upright picture
+ * @typedef {[left: number, top: number, right: number, bottom: number]} Frame where the network's input lies, as shares of the upright image
  * @typedef {{class_id: number, label: string, probability: number, heat: Plane, frame: Frame}} Explanation
  * @typedef {{kernel: Plane[] | number[], bias: number}} Weights of one output: (inputs, height, width) or (inputs,)
  */
@@ -92,39 +92,39 @@ export async function askVersions(name) {
 export const askSample = (sample, signal) => send(`web/samples/${sample}.png`, "blob", { signal });
 
 /**
- * @param {Blob} picture
+ * @param {Blob} image
  * @param {string} prepare
  * @param {number | undefined} version
  * @param {AbortSignal} signal
  * @returns {Promise<{prediction: Prediction, version: number, written: string}>} `written`: as it was answered
  */
-export async function askPrediction(picture, prepare, version, signal) {
-  const written = await send(`predict?prepare=${prepare}${only(version)}`, "text", { method: "POST", body: picture, signal });
+export async function askPrediction(image, prepare, version, signal) {
+  const written = await send(`predict?prepare=${prepare}${only(version)}`, "text", { method: "POST", body: image, signal });
   const answer = JSON.parse(written);
   return { prediction: answer.predictions[0], version: answer.model.version, written };
 }
 
 /**
- * @param {Blob} picture
+ * @param {Blob} image
  * @param {string} prepare
  * @param {number} version
  * @param {AbortSignal} signal
  * @returns {Promise<Prepared>}
  */
-export const askPreparation = (picture, prepare, version, signal) =>
-  send(`preparation?prepare=${prepare}${only(version)}`, "json", { method: "POST", body: picture, signal });
+export const askPreparation = (image, prepare, version, signal) =>
+  send(`preparation?prepare=${prepare}${only(version)}`, "json", { method: "POST", body: image, signal });
 
 /**
- * What in the picture speaks for a class, and what against it.
- * @param {Blob} picture
+ * What in the image speaks for a class, and what against it.
+ * @param {Blob} image
  * @param {string} prepare
  * @param {number} version
  * @param {number} classId
  * @param {AbortSignal} signal
  * @returns {Promise<Explanation>}
  */
-export const askWhy = (picture, prepare, version, classId, signal) =>
-  send(`explain?prepare=${prepare}&class_id=${classId}${only(version)}`, "json", { method: "POST", body: picture, signal });
+export const askWhy = (image, prepare, version, classId, signal) =>
+  send(`explain?prepare=${prepare}&class_id=${classId}${only(version)}`, "json", { method: "POST", body: image, signal });
 
 /**
  * @param {Plane} image
@@ -143,7 +143,7 @@ export async function askMaps(image, version, signal) {
  * @param {string | undefined} layer all of them if undefined
  * @returns {Promise<Blob>} a PNG with its colour scale
  */
-export function askMapsPicture(image, version, layer) {
+export function askMapsImage(image, version, layer) {
   const query = layer === undefined ? "" : `&layer=${layer}`;
   return send(`feature-maps?format=png${query}${only(version)}`, "blob", json({ instances: [image] }));
 }

@@ -31,7 +31,7 @@ export function scaleAroundZero(values) {
   return { low: -most, high: most, ramp: AROUND_ZERO };
 }
 
-/** The largest pixel of a picture. */
+/** The largest pixel of an image. */
 export const WHITE = 255;
 
 /** @param {number} high @returns {Scale} */

@@ -8,7 +8,7 @@ import { sentence } from "./language/text.js";
 
 /** The sentence of each code that has one. @type {Record<string, Name>} */
 const SENTENCES = {
-  invalid_image: "failedPicture", unsupported_media_type: "failedPicture", empty_body: "failedEmpty",
+  invalid_image: "failedImage", unsupported_media_type: "failedImage", empty_body: "failedEmpty",
   image_too_large: "failedLarge", body_too_large: "failedLarge", too_many_images: "failedMany",
   overloaded: "failedBusy", draining: "failedStopping", not_ready: "failedLoading",
   deadline_exceeded: "failedSlow", request_timeout: "failedSlow", slow: "failedSlow", unreachable: "unreachable",

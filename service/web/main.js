@@ -1,29 +1,29 @@
-// Puts the page together: one picture, or two to compare, and all that is shown of them.
+// Puts the page together: one image, or two to compare, and all that is shown of them.
 
-import { Failed, askMapsPicture, askSummary, askVersions, useKey } from "./api.js";
+import { Failed, askMapsImage, askSummary, askVersions, useKey } from "./api.js";
 import { asksForKey, doOrTell, failureBox } from "./failures.js";
-import { showAnswers } from "./picture/answer.js";
+import { showAnswers } from "./image/answer.js";
 import { showBasics } from "./basics/basics.js";
 import { experimentWith } from "./basics/laboratory.js";
 import { WHITE, paint, greyUpTo } from "./colours.js";
 import { byId, make, save } from "./elements.js";
-import { giveSample, listenForFiles, listenToCamera, markSamples, nameSamples, showSamples } from "./picture/giving.js";
+import { giveSample, listenForFiles, listenToCamera, markSamples, nameSamples, showSamples } from "./image/giving.js";
 import { inspectWith } from "./network/inspector.js";
-import { Look } from "./picture/looks.js";
+import { Look } from "./image/looks.js";
 import { showNetwork } from "./network/network.js";
 import { percent, whole } from "./numbers.js";
 import { showOverview } from "./network/overview.js";
-import { listenToPen, openPen } from "./picture/pen.js";
-import { showPictures } from "./picture/photograph.js";
-import { showPreparation } from "./picture/preparation.js";
-import { showRequests } from "./picture/requests.js";
+import { listenToPen, openPen } from "./image/pen.js";
+import { showImages } from "./image/photograph.js";
+import { showPreparation } from "./image/preparation.js";
+import { showRequests } from "./image/requests.js";
 import { stagesOf } from "./network/stages.js";
 import { change, onChange, state } from "./state.js";
-import { showUnits } from "./picture/votes.js";
+import { showUnits } from "./image/votes.js";
 import { walkWith } from "./walk/walk.js";
 import { areGarments, language, text, translate, useLanguage } from "./language/text.js";
 
-/** @typedef {import("./picture/looks.js").News} News */
+/** @typedef {import("./image/looks.js").News} News */
 /** @typedef {{summary: import("./api.js").Summary, stages: import("./network/stages.js").Stage[]}} Network */
 
 const compare = byId("compare", HTMLInputElement);
@@ -36,12 +36,12 @@ const section = byId("network-section", HTMLElement);
 
 /** Nothing before the service has answered. @type {Network | undefined} */
 let network;
-/** The picture, and the one it is compared with. @type {Look[]} */
+/** The image, and the one it is compared with. @type {Look[]} */
 let looks = [];
 
 /**
- * Take a picture.
- * @param {import("./picture/looks.js").Given} given
+ * Take an image.
+ * @param {import("./image/looks.js").Given} given
  * @param {number} [place] 0: the only one, or the first of two; 1: the second
  */
 function give(given, place = compare.checked && looks.length > 0 ? 1 : 0) {
@@ -76,40 +76,40 @@ async function networkOf(version) {
 const SHOW = {
   asked: () => {
     fail();
-    showPicture();
-    section.setAttribute("aria-busy", "true"); // what is there is of the picture before, and not shown
+    showImage();
+    section.setAttribute("aria-busy", "true"); // what is there is of the image before, and not shown
     inspectNetwork();
     experiment();
   },
-  slow: showPicture,
+  slow: showImage,
   answered: () => {
-    showPicture();
+    showImage();
     showRequests(looks[0], chosen());
   },
-  explained: showPicture,
+  explained: showImage,
   prepared: () => {
-    showPicture();
+    showImage();
     experiment();
   },
   complete: () => {
-    showPicture();
+    showImage();
     drawNetwork();
     if (network) walkWith(network.stages, looks[0]);
   },
   failed: () => {
-    showPicture();
+    showImage();
     drawNetwork();
   },
 };
 
 const chosen = () => network?.stages.find(({ layer }) => layer.name === state.layer);
 
-/** The picture, what was made of it, and the answer. */
-function showPicture() {
+/** The image, what was made of it, and the answer. */
+function showImage() {
   if (!network) return;
   const { summary, stages } = network;
   byId("answer-section", HTMLElement).setAttribute("aria-busy", String(looks.some(({ busy }) => busy)));
-  showPictures(looks);
+  showImages(looks);
   showPreparation(looks);
   showAnswers(looks, summary, ask, explain);
   showUnits(looks, stages, summary);
@@ -140,12 +140,12 @@ function inspectNetwork() {
   showRequests(looks[0], chosen());
 }
 
-/** Say what went wrong before there was a picture, or nothing. @param {Node[]} told */
+/** Say what went wrong before there was an image, or nothing. @param {Node[]} told */
 function fail(...told) {
   byId("error", HTMLElement).replaceChildren(...told);
 }
 
-/** Show one picture or two. @param {boolean} two */
+/** Show one image or two. @param {boolean} two */
 function setCompare(two) {
   compare.checked = two;
   byId("compare-hint", HTMLElement).hidden = !two;
@@ -174,7 +174,7 @@ function write() {
   byId("lead", HTMLElement).textContent = areGarments(classes) ? text("lead") : text("leadOfOther", { classes: classes.join(", ") });
   byId("served", HTMLElement).textContent = text("served", { name, version, parameters: whole(parameters.total) }) + accuracy;
   nameSamples();
-  showPicture();
+  showImage();
   showBasics(network.summary);
   experiment();
   drawNetwork();
@@ -226,17 +226,17 @@ scale.addEventListener("change", () => change({ scale: /** @type {typeof state.s
 order.addEventListener("change", () => change({ order: /** @type {typeof state.order} */ (order.value) }));
 versions.addEventListener("change", () => change({ version: Number(versions.value) }));
 compare.addEventListener("change", () => setCompare(compare.checked));
-byId("sorted", HTMLInputElement).addEventListener("change", showPicture);
+byId("sorted", HTMLInputElement).addEventListener("change", showImage);
 byId("heat", HTMLElement).addEventListener("click", ({ currentTarget }) => {
   const button = /** @type {HTMLElement} */ (currentTarget);
   button.setAttribute("aria-pressed", String(button.ariaPressed !== "true"));
-  showPicture();
+  showImage();
 });
 byId("request", HTMLSelectElement).addEventListener("change", () => showRequests(looks[0], chosen()));
 byId("save-answer", HTMLElement).addEventListener("click", () => {
   if (looks[0]?.written) save(new Blob([looks[0].written], { type: "application/json" }), "answer.json");
 });
-byId("save-picture", HTMLElement).addEventListener("click", () => {
+byId("save-image", HTMLElement).addEventListener("click", () => {
   const image = looks[0]?.prepared?.image;
   if (!image || !network) return;
   const canvas = make("canvas");
@@ -247,7 +247,7 @@ byId("save-picture", HTMLElement).addEventListener("click", () => {
 const saveMaps = byId("save-maps", HTMLElement);
 saveMaps.addEventListener("click", () => doOrTell(saveMaps, async () => {
   const { prepared, version } = looks[0] ?? {};
-  if (prepared) save(await askMapsPicture(prepared.image, version, undefined), "feature-maps.png");
+  if (prepared) save(await askMapsImage(prepared.image, version, undefined), "feature-maps.png");
 }));
 byId("skip", HTMLElement).addEventListener("click", (event) => {
   event.preventDefault(); // the address tells what is looked at, not where

@@ -2,7 +2,7 @@
 
 /**
  * @typedef {object} State
- * @property {number | undefined} sample which of the shipped pictures, if it is one
+ * @property {number | undefined} sample which of the shipped images, if it is one
  * @property {number | undefined} other the sample it is compared with, if it is one
  * @property {"auto" | "photo" | "plain"} prepare
  * @property {string} layer that is looked into; empty: none

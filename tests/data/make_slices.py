@@ -42,8 +42,8 @@ def write_pngs(data: FashionMnist, folder: Path) -> None:
     for label, name in enumerate(CLASS_NAMES):
         slug = name.lower().replace("/", "-").replace(" ", "-")
         for index in np.flatnonzero(data.test_labels == label)[:PNGS_A_CLASS]:
-            picture = Image.fromarray(data.test_images[index])
-            picture.save(folder / f"{index:04}-{slug}.png", optimize=True)
+            image = Image.fromarray(data.test_images[index])
+            image.save(folder / f"{index:04}-{slug}.png", optimize=True)
 
 
 if __name__ == "__main__":

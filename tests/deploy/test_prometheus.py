@@ -99,11 +99,11 @@ def scrape(client: httpx.Client) -> dict[str, float]:
     return samples_of(client.get("/metrics").text)
 
 
-def predict(client: httpx.Client, picture: bytes) -> float:
-    """Send pictures to the workers, which others have been sent to; return how many it were."""
+def predict(client: httpx.Client, image: bytes) -> float:
+    """Send images to the workers, which others have been sent to; return how many it were."""
     before = scrape(client).get("fashion_mnist_images_total", 0)
     for _ in range(REQUESTS):
-        client.put("/predict", content=picture).raise_for_status()
+        client.put("/predict", content=image).raise_for_status()
     return before + REQUESTS
 
 

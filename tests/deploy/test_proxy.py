@@ -47,9 +47,9 @@ class Load:
     answers: list[int | str] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
-    def ask(self, base_url: httpx.URL, picture: bytes) -> None:
+    def ask(self, base_url: httpx.URL, image: bytes) -> None:
         tensor = {"name": "image", "shape": [1], "datatype": "BYTES"}
-        request = {"inputs": [{**tensor, "data": [base64.b64encode(picture).decode()]}]}
+        request = {"inputs": [{**tensor, "data": [base64.b64encode(image).decode()]}]}
         with httpx.Client(base_url=base_url, timeout=30) as client:
             while not self.over.is_set():
                 try:
@@ -59,12 +59,12 @@ class Load:
 
 
 @contextmanager
-def under_load(proxy: httpx.Client, replica_port: int, picture: bytes) -> Iterator[Load]:
+def under_load(proxy: httpx.Client, replica_port: int, image: bytes) -> Iterator[Load]:
     """Ask without a pause; the block begins when every replica has its share."""
     wait_until_ready(proxy)
     load = Load()
     threads = [
-        threading.Thread(target=load.ask, args=(proxy.base_url, picture)) for _ in range(CLIENTS)
+        threading.Thread(target=load.ask, args=(proxy.base_url, image)) for _ in range(CLIENTS)
     ]
     for thread in threads:
         thread.start()

@@ -51,7 +51,7 @@ def damaged(body: bytes, random: np.random.Generator) -> bytes:
 
 
 TENSOR = {"name": "images", "shape": [1, 784], "datatype": "UINT8", "data": [0] * 784}
-PICTURE = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [BASE64]}
+IMAGE = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [BASE64]}
 OUTPUT = {"name": "probabilities", "parameters": {"classification": 2, "binary_data": False}}
 RAW = {
     **{key: TENSOR[key] for key in ("name", "shape", "datatype")},
@@ -63,14 +63,14 @@ V2 = "/v2/models/fashion_mnist/infer"
 
 DOCUMENTS = {
     "numbers": ("/predict", {"instances": [[[0] * 28] * 28, [0] * 784]}),
-    "pictures": ("/predict", {"instances": [{"b64": BASE64}]}),
+    "images": ("/predict", {"instances": [{"b64": BASE64}]}),
     "feature maps": ("/feature-maps?layer=conv2d_2", {"instances": [{"b64": BASE64}]}),
     "preparation": ("/preparation?prepare=photo", {"instances": [{"b64": BASE64}]}),
     "v1 rows": (V1, {"instances": [[0.0] * 784], "signature_name": "serving_default"}),
     "v1 columns": (V1, {"inputs": {"images": [[0.0] * 784]}}),
-    "v1 pictures": (V1, {"instances": [{"b64": BASE64}]}),
+    "v1 images": (V1, {"instances": [{"b64": BASE64}]}),
     "v2 numbers": (V2, {"id": "1", "inputs": [TENSOR], "outputs": [OUTPUT]}),
-    "v2 pictures": (V2, {"inputs": [PICTURE], "parameters": {"prepare": "auto"}}),
+    "v2 images": (V2, {"inputs": [IMAGE], "parameters": {"prepare": "auto"}}),
     "repository": ("/v2/repository/index", {"ready": True}),
 }
 

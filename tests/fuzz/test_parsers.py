@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmarks.pictures import read_image
+from benchmarks.images import read_image
 from service.capacity.admission import Admission, Limits, Permit
 from service.errors import RequestError
 from service.images.decode import ImageReader
@@ -25,7 +25,7 @@ from service.protocols.json_arrays import parse_json, parse_with_numbers
 from service.protocols.open_inference import read_message
 from service.protocols.tensors import BYTES, DTYPES
 from service.telemetry.record import RequestRecord
-from tests.fuzz.test_damaged_requests import BASE64, ODD_VALUES, PICTURE, TENSOR
+from tests.fuzz.test_damaged_requests import BASE64, IMAGE, ODD_VALUES, TENSOR
 
 SHAPE = (28, 28)
 LIMITS = Limits(max_images=10, max_pixels=10_000)
@@ -58,7 +58,7 @@ def new_permit() -> Permit:
     return Admission(max_images=10, max_bytes=100, limits=LIMITS).admit(RequestRecord("1"))
 
 
-def picture(file_format: str, mode: str, size: tuple[int, int]) -> bytes:
+def image(file_format: str, mode: str, size: tuple[int, int]) -> bytes:
     """Return a gradient as a file."""
     pixels = np.add.outer(np.arange(size[1]), np.arange(size[0])) % 256
     buffer = io.BytesIO()
@@ -66,8 +66,8 @@ def picture(file_format: str, mode: str, size: tuple[int, int]) -> bytes:
     return buffer.getvalue()
 
 
-PICTURES = [
-    picture(file_format, mode, size)
+IMAGES = [
+    image(file_format, mode, size)
     for file_format in ("PNG", "JPEG", "WEBP", "GIF", "BMP")
     for mode in ("L", "RGB")
     for size in (SHAPE, (40, 33))
@@ -90,10 +90,10 @@ def edited(draw: st.DrawFn, originals: list[bytes]) -> bytes:
 
 @fuzzed
 @given(
-    data=st.one_of(st.binary(max_size=200), edited(PICTURES)),
+    data=st.one_of(st.binary(max_size=200), edited(IMAGES)),
     prepare=st.sampled_from(["auto", "photo", "plain"]),
 )
-def test_a_picture_is_read_or_rejected(data: bytes, prepare: Any) -> None:
+def test_an_image_is_read_or_rejected(data: bytes, prepare: Any) -> None:
     image = outcome(lambda: read_image(data, prepare=prepare, shape=SHAPE, max_pixels=10_000))
     if isinstance(image, RequestError):
         assert str(image)
@@ -219,7 +219,7 @@ def test_a_binary_tensor_is_read_as_it_was_sent(
             assert tensor.values.tobytes() == data
 
 
-WHOLE = json.dumps({"id": "1", "inputs": [TENSOR, PICTURE], "outputs": [{"name": "label"}]})
+WHOLE = json.dumps({"id": "1", "inputs": [TENSOR, IMAGE], "outputs": [{"name": "label"}]})
 
 
 @fuzzed

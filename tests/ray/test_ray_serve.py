@@ -97,7 +97,7 @@ def test_a_replica_runs_on_each_node(client: httpx.Client) -> None:
     assert len(set(replicas().values())) == 2
 
 
-def test_a_picture_is_classified(client: httpx.Client) -> None:
+def test_an_image_is_classified(client: httpx.Client) -> None:
     answer = client.post("/predict", content=BOOT).json()
     assert answer["predictions"][0]["label"] == "Ankle boot"
 
@@ -110,14 +110,14 @@ def test_the_routes_are_those_of_the_service(client: httpx.Client, route: str) -
 
 
 def test_what_is_wrong_is_answered_as_by_the_service(client: httpx.Client) -> None:
-    response = client.post("/predict", content=b"no picture", headers={"X-Request-ID": "ray"})
+    response = client.post("/predict", content=b"no image", headers={"X-Request-ID": "ray"})
     assert response.status_code == 400
     assert response.json()["error"]["request_id"] == "ray"
 
 
 @contextmanager
 def under_load(url: str, clients: int = CLIENTS) -> Iterator[list[int | str]]:
-    """Post pictures without a pause; what they were answered is complete after the block."""
+    """Post images without a pause; what they were answered is complete after the block."""
     answers: list[int | str] = []
     over = threading.Event()
 

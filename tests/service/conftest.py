@@ -233,14 +233,14 @@ Encode = Callable[..., bytes]
 
 @pytest.fixture(scope="session")
 def encode() -> Encode:
-    """A picture file from an array or a Pillow image, with Pillow's own options."""
+    """An image file from an array or a Pillow image, with Pillow's own options."""
 
-    def encode_picture(
-        picture: ArrayLike | Image.Image, file_format: str = "PNG", **options: object
+    def encode_image(
+        source: ArrayLike | Image.Image, file_format: str = "PNG", **options: object
     ) -> bytes:
-        image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)  # type: ignore[arg-type]  # Pillow's own annotation asks for less than it checks
+        image = source if isinstance(source, Image.Image) else Image.fromarray(source)  # type: ignore[arg-type]  # Pillow's own annotation asks for less than it checks
         buffer = io.BytesIO()
         image.save(buffer, file_format, **options)
         return buffer.getvalue()
 
-    return encode_picture
+    return encode_image

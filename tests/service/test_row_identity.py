@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.pictures import read_image
+from benchmarks.images import read_image
 from service.http.inference import DEADLINE_HEADER
 from service.model.classifier import Classifier
 from service.settings import EngineChoice, Settings
@@ -26,7 +26,7 @@ THREADS = 8
 REQUESTS_A_THREAD = 40
 SCALE = 4
 TOLERANCE = 0.01
-"""What quantisation may make of a batch; any two pictures of the pool are further apart."""
+"""What quantisation may make of a batch; any two images of the pool are further apart."""
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +39,21 @@ def client(engine_choice: EngineChoice) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def pool(test_slice: tuple[Images, Images], classifier: Classifier) -> tuple[Images, Answers]:
-    """Pictures whose answers cannot be mistaken for one another, and the answers."""
-    pictures = test_slice[0]
-    answers = classifier.assess(classifier.to_images(list(pictures))).probabilities
+    """Images whose answers cannot be mistaken for one another, and the answers."""
+    images = test_slice[0]
+    answers = classifier.assess(classifier.to_images(list(images))).probabilities
     chosen: list[int] = []
     for index, answer in enumerate(answers):
         if all(np.abs(answers[other] - answer).max() > 4 * TOLERANCE for other in chosen):
             chosen.append(index)
     assert len(chosen) > 50
-    return pictures[chosen], answers[chosen]
+    return images[chosen], answers[chosen]
 
 
 @pytest.fixture(scope="session")
 def large(pool: tuple[Images, Answers], classifier: Classifier, encode: Encode) -> Large:
-    """The same pictures in a size that is long work, and the answers to them."""
-    files = [encode(picture.repeat(SCALE, 0).repeat(SCALE, 1)) for picture in pool[0]]
+    """The same images in a size that is long work, and the answers to them."""
+    files = [encode(image.repeat(SCALE, 0).repeat(SCALE, 1)) for image in pool[0]]
     prepared = [
         read_image(file, prepare="plain", shape=(28, 28), max_pixels=100_000).pixels
         for file in files
@@ -79,29 +79,29 @@ def rows_of(answer: httpx.Response) -> Answers:
 
 
 def ask(
-    client: httpx.Client, random: np.random.Generator, pictures: Images, encode: Encode
+    client: httpx.Client, random: np.random.Generator, images: Images, encode: Encode
 ) -> Answers:
-    """Return the probabilities of the pictures, asked for in one form or another."""
+    """Return the probabilities of the images, asked for in one form or another."""
     form = int(random.integers(5))
-    if form == 4 and len(pictures) == 1:
-        answer = client.put("/predict", content=encode(pictures[0]))
+    if form == 4 and len(images) == 1:
+        answer = client.put("/predict", content=encode(images[0]))
     elif form in {0, 4}:
-        files = [("files", (f"{i}.png", encode(p))) for i, p in enumerate(pictures)]
+        files = [("files", (f"{i}.png", encode(p))) for i, p in enumerate(images)]
         answer = client.post("/predict", files=files)
     elif form == 1:
-        answer = client.post("/predict", json={"instances": pictures.tolist()})
+        answer = client.post("/predict", json={"instances": images.tolist()})
     else:
         tensor = {
             "name": "images",
-            "shape": pictures.shape,
+            "shape": images.shape,
             "datatype": "UINT8",
-            "parameters": {"binary_data_size": pictures.size},
+            "parameters": {"binary_data_size": images.size},
         }
         output = {"name": "probabilities", "parameters": {"binary_data": form == 2}}
         head = json.dumps({"inputs": [tensor], "outputs": [output]}).encode()
         answer = client.post(
             "/v2/models/fashion_mnist/infer",
-            content=head + pictures.tobytes(),
+            content=head + images.tobytes(),
             headers={"Inference-Header-Content-Length": str(len(head))},
         )
         assert answer.status_code == 200, answer.text
@@ -114,11 +114,11 @@ def ask(
     return rows_of(answer)
 
 
-def hang_up_half_way(client: httpx.Client, picture: bytes) -> None:
+def hang_up_half_way(client: httpx.Client, image: bytes) -> None:
     url = client.base_url
     with socket.create_connection((url.host, url.port or 80), timeout=10) as connection:
-        head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(picture)
-        connection.sendall(head + picture)
+        head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(image)
+        connection.sendall(head + image)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -129,7 +129,7 @@ def test_under_concurrency_cancellation_and_mixed_sizes(
     encode: Encode,
     seed: int,
 ) -> None:
-    pictures, expected = pool
+    images, expected = pool
     files, expected_of_files = large
     start = threading.Barrier(THREADS)
 
@@ -140,7 +140,7 @@ def test_under_concurrency_cancellation_and_mixed_sizes(
         for _ in range(REQUESTS_A_THREAD):
             one = int(random.integers(len(files)))
             if random.random() < 0.2:
-                hang_up_half_way(client, encode(pictures[one]))
+                hang_up_half_way(client, encode(images[one]))
             if random.random() < 0.2:
                 hang_up_half_way(client, files[one])
             if random.random() < 0.1:
@@ -148,8 +148,8 @@ def test_under_concurrency_cancellation_and_mixed_sizes(
             if random.random() < 0.3:
                 given = ask_for_a_large_one(client, files[one])
                 worst = max(worst, float(np.abs(given - expected_of_files[one]).max()))
-            rows = random.integers(len(pictures), size=random.choice([1, 1, 2, 7, 40]))
-            given = ask(client, random, pictures[rows], encode)
+            rows = random.integers(len(images), size=random.choice([1, 1, 2, 7, 40]))
+            given = ask(client, random, images[rows], encode)
             assert given.shape == expected[rows].shape
             worst = max(worst, float(np.abs(given - expected[rows]).max()))
         return worst

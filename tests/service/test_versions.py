@@ -36,9 +36,9 @@ class Load:
     Each request has a connection of its own, so that every worker gets some.
     """
 
-    def __init__(self, address: str, picture: bytes, grpc_address: str = "") -> None:
+    def __init__(self, address: str, image: bytes, grpc_address: str = "") -> None:
         self._address = address
-        self._picture = picture
+        self._image = image
         self._grpc_address = grpc_address
         self._stop = threading.Event()
         self.failures: list[str] = []
@@ -57,8 +57,8 @@ class Load:
         pixels = {"name": "images", "shape": [1, 784], "datatype": "UINT8", "data": [0] * 784}
         for response in (
             client.get("/readyz"),
-            client.post("/predict", content=self._picture),
-            client.post("/feature-maps?layer=conv2d_1&channels=0", content=self._picture),
+            client.post("/predict", content=self._image),
+            client.post("/feature-maps?layer=conv2d_1&channels=0", content=self._image),
             client.post("/v1/models/fashion_mnist:predict", json={"instances": [[0] * 784]}),
             client.post("/v2/models/fashion_mnist/infer", json={"inputs": [pixels]}),
         ):

@@ -58,7 +58,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 
 @pytest.fixture
-def unsaved_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def unsaved_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """The report is drawn, but not saved, which takes most of the time of an evaluation."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - few tests need it
 

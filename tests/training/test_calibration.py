@@ -49,7 +49,7 @@ def test_folding_divides_the_logits_and_moves_no_label() -> None:
     np.testing.assert_allclose(np.diff(after), np.diff(before) / 2, atol=1e-5)
 
 
-@pytest.mark.usefixtures("unsaved_pictures")
+@pytest.mark.usefixtures("unsaved_figures")
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_calibrated_run_publishes_the_checkpoint_with_its_last_layer_scaled(
     tmp_path: Path, flip: bool

@@ -183,7 +183,7 @@ def test_a_training_that_diverges_says_so(
     assert message.count("\n") == 1
 
 
-@pytest.mark.usefixtures("unsaved_pictures")
+@pytest.mark.usefixtures("unsaved_figures")
 def test_a_network_that_learnt_nothing_is_said_to_have_and_can_be_evaluated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

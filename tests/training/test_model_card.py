@@ -44,7 +44,7 @@ def test_every_figure_is_that_of_the_manifest(card: str, manifest: dict[str, Any
         assert f"- {name} {version}" in card
 
 
-def test_every_section_and_every_picture_is_there(tiny: Published, card: str) -> None:
+def test_every_section_and_every_figure_is_there(tiny: Published, card: str) -> None:
     sections = re.findall(r"^## (.+)$", card, flags=re.MULTILINE)
     assert sections == [
         "Model description",
@@ -55,10 +55,10 @@ def test_every_section_and_every_picture_is_there(tiny: Published, card: str) ->
         "Evaluation",
         "Environment",
     ]
-    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", card)
-    assert len(pictures) == 4
-    for picture in pictures:
-        assert (tiny.version_dir / "assets.extra" / picture).is_file()
+    figures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", card)
+    assert len(figures) == 4
+    for figure in figures:
+        assert (tiny.version_dir / "assets.extra" / figure).is_file()
 
 
 def test_the_procedure_names_every_setting_that_is_not_at_its_default(

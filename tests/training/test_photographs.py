@@ -4,7 +4,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from benchmarks.pictures import read_image
+from benchmarks.images import read_image
 from training.errors import DataError
 from training.photographs import CLASSES_OF_A_LABEL, KINDS, PHOTOGRAPHS, read_photographs
 

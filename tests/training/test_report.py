@@ -10,7 +10,7 @@ from training.data import CLASS_NAMES
 from training.photographs import read_photographs
 from training.report import draw_confusion_matrix, draw_photographs, draw_surest_mistakes
 
-PICTURES = [
+FIGURES = [
     "confusion_matrix",
     "reliability",
     "surest_mistakes",
@@ -19,18 +19,18 @@ PICTURES = [
 MAX_BYTES = 150_000
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_every_picture_is_drawn_small_and_not_blank(tiny: Published, name: str) -> None:
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_is_drawn_small_and_not_blank(tiny: Published, name: str) -> None:
     path = tiny.run_dir / "report" / f"{name}.png"
     assert path.stat().st_size < MAX_BYTES
-    with Image.open(path) as picture:
-        assert min(picture.size) > 300
-        assert len(picture.convert("RGB").getcolors(maxcolors=2**24)) > 50  # type: ignore[arg-type]  # None only beyond maxcolors
+    with Image.open(path) as figure:
+        assert min(figure.size) > 300
+        assert len(figure.convert("RGB").getcolors(maxcolors=2**24)) > 50  # type: ignore[arg-type]  # None only beyond maxcolors
 
 
-def test_nothing_but_the_pictures_is_in_the_report(tiny: Published) -> None:
+def test_nothing_but_the_figures_is_in_the_report(tiny: Published) -> None:
     names = sorted(path.stem for path in (tiny.run_dir / "report").iterdir())
-    assert names == PICTURES
+    assert names == FIGURES
 
 
 def test_the_surest_mistakes_come_in_order_and_right_answers_do_not_come() -> None:
@@ -42,7 +42,7 @@ def test_the_surest_mistakes_come_in_order_and_right_answers_do_not_come() -> No
     assert titles == ["Pullover, 90.0% sure", "Dress, 70.0% sure", "Trouser, 60.0% sure"] + [""] * 3
 
 
-def test_a_model_without_mistakes_has_an_empty_picture(tmp_path: Path) -> None:
+def test_a_model_without_mistakes_has_an_empty_figure(tmp_path: Path) -> None:
     images = np.zeros((1, 28, 28, 1), np.float32)
     probabilities = np.eye(10, dtype=np.float32)[:1]
     figure = draw_surest_mistakes(images, np.zeros(1, np.uint8), probabilities, CLASS_NAMES)

@@ -18,18 +18,18 @@ from training.run import Run
 def test_the_service_answers_for_a_model_just_trained_as_keras_does(
     tiny: Published, engine: EngineChoice
 ) -> None:
-    pictures = load_fashion_mnist(IDX_FOLDER, allow_other_data=True).test_images[:8]
+    figures = load_fashion_mnist(IDX_FOLDER, allow_other_data=True).test_images[:8]
     model: Any = keras.models.load_model(Run(tiny.run_dir).model, compile=False)
     first_map = keras.Model(model.inputs[0], model.layers[0].output)
     with serve(Settings(artifacts=tiny.artifacts, engine=engine)) as client:
-        answer = client.post("/predict", json={"instances": pictures.tolist()})
+        answer = client.post("/predict", json={"instances": figures.tolist()})
         maps = client.post(
             "/feature-maps",
             params={"layer": "conv2d_1"},
-            json={"instances": [pictures[0].tolist()]},
+            json={"instances": [figures[0].tolist()]},
         )
-    assert_close(answer, model.predict(to_inputs(pictures), verbose=0))
-    expected = first_map.predict(to_inputs(pictures[:1]), verbose=0)[0]
+    assert_close(answer, model.predict(to_inputs(figures), verbose=0))
+    expected = first_map.predict(to_inputs(figures[:1]), verbose=0)[0]
     actual = np.array(maps.json()["layers"][0]["maps"]).transpose(1, 2, 0)
     np.testing.assert_allclose(actual, expected, atol=1e-4)
 

@@ -20,7 +20,7 @@ model = keras.Sequential(
 
 @app.post("/predict")
 async def predict(request: Request) -> dict[str, Any]:
-    """Answer the probabilities of a picture in the body, or of JSON instances."""
+    """Answer the probabilities of an image in the body, or of JSON instances."""
     if request.headers["content-type"] == "application/json":
         pixels = np.array((await request.json())["instances"], np.float32)
     else:

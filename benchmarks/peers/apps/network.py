@@ -19,13 +19,13 @@ class Network:
         self._runner = self._interpreter.get_signature_runner("serving_default")
 
     def classify(self, pixels: npt.ArrayLike) -> list[list[float]]:
-        """Return the probabilities of pictures given as numbers in 0…255, 784 a picture."""
+        """Return the probabilities of images given as numbers in 0…255, 784 an image."""
         images = np.array(pixels, np.float32).reshape(-1, 28, 28, 1) / np.float32(255)
         rows: list[list[float]] = self._runner(images=images)["probabilities"].tolist()
         return rows
 
     def classify_png(self, text: str | bytes) -> list[list[float]]:
-        """Return the probabilities of one picture file in base64."""
+        """Return the probabilities of one image file in base64."""
         return self.classify(np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))))
 
     def answer(self, document: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ names = [str(number) for number in range(10)]
 
 @app.post("/predict")
 async def predict(request: Request) -> dict[str, Any]:
-    """Answer label and probabilities of a picture in the body, or of JSON instances."""
+    """Answer label and probabilities of an image in the body, or of JSON instances."""
     if request.headers["content-type"] == "application/json":
         pixels = np.array((await request.json())["instances"], np.float32)
     else:

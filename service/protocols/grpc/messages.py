@@ -68,7 +68,7 @@ def _count(body: bytes, at: int, end: int, fields: Fields, left: list[int]) -> i
         at += size
         left[0] -= 1
         if min(left) < 0:
-            raise BodyTooLarge("the message has more fields or numbers than any picture needs")
+            raise BodyTooLarge("the message has more fields or numbers than any image needs")
     return at
 
 

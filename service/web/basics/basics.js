@@ -3,7 +3,7 @@
 import { byId, make, makeButton } from "../elements.js";
 import { sizes, whole } from "../numbers.js";
 import { BLOCK, REST, arithmeticOf, outputSize, readShort, stepsOf, tomlOf, writtenShort } from "./shapes.js";
-import { code } from "../picture/requests.js";
+import { code } from "../image/requests.js";
 import { showSliding } from "./sliding.js";
 import { ACTIVATIONS, sum } from "../network/sums.js";
 import { change, onChange, state } from "../state.js";

@@ -1,4 +1,4 @@
-// A kernel to edit, slid over the reader's own picture or over ten numbers, with pooling beside it: every sum is real.
+// A kernel to edit, slid over the reader's own image or over ten numbers, with pooling beside it: every sum is real.
 
 import { WHITE, greyUpTo, scaleOf } from "../colours.js";
 import { ARROWS, byId, cellAt, make, within } from "../elements.js";
@@ -11,7 +11,7 @@ import { outputSize } from "./shapes.js";
 
 /** @typedef {import("../api.js").Plane} Plane */
 
-/** By name, of a picture and of a row. @type {Record<string, [Plane, Plane]>} */
+/** By name, of an image and of a row. @type {Record<string, [Plane, Plane]>} */
 const KERNELS = {
   edge: [[[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], [[-1, 0, 1]]],
   flatEdge: [[[-1, -2, -1], [0, 0, 0], [1, 2, 1]], [[1, 0, -1]]],
@@ -31,8 +31,8 @@ const stride = byId("lab-stride", HTMLSelectElement);
 const play = byId("lab-play", HTMLButtonElement);
 const output = byId("lab-output", HTMLCanvasElement);
 
-/** The picture as the network sees it, in 0…1; none while it is not known. @type {Plane | undefined} */
-let picture;
+/** The image as the network sees it, in 0…1; none while it is not known. @type {Plane | undefined} */
+let pixels;
 /** @type {Plane} */
 let kernel = [];
 /** @type {Plane} */
@@ -41,9 +41,9 @@ let [row, column] = [0, 0];
 /** @type {ReturnType<typeof setInterval> | undefined} */
 let sliding;
 
-/** @param {Plane | undefined} image of the picture that is looked at, in 0…255 */
+/** @param {Plane | undefined} image that is shown, in 0…255 */
 export function experimentWith(image) {
-  picture = image?.map((line) => line.map((pixel) => pixel / WHITE));
+  pixels = image?.map((line) => line.map((pixel) => pixel / WHITE));
   if (kernel.length === 0) choosePreset();
   else show();
 }
@@ -58,7 +58,7 @@ function show() {
 }
 
 const isRow = () => what.value === "numbers";
-const input = () => (isRow() ? TEN : picture ?? []);
+const input = () => (isRow() ? TEN : pixels ?? []);
 
 /** The fields of a preset; `own` leaves what is there, if it is there: a browser keeps the choice over a reload, not the weights. */
 function choosePreset() {

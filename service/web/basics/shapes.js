@@ -37,7 +37,7 @@ export function arithmeticOf(size, window, stride, padding) {
 /**
  * The layers of a network, up to the one whose maps shrink to nothing.
  * @param {Network} network
- * @param {number} side of the square picture
+ * @param {number} side of the square image
  * @param {number} classes
  * @returns {Step[]}
  */

@@ -34,16 +34,16 @@ function draw() {
 
 /** @param {number} side @param {(row: number, column: number) => string} classOf */
 function grid(side, classOf) {
-  const picture = document.createElementNS(SVG, "svg");
-  picture.setAttribute("viewBox", `-1 -1 ${side * CELL + 2} ${side * CELL + 2}`);
-  picture.setAttribute("aria-hidden", "true");
+  const drawing = document.createElementNS(SVG, "svg");
+  drawing.setAttribute("viewBox", `-1 -1 ${side * CELL + 2} ${side * CELL + 2}`);
+  drawing.setAttribute("aria-hidden", "true");
   for (let y = 0; y < side; y += 1) for (let x = 0; x < side; x += 1) {
     const cell = document.createElementNS(SVG, "rect");
     const place = { x: x * CELL, y: y * CELL, width: CELL, height: CELL, class: classOf(y, x) };
     for (const [name, value] of Object.entries(place)) cell.setAttribute(name, String(value));
-    picture.append(cell);
+    drawing.append(cell);
   }
-  return picture;
+  return drawing;
 }
 
 const output = byId("sliding-output", HTMLElement);

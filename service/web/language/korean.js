@@ -16,7 +16,7 @@ export const korean = {
   thickness: "펜 굵기", rubber: "지우개", wipe: "모두 지우기", samples: "테스트 세트의 예", sample: "예",
   noCamera: "카메라를 사용할 수 없습니다. 브라우저에서 허용하거나 파일을 고르세요.",
   unreachable: "서비스가 응답하지 않습니다. 연결을 확인하고 다시 시도하세요.", again: "다시 시도",
-  failedPicture: "서비스도 이 브라우저도 이 파일을 사진으로 읽지 못합니다. 다른 프로그램에서 JPEG나 PNG로 저장하거나 화면을 캡처해서 쓰세요.",
+  failedImage: "서비스도 이 브라우저도 이 파일을 사진으로 읽지 못합니다. 다른 프로그램에서 JPEG나 PNG로 저장하거나 화면을 캡처해서 쓰세요.",
   failedEmpty: "빈 파일입니다. 다른 파일을 고르세요.", failedMany: "사진이 여러 장입니다. 한 장씩 넣으세요.",
   failedLarge: "서비스가 받기에는 너무 큰 사진이고, 이 브라우저에서는 줄일 수 없습니다. 더 작은 사진을 쓰세요.",
   failedBusy: "서비스의 처리 용량을 넘었습니다. 잠시 뒤 다시 시도하세요.",
@@ -33,7 +33,7 @@ export const korean = {
   seen: "모델이 본 것", prepare: "전처리", auto: "자동", photo: "사진으로", plain: "회색조와 크기만",
   given: "{name} 원본", after: "이 단계를 거친 사진: {step}", input: "신경망에 들어가는 픽셀", decoded: "디코딩", cut_out: "배경 제거",
   light_on_black: "반전: 검정 위에 밝게", grey: "회색조", cropped: "잘라내기", centred: "가운데 정렬", resized: "크기 조절",
-  unchanged: "변경 없이 사용", savePicture: "이 픽셀 저장",
+  unchanged: "변경 없이 사용", saveImage: "이 픽셀 저장",
 
   answer: "답", sorted: "확률이 높은 순", refused: "답 없음", working: "예측하는 중 …", stillWorking: "아직 서비스의 응답을 기다리는 중 …",
   worthOfPhotos: "직접 찍은 사진에서는 정확도가 옷 종류별 평균 {share}입니다.", tested: "테스트 사진", testedNoPhoto: "테스트 사진(직접 찍은 사진이 아님)",
@@ -48,7 +48,7 @@ export const korean = {
   votesFor: "{garment} 쪽으로 가장 크게 기여한 유닛", votesAgainst: "{garment} 반대쪽으로 가장 크게 기여한 유닛", nobody: "없음.",
   novelty: "낯섦 {novelty}, 기준 {threshold}{rank}", noveltyRank: "; 같은 종류의 아는 사진 {share}보다 더 낯섦",
   saveAnswer: "답을 JSON으로", same: "셸에서 같은 요청 보내기", request: "요청", requestAnswer: "답", requestWhy: "근거를 그린 사진",
-  requestMaps: "이 특성 맵을 숫자로", sentSmall: "브라우저가 이 사진을 줄여서 보냈습니다:", saveSent: "보낸 사진 저장", requestPicture: "모든 특성 맵을 그림으로", copy: "복사", copied: "복사됨",
+  requestMaps: "이 특성 맵을 숫자로", sentSmall: "브라우저가 이 사진을 줄여서 보냈습니다:", saveSent: "보낸 사진 저장", requestImage: "모든 특성 맵을 그림으로", copy: "복사", copied: "복사됨",
 
   network: "층별로 본 신경망", networkLead: "픽셀을 가리키면 그 값을 계산한 창이 앞 층에서 강조되고 계산식이 나타납니다. 클릭하면 고정되고, 숫자를 클릭하면 그 값이 나온 곳으로 거슬러 올라갑니다.",
   networkLeadTouch: "픽셀을 누르면 그 값을 계산한 창이 앞 층에서 강조되고 계산식이 나타납니다. 숫자를 누르면 그 값이 나온 곳으로 거슬러 올라갑니다.",
@@ -94,7 +94,7 @@ export const korean = {
   noWeights: "서비스가 이 층의 가중치를 제공하지 않습니다. 옆에 있는 정규화나 크기 조정 층과 합쳐졌기 때문입니다.",
 
   basics: "합성곱 기초", basicsLead: "커널이 입력을 훑으며 창마다 숫자 하나를 계산합니다. 입력에 가중치를 곱해 모두 더한 값입니다. 가중치, 패딩, 스트라이드를 바꾸며 결과를 보세요. 입력 열 개를 크기 3인 커널로 훑으면 출력은 여덟 개입니다.",
-  labWhat: "입력", labPicture: "내 사진", labNumbers: "숫자 열 개", edge: "세로 윤곽", flatEdge: "가로 윤곽", blur: "흐리게", sharpen: "선명하게", own: "직접 입력",
+  labWhat: "입력", labImage: "내 사진", labNumbers: "숫자 열 개", edge: "세로 윤곽", flatEdge: "가로 윤곽", blur: "흐리게", sharpen: "선명하게", own: "직접 입력",
   weights: "커널의 가중치", weightAt: "행 {row}, 열 {column}의 가중치", play: "자동으로 훑기", pause: "멈춤", labInput: "입력과 창",
   validPadding: "밸리드", samePadding: "세임", alike: "유사도 {share}", part: "여기서 갈라짐", labMax: "크기 2인 최대 풀링", labAverage: "크기 2인 평균 풀링", labSizes: "입력 {size} → 출력 {out} → 풀링 뒤 {pooled}",
   atOutput: "행 {row}, 열 {column}", zeros: "0 {count}개", slidingOutputTouch: "출력: 하나를 누르세요",

@@ -49,7 +49,7 @@ export async function dense(subject) {
   return parts;
 }
 
-/** What each map adds to a unit, as pictures, where the values before it were maps. @param {Subject} subject @param {number[]} terms */
+/** What each map adds to a unit, as images, where the values before it were maps. @param {Subject} subject @param {number[]} terms */
 function contributions({ stage }, terms) {
   const maps = stage.before?.kind === "flatten" ? stage.before.before : undefined;
   if (!maps) return [];
@@ -59,7 +59,7 @@ function contributions({ stage }, terms) {
     Array.from({ length: height }, (_row, y) => Array.from({ length: width }, (_column, x) => terms[(y * width + x) * channels + c])));
   const sums = planes.map((plane) => sum(plane.flat()));
   const order = sums.map((_, c) => c).sort((a, b) => Math.abs(sums[b]) - Math.abs(sums[a]));
-  const pictures = order.map((c) => {
+  const images = order.map((c) => {
     const canvas = make("canvas");
     paint(canvas, planes[c], scale);
     const sizes = planes[c].flat().map(Math.abs);
@@ -68,7 +68,7 @@ function contributions({ stage }, terms) {
     button.ariaLabel = button.title = text("inputLabel", { map: c, sum: short(sums[c]) });
     return button;
   });
-  const group = make("div", "inputs contributions", ...pictures);
+  const group = make("div", "inputs contributions", ...images);
   group.role = "group";
   group.ariaLabel = text("perMapAdds", { layer: maps.layer.name });
   rove(group);
@@ -90,7 +90,7 @@ export function sourceOf(before, i, flat = false) {
   return { name: text("flatPixel", { map, row, column }), place: { layer: maps.layer.name, channel: map, row, column } };
 }
 
-/** Softmax, written out. @param {number[]} logits @param {number} channel @param {string[]} classes @param {number} value @param {import("../picture/looks.js").Look} look */
+/** Softmax, written out. @param {number[]} logits @param {number} channel @param {string[]} classes @param {number} value @param {import("../image/looks.js").Look} look */
 export function shares(logits, channel, classes, value, look) {
   const { largest, powers, total, shares: parts } = softmax(logits);
   const head = make("tr", "", make("td"), ...["z", "e^(z − max)", text("share")].map((title) => make("th", "", title)));

@@ -1,4 +1,4 @@
-// What is known of a layer without a picture: its shape, and where its parameters come from.
+// What is known of a layer without an image: its shape, and where its parameters come from.
 
 import { make } from "../elements.js";
 import { sizes, whole } from "../numbers.js";

@@ -13,7 +13,7 @@ import { frameOf, windowOf } from "./windows.js";
 import { write } from "./written.js";
 
 /** @typedef {import("./stages.js").Stage} Stage */
-/** @typedef {import("../picture/looks.js").Look} Look */
+/** @typedef {import("../image/looks.js").Look} Look */
 /** @typedef {import("./windows.js").Window} Window */
 /** @typedef {{layer: string, channel: number, row: number, column: number}} Place */
 
@@ -27,7 +27,7 @@ export const beside = matchMedia("(min-width: 64rem)");
 let stages = [];
 /** @type {Look[]} */
 let looks = [];
-/** Which of two pictures is looked into. */
+/** Which of two images is looked into. */
 let which = 0;
 /** Which map of the layer before is shown; undefined: the one that adds most. @type {number | undefined} */
 let input;
@@ -36,9 +36,9 @@ let summary;
 /** The way back from a number to what it was made of. @type {Place[]} */
 let trail = [];
 
-/** @param {Stage[]} ofNetwork @param {Look[]} ofPictures @param {import("../api.js").Summary} served */
-export function inspectWith(ofNetwork, ofPictures, served) {
-  [stages, looks, summary] = [ofNetwork, ofPictures.some(({ busy }) => busy) ? [] : ofPictures.filter(({ maps }) => maps.size > 0), served];
+/** @param {Stage[]} ofNetwork @param {Look[]} ofImages @param {import("../api.js").Summary} served */
+export function inspectWith(ofNetwork, ofImages, served) {
+  [stages, looks, summary] = [ofNetwork, ofImages.some(({ busy }) => busy) ? [] : ofImages.filter(({ maps }) => maps.size > 0), served];
   which = Math.min(which, Math.max(looks.length - 1, 0));
   if (!chosen() && looks.length > 0) {
     const first = stages.find(({ kind }) => kind === "convolution") ?? stages[0];
@@ -183,16 +183,16 @@ function choose(channel) {
 /**
  * Look into another map, pixel or unit.
  * @param {Partial<import("../state.js").State>} at
- * @param {number} [ofPicture] which of two
+ * @param {number} [ofImage] which of two
  */
-export function lookInto(at, ofPicture = which) {
+export function lookInto(at, ofImage = which) {
   const moved = { ...state, ...at };
   if (moved.layer !== state.layer || moved.channel !== state.channel) {
     input = undefined;
     trail = [];
   }
-  const turned = ofPicture !== which;
-  which = ofPicture;
+  const turned = ofImage !== which;
+  which = ofImage;
   change(at);
   if (turned) inspect();
 }

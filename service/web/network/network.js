@@ -1,6 +1,6 @@
 // The network, layer by layer: a card for each, with its maps, kernels or units.
 
-import { askMapsPicture, askWeights } from "../api.js";
+import { askMapsImage, askWeights } from "../api.js";
 import { greyUpTo, paintTogether, scaleAroundZero, scaleOf } from "../colours.js";
 import { byId, make, makeButton, rove, save } from "../elements.js";
 import { doOrTell } from "../failures.js";
@@ -11,7 +11,7 @@ import { text } from "../language/text.js";
 import { classBars, legendOf, legendOfEach, mapTile, unitTile } from "./tiles.js";
 
 /** @typedef {import("./stages.js").Stage} Stage */
-/** @typedef {import("../picture/looks.js").Look} Look */
+/** @typedef {import("../image/looks.js").Look} Look */
 /** @typedef {import("../colours.js").Scale} Scale */
 
 /** @param {Stage} stage */
@@ -76,7 +76,7 @@ function maps(stage, looks, common, head) {
   return grid;
 }
 
-/** The channels by how much their maps hold, or by number. @param {import("../api.js").Plane[][]} planes of each picture @param {number} count */
+/** The channels by how much their maps hold, or by number. @param {import("../api.js").Plane[][]} planes of each image @param {number} count */
 function orderOf(planes, count) {
   const order = Array.from({ length: count }, (_, channel) => channel);
   if (state.order === "number") return order;
@@ -134,7 +134,7 @@ function group({ layer }, label) {
 /** @param {string} layer @param {Look} look */
 function download(layer, look) {
   const button = makeButton("quiet", () => doOrTell(button, async () => {
-    if (look.prepared) save(await askMapsPicture(look.prepared.image, look.version, layer), `${layer}.png`);
+    if (look.prepared) save(await askMapsImage(look.prepared.image, look.version, layer), `${layer}.png`);
   }), "PNG");
   button.ariaLabel = button.title = text("saveMaps", { layer });
   return button;

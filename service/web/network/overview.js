@@ -1,4 +1,4 @@
-// The way through the network: what each layer makes of the picture, small, in a row.
+// The way through the network: what each layer makes of the image, small, in a row.
 
 import { greyUpTo, paint, scaleOf } from "../colours.js";
 import { byId, make, makeButton } from "../elements.js";
@@ -9,7 +9,7 @@ import { products, sum } from "./sums.js";
 import { text } from "../language/text.js";
 
 /** @typedef {import("./stages.js").Stage} Stage */
-/** @typedef {import("../picture/looks.js").Look} Look */
+/** @typedef {import("../image/looks.js").Look} Look */
 
 const MOST_VALUES = 1024; // that can be told apart in a column
 
@@ -32,7 +32,7 @@ export function showOverview(stages, looks) {
   }));
 }
 
-/** How alike two pictures are to a layer: the cosine of what it answers. @param {Stage} stage @param {Look[]} looks */
+/** How alike two images are to a layer: the cosine of what it answers. @param {Stage} stage @param {Look[]} looks */
 function alike({ layer: { name } }, looks) {
   const [a, b] = looks.map(({ maps, values }) => maps.get(name)?.flat(2) ?? values.get(name) ?? []);
   const lengths = Math.sqrt(sum(products(a, a)) * sum(products(b, b)));
@@ -41,7 +41,7 @@ function alike({ layer: { name } }, looks) {
 
 /** @param {Stage} stage @param {Look | undefined} look */
 function thumbnail({ layer, kind }, look) {
-  const picture = make("span", "thumbnail");
+  const image = make("span", "thumbnail");
   const canvas = make("canvas");
   const planes = look?.maps.get(layer.name);
   const values = look?.values.get(layer.name);
@@ -51,13 +51,13 @@ function thumbnail({ layer, kind }, look) {
     canvas.style.width = `${Math.round(20 + 1.5 * plane[0].length)}px`;
     const sheets = Math.min(5, Math.ceil(Math.log2(planes.length)));
     canvas.style.boxShadow = Array.from({ length: sheets }, (_, i) => `${3 * i + 3}px ${-3 * i - 3}px 0 -1px var(--sheet${i % 2})`).join();
-    picture.append(canvas);
+    image.append(canvas);
   } else if (values && values.length <= MOST_VALUES) {
     paint(canvas, values.map((value) => [value]), scaleOf([[values]]));
     canvas.className = "column";
-    picture.append(canvas);
+    image.append(canvas);
   } else {
-    picture.append(make("i", "column"));
+    image.append(make("i", "column"));
   }
-  return picture;
+  return image;
 }

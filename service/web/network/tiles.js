@@ -1,4 +1,4 @@
-// The small pictures a layer's card is made of, each a button that looks into it.
+// The small images a layer's card is made of, each a button that looks into it.
 
 import { colour, paint } from "../colours.js";
 import { make } from "../elements.js";
@@ -22,7 +22,7 @@ function tile(channel, label, ...content) {
 const ends = ({ low, high }) => `${short(low)} … ${short(high)}`;
 
 /**
- * A map; of two pictures, both.
+ * A map; of two images, both.
  * @param {import("./stages.js").Stage} stage
  * @param {number} channel
  * @param {Plane[]} planes

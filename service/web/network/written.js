@@ -18,7 +18,7 @@ import { patchOf, windowOf } from "./windows.js";
 /**
  * @typedef {object} Subject what is written about
  * @property {Stage} stage
- * @property {import("../picture/looks.js").Look} look
+ * @property {import("../image/looks.js").Look} look
  * @property {number} channel @property {number} row @property {number} column
  * @property {number | undefined} input which map of the layer before is wanted
  * @property {number} value what the service answered
@@ -81,7 +81,7 @@ function pixel({ look, row, column, value, scale }) {
 /** @param {Subject} subject */
 async function convolution({ stage, look, channel, row, column, input, value, choose, drawSource }) {
   const before = /** @type {Stage} */ (stage.before);
-  const planes = look.maps.get(before.layer.name) ?? []; // of this picture: while this waits, another may come
+  const planes = look.maps.get(before.layer.name) ?? []; // of this image: while this waits, another may come
   const learned = await askWeights(stage.layer, look.version, channel);
   const kernels = /** @type {Plane[]} */ (learned.kernel);
   const window = windowOf(stage, row, column);
@@ -110,7 +110,7 @@ async function convolution({ stage, look, channel, row, column, input, value, ch
 }
 
 /**
- * What each map of the layer before adds, the most first, with its kernel as a picture.
+ * What each map of the layer before adds, the most first, with its kernel as an image.
  * @param {Plane[]} kernels @param {number[]} sums @param {import("../colours.js").Scale} scale
  * @param {number} shown @param {(channel: number) => void} choose
  */

@@ -13,7 +13,7 @@ import { percent, whole } from "../numbers.js";
 import { change, onChange, state } from "../state.js";
 
 /** @typedef {import("../network/stages.js").Stage} Stage */
-/** @typedef {import("../picture/looks.js").Look} Look */
+/** @typedef {import("../image/looks.js").Look} Look */
 /** @typedef {{name: "pixels" | "edges" | "parts" | "votes" | "answer", stage: Stage}} Step */
 
 const SLIDE_MS = 450;
@@ -30,10 +30,10 @@ let logitsLayer;
 let look;
 /** @type {ReturnType<typeof setInterval> | undefined} */
 let sliding;
-/** Which step is shown; a picture that comes meanwhile shows it anew. */
+/** Which step is shown; an image that comes meanwhile shows it anew. */
 let shown = "";
 
-/** @param {Stage[]} stages @param {Look | undefined} first picture */
+/** @param {Stage[]} stages @param {Look | undefined} first image */
 export function walkWith(stages, first) {
   look = first;
   const convolutions = stages.filter(({ kind }) => kind === "convolution");

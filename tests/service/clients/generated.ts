@@ -5,8 +5,8 @@ import type { components, paths } from "./service.js";
 
 const [url, file] = process.argv.slice(2) as [string, string];
 const client = createClient<paths>({ baseUrl: url });
-const picture = await readFile(file);
-const body: components["schemas"]["Instances"] = { instances: [{ b64: picture.toString("base64") }] };
+const image = await readFile(file);
+const body: components["schemas"]["Instances"] = { instances: [{ b64: image.toString("base64") }] };
 
 const told = await client.POST("/predict", { body, params: { query: { top_k: 2 } } });
 console.log(told.data?.predictions[0]?.label, told.data?.predictions[0]?.top_k?.length);
@@ -25,7 +25,7 @@ const summary = await client.GET("/model/summary");
 console.log(typeof summary.data === "object" && summary.data.layers[0]?.name);
 
 const path = { name: "fashion_mnist" };
-const data = [picture.toString("base64")];
+const data = [image.toString("base64")];
 const inputs = [{ name: "image", shape: [1], datatype: "BYTES" as const, data }];
 const inferred = await client.POST("/v2/models/{name}/infer", {
   params: { path },
@@ -33,7 +33,7 @@ const inferred = await client.POST("/v2/models/{name}/infer", {
 });
 console.log(inferred.data?.outputs[0]?.data);
 
-const instances = [{ b64: picture.toString("base64") }];
+const instances = [{ b64: image.toString("base64") }];
 const predicted = await client.POST("/v1/models/{name}:predict", {
   params: { path },
   body: { instances },

@@ -34,7 +34,7 @@ def test_the_client_of_openapi_python_client(
     url = str(client.base_url).rstrip("/")
     generate = [sys.executable, "-m", "openapi_python_client", "generate", "--meta=none"]
     said = run([*generate, f"--url={url}/openapi.json", f"--output-path={PACKAGE}"], tmp_path)
-    # It passes over media types that it does not know, and sends a picture as bytes instead.
+    # It passes over media types that it does not know, and sends an image as bytes instead.
     unknown = [line for line in said if line.startswith(("Unsupported", "Cannot", "ERROR"))]
     assert all(line.startswith("Unsupported content type image/") for line in unknown)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -53,12 +53,12 @@ def test_the_client_of_openapi_python_client(
     predict, feature_maps, model_summary, v2_inference, v1_predict = operations.values()
     with load("client").Client(base_url=url) as service:
 
-        def picture() -> Any:
+        def image() -> Any:
             return types.File(io.BytesIO(BOOT.read_bytes()), "boot.png", "image/png")
 
         b64 = base64.b64encode(BOOT.read_bytes()).decode()
-        instances = models.Instances([models.Picture(b64)])
-        for body in (picture(), models.Form([picture()]), instances):
+        instances = models.Instances([models.Image(b64)])
+        for body in (image(), models.Form([image()]), instances):
             [prediction] = predict.sync(client=service, body=body, top_k=2).predictions
             assert prediction.label == "Ankle boot"
             assert [one.label for one in prediction.top_k] == ["Ankle boot", "Sneaker"]

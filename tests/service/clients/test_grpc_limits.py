@@ -113,7 +113,7 @@ def test_a_message_is_counted_before_it_is_parsed(
     for name, message in HOSTILE.items():
         code, reason = server.call(message)
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED, name
-        assert "more fields or numbers than any picture needs" in reason
+        assert "more fields or numbers than any image needs" in reason
     with ThreadPoolExecutor(8) as pool:  # As large as may be, at once.
         codes = [code for code, _ in pool.map(server.call, [HOSTILE["inputs"]] * 8)]
     assert set(codes) <= {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}

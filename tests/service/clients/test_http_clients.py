@@ -47,9 +47,9 @@ def test_javas_http_client(url: str) -> None:
 
 def test_fetch_of_node(url: str) -> None:
     *lines, unread, ready = run("node", HERE / "fetch_conversation.mjs", url, BOOT)
-    for line, pictures in zip(lines, (1, 1, 1, 2, 1), strict=True):
+    for line, images in zip(lines, (1, 1, 1, 2, 1), strict=True):
         assert line.startswith("200 ")
-        assert line.count('"label":"Ankle boot","class_id":9,"confidence"') == pictures
+        assert line.count('"label":"Ankle boot","class_id":9,"confidence"') == images
     assert unread.startswith("400 ")
     assert ready == "200"
 

@@ -77,16 +77,16 @@ def test_predict_takes_numbers(
     assert array(answer.outputs["probabilities"]).argmax(axis=1).tolist() == [9, 2, 1, 1]
 
 
-def test_pictures_versions_signatures_and_filters(channel: grpc.Channel, boot_png: bytes) -> None:
-    picture = shaped((1,), pb.DT_STRING, string_val=[boot_png])
+def test_images_versions_signatures_and_filters(channel: grpc.Channel, boot_png: bytes) -> None:
+    image = shaped((1,), pb.DT_STRING, string_val=[boot_png])
     for spec in ({"version": {"value": int(DEFAULT_VERSION)}}, {"version_label": DEFAULT_VERSION}):
-        answer = predict(channel, picture, **spec)
+        answer = predict(channel, image, **spec)
         assert array(answer.outputs["probabilities"]).argmax() == 9
-    answer = predict(channel, picture, signature_name="novelty")
+    answer = predict(channel, image, signature_name="novelty")
     assert set(answer.outputs) == {"novelty", "probabilities"}
     request = pb.PredictRequest(
         model_spec=pb.ModelSpec(name="fashion_mnist", signature_name="feature_maps"),
-        inputs={"images": picture},
+        inputs={"images": image},
         output_filter=["dense_1"],
     )
     answer = ask(channel, "Predict", request, pb.PredictResponse)
@@ -122,7 +122,7 @@ def test_the_metadata_are_the_signatures(channel: grpc.Channel) -> None:
         (
             shaped((8, 784), pb.DT_FLOAT, tensor_content=bytes(8 * 784 * 4)),
             {"signature_name": "feature_maps"},
-            *("RESOURCE_EXHAUSTED", "the layers of 8 pictures"),
+            *("RESOURCE_EXHAUSTED", "the layers of 8 images"),
         ),
     ],
     ids=["dtype", "values", "content", "dimensions", "version", "label", "signature", "layers"],

@@ -116,8 +116,8 @@ def test_health_and_metadata(server: Any) -> None:
     model = server.get_model_metadata(MODEL, DEFAULT_VERSION)
     assert (model.platform, list(model.versions)) == ("tensorflow_savedmodel", [DEFAULT_VERSION])
     assert [(o.name, list(o.shape)) for o in model.outputs] == [("probabilities", [-1, 10])]
-    pictures = server.get_model_metadata(PICTURES)
-    assert [(i.name, i.datatype, list(i.shape)) for i in pictures.inputs] == [
+    images = server.get_model_metadata(PICTURES)
+    assert [(i.name, i.datatype, list(i.shape)) for i in images.inputs] == [
         ("image", "BYTES", [-1])
     ]
 
@@ -126,11 +126,11 @@ def test_health_and_metadata(server: Any) -> None:
     "dtype", ["uint8", "int32", "int64", "uint16", "float16", "float32", "float64"]
 )
 def test_infer_with_raw_contents(server: Any, test_slice: Slice, dtype: str) -> None:
-    pictures = test_slice[0][[0, 1, 2, 3, 5, 6]].astype(dtype)
-    if pictures.dtype.kind == "f":
-        pictures /= pictures.dtype.type(255)
+    images = test_slice[0][[0, 1, 2, 3, 5, 6]].astype(dtype)
+    if images.dtype.kind == "f":
+        images /= images.dtype.type(255)
     datatype = dtype.upper().replace("FLOAT", "FP")
-    given = tensor("images", pictures, datatype)
+    given = tensor("images", images, datatype)
     answer = server.infer(MODEL, [given], outputs=EVERY_OUTPUT, request_id="7")
     assert answer.get_response().id == "7"
     assert answer.get_response().model_version == DEFAULT_VERSION
@@ -141,8 +141,8 @@ def test_infer_with_raw_contents(server: Any, test_slice: Slice, dtype: str) -> 
 
 
 def test_floats_above_1_are_answered_with_a_warning(server: Any, test_slice: Slice) -> None:
-    pictures = test_slice[0][:2].astype(np.float32)
-    answer = server.infer(MODEL, [tensor("images", pictures, "FP32")]).get_response()
+    images = test_slice[0][:2].astype(np.float32)
+    answer = server.infer(MODEL, [tensor("images", images, "FP32")]).get_response()
     assert "divide by 255" in answer.parameters["warning"].string_param
 
 
@@ -158,7 +158,7 @@ def test_layers_and_classification(server: Any, test_slice: Slice) -> None:
     assert answer.as_numpy("probabilities")[0, 0].endswith(b":9:Ankle boot")
 
 
-def test_encoded_pictures_and_their_preparation(
+def test_encoded_images_and_their_preparation(
     server: Any, test_slice: Slice, encode: Encode
 ) -> None:
     files = np.array([encode(test_slice[0][i]) for i in (1, 0)], np.object_)
@@ -195,7 +195,7 @@ def test_infer_with_typed_contents(
     assert list(label.contents.bytes_contents) == [b"Ankle boot", b"Pullover"]
 
 
-def test_pictures_in_typed_contents(stub: Any, boot_png: bytes) -> None:
+def test_images_in_typed_contents(stub: Any, boot_png: bytes) -> None:
     request = request_of("image", "BYTES", [1], bytes_contents=[boot_png])
     request.model_name = PICTURES
     response = stub.ModelInfer(request)
@@ -325,7 +325,7 @@ INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
         (request_of("images", "FP16", [1, 784]), INVALID, "FP16 has no typed contents"),
         (request_of("images", "UINT8", [1, 784]), INVALID, "0 values in uint_contents"),
         (request_of("images", "UINT8", [-1, 784]), INVALID, "negative dimension"),
-        (request_of("images", "UINT8", [0, 784]), INVALID, "holds no picture"),
+        (request_of("images", "UINT8", [0, 784]), INVALID, "holds no image"),
         (
             request_of("images", "UINT8", [1, 1], uint_contents=[300]),
             INVALID,
@@ -341,7 +341,7 @@ INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
         (
             with_raw(request_of("images", "UINT8", [21, 784]), b"\0" * 21 * 784),
             grpc.StatusCode.RESOURCE_EXHAUSTED,
-            "21 pictures, the limit is 20",
+            "21 images, the limit is 20",
         ),
         (
             with_raw(request_of("images", "UINT8", [1, 1], uint_contents=[0]), b"\0"),

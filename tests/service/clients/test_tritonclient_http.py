@@ -53,9 +53,9 @@ def test_health_and_metadata(server: Any) -> None:
 def test_infer_in_json_and_binary(
     server: Any, test_slice: Slice, dtype: str, binary_in: bool, binary_out: bool
 ) -> None:
-    pictures = test_slice[0][[0, 1, 2, 3, 5, 6]].astype(dtype)
-    if pictures.dtype.kind == "f":
-        pictures /= pictures.dtype.type(255)
+    images = test_slice[0][[0, 1, 2, 3, 5, 6]].astype(dtype)
+    if images.dtype.kind == "f":
+        images /= images.dtype.type(255)
     datatype = {"float32": "FP32", "float64": "FP64"}.get(dtype, dtype.upper())
     outputs = [
         triton.InferRequestedOutput(name, binary_data=binary_out)
@@ -63,7 +63,7 @@ def test_infer_in_json_and_binary(
     ]
     answer = server.infer(
         MODEL,
-        [tensor("images", pictures, datatype, binary=binary_in)],
+        [tensor("images", images, datatype, binary=binary_in)],
         outputs=outputs,
         request_id="7",
     )
@@ -91,7 +91,7 @@ def test_classification(server: Any, test_slice: Slice) -> None:
     assert float(value) > 0.9
 
 
-def test_encoded_pictures(server: Any, test_slice: Slice, encode: Encode) -> None:
+def test_encoded_images(server: Any, test_slice: Slice, encode: Encode) -> None:
     files = np.array([encode(test_slice[0][i]) for i in (1, 0)], np.object_)
     answer = server.infer("fashion_mnist_pictures", [tensor("image", files, "BYTES", binary=True)])
     assert answer.as_numpy("label").tolist() == [b"Pullover", b"Ankle boot"]

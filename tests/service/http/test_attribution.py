@@ -1,4 +1,4 @@
-"""`/explain` and `:explain`: what speaks for a class, on the picture's own pixels."""
+"""`/explain` and `:explain`: what speaks for a class, on the image's own pixels."""
 
 import base64
 import io
@@ -13,14 +13,14 @@ from service.settings import Settings
 from tests.service.conftest import ARTIFACTS, Encode, samples_of, serve
 
 
-def explained(client: httpx.Client, picture: bytes, **params: object) -> ExplainResponse:
-    response = client.post("/explain", params=params, content=picture)  # type: ignore[arg-type]  # numbers are what httpx takes
+def explained(client: httpx.Client, image: bytes, **params: object) -> ExplainResponse:
+    response = client.post("/explain", params=params, content=image)  # type: ignore[arg-type]  # numbers are what httpx takes
     assert response.status_code == 200, response.text
     return ExplainResponse.model_validate_json(response.content)
 
 
-def predicted(client: httpx.Client, picture: bytes) -> dict[str, float]:
-    answer = client.post("/predict", content=picture).json()["predictions"][0]
+def predicted(client: httpx.Client, image: bytes) -> dict[str, float]:
+    answer = client.post("/predict", content=image).json()["predictions"][0]
     probabilities: dict[str, float] = answer["probabilities"]
     return probabilities
 
@@ -57,27 +57,27 @@ def test_hiding_what_speaks_for_the_class_costs_more_than_hiding_what_does_not(
 
 
 def test_the_heat_lies_on_the_garment_of_a_photograph(client: httpx.Client, encode: Encode) -> None:
-    picture = Image.new("RGB", (300, 400), "#eee8dd")
-    ImageDraw.Draw(picture).rectangle((180, 100, 259, 259), "#203060")
-    answer = explained(client, encode(picture))
+    image = Image.new("RGB", (300, 400), "#eee8dd")
+    ImageDraw.Draw(image).rectangle((180, 100, 259, 259), "#203060")
+    answer = explained(client, encode(image))
     left, top, right, bottom = answer.frame
     # A square round the garment, whose longest side it has.
     assert (left * 300 + right * 300) / 2 == pytest.approx(220, abs=3)
     assert (top * 400 + bottom * 400) / 2 == pytest.approx(180, abs=3)
     assert (right - left) * 300 == pytest.approx(160, abs=4)
     assert (bottom - top) * 400 == pytest.approx(160, abs=4)
-    turned = picture.transpose(Image.Transpose.ROTATE_90)
+    turned = image.transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
-    exif[0x0112] = 6  # shown upright, it is the picture above
+    exif[0x0112] = 6  # shown upright, it is the image above
     sent = encode(turned, "JPEG", quality=95, exif=exif)
     assert explained(client, sent).frame == pytest.approx(answer.frame, abs=0.02)
 
 
-def test_the_png_is_the_picture_with_its_heat(client: httpx.Client, encode: Encode) -> None:
-    picture = Image.new("RGB", (300, 400), "#eee8dd")
-    ImageDraw.Draw(picture).rectangle((180, 100, 259, 259), "#203060")
+def test_the_png_is_the_image_with_its_heat(client: httpx.Client, encode: Encode) -> None:
+    image = Image.new("RGB", (300, 400), "#eee8dd")
+    ImageDraw.Draw(image).rectangle((180, 100, 259, 259), "#203060")
     for params, headers in (({"format": "png"}, {}), ({}, {"Accept": "image/png"})):
-        response = client.post("/explain", params=params, headers=headers, content=encode(picture))
+        response = client.post("/explain", params=params, headers=headers, content=encode(image))
         assert response.headers["Content-Type"] == "image/png"
         with Image.open(io.BytesIO(response.content)) as drawn:
             assert drawn.size == (336, 448)
@@ -97,7 +97,7 @@ def test_what_is_wrong_is_told(client: httpx.Client, boot_png: bytes) -> None:
         ({"class_id": "boot"}, boot_png, "invalid_parameter"),
         ({"format": "jpeg"}, boot_png, "invalid_parameter"),
         ({}, b"", "empty_body"),
-        ({}, b"no picture", "invalid_image"),
+        ({}, b"no image", "invalid_image"),
     ):
         response = client.post("/explain", params=params, content=content)
         assert response.json()["error"]["code"] == code, params
@@ -122,18 +122,18 @@ def test_it_counts_as_all_the_images_that_the_network_classifies(boot_png: bytes
 
 def test_kserves_explain_answers_the_same(client: httpx.Client, boot_png: bytes) -> None:
     expected = explained(client, boot_png)
-    picture = {"b64": base64.b64encode(boot_png).decode()}
+    image = {"b64": base64.b64encode(boot_png).decode()}
     numbers = (np.array(expected.image) / 255).tolist()
-    for instance in (picture, numbers):
+    for instance in (image, numbers):
         response = client.post("/v1/models/fashion_mnist:explain", json={"instances": [instance]})
         [answer] = response.json()["explanations"]
         assert answer["label"] == expected.label
         np.testing.assert_allclose(answer["heat"], expected.heat, atol=1e-3)
-    for body, status in (({"instances": [picture] * 2}, 413), ({}, 400), ({"instances": 3}, 400)):
+    for body, status in (({"instances": [image] * 2}, 413), ({}, 400), ({"instances": 3}, 400)):
         response = client.post("/v1/models/fashion_mnist:explain", json=body)
         assert response.status_code == status, body
         assert isinstance(response.json()["error"], str)
-    response = client.post("/v1/models/another:explain", json={"instances": [picture]})
+    response = client.post("/v1/models/another:explain", json={"instances": [image]})
     assert response.status_code == 404
 
 

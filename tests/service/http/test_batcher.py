@@ -152,7 +152,7 @@ def left(boot_png: bytes, encode: Encode) -> dict[str, Request]:
         "GIF": upload(encode(np.zeros((28, 28), np.uint8), "GIF"), "application/octet-stream"),
         "no instances": as_json("/predict", {"instances": []}),
         "no JSON": upload(b"{", "application/json"),
-        "no picture": upload(b"no picture"),
+        "no image": upload(b"no image"),
         "no body": upload(b""),
         "another type": upload(b"x", "text/plain"),
         "a form that ends": upload(form(boot_png)[1][:-9], "multipart/form-data; boundary=x"),
@@ -180,7 +180,7 @@ def left(boot_png: bytes, encode: Encode) -> dict[str, Request]:
         "V1 of another version": as_json("/v1/models/fashion_mnist/versions/7:predict", V1_ROWS),
         "V1 of no label": as_json("/v1/models/fashion_mnist/labels/none:predict", V1_ROWS),
         "V1 of another model": as_json("/v1/models/other:predict", V1_ROWS),
-        "V1 without pictures": as_json(V1, {"instances": []}),
+        "V1 without images": as_json(V1, {"instances": []}),
         "V1 of another method": as_json("/v1/models/fashion_mnist:classify", V1_ROWS),
         "a path with an end": ("/predict/", boot_png, {}),
     }
@@ -296,21 +296,21 @@ def test_the_log_tells_what_that_of_the_application_tells(
             assert fast == usual, kind
 
 
-def test_many_clients_get_the_answers_to_their_own_pictures(
+def test_many_clients_get_the_answers_to_their_own_images(
     counted: httpx.Client, boot_png: bytes, encode: Encode
 ) -> None:
     black = encode(np.zeros((28, 28), np.uint8))
     expected = {
-        picture: counted.post("/predict", content=picture).json()["predictions"]
-        for picture in (boot_png, black)
+        image: counted.post("/predict", content=image).json()["predictions"]
+        for image in (boot_png, black)
     }
     wrong: list[object] = []
 
-    def ask(picture: bytes) -> None:
+    def ask(image: bytes) -> None:
         with httpx.Client(base_url=counted.base_url, timeout=30) as client:
             for _ in range(50):
-                got = client.post("/predict", content=picture).json()["predictions"]
-                if not same(got, expected[picture]):
+                got = client.post("/predict", content=image).json()["predictions"]
+                if not same(got, expected[image]):
                     wrong.append(got)
 
     threads = [threading.Thread(target=ask, args=(p,)) for p in (boot_png, black) * 4]
@@ -571,7 +571,7 @@ def rounded(answers: list[bytes | None]) -> object:
 
 
 def test_one_that_is_wrong_does_not_disturb_the_others(network: Runs, boot_png: bytes) -> None:
-    bodies = [boot_png, b"no picture", boot_png, b"{", boot_png]
+    bodies = [boot_png, b"no image", boot_png, b"{", boot_png]
     callers = network.ask([("/predict", body) for body in bodies])
     assert [caller.answers == [None] for caller in callers] == [False, True, False, True, False]
     assert network.runs == [3]

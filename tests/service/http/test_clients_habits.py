@@ -23,7 +23,7 @@ BOUNDARY = {"Content-Type": "multipart/form-data; boundary=x"}
 
 
 @pytest.fixture(scope="module")
-def picture(encode: Encode) -> bytes:
+def image(encode: Encode) -> bytes:
     """A PNG that has `=`, `+` and `/` in base64, and white space between its characters."""
     rng = np.random.default_rng(3)
     while True:
@@ -34,8 +34,8 @@ def picture(encode: Encode) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def probabilities(client: httpx.Client, picture: bytes) -> Mapping[str, float]:
-    return answer_of(client.post("/predict", content=picture)).predictions[0].probabilities
+def probabilities(client: httpx.Client, image: bytes) -> Mapping[str, float]:
+    return answer_of(client.post("/predict", content=image)).predictions[0].probabilities
 
 
 def part(*head: str, data: bytes, boundary: str = "x") -> bytes:
@@ -52,17 +52,17 @@ def tensor(**fields: Any) -> dict[str, Any]:
 
 
 def test_base64_is_read_in_every_dialect(
-    client: httpx.Client, picture: bytes, probabilities: Mapping[str, float]
+    client: httpx.Client, image: bytes, probabilities: Mapping[str, float]
 ) -> None:
-    text = base64.b64encode(picture).decode()
+    text = base64.b64encode(image).decode()
     lines = [text[start : start + 76] for start in range(0, len(text), 76)]
     dialects = {
         "plain": text,
         "lines": "\n".join(lines),
         "MIME": "\r\n".join([*lines, ""]),
         "unpadded": text.rstrip("="),
-        "URL-safe": base64.urlsafe_b64encode(picture).decode(),
-        "URL-safe and unpadded": base64.urlsafe_b64encode(picture).decode().rstrip("="),
+        "URL-safe": base64.urlsafe_b64encode(image).decode(),
+        "URL-safe and unpadded": base64.urlsafe_b64encode(image).decode().rstrip("="),
         "data URL": f"data:image/png;base64,{text}",
     }
     expected = list(probabilities.values())
@@ -116,11 +116,11 @@ def test_what_is_no_base64_is_told_what_to_send(
         *("application/json", "multipart/form-data; boundary=x"),
     ],
 )
-def test_a_picture_is_one_whatever_its_media_type(
-    client: httpx.Client, picture: bytes, media_type: str
+def test_an_image_is_one_whatever_its_media_type(
+    client: httpx.Client, image: bytes, media_type: str
 ) -> None:
     for path in IMAGE_ROUTES:
-        response = client.post(path, content=picture, headers={"Content-Type": media_type})
+        response = client.post(path, content=image, headers={"Content-Type": media_type})
         assert response.status_code == 200, response.text
 
 
@@ -161,27 +161,27 @@ def test_a_byte_order_mark_is_skipped_and_utf_16_is_named(client: httpx.Client) 
     ids=["filename*", "name*", "folded", "image", "octet-stream", "bytes", "binary"],
 )
 def test_a_file_of_a_form_is_known_by_name_type_or_bytes(
-    client: httpx.Client, picture: bytes, head: tuple[str, ...]
+    client: httpx.Client, image: bytes, head: tuple[str, ...]
 ) -> None:
     for path in IMAGE_ROUTES:
-        response = client.post(path, content=part(*head, data=picture), headers=BOUNDARY)
+        response = client.post(path, content=part(*head, data=image), headers=BOUNDARY)
         assert response.status_code == 200, response.text
 
 
 def test_a_file_of_a_form_may_be_encoded(
-    client: httpx.Client, picture: bytes, probabilities: Mapping[str, float]
+    client: httpx.Client, image: bytes, probabilities: Mapping[str, float]
 ) -> None:
     for encoding, data in (
-        ("base64", base64.encodebytes(picture)),
-        ("Base64", base64.b64encode(picture)),
-        ("quoted-printable", binascii.b2a_qp(picture, istext=False)),
-        ("8bit", picture),
+        ("base64", base64.encodebytes(image)),
+        ("Base64", base64.b64encode(image)),
+        ("quoted-printable", binascii.b2a_qp(image, istext=False)),
+        ("8bit", image),
     ):
         body = part(FILE, f"Content-Transfer-Encoding: {encoding}", data=data)
         answer = answer_of(client.post("/predict", content=body, headers=BOUNDARY))
         assert answer.predictions[0].probabilities == probabilities, encoding
     for encoding, data in (
-        ("quoted-printable", quopri.encodestring(picture)),  # As text: it loses line ends.
+        ("quoted-printable", quopri.encodestring(image)),  # As text: it loses line ends.
         ("x-uuencode", b""),
     ):
         body = part(FILE, f"Content-Transfer-Encoding: {encoding}", data=data)
@@ -191,12 +191,12 @@ def test_a_file_of_a_form_may_be_encoded(
         assert encoding in message
 
 
-def test_files_may_come_in_a_form_of_their_own(client: httpx.Client, picture: bytes) -> None:
+def test_files_may_come_in_a_form_of_their_own(client: httpx.Client, image: bytes) -> None:
     """As HTML 4 had it for several files of a field."""
     for kind in ("file", "attachment"):
         disposition = f'Content-Disposition: {kind}; filename="a.png"'
-        inner = b"--in\r\n" + f"{disposition}\r\n\r\n".encode() + picture + b"\r\n"
-        inner += part(disposition, "Content-Type: image/png", data=picture, boundary="in")
+        inner = b"--in\r\n" + f"{disposition}\r\n\r\n".encode() + image + b"\r\n"
+        inner += part(disposition, "Content-Type: image/png", data=image, boundary="in")
         body = part(DISPOSITION, "Content-Type: multipart/mixed; boundary=in", data=inner)
         answer = answer_of(client.post("/predict", content=body, headers=BOUNDARY))
         assert len(answer.predictions) == 2
@@ -205,15 +205,15 @@ def test_files_may_come_in_a_form_of_their_own(client: httpx.Client, picture: by
 @pytest.mark.parametrize("boundary", ["===165===", "----=_Part_1_2.3", "a/b", "a:b", "a b", "'("])
 @pytest.mark.parametrize("form", ["%s", '"%s"', "%s; charset=utf-8"])
 def test_a_boundary_needs_no_quotes(
-    client: httpx.Client, picture: bytes, boundary: str, form: str
+    client: httpx.Client, image: bytes, boundary: str, form: str
 ) -> None:
     headers = {"Content-Type": f"multipart/form-data; Boundary={form % boundary}"}
-    body = part(FILE, data=picture, boundary=boundary)
+    body = part(FILE, data=image, boundary=boundary)
     assert client.post("/predict", content=body, headers=headers).status_code == 200
 
 
-def test_the_text_fields_of_a_form_are_parameters(client: httpx.Client, picture: bytes) -> None:
-    files = {"file": ("a.png", picture)}
+def test_the_text_fields_of_a_form_are_parameters(client: httpx.Client, image: bytes) -> None:
+    files = {"file": ("a.png", image)}
     data = {"top_k": "2", "prepare": "photo", "version_label": "none"}
     refused = client.post("/predict", data=data, files=files)
     assert error_of(refused, 404)[0] == "unknown_version"
@@ -236,17 +236,17 @@ def test_the_text_fields_of_a_form_are_parameters(client: httpx.Client, picture:
     ("data", "code", "reason"),
     [
         ({"note": "hello"}, "invalid_parameter", "note: unknown parameter"),
-        ({"files": "picture.png"}, "invalid_parameter", "curl -F a=@a.png"),
+        ({"files": "image.png"}, "invalid_parameter", "curl -F a=@a.png"),
         ({"top_k": "11"}, "invalid_parameter", "top_k: 11, but the model has 10 classes"),
         ({"top_k": "many"}, "invalid_parameter", "top_k: "),
         ({"prepare": "magic"}, "invalid_parameter", "prepare: "),
     ],
 )
 def test_a_wrong_text_field_is_named(
-    client: httpx.Client, picture: bytes, data: dict[str, str], code: str, reason: str
+    client: httpx.Client, image: bytes, data: dict[str, str], code: str, reason: str
 ) -> None:
-    files = {"file": ("a.png", picture)}
-    for sent in (picture, picture * 200):  # By the fast path, and as a large job.
+    files = {"file": ("a.png", image)}
+    for sent in (image, image * 200):  # By the fast path, and as a large job.
         files = {"file": ("a.png", sent)}
         found, message = error_of(client.post("/predict", data=data, files=files), 400)
         assert found == code
@@ -265,16 +265,16 @@ def test_a_wrong_text_field_is_named(
     ],
 )
 def test_an_unknown_parameter_is_named_with_the_nearest(
-    client: httpx.Client, picture: bytes, method: str, target: str, nearest: str
+    client: httpx.Client, image: bytes, method: str, target: str, nearest: str
 ) -> None:
-    response = client.request(method, target, content=picture if method != "GET" else None)
+    response = client.request(method, target, content=image if method != "GET" else None)
     code, message = error_of(response, 400)
     assert code == "invalid_parameter"
     assert message.startswith(f"{target.partition('?')[2].partition('=')[0]}: ")
     assert f"did you mean {nearest}?" in message
 
 
-def test_one_picture_without_its_list_is_told_so(
+def test_one_image_without_its_list_is_told_so(
     client: httpx.Client, test_slice: tuple[Pixels, Pixels]
 ) -> None:
     image = test_slice[0][0]
@@ -282,7 +282,7 @@ def test_one_picture_without_its_list_is_told_so(
         document = {"instances": image.reshape(shape).tolist()}
         assert error_of(client.post("/predict", json=document), 400) == (
             "invalid_instances",
-            'instances is one picture, not a list: write {"instances": [<picture>]}',
+            'instances is one image, not a list: write {"instances": [<image>]}',
         )
         assert "in a list of its own" in client.post(V1, json=document).text
         data = image.reshape(-1).tolist()

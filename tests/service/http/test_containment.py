@@ -26,7 +26,7 @@ FORBIDDEN = {
     *("tempfile.mkstemp", "tempfile.mkdtemp", "os.mkdir", "os.rename", "os.remove", "os.symlink"),
 }
 NAME = "<script>evil.png"
-URL = "http://127.0.0.1:9/picture.png"
+URL = "http://127.0.0.1:9/image.png"
 
 events: list[str] = []
 _watched = threading.Event()
@@ -98,7 +98,7 @@ def test_no_request_writes_a_file_asks_a_network_or_runs_anything(
         ("/predict", {"content": photograph}),
         ("/feature-maps?format=png", {"content": photograph}),
         ("/predict", {"files": [("files", (NAME, boot_png)), ("files", (NAME, photograph))]}),
-        ("/predict", {"files": [("files", (NAME, b"no picture"))]}),
+        ("/predict", {"files": [("files", (NAME, b"no image"))]}),
         ("/predict", {"files": [("files", ("big.bmp", bytes(8_000_000)))]}),
         ("/predict", {"content": exploit}),
         ("/predict", {"content": b"\x93NUMPY" + exploit}),

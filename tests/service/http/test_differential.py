@@ -82,7 +82,7 @@ def streams(boot: bytes) -> Iterator[Stream]:
     """Yield every stream; what is random is the same in each run."""
     chance = random.Random(1)  # noqa: S311 (no secret)
     small = request(boot)
-    bad = request(b"no picture")
+    bad = request(b"no image")
     json = request(JSON_BODY, "Content-Type: application/json")
     v2 = request(b'{"inputs": []}', path="/v2/models/fashion_mnist/infer")
     unknown = request(b"x", path="/nowhere")
@@ -91,7 +91,7 @@ def streams(boot: bytes) -> Iterator[Stream]:
     whole = bad + GET + END
     for cut in range(1, len(whole)):
         yield Stream(pieces_of(whole, cut))
-    whole = chunked(b"no picture", 3) + END
+    whole = chunked(b"no image", 3) + END
     for cut in range(1, len(whole)):
         yield Stream(pieces_of(whole, cut))
     for cut in range(1, len(small), 7):
@@ -174,8 +174,8 @@ def framings(boot: bytes) -> Iterator[Stream]:  # noqa: PLR0912 (it is a list)
         b"ffffffffffffffff1\r\n\r\n",
         b"0\r\n\r\n\r\n",
     ):
-        yield Stream([chunked(b"no picture", 4, end=end) + END])
-        yield Stream([chunked(b"no picture", 4, end=end) + END + END])
+        yield Stream([chunked(b"no image", 4, end=end) + END])
+        yield Stream([chunked(b"no image", 4, end=end) + END + END])
     for chunk_size in (1, 3, 100):
         yield Stream([chunked(boot, chunk_size) + END])
     yield Stream([request(None, "Transfer-Encoding: Chunked") + b"1\r\nx\r\n0\r\n\r\n" + END])

@@ -95,7 +95,7 @@ def requests(boot_png: bytes, test_slice: Slice, encode: Encode) -> dict[str, di
         # Errors.
         "/predict?top_k=11": {"content": boot_png},
         "/predict?version=7": {"content": boot_png},
-        "/predict?wrong": {"content": b"no picture"},
+        "/predict?wrong": {"content": b"no image"},
         "/predict?empty": {"content": b""},
         "/predict?pixels": {"json": {"instances": [[0] * 783]}},
         "/feature-maps?layer=dense_1": {"content": boot_png},
@@ -161,9 +161,9 @@ def test_labels_and_novelty_are_the_same_but_for_a_few_in_a_thousand(
 def test_feature_maps_are_the_same(
     clients: Clients, test_slice: Slice, boot_png: bytes, encode: Encode
 ) -> None:
-    for picture in (boot_png, encode(test_slice[0][7])):
+    for image in (boot_png, encode(test_slice[0][7])):
         one, other = (
-            client.post("/feature-maps", content=picture).json()["layers"] for client in clients
+            client.post("/feature-maps", content=image).json()["layers"] for client in clients
         )
         assert [layer["name"] for layer in one] == [layer["name"] for layer in other]
         for first, second in zip(one, other, strict=True):

@@ -32,8 +32,8 @@ LAYERS = {
 }
 
 
-def maps_of(client: httpx.Client, picture: bytes, **params: object) -> FeatureMapsResponse:
-    response = client.post("/feature-maps", params=params, content=picture)  # type: ignore[arg-type]  # lists and numbers are what httpx takes
+def maps_of(client: httpx.Client, image: bytes, **params: object) -> FeatureMapsResponse:
+    response = client.post("/feature-maps", params=params, content=image)  # type: ignore[arg-type]  # lists and numbers are what httpx takes
     assert response.status_code == 200, response.text
     return FeatureMapsResponse.model_validate_json(response.content)
 
@@ -81,7 +81,7 @@ def saved_weights(
     return {a.shape[3:]: (a, biases[a.shape[3:]]) for a in arrays if a.ndim == 4}
 
 
-def test_the_picture_the_network_saw_comes_with_the_maps(
+def test_the_image_the_network_saw_comes_with_the_maps(
     client: httpx.Client, test_slice: Slice, boot_png: bytes
 ) -> None:
     answer = maps_of(client, boot_png)
@@ -141,7 +141,7 @@ def test_a_channel_of_the_larger_layers_can_be_asked_of_them(
     assert layer.channels == [63]
 
 
-def picture_of(response: httpx.Response) -> Image.Image:
+def image_of(response: httpx.Response) -> Image.Image:
     assert response.status_code == 200, response.text
     assert response.headers["Content-Type"] == "image/png"
     image = Image.open(io.BytesIO(response.content))
@@ -152,7 +152,7 @@ def picture_of(response: httpx.Response) -> Image.Image:
 def test_a_png_is_answered_to_who_asks_for_one(client: httpx.Client, boot_png: bytes) -> None:
     by_header = client.post("/feature-maps", headers={"Accept": "image/png"}, content=boot_png)
     by_query = client.post("/feature-maps", params={"format": "png"}, content=boot_png)
-    assert picture_of(by_header).size == picture_of(by_query).size
+    assert image_of(by_header).size == image_of(by_query).size
     assert by_header.content == by_query.content
 
 
@@ -166,11 +166,11 @@ def test_the_query_takes_precedence_over_the_header(client: httpx.Client, boot_p
     FeatureMapsResponse.model_validate_json(response.content)
 
 
-def test_a_narrower_choice_makes_a_smaller_picture(client: httpx.Client, boot_png: bytes) -> None:
-    everything = picture_of(
+def test_a_narrower_choice_makes_a_smaller_image(client: httpx.Client, boot_png: bytes) -> None:
+    everything = image_of(
         client.post("/feature-maps", params={"format": "png"}, content=boot_png)
     )
-    one = picture_of(
+    one = image_of(
         client.post(
             "/feature-maps", params={"format": "png", "layer": "conv2d_1"}, content=boot_png
         )
@@ -183,14 +183,14 @@ def test_an_answer_nobody_accepts_is_a_406(client: httpx.Client, boot_png: bytes
     assert error_of(response, 406)[0] == "not_acceptable"
 
 
-def test_maps_are_of_one_picture_at_a_time(client: httpx.Client) -> None:
+def test_maps_are_of_one_image_at_a_time(client: httpx.Client) -> None:
     body = json.dumps({"instances": [[0] * 784, [0] * 784]})
     response = client.post(
         "/feature-maps", content=body, headers={"Content-Type": "application/json"}
     )
     assert error_of(response, 413) == (
         "too_many_images",
-        "2 pictures, but this route takes one at a time",
+        "2 images, but this route takes one at a time",
     )
 
 
@@ -271,75 +271,75 @@ def test_what_is_not_there_is_refused(
 
 
 def steps_of(
-    client: httpx.Client, picture: bytes, prepare: str = "auto"
+    client: httpx.Client, image: bytes, prepare: str = "auto"
 ) -> tuple[PreparationResponse, dict[str, Image.Image]]:
-    response = client.put("/preparation", params={"prepare": prepare}, content=picture)
+    response = client.put("/preparation", params={"prepare": prepare}, content=image)
     assert response.status_code == 200, response.text
     answer = PreparationResponse.model_validate_json(response.content)
-    pictures: dict[str, Image.Image] = {
+    images: dict[str, Image.Image] = {
         step.name: Image.open(io.BytesIO(base64.b64decode(step.png))) for step in answer.steps
     }
     for step in answer.steps:
-        assert pictures[step.name].size == (step.width, step.height)
-    return answer, pictures
+        assert images[step.name].size == (step.width, step.height)
+    return answer, images
 
 
 @pytest.fixture
 def photograph(encode: Encode) -> bytes:
     """A dark blue shirt, about, on a pale wall."""
-    picture = Image.new("RGB", (600, 800), "#eee8dd")
-    ImageDraw.Draw(picture).rectangle((150, 200, 449, 699), "#203060")
-    return encode(picture)
+    image = Image.new("RGB", (600, 800), "#eee8dd")
+    ImageDraw.Draw(image).rectangle((150, 200, 449, 699), "#203060")
+    return encode(image)
 
 
 def test_a_photograph_is_cut_out_turned_light_on_black_cropped_and_centred(
     client: httpx.Client, photograph: bytes
 ) -> None:
-    answer, pictures = steps_of(client, photograph)
+    answer, images = steps_of(client, photograph)
     assert answer.preparation == "photo"
-    assert list(pictures) == ["decoded", "cut_out", "light_on_black", "cropped", "centred"]
-    decoded = pictures["decoded"]
+    assert list(images) == ["decoded", "cut_out", "light_on_black", "cropped", "centred"]
+    decoded = images["decoded"]
     assert (decoded.mode, decoded.size) == ("RGB", (168, 224))
-    cut_out = np.asarray(pictures["cut_out"])
+    cut_out = np.asarray(images["cut_out"])
     assert cut_out[0, 0, 3] == 0
     assert cut_out[112, 84].tolist() == [0x20, 0x30, 0x60, 255]
-    light = np.asarray(pictures["light_on_black"])
+    light = np.asarray(images["light_on_black"])
     assert light[0, 0] == 0
     assert light[112, 84] > 100
-    width, height = pictures["cropped"].size
+    width, height = images["cropped"].size
     assert width / height == pytest.approx(300 / 500, abs=0.05)
-    assert np.asarray(pictures["centred"]).tolist() == answer.image
+    assert np.asarray(images["centred"]).tolist() == answer.image
 
 
 def test_the_last_step_is_what_the_network_sees(
     client: httpx.Client, photograph: bytes, boot_png: bytes
 ) -> None:
-    for picture in (photograph, boot_png):
+    for image in (photograph, boot_png):
         for prepare in ("auto", "photo", "plain"):
-            answer, pictures = steps_of(client, picture, prepare)
-            assert answer.image == maps_of(client, picture, prepare=prepare).image
-            assert np.asarray(list(pictures.values())[-1]).tolist() == answer.image
+            answer, images = steps_of(client, image, prepare)
+            assert answer.image == maps_of(client, image, prepare=prepare).image
+            assert np.asarray(list(images.values())[-1]).tolist() == answer.image
 
 
-def test_a_picture_of_the_networks_own_size_is_taken_as_it_is(
+def test_an_image_of_the_networks_own_size_is_taken_as_it_is(
     client: httpx.Client, boot_png: bytes
 ) -> None:
-    answer, pictures = steps_of(client, boot_png)
+    answer, images = steps_of(client, boot_png)
     assert answer.preparation == "none"
-    assert list(pictures) == ["decoded", "grey"]
+    assert list(images) == ["decoded", "grey"]
 
 
-def test_a_plain_picture_turns_grey_and_small(client: httpx.Client, photograph: bytes) -> None:
-    answer, pictures = steps_of(client, photograph, "plain")
+def test_a_plain_image_turns_grey_and_small(client: httpx.Client, photograph: bytes) -> None:
+    answer, images = steps_of(client, photograph, "plain")
     assert answer.preparation == "plain"
-    assert [(name, p.mode, p.size) for name, p in pictures.items()] == [
+    assert [(name, p.mode, p.size) for name, p in images.items()] == [
         ("decoded", "RGB", (168, 224)),
         ("grey", "L", (168, 224)),
         ("resized", "L", (28, 28)),
     ]
 
 
-def test_a_large_picture_in_the_data_sets_own_form_is_only_cropped_and_centred(
+def test_a_large_image_in_the_data_sets_own_form_is_only_cropped_and_centred(
     client: httpx.Client, boot_png: bytes, encode: Encode
 ) -> None:
     large = Image.open(io.BytesIO(boot_png)).resize((280, 280), Image.Resampling.NEAREST)
@@ -348,11 +348,11 @@ def test_a_large_picture_in_the_data_sets_own_form_is_only_cropped_and_centred(
 
 @pytest.mark.parametrize("mode", ["1", "P", "LA", "I;16", "CMYK"])
 def test_every_mode_of_colour_is_drawn(client: httpx.Client, encode: Encode, mode: str) -> None:
-    picture = Image.new(mode, (40, 60))
+    image = Image.new(mode, (40, 60))
     file_format = "JPEG" if mode == "CMYK" else "PNG"
     for prepare in ("photo", "plain"):
-        _, pictures = steps_of(client, encode(picture, file_format), prepare)
-        assert pictures["decoded"].size == (40, 60)
+        _, images = steps_of(client, encode(image, file_format), prepare)
+        assert images["decoded"].size == (40, 60)
 
 
 def test_numbers_are_not_touched(client: httpx.Client) -> None:
@@ -363,11 +363,11 @@ def test_numbers_are_not_touched(client: httpx.Client) -> None:
 
 
 def test_what_predict_refuses_is_refused_in_the_same_words(client: httpx.Client) -> None:
-    words = error_of(client.post("/preparation", content=b"no picture"), 400)
-    assert words[:2] == error_of(client.post("/predict", content=b"no picture"), 400)[:2]
+    words = error_of(client.post("/preparation", content=b"no image"), 400)
+    assert words[:2] == error_of(client.post("/predict", content=b"no image"), 400)[:2]
 
 
-def test_steps_are_of_one_picture_at_a_time(client: httpx.Client, boot_png: bytes) -> None:
+def test_steps_are_of_one_image_at_a_time(client: httpx.Client, boot_png: bytes) -> None:
     files = [("files", boot_png), ("files", boot_png)]
     assert error_of(client.post("/preparation", files=files), 413)[0] == "too_many_images"
 

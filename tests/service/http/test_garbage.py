@@ -73,9 +73,9 @@ def as_tensor(**fields: object) -> Ask:
 
 
 KINDS = [
-    ("a picture of the data set", 200, of_few_pixels()),
+    ("an image of the data set", 200, of_few_pixels()),
     ("a small damaged one", 400, of_few_pixels(EXAMPLE[:100])),
-    ("no picture", 400, of_few_pixels(b"no picture")),
+    ("no image", 400, of_few_pixels(b"no image")),
     ("a tensor", 200, as_tensor()),
     ("a tensor of another shape", 400, as_tensor(shape=[1, 783])),
     ("a photograph", 200, as_it_is()),
@@ -89,9 +89,9 @@ KINDS = [
     ("malformed JSON", 400, after(b"{", "application/json")),
     ("the protocol of TF Serving", 200, in_json("/v1/models/fashion_mnist:predict")),
     ("too early a deadline", 504, as_it_is(**{"X-Request-Timeout": "1e-9"})),
-    ("another media type", 415, after(b"no picture", "text/plain")),
+    ("another media type", 415, after(b"no image", "text/plain")),
     ("feature maps", 200, as_it_is("/feature-maps")),
-    ("feature maps as pictures", 200, as_it_is("/feature-maps?format=png")),
+    ("feature maps as images", 200, as_it_is("/feature-maps?format=png")),
     ("a preparation", 200, as_it_is("/preparation")),
     ("a path that is none", 404, as_it_is("/nothing")),
 ]

@@ -199,13 +199,13 @@ class TestHeaders:
 class TestFairness:
     """However much some send, the loop comes back to the others."""
 
-    @pytest.mark.parametrize("kind", ["health", "bad picture", "unknown path"])
+    @pytest.mark.parametrize("kind", ["health", "bad image", "unknown path"])
     def test_health_is_answered_beside_long_pipelines(
         self, other_process: httpx.Client, kind: str
     ) -> None:
         request = {
             "health": HEALTH,
-            "bad picture": whole(b"x"),
+            "bad image": whole(b"x"),
             "unknown path": head(None, method="GET", path="/x"),
         }[kind]
         count = 300

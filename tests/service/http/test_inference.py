@@ -99,25 +99,25 @@ def serving(**limits: float) -> Iterator[tuple[FastAPI, httpx.Client]]:
 
 
 @pytest.fixture(scope="module")
-def slow_picture(encode: Encode) -> bytes:
+def slow_image(encode: Encode) -> bytes:
     """A few kilobytes that take a second to decode and prepare."""
     return encode(Image.new("RGB", (5000, 4900), "white"), compress_level=9)
 
 
 @contextmanager
 def slow_request(
-    app: FastAPI, client: httpx.Client, picture: bytes, **headers: str
+    app: FastAPI, client: httpx.Client, image: bytes, **headers: str
 ) -> Iterator[list[httpx.Response]]:
     """Have a request be in flight inside the block; its answer is there after it."""
     answers: list[httpx.Response] = []
     admission: Admission = app.state.admission
 
     def send() -> None:
-        answers.append(client.post("/predict", content=picture, headers=headers))
+        answers.append(client.post("/predict", content=image, headers=headers))
 
     thread = threading.Thread(target=send)
     thread.start()
-    wait_for(lambda: admission.bytes == len(picture))
+    wait_for(lambda: admission.bytes == len(image))
     yield answers
     thread.join()
 
@@ -138,10 +138,10 @@ def read_all(connection: socket.socket) -> bytes:
 
 class TestOverload:
     def test_past_its_capacity_it_refuses_at_once_and_says_when_to_come_back(
-        self, slow_picture: bytes, boot_png: bytes
+        self, slow_image: bytes, boot_png: bytes
     ) -> None:
         with serving(max_images=1, max_images_in_flight=1) as (app, client):
-            with slow_request(app, client, slow_picture) as answers:
+            with slow_request(app, client, slow_image) as answers:
                 refused = client.post("/predict", content=boot_png)
                 protocol = client.post(INFER, json={"inputs": []})
                 assert not answers
@@ -155,13 +155,13 @@ class TestOverload:
             wait_for(lambda: app.state.admission.images == 0)
             assert client.post("/predict", content=boot_png).status_code == 200
 
-    @pytest.mark.parametrize("form", ["files", "instances", "v1", "v2", "v2 pictures"])
+    @pytest.mark.parametrize("form", ["files", "instances", "v1", "v2", "v2 images"])
     def test_every_image_of_a_request_takes_a_place(
-        self, slow_picture: bytes, boot_png: bytes, form: str
+        self, slow_image: bytes, boot_png: bytes, form: str
     ) -> None:
         black = [[0] * 784] * 3
         with serving(max_images=3, max_images_in_flight=3) as (app, client):
-            with slow_request(app, client, slow_picture):
+            with slow_request(app, client, slow_image):
                 if form == "files":
                     parts = [("files", ("a.png", boot_png))] * 3
                     refused = client.post("/predict", files=parts)
@@ -215,34 +215,34 @@ class TestOverload:
 
 class TestDeadline:
     def test_a_late_answer_is_a_504_and_its_work_is_dropped(
-        self, slow_picture: bytes, boot_png: bytes
+        self, slow_image: bytes, boot_png: bytes
     ) -> None:
         with serving(deadline_seconds=0.05) as (app, client):
-            response = client.post("/predict", content=slow_picture)
+            response = client.post("/predict", content=slow_image)
             assert error_of(response, 504)[0] == "deadline_exceeded"
             wait_for(lambda: app.state.admission.images == 0)
             assert client.post("/predict", content=boot_png).status_code == 200
 
-    def test_a_client_may_ask_for_less_time_and_not_for_more(self, slow_picture: bytes) -> None:
+    def test_a_client_may_ask_for_less_time_and_not_for_more(self, slow_image: bytes) -> None:
         with serving(deadline_seconds=10) as (_, client):
             response = client.post(
-                "/predict", content=slow_picture, headers={"X-Request-Timeout": "0.05"}
+                "/predict", content=slow_image, headers={"X-Request-Timeout": "0.05"}
             )
             assert error_of(response, 504)[0] == "deadline_exceeded"
         with serving(deadline_seconds=0.05) as (_, client):
             response = client.post(
-                "/predict", content=slow_picture, headers={"X-Request-Timeout": "100"}
+                "/predict", content=slow_image, headers={"X-Request-Timeout": "100"}
             )
             assert response.status_code == 504
 
-    def test_what_is_late_is_not_answered_by_the_network(self, slow_picture: bytes) -> None:
+    def test_what_is_late_is_not_answered_by_the_network(self, slow_image: bytes) -> None:
         with serving() as (app, client):
             tensor = {"name": "image", "shape": [1], "datatype": "BYTES"}
-            size = len(slow_picture) + 4
+            size = len(slow_image) + 4
             head = json.dumps(
                 {"inputs": [{**tensor, "parameters": {"binary_data_size": size}}]}
             ).encode()
-            body = head + len(slow_picture).to_bytes(4, "little") + slow_picture
+            body = head + len(slow_image).to_bytes(4, "little") + slow_image
             response = client.post(
                 INFER,
                 content=body,
@@ -298,24 +298,24 @@ class TestReservations:
             wait_for(lambda: app.state.admission.bytes == counted)
             assert app.state.admission.images == 0
             for path in ("/predict", "/feature-maps?format=png"):
-                for picture in (boot_png, photo):
+                for image in (boot_png, photo):
                     for headers in ({}, BY_THE_APPLICATION):
-                        answer = client.post(path, content=picture, headers=headers)
+                        answer = client.post(path, content=image, headers=headers)
                         assert answer.status_code == 200, path
         wait_for(lambda: app.state.admission.bytes == 0)
 
 
 class TestDisconnect:
     def test_a_client_that_goes_away_frees_its_place(
-        self, slow_picture: bytes, boot_png: bytes
+        self, slow_image: bytes, boot_png: bytes
     ) -> None:
         with serving(max_images=1, max_images_in_flight=1) as (app, client):
             with raw_connection(client) as connection:
                 connection.sendall(
                     b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b"
-                    % (len(slow_picture), slow_picture)
+                    % (len(slow_image), slow_image)
                 )
-                wait_for(lambda: app.state.admission.bytes == len(slow_picture))
+                wait_for(lambda: app.state.admission.bytes == len(slow_image))
             wait_for(lambda: app.state.admission.images == 0)
             assert client.post("/predict", content=boot_png).status_code == 200
 
@@ -428,8 +428,8 @@ def test_json_of_too_many_values_is_a_413() -> None:
         assert binary.status_code == 413
 
 
-def test_as_many_pictures_in_numbers_as_are_allowed_are_within_the_limits(
+def test_as_many_images_in_numbers_as_are_allowed_are_within_the_limits(
     client: httpx.Client,
 ) -> None:
-    pictures = [[[[0]] * 28] * 28] * 256
-    assert client.post("/predict", json={"instances": pictures}).status_code == 200
+    images = [[[[0]] * 28] * 28] * 256
+    assert client.post("/predict", json={"instances": images}).status_code == 200

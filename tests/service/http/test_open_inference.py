@@ -60,12 +60,12 @@ def infer_binary(
     return json.loads(response.content[:length]), response.content[length:]
 
 
-def numeric(pictures: NDArray[Any], datatype: str) -> dict[str, Any]:
+def numeric(images: NDArray[Any], datatype: str) -> dict[str, Any]:
     return {
         "name": "images",
-        "shape": list(pictures.shape),
+        "shape": list(images.shape),
         "datatype": datatype,
-        "data": pictures.tolist(),
+        "data": images.tolist(),
     }
 
 
@@ -83,14 +83,14 @@ def test_health_and_metadata_have_the_protocols_fields(
     assert server.keys() == {"name", "version", "extensions"}
     names = ["fashion_mnist", "fashion_mnist_pictures", "fashion_mnist_layers"]
     assert client.get("/v2/models").json() == {"models": names}
-    numbers, pictures, layers = (client.get(f"/v2/models/{name}").json() for name in names)
+    numbers, files, layers = (client.get(f"/v2/models/{name}").json() for name in names)
     assert numbers.keys() == {"name", "versions", "platform", "inputs", "outputs"}
     assert numbers["platform"] == "tensorflow_savedmodel"
     images = {"name": "images", "datatype": "FP32", "shape": [-1, 28, 28, 1]}
     probabilities = {"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}
     assert (numbers["inputs"], numbers["outputs"]) == ([images], [probabilities])
-    assert pictures["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
-    assert pictures["outputs"] == [
+    assert files["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
+    assert files["outputs"] == [
         probabilities,
         {"name": "class_id", "datatype": "INT64", "shape": [-1]},
         {"name": "label", "datatype": "BYTES", "shape": [-1]},
@@ -133,16 +133,16 @@ def test_without_outputs_all_are_answered_that_metadata_and_configuration_list(
     ]
 
 
-def test_layers_of_many_pictures_are_too_much_for_one_answer(client: httpx.Client) -> None:
+def test_layers_of_many_images_are_too_much_for_one_answer(client: httpx.Client) -> None:
     eight = {**BLACK, "shape": [8, 784], "data": [0] * 8 * 784}
     every = "/v2/models/fashion_mnist_layers/infer"
     response = client.post(every, json={"inputs": [eight]})
-    assert "the layers of 8 pictures" in protocol_error(response, 413)
+    assert "the layers of 8 images" in protocol_error(response, 413)
     some = [{"name": "max_pooling2d_2"}, {"name": "dense_1"}]
     assert client.post(every, json={"inputs": [eight], "outputs": some}).status_code == 200
     body = {"signature_name": "feature_maps", "instances": [[0] * 784] * 8}
     response = client.post("/v1/models/fashion_mnist:predict", json=body)
-    assert "the layers of 8 pictures" in protocol_error(response, 413)
+    assert "the layers of 8 images" in protocol_error(response, 413)
 
 
 def test_until_a_version_is_loaded_it_is_live_and_not_ready(
@@ -185,10 +185,10 @@ def test_an_answer_names_model_version_and_id(client: httpx.Client) -> None:
 def predicted(
     client: httpx.Client, test_slice: Slice, encode: Encode
 ) -> tuple[list[str], NDArray[Any]]:
-    """Labels and (5, 10) probabilities of the first pictures, by `/predict`, one at a time."""
+    """Labels and (5, 10) probabilities of the first images, by `/predict`, one at a time."""
     alone = [
-        answer_of(client.post("/predict", content=encode(picture))).predictions[0]
-        for picture in test_slice[0][:5]
+        answer_of(client.post("/predict", content=encode(image))).predictions[0]
+        for image in test_slice[0][:5]
     ]
     return [p.label for p in alone], np.array([list(p.probabilities.values()) for p in alone])
 
@@ -204,13 +204,13 @@ def test_every_datatype_and_shape_gets_the_answer_of_predict_row_by_row(
     shape: tuple[int, ...],
     dtype: str,
 ) -> None:
-    pictures = test_slice[0][:5].reshape(5, *shape).astype(dtype)
-    if pictures.dtype.kind == "f":
-        pictures /= pictures.dtype.type(255)
-    datatype = pictures.dtype.name.upper().replace("FLOAT", "FP")
-    nested = numeric(pictures, datatype)
-    flat = {**nested, "data": pictures.reshape(-1).tolist()}
-    raw = pictures.tobytes()
+    images = test_slice[0][:5].reshape(5, *shape).astype(dtype)
+    if images.dtype.kind == "f":
+        images /= images.dtype.type(255)
+    datatype = images.dtype.name.upper().replace("FLOAT", "FP")
+    nested = numeric(images, datatype)
+    flat = {**nested, "data": images.reshape(-1).tolist()}
+    raw = images.tobytes()
     binary = {**nested, "parameters": {"binary_data_size": len(raw)}}
     del binary["data"]
     for answer in (
@@ -222,7 +222,7 @@ def test_every_datatype_and_shape_gets_the_answer_of_predict_row_by_row(
         np.testing.assert_allclose(rows, predicted[1], atol=1e-2 if datatype == "FP16" else 1e-5)
 
 
-def test_encoded_pictures_come_as_bytes_or_as_base64(
+def test_encoded_images_come_as_bytes_or_as_base64(
     client: httpx.Client, test_slice: Slice, encode: Encode
 ) -> None:
     files = [encode(test_slice[0][i], kind) for i, kind in ((0, "PNG"), (1, "BMP"), (2, "GIF"))]
@@ -239,7 +239,7 @@ def test_encoded_pictures_come_as_bytes_or_as_base64(
     assert output(answer, "label") == expected
 
 
-def test_a_parameter_says_how_pictures_are_prepared(client: httpx.Client, boot_png: bytes) -> None:
+def test_a_parameter_says_how_images_are_prepared(client: httpx.Client, boot_png: bytes) -> None:
     data = [base64.b64encode(boot_png).decode()]
     tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": data}
     for prepare in ("auto", "photo", "plain"):
@@ -275,20 +275,20 @@ def test_novelty_and_whether_it_is_known_come_by_their_names(
     client: httpx.Client, test_slice: Slice, encode: Encode
 ) -> None:
     noise = np.random.default_rng(1).integers(256, size=(28, 28), dtype=np.uint8)
-    pictures = np.stack([test_slice[0][0], noise])
+    images = np.stack([test_slice[0][0], noise])
     wanted = [{"name": "in_distribution"}, {"name": "novelty"}, {"name": "class_id"}]
-    answer = infer(client, numeric(pictures, "UINT8"), outputs=wanted)
+    answer = infer(client, numeric(images, "UINT8"), outputs=wanted)
     assert [(o["name"], o["datatype"], o["shape"]) for o in answer["outputs"]] == [
         ("in_distribution", "BOOL", [2]),
         ("novelty", "FP32", [2]),
         ("class_id", "INT64", [2]),
     ]
     assert output(answer, "in_distribution") == [True, False]
-    for novelty, picture in zip(output(answer, "novelty"), pictures, strict=True):
-        response = client.post("/predict", content=encode(picture))
+    for novelty, image in zip(output(answer, "novelty"), images, strict=True):
+        response = client.post("/predict", content=encode(image))
         assert novelty == pytest.approx(answer_of(response).predictions[0].novelty, abs=1e-3)
     header = {
-        "inputs": [numeric(pictures, "UINT8")],
+        "inputs": [numeric(images, "UINT8")],
         "outputs": wanted[:1],
         "parameters": {"binary_data_output": True},
     }
@@ -326,7 +326,7 @@ def test_binary_and_json_mix_as_each_output_says(client: httpx.Client, test_slic
     ]
 
 
-def test_header_length_zero_is_one_raw_picture_and_a_binary_answer(
+def test_header_length_zero_is_one_raw_image_and_a_binary_answer(
     client: httpx.Client, test_slice: Slice
 ) -> None:
     raw = (test_slice[0][0] / np.float32(255)).astype("<f4").tobytes()
@@ -359,10 +359,10 @@ def test_classification_is_value_index_label_best_first(
 def test_nan_goes_in_and_comes_out_and_stays_in_its_row(
     client: httpx.Client, test_slice: Slice
 ) -> None:
-    pictures = (test_slice[0][:3] / np.float32(255)).astype("<f4")
-    expected = output(infer(client, numeric(pictures, "FP32")), "class_id")
-    pictures[1, 14, 14] = np.nan
-    body = json.dumps({"inputs": [numeric(pictures, "FP32")]})
+    images = (test_slice[0][:3] / np.float32(255)).astype("<f4")
+    expected = output(infer(client, numeric(images, "FP32")), "class_id")
+    images[1, 14, 14] = np.nan
+    body = json.dumps({"inputs": [numeric(images, "FP32")]})
     answer = client.post(INFER, content=body).json()
     rows = np.reshape(np.array(output(answer, "probabilities"), float), (3, 10))
     assert np.isnan(rows).all(axis=1).tolist() == [False, True, False]
@@ -402,7 +402,7 @@ def changed(**fields: object) -> dict[str, Any]:
         (changed(shape=[1, 28, 27]), "data of shape [784], the tensor has shape [1, 28, 27]"),
         (changed(shape=[784]), "shape [784], expected [n, 28, 28, 1]"),
         (changed(shape=[]), "data of shape [784], the tensor has shape []"),
-        (changed(shape=[0, 784], data=[]), "shape [0, 784] holds no picture"),
+        (changed(shape=[0, 784], data=[]), "shape [0, 784] holds no image"),
         (changed(shape=[1, 784, 0], data=[]), "shape [1, 784, 0], expected"),
         (changed(shape=[2**62, 2**62, 0], data=[]), "no tensor can have the shape"),
         (changed(shape=[1] * 100 + [784]), "images: 101 dimensions, but a tensor has at most 64"),
@@ -455,7 +455,7 @@ def changed(**fields: object) -> dict[str, Any]:
         ),
         (
             {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["AAAA"]}]},
-            "image[0]: not a picture",
+            "image[0]: not an image",
         ),
         (
             {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [7]}]},
@@ -569,7 +569,7 @@ def test_a_byte_behind_an_input_with_json_data_is_a_400(client: httpx.Client) ->
         (b"\xff\xff\xff\xffabc", "its length says 4294967295"),
         (b"\0\0\0\0\0\0\0\0", "more elements than the 1 of the shape"),
         (b"", "0 elements, the shape has 1"),
-        (b"\0\0\0\0", "image[0]: the picture is empty"),
+        (b"\0\0\0\0", "image[0]: the image is empty"),
     ],
 )
 def test_bytes_elements_that_do_not_add_up_are_a_400(
@@ -618,14 +618,14 @@ def test_a_wrong_path_verb_or_model_is_the_protocols_error(
         )
 
 
-def test_limits_count_pictures_and_bytes(strict_client: httpx.Client, boot_png: bytes) -> None:
+def test_limits_count_images_and_bytes(strict_client: httpx.Client, boot_png: bytes) -> None:
     four = {**BLACK, "shape": [4, 784], "data": [0] * 4 * 784}
     response = strict_client.post(INFER, json={"inputs": [four]})
-    assert protocol_error(response, 413) == "images: 4 pictures, the limit is 3"
+    assert protocol_error(response, 413) == "images: 4 images, the limit is 3"
     data = [base64.b64encode(boot_png).decode()] * 4
     four = {"name": "image", "shape": [4], "datatype": "BYTES", "data": data}
     response = strict_client.post(INFER, json={"inputs": [four]})
-    assert protocol_error(response, 413) == "image: 4 pictures, the limit is 3"
+    assert protocol_error(response, 413) == "image: 4 images, the limit is 3"
     assert "200000 bytes" in protocol_error(strict_client.post(INFER, content=b"0" * 200_001), 413)
     response = strict_client.post(INFER, content=b"0", headers={"Content-Encoding": "br"})
     assert "Content-Encoding" in protocol_error(response, 415)

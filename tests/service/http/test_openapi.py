@@ -163,7 +163,7 @@ def json_examples(client: httpx.Client, name: str) -> Any:
     [
         ("/predict", "Images", "b64"),
         ("/feature-maps", "Images", "b64"),
-        ("/v2/models/fashion_mnist/infer", "Inference", "picture"),
+        ("/v2/models/fashion_mnist/infer", "Inference", "image"),
         ("/v2/models/fashion_mnist/infer", "Inference", "pixels"),
         ("/v1/models/fashion_mnist:predict", "Signature", "rows"),
         ("/v1/models/fashion_mnist:predict", "Signature", "columns"),
@@ -176,7 +176,7 @@ def test_the_examples_work_as_pasted(client: httpx.Client, path: str, body: str,
         assert answer_of(response).predictions[0].label == "Ankle boot"
 
 
-def test_every_documented_picture_type_is_read(strict_client: httpx.Client) -> None:
+def test_every_documented_image_type_is_read(strict_client: httpx.Client) -> None:
     document = strict_client.get("/openapi.json").json()
     body = document["paths"]["/predict"]["post"]["requestBody"]["$ref"]
     for media_type in resolve(document, *body.split("/")[2:])["content"]:

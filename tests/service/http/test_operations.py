@@ -81,10 +81,10 @@ def scrape(client: httpx.Client) -> dict[str, float]:
     return samples_of(response.text)
 
 
-def infer_request(pictures: int) -> dict[str, Any]:
-    data = [0] * 784 * pictures
+def infer_request(images: int) -> dict[str, Any]:
+    data = [0] * 784 * images
     return {
-        "inputs": [{"name": "images", "shape": [pictures, 784], "datatype": "UINT8", "data": data}]
+        "inputs": [{"name": "images", "shape": [images, 784], "datatype": "UINT8", "data": data}]
     }
 
 
@@ -163,7 +163,7 @@ def test_the_labels_are_bounded_whatever_is_asked_for(fresh_client: httpx.Client
 
 def test_what_is_refused_is_counted_by_its_reason(fresh_client: httpx.Client) -> None:
     reasons: dict[str, Callable[[], httpx.Response]] = {
-        "invalid_image": lambda: fresh_client.post("/predict", content=b"no picture"),
+        "invalid_image": lambda: fresh_client.post("/predict", content=b"no image"),
         "empty_body": lambda: fresh_client.post(V1, content=b""),
         "invalid_tensor": lambda: fresh_client.post(V2, json=infer_request(0)),
         "not_found": lambda: fresh_client.get("/nowhere"),

@@ -1,4 +1,4 @@
-"""Every way to send pictures, and every way to send them wrong."""
+"""Every way to send images, and every way to send them wrong."""
 
 import base64
 import json
@@ -45,7 +45,7 @@ def post_instances(client: httpx.Client, *instances: object) -> httpx.Response:
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 @pytest.mark.parametrize("content_type", ["image/png", "application/octet-stream", None])
-def test_a_raw_picture_is_classified(
+def test_a_raw_image_is_classified(
     client: httpx.Client, boot_png: bytes, method: str, content_type: str | None
 ) -> None:
     headers = {"Content-Type": content_type} if content_type else {}
@@ -57,7 +57,7 @@ def test_a_raw_picture_is_classified(
     assert prediction.preparation == "none"
 
 
-def test_every_form_of_a_data_set_picture_gets_the_same_answer(
+def test_every_form_of_a_data_set_image_gets_the_same_answer(
     client: httpx.Client, test_slice: Slice, encode: Encode
 ) -> None:
     pixels = test_slice[0][3]
@@ -76,7 +76,7 @@ def test_every_form_of_a_data_set_picture_gets_the_same_answer(
         client.post(
             "/predict", content=encode(pixels, "GIF"), headers={"Content-Type": "image/gif"}
         ),
-        client.post("/predict", files={"picture": ("a.png", png)}),
+        client.post("/predict", files={"image": ("a.png", png)}),
         post_instances(client, {"b64": encoded}),
         post_instances(client, pixels.tolist()),
         post_instances(client, pixels[..., None].tolist()),
@@ -87,18 +87,18 @@ def test_every_form_of_a_data_set_picture_gets_the_same_answer(
     assert all(answer == answers[0] for answer in answers)
 
 
-def test_many_pictures_are_answered_in_the_order_sent(
+def test_many_images_are_answered_in_the_order_sent(
     client: httpx.Client, test_slice: Slice, encode: Encode
 ) -> None:
-    pictures, _ = test_slice
+    images, _ = test_slice
     alone = [
-        answer_of(client.post("/predict", content=encode(picture))).predictions[0]
-        for picture in pictures[:12]
+        answer_of(client.post("/predict", content=encode(image))).predictions[0]
+        for image in images[:12]
     ]
-    files = [("files", (f"{i}.png", encode(picture))) for i, picture in enumerate(pictures[:12])]
+    files = [("files", (f"{i}.png", encode(image))) for i, image in enumerate(images[:12])]
     for together in (
         answer_of(client.post("/predict", files=files)).predictions,
-        answer_of(post_instances(client, *pictures[:12].tolist())).predictions,
+        answer_of(post_instances(client, *images[:12].tolist())).predictions,
     ):
         assert [p.label for p in together] == [p.label for p in alone]
         for one, other in zip(alone, together, strict=True):
@@ -134,7 +134,7 @@ def test_top_k_lists_the_most_probable_classes_best_first(
     assert prediction.top_k[0].class_id == prediction.class_id
 
 
-def test_a_picture_of_clothes_is_known_and_one_of_noise_is_not(
+def test_an_image_of_clothes_is_known_and_one_of_noise_is_not(
     client: httpx.Client, boot_png: bytes, encode: Encode
 ) -> None:
     noise = np.random.default_rng(1).integers(256, size=(28, 28), dtype=np.uint8)
@@ -146,13 +146,13 @@ def test_a_picture_of_clothes_is_known_and_one_of_noise_is_not(
     assert (boot.in_distribution, strange.in_distribution) == (True, False)
 
 
-def test_few_pictures_of_clothes_are_called_novel(client: httpx.Client, test_slice: Slice) -> None:
-    pictures = test_slice[0]
+def test_few_images_of_clothes_are_called_novel(client: httpx.Client, test_slice: Slice) -> None:
+    images = test_slice[0]
     known = [
         prediction.in_distribution
         for start in range(0, 1000, 250)
         for prediction in answer_of(
-            post_instances(client, *pictures[start : start + 250].tolist())
+            post_instances(client, *images[start : start + 250].tolist())
         ).predictions
     ]
     assert np.mean([bool(k) for k in known]) == pytest.approx(KNOWN_ON_THE_SLICE, abs=0.003)
@@ -196,7 +196,7 @@ def test_committed_pngs_are_mostly_classified_right(client: httpx.Client) -> Non
     assert right >= 16
 
 
-class TestPictureKinds:
+class TestImageKinds:
     """All kinds of files that hold the same boot are answered like the boot."""
 
     def label(self, client: httpx.Client, data: bytes, prepare: str = "auto") -> tuple[str, str]:
@@ -219,7 +219,7 @@ class TestPictureKinds:
         boot = Image.fromarray(test_slice[0][0]).resize((112, 112), Image.Resampling.NEAREST)
         assert self.label(client, encode(boot), "plain") == ("Ankle boot", "plain")
 
-    def test_photo_is_obeyed_for_a_picture_of_28_by_28(
+    def test_photo_is_obeyed_for_an_image_of_28_by_28(
         self, client: httpx.Client, boot_png: bytes
     ) -> None:
         assert self.label(client, boot_png, "photo") == ("Ankle boot", "photo")
@@ -266,15 +266,15 @@ def with_row(row: object) -> list[Any]:
         ([[[0, 0, 0]] * 28] * 28, f"instances[1]: shape [28, 28, 3], {EXPECTED}"),
         (["0"] * 784, 'instances[1][0]: "0" is not a number in 0…255'),
         (7, "instances[1]: data must be a list"),
-        ({"b64": 7}, 'instances[1]: an object must be {"b64": "<picture file in base64>"}'),
+        ({"b64": 7}, 'instances[1]: an object must be {"b64": "<image file in base64>"}'),
         (
             {"pixels": []},
-            'instances[1]: an object must be {"b64": "<picture file in base64>"}, '
+            'instances[1]: an object must be {"b64": "<image file in base64>"}, '
             "not one with ['pixels']",
         ),
         (
             {"url": "http://x"},
-            'instances[1]: an object must be {"b64": "<picture file in base64>"}, '
+            'instances[1]: an object must be {"b64": "<image file in base64>"}, '
             "not one with ['url']",
         ),
     ],
@@ -320,9 +320,9 @@ def test_json_that_is_no_request_is_a_400(client: httpx.Client, body: bytes, cod
     [
         (lambda png: png[: len(png) // 2], "truncated or damaged"),
         (lambda png: png[:-20], "truncated or damaged"),
-        (lambda _: b"not a picture", "not a picture"),
-        (lambda _: b"GIF89a", "the GIF picture cannot be decoded: it is truncated or damaged"),
-        (lambda _: b"\x89PNG\r\n\x1a\n", "the PNG picture cannot be decoded: it is truncated"),
+        (lambda _: b"not an image", "not an image"),
+        (lambda _: b"GIF89a", "the GIF image cannot be decoded: it is truncated or damaged"),
+        (lambda _: b"\x89PNG\r\n\x1a\n", "the PNG image cannot be decoded: it is truncated"),
     ],
 )
 def test_a_truncated_or_foreign_file_is_a_400_and_names_the_reason(
@@ -333,7 +333,7 @@ def test_a_truncated_or_foreign_file_is_a_400_and_names_the_reason(
     assert reason in message
 
 
-def test_a_picture_in_a_format_outside_the_allow_list_is_refused(
+def test_an_image_in_a_format_outside_the_allow_list_is_refused(
     client: httpx.Client, encode: Encode
 ) -> None:
     tiff = encode(np.zeros((28, 28), np.uint8), "TIFF")
@@ -351,7 +351,7 @@ def test_an_empty_file_is_a_400_that_says_which(client: httpx.Client, boot_png: 
     files = [("files", ("a.png", boot_png)), ("files", ("b.png", b""))]
     assert error_of(client.post("/predict", files=files), 400) == (
         "empty_body",
-        "files[1]: the picture is empty: 0 bytes",
+        "files[1]: the image is empty: 0 bytes",
     )
 
 
@@ -376,7 +376,7 @@ class TestLimits:
     def test_too_many_instances(self, strict_client: httpx.Client) -> None:
         assert error_of(post_instances(strict_client, *[PIXELS] * 4), 413) == (
             "too_many_images",
-            "instances has 4 pictures, the limit is 3",
+            "instances has 4 images, the limit is 3",
         )
         assert len(answer_of(post_instances(strict_client, *[PIXELS] * 3)).predictions) == 3
 
@@ -390,7 +390,7 @@ class TestLimits:
         data = encode(np.zeros((101, 100), np.uint8))
         assert error_of(strict_client.post("/predict", content=data), 413) == (
             "image_too_large",
-            "the PNG picture has 100 × 101 = 10100 pixels, the limit is 10000, or 32768 per side",
+            "the PNG image has 100 × 101 = 10100 pixels, the limit is 10000, or 32768 per side",
         )
         answer_of(strict_client.post("/predict", content=encode(np.eye(100, dtype=np.uint8) * 255)))
 

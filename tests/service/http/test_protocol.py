@@ -153,14 +153,14 @@ class TestPipelines:
         kinds = [
             (FAST, boot_png, 200),
             (SLOW, photo, 200),
-            (FAST, b"no picture", 400),
+            (FAST, b"no image", 400),
             (V2, numbers(2), 200),
             (V2, numbers(20), 200),
             (SLOW, boot_png, 200),
             (FAST, boot_png, 200),
             ("/nowhere", b"x", 404),
             (V2, b"{", 400),
-            (FAST, b"no picture", 400),
+            (FAST, b"no image", 400),
             (FAST, boot_png, 200),
         ]
         requests = [
@@ -178,7 +178,7 @@ class TestPipelines:
     def test_a_packet_may_end_anywhere_in_the_next_request(
         self, server: httpx.Client, boot_png: bytes
     ) -> None:
-        first, second = whole(boot_png), whole(b"no picture")
+        first, second = whole(boot_png), whole(b"no image")
         with connect(server) as connection:
             for cut in range(0, len(second), 7):
                 connection.sendall(first + second[:cut])
@@ -274,7 +274,7 @@ class TestOtherProtocols:
         self, server: httpx.Client, boot_png: bytes
     ) -> None:
         upgrade = head(None, *self.UPGRADE, method="GET", path="/readyz")
-        with_body = whole(b"no picture", *self.UPGRADE, path=SLOW)
+        with_body = whole(b"no image", *self.UPGRADE, path=SLOW)
         with connect(server) as connection:
             sent = [whole(boot_png), upgrade, whole(boot_png, path=SLOW), with_body, HEALTH]
             connection.sendall(b"".join(sent))
@@ -350,7 +350,7 @@ class TestGarbage:
             "slow": (whole(boot_png, path=SLOW), 200),
             "large": (whole(numbers(20), path=V2), 200),
             "photo": (whole(photo), 200),
-            "bad": (whole(b"no picture"), 400),
+            "bad": (whole(b"no image"), 400),
         }[kind]
         for garbage in self.GARBAGE:
             with connect(server) as connection:

@@ -28,7 +28,7 @@ from tests.service.http.connections import (
 from tests.service.http.test_predict import error_of
 
 LARGE = bytes(100_000)
-"""No picture; long enough to be rejected unread."""
+"""No image; long enough to be rejected unread."""
 
 ROUTES = ("/predict", "/predict?prepare=photo", "/feature-maps", "/preparation")
 
@@ -194,7 +194,7 @@ def test_when_the_service_drains_it_says_so_and_closes() -> None:
     app = create_app(settings)
     with serve(settings, app=app) as client:
         with connect(client) as known:
-            known.sendall(whole(b"no picture"))
+            known.sendall(whole(b"no image"))
             assert read_answer(known).status == 400
             app.state.admission.close()
             known.sendall(head(len(LARGE)))

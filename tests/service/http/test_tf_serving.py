@@ -68,19 +68,19 @@ def test_the_golden_files_are_there() -> None:
 def test_rows_and_columns_get_the_answer_of_predict_in_order(
     client: httpx.Client, test_slice: Slice, encode: Encode, shape: tuple[int, ...], form: str
 ) -> None:
-    pictures = test_slice[0][:6].reshape(6, *shape) / np.float32(255)
-    [rows] = predict(client, **{form: pictures.tolist()}).values()
-    for row, picture in zip(rows, test_slice[0], strict=False):
-        alone = answer_of(client.post("/predict", content=encode(picture))).predictions[0]
+    images = test_slice[0][:6].reshape(6, *shape) / np.float32(255)
+    [rows] = predict(client, **{form: images.tolist()}).values()
+    for row, image in zip(rows, test_slice[0], strict=False):
+        alone = answer_of(client.post("/predict", content=encode(image))).predictions[0]
         np.testing.assert_allclose(row, list(alone.probabilities.values()), atol=1e-5)
 
 
 def test_feature_maps_come_as_objects_a_row_or_as_an_object_of_columns(
     client: httpx.Client, test_slice: Slice, artifact: Artifact, encode: Encode
 ) -> None:
-    pictures = (test_slice[0][:3, ..., None] / np.float32(255)).tolist()
-    rows = predict(client, signature_name="feature_maps", instances=pictures)["predictions"]
-    columns = predict(client, signature_name="feature_maps", inputs=pictures)["outputs"]
+    images = (test_slice[0][:3, ..., None] / np.float32(255)).tolist()
+    rows = predict(client, signature_name="feature_maps", instances=images)["predictions"]
+    columns = predict(client, signature_name="feature_maps", inputs=images)["outputs"]
     shapes = {layer.name: layer.output_shape for layer in artifact.manifest.layers}
     assert columns.keys() == shapes.keys()
     for index, row in enumerate(rows):
@@ -96,13 +96,13 @@ def test_feature_maps_come_as_objects_a_row_or_as_an_object_of_columns(
 def test_the_novelty_comes_beside_the_probabilities_by_its_own_signature(
     client: httpx.Client, test_slice: Slice, encode: Encode
 ) -> None:
-    pictures = (test_slice[0][:3, ..., None] / np.float32(255)).tolist()
-    rows = predict(client, signature_name="novelty", instances=pictures)["predictions"]
-    columns = predict(client, signature_name="novelty", inputs=pictures)["outputs"]
+    images = (test_slice[0][:3, ..., None] / np.float32(255)).tolist()
+    rows = predict(client, signature_name="novelty", instances=images)["predictions"]
+    columns = predict(client, signature_name="novelty", inputs=images)["outputs"]
     assert columns.keys() == {"novelty", "probabilities"}
     assert [row["novelty"] for row in rows] == columns["novelty"]
-    for row, picture in zip(rows, test_slice[0], strict=False):
-        alone = answer_of(client.post("/predict", content=encode(picture))).predictions[0]
+    for row, image in zip(rows, test_slice[0], strict=False):
+        alone = answer_of(client.post("/predict", content=encode(image))).predictions[0]
         assert row["novelty"] == pytest.approx(alone.novelty, abs=1e-3)
         np.testing.assert_allclose(
             row["probabilities"], list(alone.probabilities.values()), atol=1e-5
@@ -151,8 +151,8 @@ def test_nan_and_infinity_are_read_and_written_as_tokens(client: httpx.Client) -
         ({"instances": [{"pixels": BLACK}]}, 'instances[0]: an object must be {"b64"'),
         ({"instances": [{"b64": 7}]}, 'instances[0]: an object must be {"b64"'),
         ({"instances": [{"b64": "%"}]}, "instances[0]: b64 is not valid base64"),
-        ({"instances": [{"b64": ""}]}, "instances[0]: the picture is empty"),
-        ({"instances": [{"b64": "AAAA"}]}, "instances[0]: not a picture"),
+        ({"instances": [{"b64": ""}]}, "instances[0]: the image is empty"),
+        ({"instances": [{"b64": "AAAA"}]}, "instances[0]: not an image"),
         ({"inputs": {"images": [BLACK], "more": 1}}, "inputs[0]: an object must be"),
         ({"instances": [{"image": BLACK}]}, "or name the input as the metadata does"),
         ({"inputs": {"image": [BLACK]}}, "or name the input as the metadata does"),
@@ -221,12 +221,12 @@ def test_a_wrong_path_verb_or_model_is_the_protocols_error(
         )
 
 
-def test_limits_count_pictures_and_bytes(strict_client: httpx.Client, boot_png: bytes) -> None:
+def test_limits_count_images_and_bytes(strict_client: httpx.Client, boot_png: bytes) -> None:
     encoded = {"b64": base64.b64encode(boot_png).decode()}
     for field in ("instances", "inputs"):
         for value in ([BLACK] * 4, [encoded] * 4):
             response = strict_client.post(PREDICT, json={field: value})
-            assert protocol_error(response, 413) == f"{field}: 4 pictures, the limit is 3"
+            assert protocol_error(response, 413) == f"{field}: 4 images, the limit is 3"
     response = strict_client.post(PREDICT, content=b"0" * 200_001)
     assert "200000 bytes" in protocol_error(response, 413)
 

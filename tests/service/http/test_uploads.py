@@ -78,19 +78,19 @@ def test_text_fields_are_told_from_files_and_bounded() -> None:
         read(form((field[0], b"1" * (MAX_FIELD_BYTES + 1))))
 
 
-def test_text_that_begins_like_a_picture_is_text_and_a_picture_is_none() -> None:
+def test_text_that_begins_like_an_image_is_text_and_an_image_is_none() -> None:
     def fields(value: bytes) -> Form:
         return read_form(form(('form-data; name="a"', value)), CONTENT_TYPE, 2)
 
     for text in (b"BMW", b"GIF89", b"RIFF", b"BM"):
         assert fields(text) == Form([], {"a": text.decode()})
-    for picture in (
+    for image in (
         b"BM\x1a\0\0\0",
         b"GIF89a\x01\0",
         b"\x89PNG\r\n\x1a\n\0",
         b"RIFF\x1a\0\0\0WEBP",
     ):
-        assert fields(picture) == Form([picture], {})
+        assert fields(image) == Form([image], {})
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_the_images_of_a_form_are_read_in_the_order_sent(
 def test_the_first_file_that_is_refused_is_the_one_that_is_named(
     boot_png: bytes, wrong: list[int]
 ) -> None:
-    files = [b"no picture" if index in wrong else boot_png for index in range(96)]
+    files = [b"no image" if index in wrong else boot_png for index in range(96)]
     with pytest.raises(InvalidImage, match=rf"^files\[{wrong[0]}\]: "):
         read_upload(form_of(files), reader(admit()))
     files[wrong[0]] = b""
@@ -202,9 +202,9 @@ def test_the_first_file_that_is_refused_is_the_one_that_is_named(
 
 def test_a_form_of_too_many_files_is_refused_before_any_is_decoded(boot_png: bytes) -> None:
     with pytest.raises(TooManyImages, match="more than 100 files"):
-        read_upload(form_of([b"no picture"] + [boot_png] * 100), reader(admit()))
+        read_upload(form_of([b"no image"] + [boot_png] * 100), reader(admit()))
     with pytest.raises(Overloaded):
-        read_upload(form_of([b"no picture"] + [boot_png] * 9), reader(admit(max_images=9)))
+        read_upload(form_of([b"no image"] + [boot_png] * 9), reader(admit(max_images=9)))
 
 
 def test_an_upload_is_read_as_what_it_is(boot_png: bytes) -> None:

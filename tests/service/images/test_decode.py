@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, PngImagePlugin
 
-from benchmarks.pictures import read_image
+from benchmarks.images import read_image
 from service.errors import EmptyBody, ImageTooLarge, InvalidImage
 from service.images.decode import Prepare, PreparedImage
 from tests.service.conftest import Encode
@@ -231,7 +231,7 @@ def test_the_longest_side_is_limited(encode: Encode) -> None:
             assert image.pixels.shape == SHAPE
 
 
-def test_a_decoder_in_python_gets_small_pictures_only() -> None:
+def test_a_decoder_in_python_gets_small_images_only() -> None:
     def run_length_encoded(side: int) -> bytes:
         numbers = [(40, 4), (side, 4), (side, 4), (1, 2), (8, 2), (1, 4), *[(0, 4)] * 3, (256, 4)]
         info = b"".join(number.to_bytes(size, "little") for number, size in numbers) + bytes(4)
@@ -271,7 +271,7 @@ def test_what_takes_more_memory_may_have_fewer_pixels(encode: Encode) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16", "RGB", "L", "1"])
-def test_a_large_picture_is_reduced_over_white(mode: str, encode: Encode) -> None:
+def test_a_large_image_is_reduced_over_white(mode: str, encode: Encode) -> None:
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (40, 50, 4), np.uint8)
     image = Image.fromarray(small).resize((2500, 2000), Image.Resampling.NEAREST)

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.pictures import read_image
+from benchmarks.images import read_image
 from service.capacity.admission import Admission, Permit
 from service.errors import RequestError
 from service.images import decode

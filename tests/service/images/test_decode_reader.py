@@ -80,16 +80,16 @@ def test_the_error_is_that_of_the_first_rejected_image(
     permit: Permit, boot_png: bytes, photo: bytes, wrong: list[int]
 ) -> None:
     for good in (boot_png, photo):
-        files = [b"no picture" * 1000 if index in wrong else good for index in range(96)]
-        with pytest.raises(InvalidImage, match=rf"^files\[{wrong[0]}\]: not a picture"):
+        files = [b"no image" * 1000 if index in wrong else good for index in range(96)]
+        with pytest.raises(InvalidImage, match=rf"^files\[{wrong[0]}\]: not an image"):
             reader(permit).read_all(files, "files")
 
 
 def test_an_error_begins_with_the_place_if_there_is_one(permit: Permit) -> None:
-    with pytest.raises(InvalidImage, match=r"^instances\[3\]: not a picture"):
-        reader(permit).read(b"no picture", "instances[3]")
-    with pytest.raises(InvalidImage, match=r"^not a picture"):
-        reader(permit).read(b"no picture")
+    with pytest.raises(InvalidImage, match=r"^instances\[3\]: not an image"):
+        reader(permit).read(b"no image", "instances[3]")
+    with pytest.raises(InvalidImage, match=r"^not an image"):
+        reader(permit).read(b"no image")
 
 
 def test_the_limit_on_pixels_is_that_of_the_permit(permit: Permit, encode: Encode) -> None:

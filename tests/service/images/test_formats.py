@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from benchmarks.pictures import read_image
+from benchmarks.images import read_image
 from service.errors import InvalidImage
 from service.images.formats import orientation_of, without_metadata
 from tests.service.conftest import Encode
@@ -50,7 +50,7 @@ def test_a_file_that_stops_short_is_named_by_its_first_bytes(name: str, encode: 
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     data = encode(noise, name)
     for length in (16, 30, len(data) // 2):
-        with pytest.raises(InvalidImage, match=rf"the {name} picture .* truncated or damaged"):
+        with pytest.raises(InvalidImage, match=rf"the {name} image .* truncated or damaged"):
             read(data[:length])
 
 
@@ -71,9 +71,9 @@ def test_other_formats_are_named_with_what_to_do(name: str, start: bytes) -> Non
         read(start + bytes(100))
 
 
-def test_something_else_is_no_picture() -> None:
-    for data in (b"no picture", b"<html><body>svg", b"\0\0\0\x18ftypmp42", b"RIFF\0\0\0\0WAVE"):
-        with pytest.raises(InvalidImage, match=r"^not a picture in a supported format"):
+def test_something_else_is_no_image() -> None:
+    for data in (b"no image", b"<html><body>svg", b"\0\0\0\x18ftypmp42", b"RIFF\0\0\0\0WAVE"):
+        with pytest.raises(InvalidImage, match=r"^not an image in a supported format"):
             read(data)
 
 
@@ -221,17 +221,17 @@ def test_a_jpeg_without_its_last_marker_is_read_if_no_pixel_is_missing(
     options: dict[str, object], kind: str, encode: Encode
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    pictures = {
+    images = {
         "noise": noise,
         "smooth": noise[:4, :4].repeat(16, 0).repeat(16, 1),
         "grey": noise[:, :, 0],
     }
-    data = encode(pictures[kind], "JPEG", **options)
+    data = encode(images[kind], "JPEG", **options)
     whole = read(data)
     for tail in (b"", b"\xff", bytes(64)):
         np.testing.assert_array_equal(read(data[:-2] + tail), whole)
     for missing in (len(data) // 8, len(data) // 4, len(data) // 2):
-        with pytest.raises(InvalidImage, match=r"the JPEG picture .* truncated or damaged"):
+        with pytest.raises(InvalidImage, match=r"the JPEG image .* truncated or damaged"):
             read(data[: -2 - missing])
 
 

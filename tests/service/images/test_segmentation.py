@@ -81,7 +81,7 @@ def test_a_narrow_image_is_all_garment(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("size", [(96, 8), (11, 96), (12, 96), (96, 13)], ids=str)
-def test_a_thin_picture_has_a_middle(size: tuple[int, int]) -> None:
+def test_a_thin_image_has_a_middle(size: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     assert (garment_mask(Image.fromarray(noise)) > 0.5).any()
 

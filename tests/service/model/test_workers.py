@@ -140,7 +140,7 @@ def test_all_workers_load_unload_and_count_together(copied_artifacts: Path, free
 
 
 def counted(client: httpx.Client) -> tuple[int, int]:
-    """Return requests and pictures, and hold what is counted by batch against their sum."""
+    """Return requests and images, and hold what is counted by batch against their sum."""
     [stats] = client.get("/v2/models/fashion_mnist/stats").json()["model_stats"]
     [batch] = stats["batch_stats"]
     assert batch["batch_size"] == 3

@@ -58,5 +58,5 @@ def test_the_first_wrong_instance_is_named(permit: Permit, encode: Encode) -> No
 
 def test_images_are_counted_before_they_are_read(permit: Permit) -> None:
     for instances in ([ROWS] * 4, [7] * 4):
-        with pytest.raises(TooManyImages, match="instances has 4 pictures, the limit is 3"):
+        with pytest.raises(TooManyImages, match="instances has 4 images, the limit is 3"):
             read(permit, *instances)

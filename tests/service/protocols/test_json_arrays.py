@@ -247,11 +247,11 @@ def test_a_file_in_base64_is_decoded() -> None:
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        (7, 'x: an object must be {"b64": "<picture file in base64>"}!'),
-        ({"b64": 7}, 'x: an object must be {"b64": "<picture file in base64>"}!'),
+        (7, 'x: an object must be {"b64": "<image file in base64>"}!'),
+        ({"b64": 7}, 'x: an object must be {"b64": "<image file in base64>"}!'),
         (
             {"b64": "", "a": 1},
-            'x: an object must be {"b64": "<picture file in base64>"}, '
+            'x: an object must be {"b64": "<image file in base64>"}, '
             "not one with ['b64', 'a']!",
         ),
         ({"b64": "a"}, "x: b64 is not valid base64: "),

@@ -72,7 +72,7 @@ def test_a_request_is_one_line_with_its_ids_and_the_time_of_its_phases(
 
 def test_an_error_has_its_code_and_a_probe_has_no_line(lines: list[dict[str, Any]]) -> None:
     with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
-        client.post("/predict", content=b"no picture")
+        client.post("/predict", content=b"no image")
         for probe in ("/livez", "/readyz", "/metrics"):
             client.get(probe)
     [line] = lines

@@ -159,7 +159,7 @@ def test_the_environment_names_the_service(
 
 def test_an_error_of_the_client_is_not_one_of_the_span(collector: Collector) -> None:
     with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
-        client.post("/predict", content=b"no picture")
+        client.post("/predict", content=b"no image")
     [span] = [span for span in collector.spans if span.name == "POST /predict"]
     assert attributes(span)["error.type"] == "invalid_image"
     assert span.status.code == 0

@@ -79,7 +79,7 @@ def open_page(browser: Browser, address: str) -> Open:
         size: tuple[int, int] = DESKTOP,
         language: str = "en",
         tolerates: str = "status of 503",
-        begins_with: str = "picture",
+        begins_with: str = "image",
         without: str = "",
         **options: object,
     ) -> Iterator[Page]:
@@ -101,7 +101,7 @@ def open_page(browser: Browser, address: str) -> Open:
         if without:
             page.route(without, lambda route: route.abort())
         page.goto(at + state)
-        if begins_with == "picture":
+        if begins_with == "image":
             expect(page.locator("#layers .tile").first).to_be_visible()
             expect(page.locator("#written > *").first).to_be_attached()
         else:

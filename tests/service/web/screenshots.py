@@ -1,7 +1,7 @@
-"""Takes the pictures of the page that the README shows: make pictures.
+"""Takes the images of the page that the README shows: make screenshots.
 
-Needs Chromium and a font that has Korean (Debian: fonts-noto-cjk). Each picture carries, as text of
-its PNG file, which model it shows: `test_pictures` compares that with the one that is served.
+Needs Chromium and a font that has Korean (Debian: fonts-noto-cjk). Each image carries, as text of
+its PNG file, which model it shows: `test_screenshots` compares that with the one that is served.
 """
 
 import io
@@ -24,7 +24,7 @@ GAP = 24
 MODEL = "Model"
 """The name of the text."""
 
-PICTURES = ("page", "page-dark", "page-phone", "feature-maps")
+SCREENSHOTS = ("page", "page-dark", "page-phone", "feature-maps")
 
 
 def main() -> int:
@@ -57,19 +57,19 @@ def main() -> int:
         }
         boot = (ROOT / "tests/data/png/0000-ankle-boot.png").read_bytes()
         maps = client.post("/feature-maps?format=png", content=boot).content
-        for name, picture in shown.items():
+        for name, image in shown.items():
             # With 256 colours of its own: a third of the bytes, and no eye sees it.
-            few = picture.quantize(256, Image.Quantize.MAXCOVERAGE, 4, dither=Image.Dither.NONE)
+            few = image.quantize(256, Image.Quantize.MAXCOVERAGE, 4, dither=Image.Dither.NONE)
             save(name, few, model)
         save("feature-maps", Image.open(io.BytesIO(maps)), model)
     return 0
 
 
-def save(name: str, picture: Image.Image, model: str) -> None:
+def save(name: str, image: Image.Image, model: str) -> None:
     """Write docs/<name>.png with the model it shows."""
     text = PngImagePlugin.PngInfo()
     text.add_text(MODEL, model)
-    picture.save(ROOT / f"docs/{name}.png", optimize=True, pnginfo=text)
+    image.save(ROOT / f"docs/{name}.png", optimize=True, pnginfo=text)
 
 
 def take(
@@ -101,18 +101,18 @@ def take(
             "(element) => scrollTo(0, element.getBoundingClientRect().top + scrollY - 16)"
         )
     page.wait_for_timeout(500)
-    picture = Image.open(io.BytesIO(page.screenshot()))
+    image = Image.open(io.BytesIO(page.screenshot()))
     page.context.close()
-    return picture.convert("RGB")
+    return image.convert("RGB")
 
 
-def beside(pictures: list[Image.Image]) -> Image.Image:
-    width = sum(picture.width for picture in pictures) + GAP * (len(pictures) - 1)
-    whole = Image.new("RGB", (width, pictures[0].height), "#8a8f96")
+def beside(images: list[Image.Image]) -> Image.Image:
+    width = sum(image.width for image in images) + GAP * (len(images) - 1)
+    whole = Image.new("RGB", (width, images[0].height), "#8a8f96")
     left = 0
-    for picture in pictures:
-        whole.paste(picture, (left, 0))
-        left += picture.width + GAP
+    for image in images:
+        whole.paste(image, (left, 0))
+        left += image.width + GAP
     return whole
 
 

@@ -14,7 +14,7 @@ STATES = {
     "convolution": "#sample=9&layer=conv2d_2&channel=9&pixel=6,9",
     "pooling, a scale a layer": "#sample=3&layer=max_pooling2d_2&channel=3&pixel=2,3&scale=layer",
     "softmax": "#sample=6&layer=dense_2&channel=6",
-    "two pictures": "#sample=6&other=3&layer=dense_1&channel=3",
+    "two images": "#sample=6&other=3&layer=dense_1&channel=3",
     "the guided walk": "#sample=6&step=2",
 }
 
@@ -40,7 +40,7 @@ def violations(page: Page) -> list[str]:
         ("convolution", DESKTOP, "en", "light"),
         ("pooling, a scale a layer", PHONE, "ko", "dark"),
         ("softmax", DESKTOP, "ko", "dark"),
-        ("two pictures", PHONE, "en", "light"),
+        ("two images", PHONE, "en", "light"),
         ("the guided walk", PHONE, "en", "dark"),
     ],
     ids=lambda value: value if isinstance(value, str) else "x".join(map(str, value)),
@@ -101,7 +101,7 @@ def test_tab_reaches_every_control_and_its_focus_is_seen_and_the_first_skips_to_
     assert reached[0] == "skip"
     for control in (
         "language", "choose", "camera", "pen", "sheet", "thickness", "rubber", "wipe",
-        "compare", "prepare", "save-picture", "sorted", "save-answer", "request", "order", "scale",
+        "compare", "prepare", "save-image", "sorted", "save-answer", "request", "order", "scale",
         "heat", "walk-start", "lab-what", "lab-preset", "lab-padding", "lab-stride", "lab-play",
         "lab-output",
         "save-maps", "previous", "next", "hold", "large", "filters", "kernel_size", "padding",

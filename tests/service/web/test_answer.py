@@ -16,8 +16,8 @@ from tests.service.web.conftest import Look
 
 
 def predicted(server: httpx.Client, sample: int) -> dict[str, float]:
-    picture = server.get(f"/web/samples/{sample}.png").content
-    answer = server.post("/predict", content=picture).json()
+    image = server.get(f"/web/samples/{sample}.png").content
+    answer = server.post("/predict", content=image).json()
     shares: dict[str, float] = answer["predictions"][0]["probabilities"]
     return shares
 
@@ -42,7 +42,7 @@ def test_bars_can_be_in_the_order_of_the_classes(look: Look, server: httpx.Clien
     page.locator("#sorted").check()
 
 
-def test_it_is_said_whether_the_picture_is_like_those_of_the_training(
+def test_it_is_said_whether_the_image_is_like_those_of_the_training(
     look: Look, server: httpx.Client, encode: Encode, artifact: Artifact
 ) -> None:
     page = look()
@@ -75,12 +75,12 @@ def test_the_answer_is_saved_as_it_was_sent(
         page.locator("#save-answer").click()
     download.value.save_as(tmp_path / "answer.json")
     assert download.value.suggested_filename == "answer.json"
-    picture = server.get("/web/samples/9.png").content
-    answer = server.post("/predict", content=picture).json()
+    image = server.get("/web/samples/9.png").content
+    answer = server.post("/predict", content=image).json()
     assert json.loads((tmp_path / "answer.json").read_text()) == answer
 
 
-def test_two_pictures_are_compared_side_by_side(look: Look, server: httpx.Client) -> None:
+def test_two_images_are_compared_side_by_side(look: Look, server: httpx.Client) -> None:
     page = look()
     page.locator("#samples button").nth(6).click()
     expect(page.locator(".label")).to_contain_text("Shirt")
@@ -108,7 +108,7 @@ def test_two_pictures_are_compared_side_by_side(look: Look, server: httpx.Client
     expect(page).not_to_have_url(re.compile("other"))
 
 
-def test_the_second_picture_is_looked_into_where_it_is_pointed_at(look: Look) -> None:
+def test_the_second_image_is_looked_into_where_it_is_pointed_at(look: Look) -> None:
     page = look("#sample=6&other=3&layer=conv2d_1&channel=19&pixel=0,12")
     expect(page.locator("#which")).to_have_text("A")
     tile = page.locator("#layer-conv2d_1 [data-channel='19']")

@@ -1,4 +1,4 @@
-"""Slow networks, dead ones, and what the service refuses: nothing stands beside a picture that is
+"""Slow networks, dead ones, and what the service refuses: nothing stands beside an image that is
 not its own, and every failure is told in the reader's language with what to do."""
 
 import json
@@ -12,12 +12,12 @@ from tests.conftest import DATA, ROOT
 from tests.service.web.conftest import PHONE, Look, Open
 
 TROUSER = DATA / "png" / "0002-trouser.png"
-OF_A_PICTURE = ("#bars .best", "#layers .tile", "#inspector", "#votes button", ".steps canvas")
-"""What the page shows of a picture, beside its label."""
+OF_AN_IMAGE = ("#bars .best", "#layers .tile", "#inspector", "#votes button", ".steps canvas")
+"""What the page shows of an image, beside its label."""
 
 
 def assert_nothing_is_shown(page: Page) -> None:
-    for shown in OF_A_PICTURE:
+    for shown in OF_AN_IMAGE:
         expect(page.locator(shown).locator("visible=true"), shown).to_have_count(0)
     assert page.locator("#bars b").all_inner_texts() == []
 
@@ -46,7 +46,7 @@ def refuse(status: int, code: str) -> Callable[[Route], None]:
     return lambda route: route.fulfill(status=status, json={"error": error})
 
 
-def test_a_slow_answer_leaves_nothing_of_the_picture_before(look: Look) -> None:
+def test_a_slow_answer_leaves_nothing_of_the_image_before(look: Look) -> None:
     page = look()
     expect(page.locator("#votes button").first).to_be_visible()
     held = hold(page, "**/predict*")
@@ -55,7 +55,7 @@ def test_a_slow_answer_leaves_nothing_of_the_picture_before(look: Look) -> None:
     expect(page.locator("#answer-section")).to_have_attribute("aria-busy", "true")
     assert_nothing_is_shown(page)
     expect(page.locator(".label")).to_have_text("Still waiting for the service …")
-    # Another picture is wanted before the first has been answered: only its answer counts.
+    # Another image is wanted before the first has been answered: only its answer counts.
     page.locator("#samples button").nth(1).click()
     expect(page.locator(".photograph img")).to_have_attribute("src", "web/samples/1.png")
     wait_for_requests(page, held, 2)

@@ -33,7 +33,7 @@ CONTRAST = """(async () => {
     const ink = all.getContext("2d");
     ink.fillStyle = ink.createPattern(two, "repeat");
     ink.fillRect(0, 0, 4032, 4032);
-    const { shrunk } = await import(new URL("web/picture/shrinking.js", location));
+    const { shrunk } = await import(new URL("web/image/shrinking.js", location));
     const small = await shrunk(URL.createObjectURL(await all.convertToBlob()), false);
     ink.reset();
     ink.drawImage(await createImageBitmap(small), 0, 0);
@@ -43,7 +43,7 @@ CONTRAST = """(async () => {
 
 
 @pytest.mark.skipif(not FIREFOX, reason="Firefox is not installed: apt-get install firefox-esr")
-def test_firefox_answers_reloads_and_makes_pictures_small(address: str, tmp_path: Path) -> None:
+def test_firefox_answers_reloads_and_makes_images_small(address: str, tmp_path: Path) -> None:
     said: list[str] = []
     command = [FIREFOX, "--headless", "--remote-debugging-port=0", "--profile", str(tmp_path)]
     with (

@@ -1,4 +1,4 @@
-"""Every way in which a picture gets to the network."""
+"""Every way in which an image gets to the network."""
 
 import base64
 
@@ -36,7 +36,7 @@ def test_a_chosen_file_is_answered(look: Look) -> None:
 
 
 @pytest.mark.parametrize("event", ["drop", "paste"])
-def test_a_dropped_or_pasted_picture_is_answered(look: Look, event: str) -> None:
+def test_a_dropped_or_pasted_image_is_answered(look: Look, event: str) -> None:
     page = look()
     hand_over(page, event, TROUSER.read_bytes(), "image/png")
     expect(page.locator(".label")).to_contain_text("Trouser")
@@ -69,7 +69,7 @@ def test_what_is_refused_is_refused_where_it_was_dropped_in_the_services_words(
 ) -> None:
     page = look()
     for content, media_type, sample, garment in (
-        (b"no picture", "", 1, "Trouser"),
+        (b"no image", "", 1, "Trouser"),
         (b"%PDF-1.7", "application/pdf", 3, "Dress"),
         (b"", "image/png", 9, "Ankle boot"),
     ):

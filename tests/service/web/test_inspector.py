@@ -222,16 +222,16 @@ def test_softmax_is_written_out(look: Look, server: httpx.Client) -> None:
     assert lines["logit z"] == pytest.approx(table[6, 0])
     assert list(lines.values())[-1] == pytest.approx(value_of(page), abs=1e-4)
     # The answer may come from a compressed copy of the weights.
-    picture = server.get("/web/samples/6.png").content
-    served = server.post("/predict", content=picture).json()["predictions"][0]
-    outputs = {"inputs": [image_tensor(picture)], "outputs": [{"name": "dense_2"}]}
+    image = server.get("/web/samples/6.png").content
+    served = server.post("/predict", content=image).json()["predictions"][0]
+    outputs = {"inputs": [image_tensor(image)], "outputs": [{"name": "dense_2"}]}
     answer = server.post("/v2/models/fashion_mnist/infer", json=outputs).json()
     difference = abs(answer["outputs"][0]["data"][6] - served["probabilities"]["Shirt"])
     expect(page.locator("#written .note")).to_have_count(int(difference >= 5e-5))
 
 
-def image_tensor(picture: bytes) -> dict[str, object]:
-    data = [base64.b64encode(picture).decode()]
+def image_tensor(image: bytes) -> dict[str, object]:
+    data = [base64.b64encode(image).decode()]
     return {"name": "image", "shape": [1], "datatype": "BYTES", "data": data}
 
 

@@ -56,8 +56,8 @@ def ends_of(page: Page, layer: str) -> list[float]:
 
 
 def maps_of(server: httpx.Client, sample: int) -> dict[str, np.ndarray]:
-    picture = server.get(f"/web/samples/{sample}.png").content
-    layers = server.post("/feature-maps", content=picture).json()["layers"]
+    image = server.get(f"/web/samples/{sample}.png").content
+    layers = server.post("/feature-maps", content=image).json()["layers"]
     return {layer["name"]: np.array(layer["maps"]) for layer in layers}
 
 
@@ -148,9 +148,9 @@ def test_feature_maps_are_saved_as_png(look: Look, tmp_path: Path) -> None:
             page.locator(button).click()
         assert download.value.suggested_filename == name
         download.value.save_as(tmp_path / name)
-        with Image.open(tmp_path / name) as picture:
-            assert picture.width > 900, name
-            assert picture.height > height / 2, name
+        with Image.open(tmp_path / name) as image:
+            assert image.width > 900, name
+            assert image.height > height / 2, name
 
 
 def test_the_state_of_the_view_is_in_the_address(open_page: Open) -> None:

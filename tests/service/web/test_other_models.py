@@ -1,4 +1,4 @@
-"""Models of other pictures than clothes, published and looked into."""
+"""Models of other images than clothes, published and looked into."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,8 +98,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         yield client
 
 
-def give(page: Page, picture: bytes) -> None:
-    page.set_input_files("#file", {"name": "digit.png", "mimeType": "image/png", "buffer": picture})
+def give(page: Page, image: bytes) -> None:
+    page.set_input_files("#file", {"name": "digit.png", "mimeType": "image/png", "buffer": image})
     expect(page.locator("#written > *").first).to_be_attached()
     page.wait_for_load_state("networkidle")
 

@@ -1,4 +1,4 @@
-"""What the model saw, and what was done to the picture before."""
+"""What the model saw, and what was done to the image before."""
 
 import re
 
@@ -17,14 +17,14 @@ PHOTO_STEPS = {
 
 @pytest.fixture(scope="module")
 def photograph(encode: Encode) -> bytes:
-    picture = Image.new("RGB", (300, 400), "#eee8dd")
-    ImageDraw.Draw(picture).rectangle((60, 80, 239, 359), "#203060")
-    return encode(picture)
+    image = Image.new("RGB", (300, 400), "#eee8dd")
+    ImageDraw.Draw(image).rectangle((60, 80, 239, 359), "#203060")
+    return encode(image)
 
 
-def give(page: Page, picture: bytes) -> None:
+def give(page: Page, image: bytes) -> None:
     page.locator("#file").set_input_files(
-        {"name": "photo.png", "mimeType": "image/png", "buffer": picture}
+        {"name": "photo.png", "mimeType": "image/png", "buffer": image}
     )
 
 
@@ -36,11 +36,11 @@ def test_each_step_of_a_photograph_is_shown(look: Look, photograph: bytes) -> No
         page.locator("#language").select_option(language)
         for item, step in zip(page.locator(".steps li").all(), steps, strict=True):
             expect(item.locator("figcaption")).to_contain_text(step)
-    for picture in page.locator(".steps img").all():
-        assert picture.evaluate("async (image) => (await image.decode(), image.naturalWidth)") > 0
+    for image in page.locator(".steps img").all():
+        assert image.evaluate("async (image) => (await image.decode(), image.naturalWidth)") > 0
 
 
-def test_the_last_picture_is_what_the_network_gets(look: Look) -> None:
+def test_the_last_image_is_what_the_network_gets(look: Look) -> None:
     page = look()
     with page.expect_response("**/preparation*") as answered:
         page.locator("#samples button").nth(3).click()
@@ -57,7 +57,7 @@ def test_the_last_picture_is_what_the_network_gets(look: Look) -> None:
     assert shown == image
 
 
-def test_a_picture_of_the_networks_own_size_is_said_to_be_untouched(look: Look) -> None:
+def test_an_image_of_the_networks_own_size_is_said_to_be_untouched(look: Look) -> None:
     page = look()
     expect(page.locator(".steps li")).to_have_count(1)
     expect(page.locator(".steps li").last).to_contain_text("Taken bit for bit")

@@ -39,13 +39,13 @@ def _requests_are_shown(shared_page: Page) -> None:
 
 def test_the_answer_of_a_sample(look: Look, server: httpx.Client, tmp_path: Path) -> None:
     page = look()
-    picture = server.get("/web/samples/9.png").content
-    expected = server.post("/predict", content=picture).json()
+    image = server.get("/web/samples/9.png").content
+    expected = server.post("/predict", content=image).json()
     for language in LANGUAGES:
         assert parsed(run(page, language, tmp_path)) == expected, language
 
 
-def test_the_answer_of_ones_own_picture(look: Look, tmp_path: Path) -> None:
+def test_the_answer_of_ones_own_image(look: Look, tmp_path: Path) -> None:
     page = look()
     page.locator("#file").set_input_files(
         {
@@ -75,16 +75,16 @@ def test_the_map_that_is_looked_into(look: Look, tmp_path: Path) -> None:
         ), language
 
 
-def test_all_maps_and_why_as_pictures(look: Look, tmp_path: Path) -> None:
+def test_all_maps_and_why_as_images(look: Look, tmp_path: Path) -> None:
     page = look()
     for language in LANGUAGES:
         folder = tmp_path / language
         folder.mkdir()
-        for kind, name, height in (("picture", "feature-maps", 401), ("why", "why", 448)):
+        for kind, name, height in (("image", "feature-maps", 401), ("why", "why", 448)):
             page.locator("#request").select_option(kind)
             run(page, language, folder)
-            with Image.open(folder / f"{name}.png") as picture:
-                assert picture.height >= height, (language, kind)
+            with Image.open(folder / f"{name}.png") as image:
+                assert image.height >= height, (language, kind)
 
 
 def test_a_program_is_copied(open_page: Open) -> None:
@@ -117,7 +117,7 @@ def test_the_pixels_that_the_network_gets_are_saved(
     page.locator("#file").set_input_files(tmp_path / "my coat.jpg")
     expect(page.locator(".steps li")).to_have_count(4)
     with page.expect_download() as download:
-        page.locator("#save-picture").click()
+        page.locator("#save-image").click()
     assert download.value.suggested_filename == "my coat-28x28.png"
     download.value.save_as(tmp_path / "saved.png")
     with Image.open(tmp_path / "saved.png") as saved:

@@ -46,7 +46,7 @@ def test_a_service_with_keys_is_asked_with_the_readers_key(
         page.context.close()
 
 
-def test_a_new_version_is_noticed_with_the_next_picture(
+def test_a_new_version_is_noticed_with_the_next_image(
     open_page: Open, copied_artifacts: Path
 ) -> None:
     settings = Settings(artifacts=copied_artifacts, engine="litert", poll_seconds=0.1)

@@ -38,7 +38,7 @@ def test_a_step_can_be_linked_to_skipped_and_left(open_page: Open) -> None:
         expect(page.locator("#walk-sentence")).to_contain_text("voted most for Dress")
         page.locator("#walk-steps button").first.click()
         expect(page.locator("#walk-sentence")).to_contain_text("only 784 numbers")
-        # Another picture is walked through in the same step.
+        # Another image is walked through in the same step.
         page.evaluate("location.hash = '#sample=1&step=4'")
         expect(page.locator("#walk-sentence")).to_contain_text("voted most for Trouser")
         page.locator("#walk-end").click()
@@ -92,7 +92,7 @@ def test_the_walk_changes_its_language_and_lets_go_at_its_end(look: Look) -> Non
 
 
 def test_the_map_of_edges_shows_more_than_its_bias(look: Look, server: httpx.Client) -> None:
-    """A map that its bias lights wherever the picture is black shows no edges."""
+    """A map that its bias lights wherever the image is black shows no edges."""
     biases = server.get("/model/layers/conv2d_1").json()["bias"]
     page = look("#sample=0&step=2")
     for sample in range(10):
@@ -154,8 +154,8 @@ def test_the_sum_is_the_window_times_the_kernel(lab_page: Page) -> None:
     expect(lab_page.locator("[data-weight='0,0']")).to_have_attribute("aria-invalid", "true")
 
 
-def test_a_kernel_slides_over_the_readers_own_picture(lab_page: Page) -> None:
-    lab_page.locator("#lab-what").select_option("picture")
+def test_a_kernel_slides_over_the_readers_own_image(lab_page: Page) -> None:
+    lab_page.locator("#lab-what").select_option("image")
     for preset in ("edge", "flatEdge", "blur", "sharpen"):
         lab_page.locator("#lab-preset").select_option(preset)
         expect(lab_page.locator("#lab-sizes")).to_contain_text("28 × 28 inputs → 26 × 26 outputs")

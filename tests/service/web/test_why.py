@@ -1,4 +1,4 @@
-"""Why this class: the heat on the picture's own pixels, the units that voted, and the way back."""
+"""Why this class: the heat on the image's own pixels, the units that voted, and the way back."""
 
 import re
 
@@ -77,12 +77,12 @@ def test_under_a_photograph_the_figure_of_photographs_comes_first(
 def test_another_class_is_explained_when_its_bar_is_pressed(
     look: Look, server: httpx.Client
 ) -> None:
-    picture = server.get("/web/samples/9.png").content
+    image = server.get("/web/samples/9.png").content
     page = look()
     expect(page.locator("#heat")).to_have_text("Why Ankle boot?")
     with page.expect_response("**/explain*") as answered:
         page.locator("#bars [data-garment=Sandal] button").press("Enter")
-    expected = server.post("/explain?class_id=5", content=picture).json()
+    expected = server.post("/explain?class_id=5", content=image).json()
     assert answered.value.json()["heat"] == expected["heat"]
     expect(page.locator("#heat")).to_have_text("Why Sandal?")
     expect(page.locator("#bars [aria-pressed=true] .class")).to_have_text("Sandal")
@@ -147,15 +147,15 @@ def test_where_a_sum_is_shown_the_largest_come_first(look: Look) -> None:
     assert np.abs(adds).tolist() == sorted(np.abs(adds), reverse=True)
 
 
-def test_on_a_phone_the_answer_is_beside_the_picture_and_the_inspector_a_sheet(
+def test_on_a_phone_the_answer_is_beside_the_image_and_the_inspector_a_sheet(
     open_page: Open,
 ) -> None:
     with open_page("#sample=9", size=PHONE) as page:
-        picture = page.locator(".photograph").bounding_box()
+        image = page.locator(".photograph").bounding_box()
         label = page.locator(".label").bounding_box()
-        assert picture
+        assert image
         assert label
-        assert label["x"] > picture["x"] + picture["width"]
+        assert label["x"] > image["x"] + image["width"]
         assert label["y"] + label["height"] < PHONE[1]
         expect(page.locator("#inspector")).to_be_hidden()
         said = page.locator("body").inner_text()
@@ -170,7 +170,7 @@ def test_on_a_phone_the_answer_is_beside_the_picture_and_the_inspector_a_sheet(
         expect(sheet).to_be_hidden()
 
 
-def test_two_pictures_part_where_they_are_least_alike(look: Look) -> None:
+def test_two_images_part_where_they_are_least_alike(look: Look) -> None:
     page = look()
     page.locator("#compare").check()
     page.locator("#samples button").nth(0).click()

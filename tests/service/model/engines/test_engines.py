@@ -53,7 +53,7 @@ def test_float32_probabilities_agree_within_1e_5_and_novelty_within_1e_3(
     np.testing.assert_allclose(of_litert.novelty, of_tensorflow.novelty, atol=1e-3)
 
 
-def test_labels_of_what_is_shipped_agree_on_nearly_every_picture(
+def test_labels_of_what_is_shipped_agree_on_nearly_every_image(
     artifact: Artifact, test_slice: Slice, images: NDArray[np.float32]
 ) -> None:
     litert = load_engine(artifact, "litert").assess(images).probabilities.argmax(axis=1)
@@ -61,14 +61,14 @@ def test_labels_of_what_is_shipped_agree_on_nearly_every_picture(
     assert (litert == tensorflow).mean() >= 0.995
 
 
-def test_what_is_shipped_agrees_on_what_is_novel_for_known_and_for_strange_pictures(
+def test_what_is_shipped_agrees_on_what_is_novel_for_known_and_for_strange_images(
     artifact: Artifact, images: NDArray[np.float32]
 ) -> None:
     assert artifact.manifest.novelty is not None
-    pictures = np.concatenate([images, 1 - images])
+    either = np.concatenate([images, 1 - images])
     novel = []
     for choice in ENGINES:
-        novelty = load_engine(artifact, choice).assess(pictures).novelty
+        novelty = load_engine(artifact, choice).assess(either).novelty
         assert novelty is not None
         assert novelty.shape == (2000,)
         assert novelty.dtype == np.float32

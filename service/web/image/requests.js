@@ -19,11 +19,11 @@ export function showRequests(look, stage) {
     predict: `predict?prepare=${state.prepare}${version}`,
     why: `explain?format=png&prepare=${state.prepare}${state.why === undefined ? "" : `&class_id=${state.why}`}${version}`,
     maps: `feature-maps?prepare=${state.prepare}${maps}${version}`,
-    picture: `feature-maps?format=png&prepare=${state.prepare}${version}`,
+    image: `feature-maps?format=png&prepare=${state.prepare}${version}`,
   };
   const kind = /** @type {keyof typeof asked} */ (byId("request", HTMLSelectElement).value);
   const path = asked[kind];
-  const output = { picture: "feature-maps.png", why: "why.png" }[/** @type {string} */ (kind)] ?? "";
+  const output = { image: "feature-maps.png", why: "why.png" }[/** @type {string} */ (kind)] ?? "";
   box.replaceChildren(code("curl", curl(look, path, output)), code("Python", python(look, path, output)));
   const { sent } = look;
   if (sent && sent !== look.given) {
@@ -48,7 +48,7 @@ function curl(look, path, output) {
 /** @param {Look} look @param {string} path @param {string} output */
 function python(look, path, output) {
   const sampled = look.sample !== undefined;
-  const picture = sampled ? `urlopen("${addressOf(`web/samples/${look.sample}.png`)}").read()` : `Path("${fileOf(look)}").read_bytes()`;
+  const image = sampled ? `urlopen("${addressOf(`web/samples/${look.sample}.png`)}").read()` : `Path("${fileOf(look)}").read_bytes()`;
   const key = hasKey() ? ", \"Authorization\": f\"Bearer {os.environ['KEY']}\"" : "";
   const imports = [
     ...(output ? [] : ["import json"]), ...(hasKey() ? ["import os"] : []),
@@ -56,8 +56,8 @@ function python(look, path, output) {
   ];
   const last = output ? `Path("${output}").write_bytes(urlopen(request).read())` : "print(json.load(urlopen(request)))";
   return [
-    ...imports, "", `picture = ${picture}`, `headers = {"Content-Type": "application/octet-stream"${key}}`,
-    `request = Request("${addressOf(path)}", picture, headers)`, last,
+    ...imports, "", `image = ${image}`, `headers = {"Content-Type": "application/octet-stream"${key}}`,
+    `request = Request("${addressOf(path)}", image, headers)`, last,
   ].join("\n");
 }
 

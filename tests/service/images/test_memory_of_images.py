@@ -1,4 +1,4 @@
-"""One worker at default limits stays small and alive whatever pictures it is sent."""
+"""One worker at default limits stays small and alive whatever images it is sent."""
 
 import io
 import zlib
@@ -42,8 +42,8 @@ def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def worst_pictures() -> dict[str, bytes]:
-    """Return pictures that would each take the most memory of their kind."""
+def worst_images() -> dict[str, bytes]:
+    """Return images that would each take the most memory of their kind."""
     webp = bytearray(encoded(Image.new("RGBA", (1, 1)), "WEBP", lossless=True))
     webp[21:25] = (4999 | 4999 << 14 | 1 << 28).to_bytes(4, "little")
     progressive = encoded(Image.new("RGB", (6000, 4500)), "JPEG", progressive=True, subsampling=0)
@@ -62,14 +62,14 @@ def worst_pictures() -> dict[str, bytes]:
     }
 
 
-def test_no_picture_takes_a_worker_above_its_memory() -> None:
+def test_no_image_takes_a_worker_above_its_memory() -> None:
     port = unused_port()
-    pictures = list(worst_pictures().values())
+    images = list(worst_images().values())
     with serve_process(port=port) as process:
         url = f"http://127.0.0.1:{port}"
 
         def post_all(first: int) -> set[int]:
-            order = (pictures[first:] + pictures[:first]) * ROUNDS
+            order = (images[first:] + images[:first]) * ROUNDS
             with httpx.Client(base_url=url, timeout=60) as client:
                 return {client.post("/predict", content=data).status_code for data in order}
 

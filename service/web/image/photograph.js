@@ -1,4 +1,4 @@
-// The person's own picture, large, with what speaks for a class and against it on its pixels.
+// The person's own image, large, with what speaks for a class and against it on its pixels.
 
 import { context } from "../colours.js";
 import { byId, make } from "../elements.js";
@@ -10,12 +10,12 @@ import { garment, text } from "../language/text.js";
 const FOR = [255, 138, 0], AGAINST = [0, 120, 255];
 const OPACITY = 0.85;
 
-/** The figure of each picture: an image that is made anew would flicker. @type {WeakMap<Look, HTMLElement>} */
+/** The figure of each image: an image that is made anew would flicker. @type {WeakMap<Look, HTMLElement>} */
 const figures = new WeakMap();
 
 /** @param {Look[]} looks */
-export function showPictures(looks) {
-  byId("pictures", HTMLElement).replaceChildren(...looks.map((look, i) => {
+export function showImages(looks) {
+  byId("images", HTMLElement).replaceChildren(...looks.map((look, i) => {
     const figure = figures.get(look) ?? draw(look);
     figures.set(look, figure);
     const letter = figure.querySelector(".letter");
@@ -45,7 +45,7 @@ function draw(look) {
   return make("figure", "", frame);
 }
 
-/** Lay the heat over the picture, where the network's input lies on it. @param {HTMLElement} figure @param {Look} look */
+/** Lay the heat over the image, where the network's input lies on it. @param {HTMLElement} figure @param {Look} look */
 function lay(figure, { name, why }) {
   const image = /** @type {HTMLImageElement} */ (figure.querySelector("img"));
   image.alt = text("given", { name });
@@ -62,7 +62,7 @@ function lay(figure, { name, why }) {
   canvas.ariaLabel = text("heatLabel", { garment: garment(why.label), place: placeOf(heat) });
 }
 
-/** One canvas pixel a number: the stronger, the less is seen of the picture. @param {HTMLCanvasElement} canvas @param {import("../api.js").Plane} heat */
+/** One canvas pixel a number: the stronger, the less is seen of the image. @param {HTMLCanvasElement} canvas @param {import("../api.js").Plane} heat */
 export function paintHeat(canvas, heat) {
   [canvas.width, canvas.height] = [heat[0].length, heat.length];
   const values = heat.flat();

@@ -1,4 +1,4 @@
-// The ways a picture gets in: dropped, pasted, chosen, photographed, drawn, or one of the samples.
+// The ways an image gets in: dropped, pasted, chosen, photographed, drawn, or one of the samples.
 
 import { Failed } from "../api.js";
 import { context } from "../colours.js";
@@ -7,15 +7,15 @@ import { areGarments, garment, text } from "../language/text.js";
 
 /** @typedef {(given: import("./looks.js").Given) => unknown} Give */
 
-const FILE = "picture";
+const FILE = "image";
 
 /** @param {Give} give */
 export function listenForFiles(give) {
   const drop = byId("drop", HTMLElement);
   const file = byId("file", HTMLInputElement);
   const giveFirst = (/** @type {FileList | null | undefined} */ files) => {
-    const picture = files?.[0];
-    if (picture) give({ picture, name: picture.name || FILE });
+    const image = files?.[0];
+    if (image) give({ image, name: image.name || FILE });
   };
   for (const type of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(type, (event) => {
@@ -99,6 +99,6 @@ export function listenToCamera(give, fail) {
     context(frame).drawImage(video, 0, 0);
     close();
     button.focus();
-    frame.toBlob((picture) => picture && give({ picture, name: "photograph.png" }), "image/png");
+    frame.toBlob((image) => image && give({ image, name: "photograph.png" }), "image/png");
   });
 }

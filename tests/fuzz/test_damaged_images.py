@@ -1,4 +1,4 @@
-"""Thousands of damaged pictures: each is classified or refused, and the service lives on."""
+"""Thousands of damaged images: each is classified or refused, and the service lives on."""
 
 import io
 import os
@@ -15,7 +15,7 @@ from tests.conftest import DATA
 from tests.service.conftest import ARTIFACTS, serve
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP"] + ["AVIF"] * bool(features.check("avif"))
-DAMAGED_OF_A_FORMAT = int(os.environ.get("FUZZ_PICTURES", "400"))
+DAMAGED_OF_A_FORMAT = int(os.environ.get("FUZZ_IMAGES", "400"))
 """A longer run: `make fuzz`."""
 CONNECTIONS = 8
 SECONDS_A_REQUEST = 20
@@ -23,16 +23,16 @@ HEAD_BYTES = 64
 """Where formats say what follows."""
 
 
-def real_pictures(file_format: str) -> list[bytes]:
-    """Return pictures of the data set and larger ones in colour, as files of a format."""
-    pictures = []
+def real_images(file_format: str) -> list[bytes]:
+    """Return images of the data set and larger ones in colour, as files of a format."""
+    images = []
     for path in sorted((DATA / "png").glob("*.png"))[:4]:
         with Image.open(path) as small:
             for image in (small.convert("L"), small.convert("RGB").resize((90, 70))):
                 buffer = io.BytesIO()
                 image.save(buffer, file_format)
-                pictures.append(buffer.getvalue())
-    return pictures
+                images.append(buffer.getvalue())
+    return images
 
 
 def damage(data: bytes, random: np.random.Generator) -> bytes:
@@ -58,8 +58,8 @@ def damage(data: bytes, random: np.random.Generator) -> bytes:
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_a_damaged_picture_never_breaks_the_service(file_format: str) -> None:
-    originals = real_pictures(file_format)
+def test_a_damaged_image_never_breaks_the_service(file_format: str) -> None:
+    originals = real_images(file_format)
 
     def post_some(thread: int) -> Counter[int]:
         random = np.random.default_rng([FORMATS.index(file_format), thread])

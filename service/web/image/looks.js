@@ -1,4 +1,4 @@
-// A picture, and all that the service says of it: one object, so that no picture is shown with what belongs to another.
+// An image, and all that the service says of it: one object, so that no image is shown with what belongs to another.
 
 import { Failed, askMaps, askPrediction, askPreparation, askSample, askValues, askWhy } from "../api.js";
 import { flatten, hasMaps } from "../network/stages.js";
@@ -6,7 +6,7 @@ import { shrunk, isRead } from "./shrinking.js";
 
 /** @typedef {import("../api.js").Plane} Plane */
 /** @typedef {import("../network/stages.js").Stage} Stage */
-/** @typedef {{picture?: Blob, name: string, sample?: number}} Given a picture, or which of the samples it is */
+/** @typedef {{image?: Blob, name: string, sample?: number}} Given an image, or which of the samples it is */
 /** @typedef {{prepare: string, version: number | undefined, why: number | undefined}} Question `why`: the class to explain, if not the answer */
 
 /** @typedef {"asked" | "slow" | "answered" | "prepared" | "explained" | "complete" | "failed"} News */
@@ -24,15 +24,15 @@ export class Look {
   version = 0;
   /** Which class was asked about last. @type {number | undefined} */
   wanted;
-  /** What was sent: the picture as it was given, or drawn small. @type {Blob | undefined} */
+  /** What was sent: the image as it was given, or drawn small. @type {Blob | undefined} */
   sent;
 
   /** @param {Given} given */
-  constructor({ picture, name, sample }) {
-    this.given = picture;
+  constructor({ image, name, sample }) {
+    this.given = image;
     this.name = name;
     this.sample = sample;
-    this.url = picture ? URL.createObjectURL(picture) : `web/samples/${sample}.png`;
+    this.url = image ? URL.createObjectURL(image) : `web/samples/${sample}.png`;
     this.asking = new AbortController();
     this.forget();
   }
@@ -163,7 +163,7 @@ export class Look {
     Object.assign(this, { maps, values });
   }
 
-  /** Stop asking, and let the picture go. */
+  /** Stop asking, and let the image go. */
   close() {
     this.asking.abort();
     if (this.url.startsWith("blob:")) URL.revokeObjectURL(this.url);

@@ -32,7 +32,7 @@ export function listenToPen(give, [height, width]) {
   };
   const finish = () => {
     last = undefined;
-    sheet.toBlob((picture) => picture && give({ picture, name: "drawing.png" }), "image/png");
+    sheet.toBlob((image) => image && give({ image, name: "drawing.png" }), "image/png");
   };
   /** @param {Place} from @param {Place} to */
   const stroke = (from, to) => {

@@ -1,4 +1,4 @@
-// The answer: a bar for each class, what it is worth, and whether the picture is like anything the network knows.
+// The answer: a bar for each class, what it is worth, and whether the image is like anything the network knows.
 
 import { byId, make, makeButton } from "../elements.js";
 import { failureBox } from "../failures.js";
@@ -55,13 +55,13 @@ function verdict(look, summary, letter, again) {
   return box;
 }
 
-/** What the label was worth on the test pictures, which are no photographs. @param {import("../api.js").Prediction} prediction @param {Summary} summary */
+/** What the label was worth on the test images, which are no photographs. @param {import("../api.js").Prediction} prediction @param {Summary} summary */
 function worth({ label, preparation }, { scores, class_names: classes }) {
   const precision = scores.classes?.[label]?.precision;
   if (precision === undefined) return [];
   const isPhoto = preparation === "photo";
   const said = [text("worth", { garment: garment(label), share: percent(precision, 0), tested: text(isPhoto ? "testedNoPhoto" : "tested") })];
-  // Rows are what the pictures are, columns what they are called.
+  // Rows are what the images are, columns what they are called.
   const column = scores.confusion_matrix?.map((/** @type {number[]} */ row) => row[classes.indexOf(label)]);
   const wrong = column?.map((/** @type {number} */ count, /** @type {number} */ i) => (classes[i] === label ? 0 : count));
   if (wrong && Math.max(...wrong) > 0) said.push(text("mistakenFor", { garment: garment(classes[wrong.indexOf(Math.max(...wrong))]) }));

@@ -1,4 +1,4 @@
-// What the model saw: each step of the picture's preparation, and the pixels that go into the network.
+// What the model saw: each step of the image's preparation, and the pixels that go into the network.
 
 import { WHITE, greyUpTo, paint } from "../colours.js";
 import { byId, make } from "../elements.js";
@@ -19,7 +19,7 @@ export function showPreparation(looks) {
     const isUnchanged = !document.querySelector(".steps li:not(.letter) + li");
     byId("seen-section", HTMLElement).classList.toggle("unchanged", isUnchanged);
   }
-  byId("save-picture", HTMLButtonElement).disabled = !looks[0]?.prepared;
+  byId("save-image", HTMLButtonElement).disabled = !looks[0]?.prepared;
 }
 
 /** @param {Look} look @param {string} letter */
@@ -46,7 +46,7 @@ function row(look, letter) {
   return list;
 }
 
-/** @param {HTMLElement} picture @param {string} what @param {string} size */
-function item(picture, what, size) {
-  return make("li", "", make("figure", "", picture, make("figcaption", "", what, make("small", "", size))));
+/** @param {HTMLElement} image @param {string} what @param {string} size */
+function item(image, what, size) {
+  return make("li", "", make("figure", "", image, make("figcaption", "", what, make("small", "", size))));
 }
