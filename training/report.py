@@ -16,8 +16,8 @@ from .data import Inputs, Labelled, Labels
 from .photographs import CLASSES_OF_A_LABEL, Photographs
 from .run import Row
 
-CLASSES_WITH_FIGURES = 40
-"""More leave no room for a figure in each field of the confusion matrix."""
+CLASSES_WITH_NUMBERS = 40
+"""More leave no room for a number in each field of the confusion matrix."""
 MISTAKES_SHOWN = 24
 CALIBRATION_BINS = 15
 MISTAKES_A_ROW = 6
@@ -78,7 +78,7 @@ def draw_confusion_matrix(
     figure = Figure(figsize=(7.4, 6.8), layout="constrained")
     axes = figure.subplots()
     display = ConfusionMatrixDisplay(100 * shares, display_labels=class_names)
-    options = {"values_format": ".1f", "include_values": len(class_names) <= CLASSES_WITH_FIGURES}
+    options = {"values_format": ".1f", "include_values": len(class_names) <= CLASSES_WITH_NUMBERS}
     display.plot(cmap="Blues", ax=axes, xticks_rotation="vertical", colorbar=False, **options)
     for place, text in np.ndenumerate([] if display.text_ is None else display.text_):
         text.set_visible(shares[place] > 0)
