@@ -1,6 +1,5 @@
 """The transport-free core: images in, probabilities and feature maps out."""
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Protocol
@@ -66,20 +65,14 @@ class Classifier:
     def assess(self, images: Tensor, workers: WorkerThreads | None = None) -> Assessment:
         """Classify (n, height, width, 1) images, and score their novelty if the model can.
 
-        An image with NaN or infinity gets NaN rows. `workers` may share a large batch.
+        The images must be finite: ReLU and quantization would turn NaN into a plausible answer.
+        `workers` may share a large batch.
         """
-        images, invalid = _blank_invalid(images)
-        probabilities, novelty = self._engine.assess(images, workers)
-        return Assessment(
-            _fill_with_nan(probabilities, invalid),
-            None if novelty is None else _fill_with_nan(novelty, invalid),
-        )
+        return self._engine.assess(images, workers)
 
     def feature_maps(self, images: Tensor, workers: WorkerThreads | None = None) -> LayerOutputs:
-        """Return every layer's output; arguments and NaN rows as in `assess`."""
-        images, invalid = _blank_invalid(images)
-        outputs = self._engine.feature_maps(images, workers)
-        return {name: _fill_with_nan(output, invalid) for name, output in outputs.items()}
+        """Return every layer's output; arguments as in `assess`."""
+        return self._engine.feature_maps(images, workers)
 
     def has_weights(self, layer: Layer) -> bool:
         """Return whether `weights` can return the layer's trained kernel and bias."""
@@ -128,23 +121,3 @@ class Classifier:
             if name not in outputs or outputs[name].shape != (1, *shape):
                 return f"layer {name} does not give the shape {shape} that the manifest states"
         return ""
-
-
-def _blank_invalid(images: Tensor) -> tuple[Tensor, NDArray[np.intp]]:
-    """Return the images with non-finite ones made black, and the indices of these.
-
-    Otherwise ReLU and quantization would turn NaN into a plausible answer.
-    """
-    if math.isfinite(np.vdot(images, images)):  # One pass: NaN and infinity stay in the sum.
-        return images, np.empty(0, np.intp)
-    invalid = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
-    images = images.copy()
-    images[invalid] = 0
-    return images, invalid
-
-
-def _fill_with_nan(output: Tensor, invalid: NDArray[np.intp]) -> Tensor:
-    if invalid.size:
-        output = output.copy()
-        output[invalid] = np.nan
-    return output

@@ -1,7 +1,7 @@
 """Inference for all protocols: reads the request, runs the network, writes the answer."""
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from math import prod
+from math import isfinite, prod
 from typing import Any, Generic, NamedTuple, TypeVar, cast, get_args
 
 import numpy as np
@@ -226,6 +226,12 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permi
         with np.errstate(over="ignore"):  # Numbers too large for float32 become infinite.
             images: Tensor = values.astype(np.float32, copy=False)
         white = WHITE / spec.scale
+        if not isfinite(np.vdot(images, images)):  # One pass: NaN, infinity and overflow stay.
+            at = np.unravel_index(np.abs(images).argmax(), images.shape)  # NaN is the maximum.
+            place = tensor.name + "".join(f"[{index}]" for index in at)
+            raise InvalidTensor(
+                f"{place}: {values[at]:g} cannot be a pixel: black is 0, white is {white:g}"
+            )
         if images.max() > white:
             permit.record.warning = (
                 f"{tensor.name}: the largest number is {images.max():g}, and {white:g} is "

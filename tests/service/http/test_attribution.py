@@ -135,16 +135,3 @@ def test_kserves_explain_answers_the_same(client: httpx.Client, boot_png: bytes)
         assert isinstance(response.json()["error"], str)
     response = client.post("/v1/models/another:explain", json={"instances": [image]})
     assert response.status_code == 404
-
-
-def test_what_is_not_finite_is_null(client: httpx.Client) -> None:
-    rows = str([[float("nan")] * 28] * 28).replace("nan", "NaN")
-    response = client.post(
-        "/v1/models/fashion_mnist:explain",
-        content=f'{{"instances": [{rows}]}}',
-        headers={"Content-Type": "application/json"},
-    )
-    assert response.status_code == 200, response.text
-    [answer] = response.json()["explanations"]
-    assert answer["probability"] is None
-    assert answer["heat"][0] == [None] * 28

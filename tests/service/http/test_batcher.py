@@ -139,7 +139,6 @@ def answered(boot_png: bytes, encode: Encode) -> dict[str, Request]:
         "V1 by column": as_json(V1, {"inputs": [[0.5] * 784] * 3}),
         "V1 of a version": as_json(VERSION_1, V1_ROWS),
         "V1 of a label": as_json(LABEL, V1_ROWS),
-        "V1 of no numbers": (V1, NAN, {}),
     }
 
 
@@ -154,6 +153,7 @@ def left(boot_png: bytes, encode: Encode) -> dict[str, Request]:
         "no JSON": upload(b"{", "application/json"),
         "no image": upload(b"no image"),
         "no body": upload(b""),
+        "V1 of no numbers": (V1, NAN, {}),
         "another type": upload(b"x", "text/plain"),
         "a form that ends": upload(form(boot_png)[1][:-9], "multipart/form-data; boundary=x"),
         "a large photograph": upload(encode(np.zeros((300, 300), np.uint8))),

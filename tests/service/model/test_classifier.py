@@ -139,26 +139,6 @@ def test_weights_are_known_of_convolutions_and_dense_layers_that_no_other_is_mer
     assert not any(map(other.has_weights, manifest.layers))
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_an_image_that_is_not_finite_gives_nan_and_is_not_in_distribution(
-    classifier: Classifier, test_slice: Slice, value: float
-) -> None:
-    images = classifier.to_images(list(test_slice[0][:3]))
-    expected, maps = classifier.assess(images), classifier.feature_maps(images)
-    images[1, 3, 3] = value
-    given = images.copy()
-    probabilities, novelty = classifier.assess(given)
-    assert novelty is not None
-    assert np.isnan(novelty).tolist() == [False, True, False]
-    assert np.isnan(probabilities).all(axis=1).tolist() == [False, True, False]
-    assert not classifier.in_distribution(novelty)[1]
-    np.testing.assert_allclose(probabilities[::2], expected.probabilities[::2], atol=1e-5)
-    for name, output in classifier.feature_maps(given).items():
-        assert np.isnan(output[1]).all()
-        np.testing.assert_allclose(output[::2], maps[name][::2], atol=1e-5)
-    np.testing.assert_array_equal(given, images)
-
-
 def test_layers_with_maps_are_those_with_height_width_and_channels(classifier: Classifier) -> None:
     maps = classifier.feature_maps(np.zeros((1, 28, 28, 1), np.float32))
     names = [layer.name for layer in classifier.layers_with_maps]

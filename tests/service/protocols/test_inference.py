@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -29,7 +30,7 @@ from service.protocols.inference import (
     prepare_outputs,
     read_tensors,
 )
-from service.protocols.tensors import NamedTensor
+from service.protocols.tensors import DTYPES, NamedTensor
 from tests.service.conftest import Encode
 
 IMAGES = np.zeros((2, 28, 28), np.uint8)
@@ -138,15 +139,28 @@ def test_every_output_has_the_datatype_and_shape_that_the_metadata_states(
         assert len(output.values) == output.shape[0] == 2
 
 
-def test_images_that_are_not_finite_are_unknown(classifier: Classifier, permit: Permit) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, -3e38])
+@pytest.mark.parametrize("datatype", ["FP32", "FP64"])
+def test_a_number_that_makes_the_network_overflow_is_rejected_by_its_place(
+    classifier: Classifier, permit: Permit, value: float, datatype: str
+) -> None:
+    images = np.full((3, 28, 28, 1), 0.5, DTYPES[datatype])
+    images[1, 5, 7] = value
+    sent = InferenceRequest(
+        "fashion_mnist", [NamedTensor("images", datatype, images.shape, images)]
+    )
+    with pytest.raises(InvalidTensor, match=re.escape(f"images[1][5][7][0]: {value:g} cannot be")):
+        infer(reading(sent), classifier, permit)
+
+
+def test_the_largest_numbers_that_are_accepted_get_probabilities(
+    classifier: Classifier, permit: Permit
+) -> None:
     images = np.zeros((2, 784), np.float32)
-    images[1, 5] = np.nan
-    tensor = NamedTensor("images", "FP32", images.shape, images)
-    probabilities = infer(reading(InferenceRequest("fashion_mnist", [tensor])), classifier, permit)[
-        0
-    ].values
-    assert isinstance(probabilities, np.ndarray)
-    assert np.isnan(probabilities).all(axis=1).tolist() == [False, True]
+    images[0, 5], images[1, 5] = 1e19, -1e19
+    sent = InferenceRequest("fashion_mnist", [NamedTensor("images", "FP32", (2, 784), images)])
+    [probabilities] = infer(reading(sent), classifier, permit)
+    np.testing.assert_allclose(np.sum(probabilities.values, axis=1), 1, atol=1e-3)
 
 
 def test_an_overdue_request_is_not_run(classifier: Classifier, permit: Permit) -> None:
