@@ -57,6 +57,14 @@ def _check_origin(origin: str) -> str:
     return origin
 
 
+def _check_proxies(addresses: str) -> str:
+    """Reject what uvicorn would take for the name of a socket, which matches no proxy."""
+    for address in [] if addresses == "*" else addresses.split(","):
+        if address.strip():
+            ipaddress.ip_network(address.strip())
+    return addresses
+
+
 EngineChoice = Literal["auto", "litert", "tensorflow"]
 Location = Annotated[Path | str, BeforeValidator(_read_location)]
 
@@ -126,11 +134,12 @@ class Settings(BaseSettings):
     """Origins of pages that may use the service: `https://example.org,https://…`; `*` for all."""
     root_path: str = Field(default="", pattern=r"^(/[^/?#]+)*$")
     """Path prefix behind a proxy, such as `/ml`; needed only if the proxy does not strip it."""
-    forwarded_allow_ips: str = "127.0.0.1"
+    forwarded_allow_ips: Annotated[str, AfterValidator(_check_proxies)] = "127.0.0.1"
     """Addresses or networks of proxies, separated by commas, whose X-Forwarded-For and
     X-Forwarded-Proto are trusted; `*` for all."""
     tls_certificate: Path | None = None
-    """PEM file of the certificate chain; HTTP and gRPC are then served over TLS only."""
+    """PEM file of the certificate chain, read at the start; HTTP and gRPC are then served over TLS
+    only. Restart the service after the certificate was renewed."""
     tls_key: Path | None = None
     """PEM file of the private key, without a password."""
 

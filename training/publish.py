@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import keras
 import numpy as np
@@ -58,7 +59,7 @@ def run(settings: PublishSettings) -> None:
         accuracy = scores["test"]["accuracy"]
         print(f"Right on {accuracy:.2%} of the {len(labels):,} test images")
         if accuracy < LEAST_GAIN / classes:
-            print("That is hardly better than chance: are the classes in another order?")
+            print("That is hardly better than chance: is it trained, on classes in this order?")
     if settings.novelty:
         scores["novelty"] = measure_novelty(network, images, images, None, seed=0)
     artifacts = settings.artifacts or settings.model.parent / "exported" / settings.name
@@ -79,13 +80,14 @@ def load(path: Path) -> Any:
         raise ExportError(f"{path} does not exist")
     if (path / "saved_model.pb").is_file():
         return saved_model.load(path)
+    if path.suffix not in (".h5", ".hdf5") and not (path.suffix == ".keras" and is_zipfile(path)):
+        raise ExportError(f"{path} is neither a whole .keras or .h5 file nor a SavedModel folder")
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # which one depends on the file
         reason = str(error).rpartition("Exception encountered: ")[2].strip().splitlines()[0]
         raise ExportError(
-            f"{path} is not a Keras model (model.save) or a SavedModel folder (model.export) that "
-            f"Keras {keras.__version__} loads without running code from the file: {reason}"
+            f"Keras {keras.__version__} cannot load {path} without running code from it: {reason}"
         ) from error
 
 
@@ -96,8 +98,7 @@ def as_classifier(model: Any, name: str, *, from_logits: bool) -> Any:
     """
     inputs, outputs = getattr(model, "inputs", []), getattr(model, "outputs", [])  # Once built.
     if (len(inputs), len(outputs)) != (1, 1):
-        counts = f"{len(inputs)} inputs and {len(outputs)} outputs"
-        raise ExportError(f"the model has {counts}; only one of each can be served")
+        raise ExportError(f"it has {len(inputs)} inputs and {len(outputs)} outputs, not 1 of each")
     model, output = keras.Model(inputs[0], outputs[0]), outputs[0]  # without dicts of tensors
     size = _image_size(model.input_shape[1:])
     names = [operation.name for operation in model.operations[1:]]  # The input may have any name.
@@ -194,11 +195,10 @@ def _find_test_images(
     settings: PublishSettings, class_names: Sequence[str], size: tuple[int, int]
 ) -> tuple[Images, Labels] | None:
     """Return images, (n, height, width), and labels to score the model on, if there are any."""
-    if not settings.evaluate:
-        return None
-    if settings.test_data:
+    if settings.evaluate and settings.test_data:
         return load_test_images(settings.test_data, size, len(class_names))
-    if tuple(class_names) != CLASS_NAMES or size != (IMAGE_SIDE, IMAGE_SIDE):
+    is_fashion_mnist = tuple(class_names) == CLASS_NAMES and size == (IMAGE_SIDE, IMAGE_SIDE)
+    if not (settings.evaluate and is_fashion_mnist):
         return None
     data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, class_names)
     return data.test_images, data.test_labels

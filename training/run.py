@@ -118,7 +118,7 @@ class Run:
     def read_evaluation(self) -> dict[str, Any]:
         """Read the scores; raise a RunError if there are none."""
         if not self._evaluation.exists() or not self.model.exists():
-            raise RunError(f"{self.folder} is not evaluated: run `{PROGRAM} evaluate` first")
+            raise RunError(f"not evaluated yet: run `{PROGRAM} evaluate --run-dir {self.folder}`")
         return dict(json.loads(self._evaluation.read_text("utf-8")))
 
     def write_evaluation(self, scores: dict[str, Any]) -> None:

@@ -159,7 +159,8 @@ class Repository:
         if not published:
             raise ArtifactError(f"no version directory (1, 2, …) in {self.source}; {HINT}")
         if not wanted:
-            raise ArtifactError(f"no version of the policy {policy} is published, only {published}")
+            only = ", ".join(map(str, published))
+            raise ArtifactError(f"no version that the policy selects is published, only {only}")
         for number in self._statuses.keys() - set(published):
             self._tried.pop(number, None)
             if self._statuses[number].state == "END":

@@ -267,10 +267,20 @@ def test_what_cannot_be_served_is_one_sentence(
         model.save(path)
         assert main(["publish", str(path), f"--artifacts={tmp_path / 'none'}"]) == 1
         assert sentence in capfd.readouterr().err
-    path.write_bytes(b"no model")
-    for wrong in (path, tmp_path):
+    whole = path.read_bytes()
+    torch = tmp_path / "model.pt"
+    torch.write_bytes(whole)
+    path.write_bytes(whole[: len(whole) // 2])
+    for wrong in (path, torch, tmp_path):
         assert main(["publish", str(wrong), f"--artifacts={tmp_path / 'none'}"]) == 1
-        assert "is not a Keras model" in capfd.readouterr().err
+        sentence = f"{wrong} is neither a whole .keras or .h5 file nor a SavedModel folder\n"
+        assert sentence in capfd.readouterr().err
+    weights = tmp_path / "only.weights.h5"
+    model.save_weights(weights)
+    assert main(["publish", str(weights), f"--artifacts={tmp_path / 'none'}"]) == 1
+    assert f"cannot load {weights} without running code from it: No model config" in (
+        capfd.readouterr().err
+    )
     path.unlink()
     assert main(["publish", str(path), f"--artifacts={tmp_path / 'none'}"]) == 1
     assert f"{path} does not exist\n" in capfd.readouterr().err

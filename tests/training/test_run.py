@@ -117,7 +117,7 @@ def test_more_epochs_need_another_evaluation(
     where = [*TINY_DATA, f"--run-dir={shutil.copytree(tiny.run_dir, tmp_path / 'run')}"]
     assert main(["fit", *where, *TINY_FIT, "--fit.epochs=4"]) == 0
     assert main(["export", *where]) == EXIT_FAILED
-    assert "is not evaluated" in capsys.readouterr().err
+    assert "run `python -m training evaluate --run-dir " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["fit", "evaluate", "export"])
@@ -130,5 +130,5 @@ def test_a_run_is_not_continued_with_other_names_of_the_classes(
 
 
 def test_scores_are_asked_for_only_after_the_evaluation(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="run `python -m training evaluate` first"):
+    with pytest.raises(RunError, match="run `python -m training evaluate --run-dir /"):
         Run(tmp_path).read_evaluation()
