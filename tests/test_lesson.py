@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,6 +80,15 @@ def test_the_code_runs_to_an_answer_and_both_its_models_are_published(
     )
     for name in ("conv2d", "max_pooling2d", "conv2d_1", "max_pooling2d_1", "dense", "dense_1"):
         assert np.allclose(of_file[name], of_folder[name], atol=1e-5)
+
+
+def test_a_service_that_still_runs_is_not_taken_for_ones_own(tmp_path: Path) -> None:
+    [start] = [source for source in CODE if "Popen" in source]
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        with reader(tmp_path, f"{CODE[0]}\n\n{start}".replace("8000", port)) as process:
+            _, told = process.communicate(timeout=MINUTE)
+    assert f"port {port} is taken: stop the other service" in told
 
 
 def test_images_are_kept_with_the_code_that_draws_them() -> None:
