@@ -171,7 +171,7 @@ def _gives_logits(model: Any, from_logits: bool) -> bool:
         return True
     name, hint = model.layers[-1].name, "if they are logits, say so with --from-logits"
     hint = "it must be softmax, not sigmoid" if last is keras.activations.sigmoid else hint
-    raise ExportError(f"layer {name} gives numbers that do not add up to 1: {hint}")
+    raise ExportError(f"layer {name} gives {answers[0].sum():g} in sum, not 1: {hint}")
 
 
 def read_class_names(settings: PublishSettings, classes: int) -> tuple[str, ...]:

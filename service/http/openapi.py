@@ -7,7 +7,9 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
+from ..arrays import WHITE
 from ..model.repository import Repository
+from ..protocols.json_arrays import Shape, image_shapes
 from .inference import DEADLINE_HEADER
 from .messages import JSON
 from .schemas import ErrorResponse, ProtocolError
@@ -85,20 +87,29 @@ def complete(document: dict[str, Any], labels: Collection[str]) -> dict[str, Any
                 own["schemas"][name] = content["schema"]
                 content["schema"] = {"$ref": f"#/components/schemas/{name}"}
             for status, answer in operation["responses"].items():
-                if status == "200":
-                    continue
-                name = answer["content"][JSON]["schema"]["$ref"].rpartition("/")[2] + status
-                errors.setdefault(name, answer)
-                operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
+                if status != "200":
+                    name = answer["content"][JSON]["schema"]["$ref"].rpartition("/")[2] + status
+                    errors.setdefault(name, answer)
+                    operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
     for kind, components in own.items():
         document["components"].setdefault(kind, {}).update(components)
     return document
 
 
+def _numbers(shape: Shape) -> dict[str, Any]:
+    """Describe nested lists of grey values."""
+    schema: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": WHITE}
+    for size in reversed(shape):
+        schema = {"type": "array", "minItems": size, "maxItems": size, "items": schema}
+    return {"title": str(shape), **schema}
+
+
 def with_examples(document: dict[str, Any], repository: Repository) -> dict[str, Any]:
-    """Add examples from the served model, so that each operation can be tried in /docs."""
+    """Add shapes and examples of the served model, so that each operation can be tried in /docs."""
     if repository.is_ready:
         classifier = repository.classifier()
+        items = document["components"]["schemas"]["Instances"]["properties"]["instances"]["items"]
+        items["anyOf"][1:] = map(_numbers, image_shapes(classifier.manifest.input.shape))
         layer = next(iter(classifier.layers_with_maps), classifier.manifest.layers[0]).name
         examples = {
             "name_in_path": classifier.manifest.name,

@@ -123,6 +123,10 @@ def test_digits_are_told_by_a_network_that_learnt_them(small: httpx.Client, enco
         answer = small.post("/predict", content=encode(image)).json()["predictions"][0]
         right += answer["label"] == NAMES[label]
     assert right >= 34
+    schemas = small.get("/openapi.json").json()["components"]["schemas"]
+    forms = schemas["Instances"]["properties"]["instances"]["items"]["anyOf"]
+    assert [form.get("title") for form in forms] == [None, "(16, 16)", "(16, 16, 1)", "(256,)"]
+    assert forms[3]["maxItems"] == 256
     summary = small.get("/model/summary").json()
     assert (summary["name"], summary["class_names"]) == ("digits", list(NAMES))
     assert summary["scores"]["test"]["accuracy"] > 0.85
