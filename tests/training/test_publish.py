@@ -253,14 +253,14 @@ def test_what_cannot_be_served_is_one_sentence(
     def dense(images: Any, **options: Any) -> Any:
         return layers.Dense(10, **options)(layers.Flatten()(images))
 
-    diverged = keras.initializers.Constant(np.nan)
+    diverged = {"bias_initializer": keras.initializers.Constant(np.nan), "activation": "softmax"}
     refused = {
         "takes colour images, (8, 8, 3)": keras.Model(colour, dense(colour)),
         "has 2 inputs and 1 outputs": keras.Model([colour, grey], dense(grey)),
         "has 0 inputs and 0 outputs": keras.Sequential([layers.Flatten(), layers.Dense(3)]),
         "say so with --from-logits": keras.Model(grey, dense(grey, activation="relu")),
         "it must be softmax, not sigmoid": keras.Model(grey, dense(grey, activation="sigmoid")),
-        "gives nan in sum, not 1": keras.Model(grey, dense(grey, bias_initializer=diverged)),
+        "gives nan in sum, not 1": keras.Model(grey, dense(grey, **diverged)),
         "layer 'my layer': rename it": keras.Model(grey, dense(grey, name="my layer")),
         "at least two classes": keras.Model(grey, layers.Dense(1)(layers.Flatten()(grey))),
     }
