@@ -24,11 +24,13 @@ make_key client predict
 make_key operator predict administer observe
 make_key prometheus observe
 
+certificate="proxy.pem is kept as it is: remove it for another certificate"
 if [ ! -e "$secrets/proxy.pem" ]; then
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 \
         -subj "/CN=$host" -addext "subjectAltName=DNS:$host" \
         -keyout "$secrets/key.pem" -out "$secrets/certificate.pem" 2>/dev/null
     cat "$secrets/certificate.pem" "$secrets/key.pem" >"$secrets/proxy.pem"
     rm "$secrets/key.pem"
+    certificate="certificate for $host, valid for a year"
 fi
-echo "$secrets: keys client, operator and prometheus; certificate for $host"
+echo "$secrets: keys client, operator and prometheus; $certificate"
