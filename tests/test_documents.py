@@ -19,11 +19,10 @@ from PIL import Image
 from service.errors import error_codes
 from service.model.artifact import verify
 from service.model.store import Directory
-from service.settings import Settings
 from tests.conftest import ROOT
-from tests.service.conftest import ARTIFACTS, serve, wait_until_ready
+from tests.service.conftest import ARTIFACTS, serve_process, unused_port, wait_until_ready
 
-ADDRESS = "http://127.0.0.1:8000"
+ADDRESS, GRPC_ADDRESS = "http://127.0.0.1:8000", "127.0.0.1:8001"
 MAX_README_WORDS = 900
 
 READMES = {"README.md", "README.ko.md"}
@@ -54,8 +53,19 @@ CODE = [(language, name, code) for language in PROGRAMS for name, code in blocks
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with serve(Settings(artifacts=ARTIFACTS)) as client:
+def grpc_address() -> str:
+    return f"127.0.0.1:{unused_port()}"
+
+
+@pytest.fixture(scope="module")
+def server(grpc_address: str) -> Iterator[str]:
+    """The address of a service in a process of its own, as gRPC's clients need."""
+    port, grpc_port = unused_port(), grpc_address.rpartition(":")[2]
+    with (
+        serve_process(f"--grpc-port={grpc_port}", port=port),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        wait_until_ready(client)
         yield str(client.base_url).rstrip("/")
 
 
@@ -106,12 +116,13 @@ def close(expected: object, actual: object) -> bool:
     ids=[f"{language}-{name}-{index}" for index, (language, name, _) in enumerate(CODE)],
 )
 def test_a_program_prints_what_its_comments_say(
-    server: str, tmp_path: Path, language: str, code: str
+    server: str, grpc_address: str, tmp_path: Path, language: str, code: str
 ) -> None:
     command, file, comment = PROGRAMS[language]
     if shutil.which(command) is None:
         pytest.skip(f"needs {command}")
-    (tmp_path / file).write_text(code.replace(ADDRESS, server))
+    code = code.replace(ADDRESS, server).replace(GRPC_ADDRESS, grpc_address)
+    (tmp_path / file).write_text(code)
     ran = subprocess.run(
         [command, tmp_path / file], cwd=ROOT, capture_output=True, text=True, check=False
     )
