@@ -116,7 +116,6 @@ class ServiceProtocol(HttpToolsProtocol):
         return timer is not None
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
         self._is_used = True
         if self._is_refused:
             return
@@ -132,12 +131,10 @@ class ServiceProtocol(HttpToolsProtocol):
     def _hold(self, data: bytes, begin: int = 0) -> None:
         if self.transport.is_closing():
             return
-        self._unset_keepalive_if_required()
-        is_new = not self._held
         self._held, self._held_from = data, begin
         self.flow.pause_reading()
         self._flow.is_held = True
-        if is_new and not self._is_answering():
+        if not self._is_answering():
             self._parse_later(is_pipelined=begin > 0)
 
     def _parse_later(self, *, is_pipelined: bool) -> None:
@@ -254,14 +251,12 @@ class ServiceProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self._asks_for_upgrade():
             return  # `_start_over` follows.
+        if self._clear_timer("rest"):
+            self.timeout_keep_alive_handler()  # The connection is idle only from now on.
         self._is_in_message = self._is_chunked = False
         super().on_message_complete()
         if self._match is not None:
             self._submit(self.cycle, self._match)
-        if self._clear_timer("rest"):
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
         if self._closes_after_message:
             self._close()
 
@@ -338,12 +333,9 @@ class ServiceProtocol(HttpToolsProtocol):
             return
         self._end_writing()
         if self._held:
-            self._unset_keepalive_if_required()
             self._parse_later(is_pipelined=True)
         elif self._is_half_closed:
             self.loop.call_soon(self._close_if_answered)  # This packet may hold another request.
-        if self._is_in_message:
-            self._unset_keepalive_if_required()  # The connection is not idle.
         if self._is_in_message and not self._is_in_head and self.cycle.response_complete:
             # Skip the rest of the body within the time limit of the whole body.
             waited = self.loop.time() - self.scope["state"]["body_begins"]
@@ -374,7 +366,15 @@ class ServiceProtocol(HttpToolsProtocol):
         if self.transport.get_write_buffer_size():
             self._limit_writing()
 
-    timeout_keep_alive_handler = _close
+    def timeout_keep_alive_handler(self) -> None:
+        """Close unless a request has begun, which blank lines do not; else wait again."""
+        if not (self._held or self._is_in_message or self._is_answering()):
+            self._close()
+            return
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
     def _start_head_timer(self) -> None:
         self._head_bytes = 0
@@ -388,7 +388,6 @@ class ServiceProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if not is_idle and not is_own_body:
-            self.flow.pause_reading()
             self.cycle.keep_alive = False  # Close after the last response.
             return
         if is_idle or not self.cycle.response_started:

@@ -12,6 +12,7 @@ from service.cli import unknown_variables
 from service.model.artifact import FLATBUFFER
 from service.settings import Settings
 from tests.service.conftest import run_service, serve_process, wait_until_ready
+from tests.service.http.connections import read_answer
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -115,12 +116,25 @@ def test_idle_connections_are_kept_as_long_as_is_set_and_said(
             wait_until_ready(client)
             for answer in (client.post("/predict", content=boot_png), client.get("/openapi.json")):
                 assert answer.headers["Keep-Alive"] == "timeout=1"
+        request = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
+        for sent, then in ((request, b""), (request, b"\r\n"), (request + b"\r\n", b"")):
+            with socket.create_connection(("127.0.0.1", free_port), timeout=20) as connection:
+                connection.sendall(sent)
+                assert connection.recv(4096)
+                start = time.monotonic()
+                connection.sendall(then)  # A blank line begins no request (RFC 9112, 2.2).
+                assert connection.recv(1) == b""
+                assert 0.8 < time.monotonic() - start < 5
         with socket.create_connection(("127.0.0.1", free_port), timeout=20) as connection:
-            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert connection.recv(4096)
-            start = time.monotonic()
-            assert connection.recv(1) == b""
-            assert 0.8 < time.monotonic() - start < 5
+            # A request is not idle, even if its head comes with the end of a body not waited for.
+            unread = b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+            connection.sendall(unread)
+            assert read_answer(connection).status == 404
+            head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+            connection.sendall(b"\r\n" + head % len(boot_png))
+            time.sleep(1.5)
+            connection.sendall(boot_png)
+            assert read_answer(connection).status == 200
         process.terminate()
         process.communicate(timeout=30)
     assert Settings.model_fields["keep_alive_seconds"].default > 60, "nginx keeps them so long"
