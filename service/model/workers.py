@@ -28,7 +28,7 @@ class Workers:
     def __init__(self, repository: Repository, directory: Path | None, seconds: float) -> None:
         self._repository, self._seconds = repository, seconds  # The limit of `load` and `unload`.
         self._file = directory and directory / "command"
-        self._last_command = ""
+        self._last_command, self._supervisor = "", multiprocessing.parent_process()
 
     def load(self, name: str, parameters: Collection[str]) -> None:
         """Load the model; raises InvalidInference if no version can be loaded, and as `unload`."""
@@ -68,8 +68,8 @@ class Workers:
 
     def follow(self) -> None:
         """Follow the last command, once, and end if the supervisor was killed."""
-        parent = multiprocessing.parent_process()
-        if parent is not None and not parent.is_alive():
+        if self._supervisor is not None and not self._supervisor.is_alive():
+            self._supervisor = None  # A second signal would end the drain's notice period.
             os.kill(os.getpid(), signal.SIGTERM)
         if self._file is None or not self._file.exists():
             return

@@ -174,12 +174,16 @@ def test_a_request_that_cannot_finish_in_time_is_told_and_does_not_keep_the_proc
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="workers are found under /proc")
 def test_workers_end_with_a_supervisor_that_is_killed(free_port: int) -> None:
-    with serve_process("--workers=2", "--log-level=warning", port=free_port) as process:
-        with httpx.Client(base_url=f"http://127.0.0.1:{free_port}") as probe:
+    url, arguments = f"http://127.0.0.1:{free_port}", ("--workers=2", "--drain-notice-seconds=2")
+    with serve_process(*arguments, "--log-level=warning", port=free_port) as process:
+        with httpx.Client(base_url=url) as probe:
             wait_until_ready(probe)
         wait_for(lambda: len(workers_of(process)) == 2)
         workers = workers_of(process)
         process.kill()
+        wait_for(lambda: httpx.get(f"{url}/readyz").status_code == 503)
+        time.sleep(1)  # During the notice period, the port stays open.
+        assert httpx.get(f"{url}/readyz").status_code == 503
         wait_for(lambda: is_refused(("127.0.0.1", free_port)))
         wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
 
