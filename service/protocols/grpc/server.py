@@ -279,10 +279,11 @@ class _Service:
 
     async def _infer(self, answer: Answer, context: Context, record: RequestRecord) -> None:
         self._core.admission.check(images=0)
+        begin = asyncio.get_running_loop().time()
         body = await self._calls.receive(context)
         if body is None:
             raise errors.InvalidInference("the call has no message")
-        await self._run(answer, body, context, record)
+        await self._run(answer, body, context, record, begin)
 
     async def _stream(self, context: Context, _: object) -> None:
         """Answer each message in turn, with an error if necessary."""
@@ -290,17 +291,17 @@ class _Service:
         while (body := await self.streams.receive(context)) is not None:
             try:
                 with self._record(f"/{INFERENCE}/ModelInfer", context) as record:
-                    await self._run(answer, body, context, record)
+                    await self._run(answer, body, context, record, begin=float("inf"))
             except RequestError as error:
                 await self._send(context, pb.ModelStreamInferResponse(error_message=str(error)))
 
     async def _run(
-        self, answer: Answer, body: bytes, context: Context, record: RequestRecord
+        self, answer: Answer, body: bytes, context: Context, record: RequestRecord, begin: float
     ) -> None:
         core = self._core
         record.record_phase("receive")
         # Twice the body, because the parsed message is a copy.
-        with core.admission.admit(record, byte_count=2 * len(body)) as permit:
+        with core.admission.admit(record, byte_count=2 * len(body), begin=begin) as permit:
             remaining, allowed = context.time_remaining(), core.settings.deadline_seconds
             permit.start_deadline(allowed if remaining is None else min(remaining, allowed))
             response = await core.pools.run(partial(answer, body, core.repository, permit), permit)

@@ -317,6 +317,31 @@ def test_few_watch_health_and_the_end_of_the_service_ends_them() -> None:
         assert process.wait(timeout=30) == 0
 
 
+def test_a_call_that_began_before_a_drain_is_answered() -> None:
+    port, grpc_port = unused_port(), unused_port()
+    is_draining = threading.Event()
+
+    def messages() -> Iterator[bytes]:
+        is_draining.wait(20)
+        yield NAME
+
+    with (
+        serve_process(f"--grpc-port={grpc_port}", "--engine=litert", port=port) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+        grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel,
+    ):
+        wait_until_ready(client)
+        begun = channel.stream_unary(INFER).future(messages(), timeout=60)
+        time.sleep(0.5)  # Its head has arrived.
+        process.terminate()
+        wait_for(lambda: client.get("/readyz").status_code == 503)
+        with pytest.raises(grpc.RpcError) as new:
+            channel.unary_unary(INFER)(NAME, timeout=20)
+        assert new.value.code() is grpc.StatusCode.UNAVAILABLE
+        is_draining.set()
+        assert begun.exception().details() == "0 inputs, expected one: images or image"
+
+
 def test_an_answer_that_is_not_read_keeps_its_capacity() -> None:
     port, grpc_port = unused_port(), unused_port()
     arguments = (f"--grpc-port={grpc_port}", "--engine=litert", "--max-images-in-flight=14")
