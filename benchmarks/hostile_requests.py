@@ -288,9 +288,7 @@ CASES: dict[str, Case] = {
     "JSON unread": unread(4, partial(all_layers, images=256, is_binary=False)),
     "small answers unread": unread(500, lambda _: get("/openapi.json"), 20),
     "gzip bombs": repeated(8, head(len(BOMB), "/predict", "Content-Encoding: gzip") + BOMB),
-    "image of one line": image(
-        4, lambda: png(Image.new("L", (25_000_000, 1))), "?prepare=plain"
-    ),
+    "image of one line": image(4, lambda: png(Image.new("L", (25_000_000, 1))), "?prepare=plain"),
     "text in images": image(32, lambda: png_of_text(b"zTXt", 46)),
     "profiles in images": image(8, lambda: png_of_text(b"iCCP", 46)),
     "transparent WebP": image(4, webp),

@@ -143,9 +143,7 @@ def test_every_error_is_explained() -> None:
     assert explained == {*error_codes(), *of_any_server}
 
 
-def test_the_image_of_feature_maps_is_what_the_service_draws(
-    server: str, boot_png: bytes
-) -> None:
+def test_the_image_of_feature_maps_is_what_the_service_draws(server: str, boot_png: bytes) -> None:
     shown = Image.open(ROOT / "docs/feature-maps.png").convert("RGB")
     response = httpx.post(f"{server}/feature-maps?format=png", content=boot_png)
     drawn = Image.open(io.BytesIO(response.content)).convert("RGB")

@@ -26,9 +26,7 @@ def explain_each(
     hidden = weights > 0
     count, limit = len(images) * (1 + 2 * len(weights)), permit.limits.max_images
     if len(images) > 1 and count > limit:
-        raise TooManyImages(
-            f"explaining {len(images)} images takes {count}; the limit is {limit}"
-        )
+        raise TooManyImages(f"explaining {len(images)} images takes {count}; the limit is {limit}")
     permit.reserve_images(count)
     permit.charge_pixels(count * weights[0].size)
     explanations = []

@@ -37,9 +37,7 @@ def read_instances(body: bytes, reader: ImageReader, scale: float = WHITE) -> li
     if not is_array and (not isinstance(instances, list) or not instances):
         raise InvalidInstances("instances must be a list of at least one image")
     if not is_array and _is_one_image(instances, shapes):
-        raise InvalidInstances(
-            'instances is one image, not a list: write {"instances": [<image>]}'
-        )
+        raise InvalidInstances('instances is one image, not a list: write {"instances": [<image>]}')
     if len(instances) > limits.max_images:
         raise TooManyImages(
             f"instances has {len(instances)} images, the limit is {limits.max_images}"

@@ -167,9 +167,7 @@ def test_the_query_takes_precedence_over_the_header(client: httpx.Client, boot_p
 
 
 def test_a_narrower_choice_makes_a_smaller_image(client: httpx.Client, boot_png: bytes) -> None:
-    everything = image_of(
-        client.post("/feature-maps", params={"format": "png"}, content=boot_png)
-    )
+    everything = image_of(client.post("/feature-maps", params={"format": "png"}, content=boot_png))
     one = image_of(
         client.post(
             "/feature-maps", params={"format": "png", "layer": "conv2d_1"}, content=boot_png
