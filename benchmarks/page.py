@@ -54,7 +54,7 @@ def main() -> int:
         )
         page = browser.new_page(viewport={"width": 1360, "height": 900})
         page.goto(f"http://127.0.0.1:{server.port}")
-        page.locator("#written .ledger").first.wait_for()
+        page.locator("#derivation .formula").first.wait_for()
         for name, (image, media_type) in images.items():
             answer, layers = dropped(page, image, media_type)
             print(

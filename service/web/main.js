@@ -1,29 +1,30 @@
-// Puts the page together: one image, or two to compare, and all that is shown of them.
+// Connects the parts of the page. It shows one image, or two side by side.
 
-import { Failed, askMapsImage, askSummary, askVersions, useKey } from "./api.js";
-import { asksForKey, doOrTell, failureBox } from "./failures.js";
-import { showAnswers } from "./image/answer.js";
-import { showBasics } from "./basics/basics.js";
-import { experimentWith } from "./basics/laboratory.js";
-import { WHITE, paint, greyUpTo } from "./colours.js";
-import { byId, make, save } from "./elements.js";
-import { giveSample, listenForFiles, listenToCamera, markSamples, nameSamples, showSamples } from "./image/giving.js";
-import { inspectWith } from "./network/inspector.js";
-import { Look } from "./image/looks.js";
-import { showNetwork } from "./network/network.js";
-import { percent, whole } from "./numbers.js";
-import { showOverview } from "./network/overview.js";
-import { listenToPen, openPen } from "./image/pen.js";
-import { showImages } from "./image/photograph.js";
+import { fetchFeatureMapsPng, fetchSummary, fetchVersions, setApiKey } from "./api.js";
+import { AppError, errorBox, needsApiKey, runAction } from "./errors.js";
+import { showBuilder } from "./basics/builder.js";
+import { setPlaygroundImage } from "./basics/playground.js";
+import { WHITE, greyScale, paintPlane } from "./colours.js";
+import { byId, download, make } from "./elements.js";
+import { Analysis } from "./image/analysis.js";
+import { showContributions } from "./image/contributions.js";
+import { initDrawing, setDrawingOpen } from "./image/drawing.js";
+import { showImages } from "./image/heatmap.js";
+import { showPredictions } from "./image/prediction.js";
 import { showPreparation } from "./image/preparation.js";
-import { showRequests } from "./image/requests.js";
-import { stagesOf } from "./network/stages.js";
-import { change, onChange, state } from "./state.js";
-import { showUnits } from "./image/votes.js";
-import { walkWith } from "./walk/walk.js";
-import { areGarments, language, text, translate, useLanguage } from "./language/text.js";
+import { showSnippets } from "./image/snippets.js";
+import { initCamera, initFileInputs, labelSamples, markSamples, selectSample, showSamples } from "./image/sources.js";
+import { isFashionMnist, language, setLanguage, text, translate } from "./language/text.js";
+import { selectedStage, updateInspector } from "./network/inspector.js";
+import { showNetwork } from "./network/network.js";
+import { showOverview } from "./network/overview.js";
+import { buildStages } from "./network/stages.js";
+import { integer, percent } from "./numbers.js";
+import { setState, state, subscribe } from "./state.js";
+import { updateTour } from "./tour/tour.js";
 
-/** @typedef {import("./image/looks.js").News} News */
+/** @typedef {import("./image/analysis.js").ImageSource} ImageSource */
+/** @typedef {import("./image/analysis.js").Progress} Progress */
 /** @typedef {{summary: import("./api.js").Summary, stages: import("./network/stages.js").Stage[]}} Network */
 
 const compare = byId("compare", HTMLInputElement);
@@ -34,264 +35,256 @@ const versions = byId("version", HTMLSelectElement);
 const languages = byId("language", HTMLSelectElement);
 const section = byId("network-section", HTMLElement);
 
-/** Nothing before the service has answered. @type {Network | undefined} */
+/** Undefined until the service answers. @type {Network | undefined} */
 let network;
-/** The image, and the one it is compared with. @type {Look[]} */
-let looks = [];
+/** The image and the one that it is compared with. @type {Analysis[]} */
+let analyses = [];
 
-/**
- * Take an image.
- * @param {import("./image/looks.js").Given} given
- * @param {number} [place] 0: the only one, or the first of two; 1: the second
- */
-function give(given, place = compare.checked && looks.length > 0 ? 1 : 0) {
-  looks[place]?.close();
-  const look = new Look(given);
-  looks[place] = look;
-  change(place === 0 ? { sample: given.sample, why: undefined } : { other: given.sample });
-  markSamples(looks.map(({ sample }) => sample));
-  return ask(look);
+/** @param {ImageSource} source @param {0 | 1} [index] of the image that it replaces */
+function addImage(source, index = compare.checked && analyses.length > 0 ? 1 : 0) {
+  analyses[index]?.close();
+  const analysis = new Analysis(source);
+  analyses[index] = analysis;
+  setState(index === 0 ? { sample: source.sample, why: undefined } : { other: source.sample });
+  markSamples(analyses.map(({ sample }) => sample));
+  return analyze(analysis);
 }
 
-/** @param {Look} look */
-async function ask(look) {
-  const news = (/** @type {News} */ what) => looks.includes(look) && SHOW[what]();
-  await look.ask({ prepare: state.prepare, version: state.version, why: state.why }, networkOf, news);
+/** @param {Analysis} analysis */
+function analyze(analysis) {
+  return analysis.run(state, loadNetwork, (progress) => analyses.includes(analysis) && RENDERERS[progress]());
 }
 
-/** The network of the version that answered; another may have been published. @param {number} version @returns {Promise<Network>} */
-async function networkOf(version) {
+/** Loads the network of the version that answered, since another may have been published meanwhile. @param {number} version @returns {Promise<Network>} */
+async function loadNetwork(version) {
   if (network?.summary.version === version) return network;
-  const summary = await askSummary(version);
-  network = { summary, stages: stagesOf(summary) };
-  await offerVersions(summary);
-  const others = looks.filter((look) => look.version !== 0 && look.version !== version);
-  for (const look of others) look.forget();
-  write();
-  others.forEach(ask);
+  const summary = await fetchSummary(version);
+  network = { summary, stages: buildStages(summary) };
+  await showVersions(summary);
+  const outdated = analyses.filter((analysis) => analysis.version !== 0 && analysis.version !== version);
+  for (const analysis of outdated) analysis.reset();
+  render();
+  outdated.forEach(analyze);
   return network;
 }
 
-/** @type {Record<News, () => void>} */
-const SHOW = {
-  asked: () => {
-    fail();
-    showImage();
-    section.setAttribute("aria-busy", "true"); // what is there is of the image before, and not shown
-    inspectNetwork();
-    experiment();
+/** @type {Record<Progress, () => void>} */
+const RENDERERS = {
+  started: () => {
+    showError();
+    renderImages();
+    section.setAttribute("aria-busy", "true"); // hides what belongs to the image before
+    renderInspector();
+    renderPlayground();
   },
-  slow: showImage,
-  answered: () => {
-    showImage();
-    showRequests(looks[0], chosen());
+  slow: renderImages,
+  predicted: () => {
+    renderImages();
+    renderSnippets();
   },
-  explained: showImage,
+  explained: renderImages,
   prepared: () => {
-    showImage();
-    experiment();
+    renderImages();
+    renderPlayground();
   },
   complete: () => {
-    showImage();
-    drawNetwork();
-    if (network) walkWith(network.stages, looks[0]);
+    renderImages();
+    renderNetwork();
+    if (network) updateTour(network.stages, analyses[0]);
   },
   failed: () => {
-    showImage();
-    drawNetwork();
+    renderImages();
+    renderNetwork();
   },
 };
 
-const chosen = () => network?.stages.find(({ layer }) => layer.name === state.layer);
+const isBusy = () => String(analyses.some(({ busy }) => busy));
 
-/** The image, what was made of it, and the answer. */
-function showImage() {
+function renderImages() {
   if (!network) return;
   const { summary, stages } = network;
-  byId("answer-section", HTMLElement).setAttribute("aria-busy", String(looks.some(({ busy }) => busy)));
-  showImages(looks);
-  showPreparation(looks);
-  showAnswers(looks, summary, ask, explain);
-  showUnits(looks, stages, summary);
+  byId("answer-section", HTMLElement).setAttribute("aria-busy", isBusy());
+  showImages(analyses);
+  showPreparation(analyses);
+  showPredictions(analyses, summary, analyze, explain);
+  showContributions(analyses[0], stages, summary);
 }
 
-/** Ask why it is not another class. @param {number} classId */
+/** @param {number} classId */
 function explain(classId) {
-  const answer = looks[0]?.prediction?.class_id;
-  change({ why: classId === answer ? undefined : classId });
+  setState({ why: classId === analyses[0]?.prediction?.class_id ? undefined : classId });
 }
 
-function experiment() {
-  if (network) experimentWith(looks[0]?.prepared?.image);
+function renderPlayground() {
+  if (network) setPlaygroundImage(analyses[0]?.prepared?.image);
 }
 
-function drawNetwork() {
+function renderNetwork() {
   if (!network) return;
-  const { summary, stages } = network;
-  section.setAttribute("aria-busy", String(looks.some(({ busy }) => busy)));
-  showOverview(stages, looks);
-  showNetwork(stages, looks, summary);
-  inspectNetwork();
+  section.setAttribute("aria-busy", isBusy());
+  showOverview(network.stages, analyses);
+  showNetwork(network.stages, analyses, network.summary);
+  renderInspector();
 }
 
-function inspectNetwork() {
+function renderInspector() {
   if (!network) return;
-  inspectWith(network.stages, looks, network.summary);
-  showRequests(looks[0], chosen());
+  updateInspector(network.stages, analyses, network.summary);
+  renderSnippets();
 }
 
-/** Say what went wrong before there was an image, or nothing. @param {Node[]} told */
-function fail(...told) {
-  byId("error", HTMLElement).replaceChildren(...told);
+function renderSnippets() {
+  showSnippets(analyses[0], selectedStage());
 }
 
-/** Show one image or two. @param {boolean} two */
-function setCompare(two) {
-  compare.checked = two;
-  byId("compare-hint", HTMLElement).hidden = !two;
-  if (two || looks.length < 2) return;
-  looks.splice(1).forEach((look) => look.close());
-  change({ other: undefined });
-  markSamples(looks.map(({ sample }) => sample));
-  write();
+/** Shows an error that belongs to no image; without content, removes it. @param {Node[]} content */
+function showError(...content) {
+  byId("error", HTMLElement).replaceChildren(...content);
 }
 
-/** @param {import("./api.js").Summary} summary */
-async function offerVersions({ name, version }) {
-  const served = await askVersions(name).catch(() => [version]);
+/** @param {boolean} isComparing */
+function setCompare(isComparing) {
+  compare.checked = isComparing;
+  byId("compare-hint", HTMLElement).hidden = !isComparing;
+  if (isComparing || analyses.length < 2) return;
+  analyses.splice(1).forEach((analysis) => analysis.close());
+  setState({ other: undefined });
+  markSamples(analyses.map(({ sample }) => sample));
+  render();
+}
+
+/** Offers the versions that are served, if there are several. @param {import("./api.js").Summary} summary */
+async function showVersions({ name, version }) {
+  const served = await fetchVersions(name).catch(() => [version]);
   versions.replaceChildren(...served.map((number) => make("option", "", String(number))));
   versions.value = String(version);
   byId("versions", HTMLElement).hidden = served.length < 2;
 }
 
-/** Write everything in the present language. */
-function write() {
+/** Renders the whole page, in the current language. */
+function render() {
   translate();
   if (!network) return;
   const { name, version, class_names: classes, parameters, scores } = network.summary;
   const accuracy = scores.test ? ` · ${text("accuracy", { share: percent(scores.test.accuracy) })}` : "";
-  document.title = `${areGarments(classes) ? "Fashion-MNIST" : name}: ${text("title")}`;
-  byId("lead", HTMLElement).textContent = areGarments(classes) ? text("lead") : text("leadOfOther", { classes: classes.join(", ") });
-  byId("served", HTMLElement).textContent = text("served", { name, version, parameters: whole(parameters.total) }) + accuracy;
-  nameSamples();
-  showImage();
-  showBasics(network.summary);
-  experiment();
-  drawNetwork();
-  walkWith(network.stages, looks[0]);
+  document.title = `${isFashionMnist(classes) ? "Fashion-MNIST" : name}: ${text("title")}`;
+  byId("lead", HTMLElement).textContent = isFashionMnist(classes) ? text("lead") : text("leadOfOther", { classes: classes.join(", ") });
+  byId("served", HTMLElement).textContent = text("served", { name, version, parameters: integer(parameters.total) }) + accuracy;
+  labelSamples();
+  renderImages();
+  showBuilder(network.summary);
+  renderPlayground();
+  renderNetwork();
+  updateTour(network.stages, analyses[0]);
 }
 
-/** Show in the controls what the address says. */
-function follow() {
+function syncControls() {
   [prepare.value, scale.value, order.value] = [state.prepare, state.scale, state.order];
 }
 
-/** @param {unknown} error @param {() => void} retry */
-const tell = (error, retry) => fail(failureBox(error, retry));
+let isInitialized = false;
 
-let listens = false;
-
-async function start() {
-  const summary = await askSummary(state.version);
+async function load() {
+  const summary = await fetchSummary(state.version);
   byId("locked", HTMLElement).hidden = true;
-  fail();
-  network = { summary, stages: stagesOf(summary) };
-  await offerVersions(summary);
-  if (!listens) {
-    listens = true; // and goes on, should the start be tried again
-    listenForFiles(give);
-    listenToCamera(give, (error) => tell(error, () => {}));
-    listenToPen(give, summary.input.shape);
-    showSamples(summary.class_names, give);
+  showError();
+  network = { summary, stages: buildStages(summary) };
+  await showVersions(summary);
+  if (!isInitialized) {
+    isInitialized = true; // a failure below leads to another call
+    initFileInputs(addImage);
+    initCamera(addImage, (error) => showError(errorBox(error, () => {})));
+    initDrawing(addImage, summary.input.shape);
+    showSamples(summary.class_names, addImage);
   }
-  write();
-  if (!areGarments(summary.class_names)) return openPen();
+  render();
+  if (!isFashionMnist(summary.class_names)) return setDrawingOpen(true);
   const last = summary.class_names.length - 1;
   const { other } = state;
-  const asked = [giveSample(Math.min(state.sample ?? last, last), (given) => give(given, 0))];
-  setCompare(other !== undefined); // whatever the browser kept over a reload
-  if (other !== undefined) asked.push(giveSample(Math.min(other, last), (given) => give(given, 1)));
-  await Promise.all(asked);
+  const added = [selectSample(Math.min(state.sample ?? last, last), (source) => addImage(source, 0))];
+  setCompare(other !== undefined); // the browser may have restored the checkbox after a reload
+  if (other !== undefined) added.push(selectSample(Math.min(other, last), (source) => addImage(source, 1)));
+  await Promise.all(added);
 }
 
 languages.value = language();
 translate();
-follow();
+syncControls();
 languages.addEventListener("change", () => {
-  useLanguage(languages.value);
-  write();
+  setLanguage(languages.value);
+  render();
 });
-prepare.addEventListener("change", () => change({ prepare: /** @type {typeof state.prepare} */ (prepare.value) }));
-scale.addEventListener("change", () => change({ scale: /** @type {typeof state.scale} */ (scale.value) }));
-order.addEventListener("change", () => change({ order: /** @type {typeof state.order} */ (order.value) }));
-versions.addEventListener("change", () => change({ version: Number(versions.value) }));
+prepare.addEventListener("change", () => setState({ prepare: /** @type {typeof state.prepare} */ (prepare.value) }));
+scale.addEventListener("change", () => setState({ scale: /** @type {typeof state.scale} */ (scale.value) }));
+order.addEventListener("change", () => setState({ order: /** @type {typeof state.order} */ (order.value) }));
+versions.addEventListener("change", () => setState({ version: Number(versions.value) }));
 compare.addEventListener("change", () => setCompare(compare.checked));
-byId("sorted", HTMLInputElement).addEventListener("change", showImage);
-byId("heat", HTMLElement).addEventListener("click", ({ currentTarget }) => {
-  const button = /** @type {HTMLElement} */ (currentTarget);
-  button.setAttribute("aria-pressed", String(button.ariaPressed !== "true"));
-  showImage();
+byId("sorted", HTMLInputElement).addEventListener("change", renderImages);
+const heat = byId("heat", HTMLElement);
+heat.addEventListener("click", () => {
+  heat.ariaPressed = String(heat.ariaPressed !== "true");
+  renderImages();
 });
-byId("request", HTMLSelectElement).addEventListener("change", () => showRequests(looks[0], chosen()));
+byId("request", HTMLSelectElement).addEventListener("change", renderSnippets);
 byId("save-answer", HTMLElement).addEventListener("click", () => {
-  if (looks[0]?.written) save(new Blob([looks[0].written], { type: "application/json" }), "answer.json");
+  if (analyses[0]?.responseText) download(new Blob([analyses[0].responseText], { type: "application/json" }), "answer.json");
 });
 byId("save-image", HTMLElement).addEventListener("click", () => {
-  const image = looks[0]?.prepared?.image;
-  if (!image || !network) return;
+  const image = analyses[0]?.prepared?.image;
+  if (!image) return;
   const canvas = make("canvas");
-  paint(canvas, image, greyUpTo(WHITE));
-  const name = `${looks[0].name.replace(/\.\w+$/, "")}-${canvas.width}x${canvas.height}.png`;
-  canvas.toBlob((file) => file && save(file, name), "image/png");
+  paintPlane(canvas, image, greyScale(WHITE));
+  const name = `${analyses[0].name.replace(/\.\w+$/, "")}-${canvas.width}x${canvas.height}.png`;
+  canvas.toBlob((file) => file && download(file, name), "image/png");
 });
 const saveMaps = byId("save-maps", HTMLElement);
-saveMaps.addEventListener("click", () => doOrTell(saveMaps, async () => {
-  const { prepared, version } = looks[0] ?? {};
-  if (prepared) save(await askMapsImage(prepared.image, version, undefined), "feature-maps.png");
+saveMaps.addEventListener("click", () => runAction(saveMaps, async () => {
+  const { prepared, version } = analyses[0] ?? {};
+  if (prepared) download(await fetchFeatureMapsPng(prepared.image, version), "feature-maps.png");
 }));
 byId("skip", HTMLElement).addEventListener("click", (event) => {
-  event.preventDefault(); // the address tells what is looked at, not where
+  event.preventDefault(); // the hash holds the state, not an anchor
   section.focus();
 });
 byId("locked", HTMLFormElement).addEventListener("submit", (event) => {
   event.preventDefault();
-  useKey(byId("key", HTMLInputElement).value.trim());
-  open();
+  setApiKey(byId("key", HTMLInputElement).value.trim());
+  start();
 });
-onChange(["prepare", "version"], () => {
-  follow();
-  return Promise.all(looks.map(ask));
+subscribe(["prepare", "version"], () => {
+  syncControls();
+  analyses.forEach(analyze);
 });
-onChange(["why"], () => {
-  looks.forEach((look) => look.explain(state, SHOW.explained));
-  showRequests(looks[0], chosen());
+subscribe(["why"], () => {
+  analyses.forEach((analysis) => analysis.explain(state, RENDERERS.explained));
+  renderSnippets();
 });
-onChange(["scale", "order"], () => {
-  follow();
-  drawNetwork();
+subscribe(["scale", "order"], () => {
+  syncControls();
+  renderNetwork();
 });
-onChange(["layer", "channel"], () => showRequests(looks[0], chosen()));
-onChange(["sample", "other"], () => {
+subscribe(["layer", "channel"], renderSnippets);
+subscribe(["sample", "other"], () => {
   const { sample, other } = state;
-  if (!network || !areGarments(network.summary.class_names)) return;
-  if (sample !== undefined && sample !== looks[0]?.sample) giveSample(sample, (given) => give(given, 0));
-  if (other === looks[1]?.sample) return;
+  if (!network || !isFashionMnist(network.summary.class_names)) return;
+  if (sample !== undefined && sample !== analyses[0]?.sample) selectSample(sample, (source) => addImage(source, 0));
+  if (other === analyses[1]?.sample) return;
   setCompare(other !== undefined);
-  if (other !== undefined) giveSample(other, (given) => give(given, 1));
+  if (other !== undefined) selectSample(other, (source) => addImage(source, 1));
 });
 
 /** @returns {Promise<void>} */
-async function open() {
+async function start() {
   try {
-    await start();
+    await load();
   } catch (error) {
-    if (error instanceof Failed && error.code === "unknown_version" && state.version !== undefined) {
-      change({ version: undefined }); // a link to a version that is no longer served
-      return open();
+    if (error instanceof AppError && error.code === "unknown_version" && state.version !== undefined) {
+      setState({ version: undefined }); // the link names a version that is no longer served
+      return start();
     }
-    byId("locked", HTMLElement).hidden = !asksForKey(error);
-    tell(error, open);
+    byId("locked", HTMLElement).hidden = !needsApiKey(error);
+    showError(errorBox(error, start));
   }
 }
 
-await open();
+await start();

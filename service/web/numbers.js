@@ -1,30 +1,27 @@
-// Numbers as people read them.
+// Number formatting for display.
 
-/** Four decimals, with a real minus sign. @param {number} value */
-export const decimal = (value, digits = 4) => signed(value.toFixed(digits));
+/** @param {number} value @param {number} [digits] after the decimal point */
+export const decimal = (value, digits = 4) => withMinusSign(value.toFixed(digits));
 
-/** For where there is little room: about three digits. @param {number} value */
-export function short(value) {
+/** About three significant digits, for narrow places. @param {number} value */
+export function compact(value) {
   const size = Math.abs(value);
   if (value === 0) return "0";
-  if (size >= 1000 || size < 0.001) return signed(value.toExponential(0).replace("+", ""));
-  return signed(value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3));
+  if (size >= 1000 || size < 0.001) return withMinusSign(value.toExponential(0).replace("+", ""));
+  return withMinusSign(value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3));
 }
 
-/** The sign stays on the number's line. @param {number} share in [0, 1] */
+/** The non-breaking space keeps the sign on the number's line. @param {number} share in [0, 1] */
 export const percent = (share, digits = 2) => `${(100 * share).toFixed(digits)}\xa0%`;
 
 /** @param {number} count */
-export const whole = (count) => count.toLocaleString("en");
+export const integer = (count) => count.toLocaleString("en");
 
 /** @param {number[]} shape */
-export const sizes = (shape) => shape.map(whole).join(" × ");
+export const dimensions = (shape) => shape.map(integer).join(" × ");
 
-/** In a sum: with its sign before it. @param {number} value */
-export const added = (value) => `${value < 0 ? "−" : "+"} ${decimal(Math.abs(value))}`;
+/** A term of a sum, led by its sign. @param {number} value */
+export const signedTerm = (value) => `${value < 0 ? "−" : "+"} ${decimal(Math.abs(value))}`;
 
-/** @param {string} written */
-function signed(written) {
-  if (/^-[0.]*$/.test(written)) return written.slice(1);
-  return written.replaceAll("-", "−");
-}
+/** Replaces the hyphen by a minus sign and drops it from a rounded zero. @param {string} formatted */
+const withMinusSign = (formatted) => (/^-[0.]*$/.test(formatted) ? formatted.slice(1) : formatted.replaceAll("-", "−"));

@@ -1,7 +1,7 @@
-// How large the maps of a network are that is not trained yet, with the arithmetic.
+// The output shape of each layer of a network that is not trained yet, and its encodings for the address and for training.
 
 /**
- * One convolution and the pooling after it, by the names that training gives its settings.
+ * A convolution and the pooling after it, with the names of the training settings.
  * @typedef {object} Block
  * @property {number} filters
  * @property {number} kernel_size
@@ -11,94 +11,95 @@
  * @property {"max" | "average" | "none"} pooling
  * @property {number} pool_size
  */
-/** @typedef {{blocks: Block[], dense_units: number, dense_activation: string, dropout: number}} Network */
-/** @typedef {{name: string, shape: number[], parameters: number, arithmetic: string}} Step */
+/** @typedef {{dense_units: number, dense_activation: string, dropout: number}} Head the layers after the blocks */
+/** @typedef {{blocks: Block[]} & Head} Network */
+/** @typedef {{name: string, shape: number[], parameters: number, sizeFormula: string}} LayerShape */
 
-/** What a block is where nothing else is said. @type {Block} */
-export const BLOCK = { filters: 32, kernel_size: 3, activation: "relu", padding: "same", strides: 1, pooling: "max", pool_size: 2 };
-
-/** What the rest of the network is where nothing else is said. @type {Omit<Network, "blocks">} */
-export const REST = { dense_units: 100, dense_activation: "relu", dropout: 0.4 };
+// Defaults of training. The order of the keys is the order in links.
+/** @type {Block} */
+export const DEFAULT_BLOCK = { filters: 32, kernel_size: 3, activation: "relu", padding: "same", strides: 1, pooling: "max", pool_size: 2 };
+/** @type {Head} */
+export const DEFAULT_HEAD = { dense_units: 100, dense_activation: "relu", dropout: 0.4 };
 
 /**
- * Outputs along one axis: below 1 where the window is larger than what it is laid on.
+ * The number of outputs along one axis; less than 1 if the window is larger than the input.
  * @param {number} size @param {number} window @param {number} stride @param {string} padding
  */
 export const outputSize = (size, window, stride, padding) =>
   padding === "same" ? Math.ceil(size / stride) : Math.floor((size - window) / stride) + 1;
 
 /** @param {number} size @param {number} window @param {number} stride @param {string} padding */
-export function arithmeticOf(size, window, stride, padding) {
+export function outputSizeFormula(size, window, stride, padding) {
   const result = outputSize(size, window, stride, padding);
-  const comes = result < 1 ? "< 1" : `= ${result}`;
-  return padding === "same" ? `⌈${size} / ${stride}⌉ ${comes}` : `⌊(${size} − ${window}) / ${stride}⌋ + 1 ${comes}`;
+  const equals = result < 1 ? "< 1" : `= ${result}`;
+  return padding === "same" ? `⌈${size} / ${stride}⌉ ${equals}` : `⌊(${size} − ${window}) / ${stride}⌋ + 1 ${equals}`;
 }
 
 /**
- * The layers of a network, up to the one whose maps shrink to nothing.
+ * Stops at the first layer that has no output.
  * @param {Network} network
  * @param {number} side of the square image
  * @param {number} classes
- * @returns {Step[]}
+ * @returns {LayerShape[]}
  */
-export function stepsOf(network, side, classes) {
-  /** @type {Step[]} */
-  const steps = [];
+export function layerShapes(network, side, classes) {
+  /** @type {LayerShape[]} */
+  const layers = [];
   let channels = 1;
   for (const [index, block] of network.blocks.entries()) {
     const { filters, kernel_size: kernel, strides, padding, pooling, pool_size: pool } = block;
     const out = outputSize(side, kernel, strides, padding);
-    steps.push({
+    layers.push({
       name: `conv2d_${index + 1}`, shape: [out, out, filters], parameters: (kernel * kernel * channels + 1) * filters,
-      arithmetic: arithmeticOf(side, kernel, strides, padding),
+      sizeFormula: outputSizeFormula(side, kernel, strides, padding),
     });
-    if (out < 1) return steps;
+    if (out < 1) return layers;
     [side, channels] = [out, filters];
     if (pooling === "none") continue;
     const pooled = outputSize(side, pool, pool, "valid");
-    steps.push({
+    layers.push({
       name: `${pooling}_pooling2d_${index + 1}`, shape: [pooled, pooled, channels], parameters: 0,
-      arithmetic: arithmeticOf(side, pool, pool, "valid"),
+      sizeFormula: outputSizeFormula(side, pool, pool, "valid"),
     });
-    if (pooled < 1) return steps;
+    if (pooled < 1) return layers;
     side = pooled;
   }
   const flat = side * side * channels;
-  const dense = network.dense_units;
-  steps.push(
-    { name: "flatten", shape: [flat], parameters: 0, arithmetic: `${side} × ${side} × ${channels} = ${flat}` },
-    { name: "dense_1", shape: [dense], parameters: (flat + 1) * dense, arithmetic: "" },
-    { name: "dropout", shape: [dense], parameters: 0, arithmetic: "" },
-    { name: "dense_2", shape: [classes], parameters: (dense + 1) * classes, arithmetic: "" },
+  const units = network.dense_units;
+  layers.push(
+    { name: "flatten", shape: [flat], parameters: 0, sizeFormula: `${side} × ${side} × ${channels} = ${flat}` },
+    { name: "dense_1", shape: [units], parameters: (flat + 1) * units, sizeFormula: "" },
+    { name: "dropout", shape: [units], parameters: 0, sizeFormula: "" },
+    { name: "dense_2", shape: [classes], parameters: (units + 1) * classes, sizeFormula: "" },
   );
-  return steps;
+  return layers;
 }
 
-/** The network as an address has it: blocks, then the rest. @param {Network} network */
-export const writtenShort = ({ blocks, ...rest }) => [...blocks, rest].map((part) => Object.values(part).join("-")).join("*");
+/** Encodes a network for the address: the values of each block, then of the head. @param {Network} network */
+export const encodeNetwork = ({ blocks, ...head }) => [...blocks, head].map((part) => Object.values(part).join("-")).join("*");
 
 /**
- * @param {string} written as by `writtenShort`
- * @param {(name: string, value: string | number) => boolean} allowed
- * @returns {Network | undefined} undefined if it is none
+ * @param {string} encoded by `encodeNetwork`
+ * @param {(name: string, value: string | number) => boolean} isAllowed
+ * @returns {Network | undefined} undefined if it is not valid
  */
-export function readShort(written, allowed) {
-  const parts = written.split("*").map((part) => part.split("-"));
+export function decodeNetwork(encoded, isAllowed) {
+  const parts = encoded.split("*").map((part) => part.split("-"));
   /** @template {object} T @param {string[]} values @param {T} like @returns {T | undefined} */
-  const named = (values, like) => {
+  const decodePart = (values, like) => {
     const entries = Object.keys(like).map((name, i) => [name, values[i] !== "" && !Number.isNaN(Number(values[i])) ? Number(values[i]) : values[i] ?? ""]);
-    const fits = values.length === entries.length && entries.every(([name, value]) => allowed(String(name), value));
-    return fits ? Object.fromEntries(entries) : undefined;
+    const isValid = values.length === entries.length && entries.every(([name, value]) => isAllowed(String(name), value));
+    return isValid ? Object.fromEntries(entries) : undefined;
   };
-  const rest = named(parts.pop() ?? [], REST);
-  const blocks = parts.map((part) => named(part, BLOCK)).filter((block) => block !== undefined);
-  return rest && blocks.length === parts.length && blocks.length > 0 ? { blocks, ...rest } : undefined;
+  const head = decodePart(parts.pop() ?? [], DEFAULT_HEAD);
+  const blocks = parts.map((part) => decodePart(part, DEFAULT_BLOCK)).filter((block) => block !== undefined);
+  return head && blocks.length === parts.length && blocks.length > 0 ? { blocks, ...head } : undefined;
 }
 
-/** The settings that are not at their default, as training reads them. @param {Network} network */
-export function tomlOf({ blocks, ...rest }) {
-  const written = (/** @type {unknown} */ value) => (typeof value === "string" ? `"${value}"` : String(value));
-  const lines = (/** @type {object} */ settings) => Object.entries(settings).map(([name, value]) => `${name} = ${written(value)}`);
+/** The network as settings of training. @param {Network} network */
+export function toToml({ blocks, ...head }) {
+  const lines = (/** @type {object} */ settings) =>
+    Object.entries(settings).map(([name, value]) => `${name} = ${typeof value === "string" ? `"${value}"` : value}`);
   const tables = blocks.flatMap((block) => ["", "[[network.blocks]]", ...lines(block)]);
-  return ["[network]", ...lines(rest), ...tables, ""].join("\n");
+  return ["[network]", ...lines(head), ...tables, ""].join("\n");
 }

@@ -1,60 +1,60 @@
-// Sentences in the language of who reads them.
+// Localized text: English or Korean.
 
 import { english } from "./english.js";
 import { make } from "../elements.js";
-import { garments, korean } from "./korean.js";
+import { classes, korean } from "./korean.js";
 
-/** @typedef {keyof typeof english} Name of a sentence */
+/** @typedef {keyof typeof english} TextKey */
 
 const LANGUAGES = { en: english, ko: korean };
 
 /** @typedef {keyof typeof LANGUAGES} Language */
 
-/** @returns {Language} the one asked for earlier, or else the first of the browser's that there is */
+/** @returns {Language} the chosen language, or else the first supported one of the browser's */
 export function language() {
-  const asked = [localStorage.getItem("language") ?? "", ...navigator.languages];
-  const known = asked.map((tag) => tag.slice(0, 2)).find((tag) => tag in LANGUAGES);
-  return /** @type {Language} */ (known ?? "en");
+  const preferred = [localStorage.getItem("language") ?? "", ...navigator.languages];
+  const supported = preferred.map((tag) => tag.slice(0, 2)).find((tag) => tag in LANGUAGES);
+  return /** @type {Language} */ (supported ?? "en");
 }
 
 /** @param {string} chosen */
-export const useLanguage = (chosen) => localStorage.setItem("language", chosen);
+export const setLanguage = (chosen) => localStorage.setItem("language", chosen);
 
 /**
- * @param {Name} name
- * @param {Record<string, string | number>} [values] of the places in braces
+ * @param {TextKey} key
+ * @param {Record<string, string | number>} [values] that replace the names in braces
  */
-export const text = (name, values = {}) =>
-  LANGUAGES[language()][name].replace(/\{(\w+)\}/g, (_, place) => String(values[place]));
+export const text = (key, values = {}) =>
+  LANGUAGES[language()][key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 
-/** What a class is called. @param {string} name that the service knows it by */
-export const garment = (name) => (language() === "ko" ? garments[name] ?? name : name);
+/** The localized name of a class. @param {string} name as the service has it */
+export const classLabel = (name) => (language() === "ko" ? classes[name] ?? name : name);
 
-/** Whether the classes are those of Fashion-MNIST. @param {string[]} classes */
-export const areGarments = (classes) => classes.join() === Object.keys(garments).join();
+/** @param {string[]} names */
+export const isFashionMnist = (names) => names.join() === Object.keys(classes).join();
 
-/** The same, with the name that the service knows it by, should that be another. @param {string} name */
-export const fullName = (name) => (garment(name) === name ? [name] : [garment(name), " ", make("small", "", name)]);
+/** The localized name, followed by the service's where the two differ. @param {string} name */
+export const fullClassLabel = (name) => (classLabel(name) === name ? [name] : [classLabel(name), " ", make("small", "", name)]);
 
-/** An element with a sentence, which `translate` keeps in the present language. @param {"p" | "span"} tag @param {Name} name */
-export function sentence(tag, name) {
-  const element = make(tag, "", text(name));
-  element.dataset.text = name;
+/** An element whose text `translate` updates. @param {"p" | "span"} tag @param {TextKey} key */
+export function textElement(tag, key) {
+  const element = make(tag, "", text(key));
+  element.dataset.text = key;
   return element;
 }
 
-/** Where fingers point, nothing is dropped, hovered over or stepped through by keys. */
+/** Touch screens have their own wording: no drop, hover or arrow keys. */
 const touch = matchMedia("(hover: none)");
 
-/** Write every sentence of the document in the present language. */
+/** Updates the text and label of every element that names a key. */
 export function translate() {
   document.documentElement.lang = language();
   document.title = text("title");
   for (const element of document.querySelectorAll("[data-text]")) {
-    const name = (touch.matches && element.getAttribute("data-touch")) || element.getAttribute("data-text");
-    element.textContent = text(/** @type {Name} */ (name));
+    const key = (touch.matches && element.getAttribute("data-touch")) || element.getAttribute("data-text");
+    element.textContent = text(/** @type {TextKey} */ (key));
   }
   for (const element of document.querySelectorAll("[data-label]")) {
-    element.setAttribute("aria-label", text(/** @type {Name} */ (element.getAttribute("data-label"))));
+    element.setAttribute("aria-label", text(/** @type {TextKey} */ (element.getAttribute("data-label"))));
   }
 }

@@ -1,111 +1,100 @@
-// Writes out a unit of a dense layer, and the softmax of the last one.
+// Derives the value of a unit of a dense layer, and of a softmax.
 
-import { askWeights } from "../api.js";
-import { paint, scaleAroundZero } from "../colours.js";
-import { make, rove } from "../elements.js";
-import { activated, disagreement, ledger, line, wayTo } from "./ledger.js";
-import { added, decimal, percent, short, whole } from "../numbers.js";
+import { fetchWeights } from "../api.js";
+import { divergingScale, paintPlane } from "../colours.js";
+import { addRovingTabindex, make, setRole } from "../elements.js";
+import { descending, maxAbsPosition, products, softmax, sum, unflatten } from "./arithmetic.js";
+import { activationFormula, formula, line, linkTo, mismatch } from "./formula.js";
+import { compact, decimal, integer, percent, signedTerm } from "../numbers.js";
 import { channelsOf } from "./stages.js";
-import { products, softmax, sum } from "./sums.js";
-import { fullName, text } from "../language/text.js";
+import { fullClassLabel, text } from "../language/text.js";
 import { legendOf } from "./tiles.js";
 
 /** @typedef {import("./stages.js").Stage} Stage */
-/** @typedef {import("./written.js").Subject} Subject */
+/** @typedef {import("./derivation.js").Target} Target */
 
-const STRONGEST = 8; // terms of a sum that are written one by one
+const MAX_TERMS = 8; // that have a line of their own
 
-/** @param {Subject} subject */
-export async function dense(subject) {
-  const { stage, look, channel, value, classes } = subject;
+/** @param {Target} target */
+export async function dense(target) {
+  const { stage, analysis, channel, value } = target;
   const before = /** @type {Stage} */ (stage.before);
-  const values = look.values.get(before.layer.name) ?? [];
-  const learned = await askWeights(stage.layer, look.version, channel);
-  const terms = products(values, /** @type {number[]} */ (learned.kernel));
-  const strongest = terms.map((term, i) => ({ term, i })).sort((a, b) => Math.abs(b.term) - Math.abs(a.term)).slice(0, STRONGEST);
-  const rest = sum(terms) - sum(strongest.map(({ term }) => term));
-  /** @type {HTMLElement[]} */
-  const parts = [make("h4", "", text("strongest", { count: strongest.length, of: whole(terms.length) }))];
+  const values = analysis.values.get(before.layer.name) ?? [];
+  const { kernel, bias } = /** @type {{kernel: number[], bias: number}} */ (await fetchWeights(stage.layer, analysis.version, channel));
+  const terms = products(values, kernel);
   const total = sum(terms);
+  const strongest = descending(terms.map(Math.abs)).slice(0, MAX_TERMS);
   const lines = [
-    ...strongest.map(({ term, i }) => {
-      const { name, place } = sourceOf(before, i);
-      return line(`${name}: ${decimal(values[i], 3)} × ${decimal(/** @type {number[]} */ (learned.kernel)[i], 3)}`, decimal(term), "", place);
+    ...strongest.map((i) => {
+      const { name, position } = sourceOf(before, i);
+      return line(`${name}: ${decimal(values[i], 3)} × ${decimal(kernel[i], 3)}`, decimal(terms[i]), "", position);
     }),
-    line(text("others", { count: whole(terms.length - strongest.length) }), added(rest)),
-    line(text("sumOf", { count: whole(terms.length) }), decimal(total), "sum"),
-    line(text("bias"), added(learned.bias), "bias"),
+    line(text("otherTerms", { count: integer(terms.length - strongest.length) }), signedTerm(total - sum(strongest.map((i) => terms[i])))),
+    line(text("sumOf", { count: integer(terms.length) }), decimal(total), "sum"),
+    line(text("bias"), signedTerm(bias), "bias"),
   ];
+  const heading = make("h4", "", text("strongestTerms", { count: strongest.length, of: integer(terms.length) }));
   if (stage.layer.configuration.activation !== "softmax") {
-    parts.push(activated(stage, lines, total + learned.bias, value), ...contributions(subject, terms));
-    return parts;
+    return [heading, activationFormula(stage, lines, total + bias, value), ...mapContributions(stage, terms)];
   }
-  parts.push(ledger([...lines, line(text("logit"), decimal(total + learned.bias), "total")]));
   const logits = await Promise.all(Array.from({ length: channelsOf(stage) }, async (_, unit) => {
-    const { kernel, bias } = await askWeights(stage.layer, look.version, unit);
-    return sum(products(values, /** @type {number[]} */ (kernel))) + bias;
+    const weights = await fetchWeights(stage.layer, analysis.version, unit);
+    return sum(products(values, /** @type {number[]} */ (weights.kernel))) + weights.bias;
   }));
-  parts.push(...shares(logits, channel, classes, value, look));
-  return parts;
+  return [heading, formula([...lines, line(text("logit"), decimal(total + bias), "total")]), ...softmaxTable(logits, target)];
 }
 
-/** What each map adds to a unit, as images, where the values before it were maps. @param {Subject} subject @param {number[]} terms */
-function contributions({ stage }, terms) {
-  const maps = stage.before?.kind === "flatten" ? stage.before.before : undefined;
+/** What each map adds to the unit, if the layer takes flattened maps. @param {Stage} stage @param {number[]} terms */
+function mapContributions({ before }, terms) {
+  const maps = before?.kind === "flatten" ? before.before : undefined;
   if (!maps) return [];
-  const [height, width, channels] = maps.layer.output_shape;
-  const scale = scaleAroundZero(terms);
-  const planes = Array.from({ length: channels }, (_, c) =>
-    Array.from({ length: height }, (_row, y) => Array.from({ length: width }, (_column, x) => terms[(y * width + x) * channels + c])));
+  const scale = divergingScale(terms);
+  const planes = unflatten(terms, maps.layer.output_shape);
   const sums = planes.map((plane) => sum(plane.flat()));
-  const order = sums.map((_, c) => c).sort((a, b) => Math.abs(sums[b]) - Math.abs(sums[a]));
-  const images = order.map((c) => {
+  const buttons = descending(sums.map(Math.abs)).map((map) => {
     const canvas = make("canvas");
-    paint(canvas, planes[c], scale);
-    const sizes = planes[c].flat().map(Math.abs);
-    const at = sizes.indexOf(Math.max(...sizes));
-    const button = wayTo({ layer: maps.layer.name, channel: c, row: Math.floor(at / width), column: at % width }, "", canvas, make("span", "", short(sums[c])));
-    button.ariaLabel = button.title = text("inputLabel", { map: c, sum: short(sums[c]) });
+    paintPlane(canvas, planes[map], scale);
+    const position = { layer: maps.layer.name, channel: map, ...maxAbsPosition(planes[map]) };
+    const button = linkTo(position, "", canvas, make("span", "", compact(sums[map])));
+    button.ariaLabel = button.title = text("inputContribution", { map, sum: compact(sums[map]) });
     return button;
   });
-  const group = make("div", "inputs contributions", ...images);
-  group.role = "group";
-  group.ariaLabel = text("perMapAdds", { layer: maps.layer.name });
-  rove(group);
-  return [make("h4", "", group.ariaLabel), group, legendOf(scale)];
+  const label = text("mapContributions", { layer: maps.layer.name });
+  const group = setRole(make("div", "inputs contributions", ...buttons), "group", label);
+  addRovingTabindex(group);
+  return [make("h4", "", label), group, legendOf(scale)];
 }
 
 /**
- * What a number of a row is called, and where it comes from: the pixel or the unit, through layers that compute nothing.
- * @param {Stage} before @param {number} i @param {boolean} [flat] whether it is the row that maps are laid into
- * @returns {{name: string, place: import("./ledger.js").Place}}
+ * Finds the pixel or unit that an input of a dense layer comes from, past Flatten and Dropout layers.
+ * @param {Stage} before @param {number} i index of the input @param {boolean} [isFlattened] whether the index counts the flattened outputs of `before`
+ * @returns {{name: string, position: import("../state.js").Position}}
  */
-export function sourceOf(before, i, flat = false) {
-  const maps = flat ? before : before.kind === "flatten" ? before.before : undefined;
+export function sourceOf(before, i, isFlattened = false) {
   if (before.kind === "dropout" && before.before) return sourceOf(before.before, i);
-  if (!maps || maps.layer.output_shape.length !== 3) return { name: `${text("unit")} ${i}`, place: { layer: before.layer.name, channel: i } };
+  const maps = isFlattened ? before : before.kind === "flatten" ? before.before : undefined;
+  if (!maps || maps.layer.output_shape.length !== 3) return { name: `${text("unit")} ${i}`, position: { layer: before.layer.name, channel: i } };
   const [, width, channels] = maps.layer.output_shape;
   const pixel = Math.floor(i / channels);
   const [map, row, column] = [i % channels, Math.floor(pixel / width), pixel % width];
-  return { name: text("flatPixel", { map, row, column }), place: { layer: maps.layer.name, channel: map, row, column } };
+  return { name: text("mapPixel", { map, row, column }), position: { layer: maps.layer.name, channel: map, row, column } };
 }
 
-/** Softmax, written out. @param {number[]} logits @param {number} channel @param {string[]} classes @param {number} value @param {import("../image/looks.js").Look} look */
-export function shares(logits, channel, classes, value, look) {
-  const { largest, powers, total, shares: parts } = softmax(logits);
+/** @param {number[]} logits @param {Target} target */
+export function softmaxTable(logits, { channel, classes, value, analysis }) {
+  const { largest, exponentials, total, probabilities } = softmax(logits);
   const head = make("tr", "", make("td"), ...["z", "e^(z − max)", text("share")].map((title) => make("th", "", title)));
   const rows = logits.map((logit, i) => {
-    const row = make("tr", i === channel ? "chosen" : "", make("th", "", ...fullName(classes[i])), ...[decimal(logit), powers[i] < 1e-4 ? short(powers[i]) : decimal(powers[i]), percent(parts[i])].map((number) => make("td", "", number)));
-    return row;
+    const figures = [decimal(logit), exponentials[i] < 1e-4 ? compact(exponentials[i]) : decimal(exponentials[i]), percent(probabilities[i])];
+    return make("tr", i === channel ? "chosen" : "", make("th", "", ...fullClassLabel(classes[i])), ...figures.map((figure) => make("td", "", figure)));
   });
   const lines = [
     line(text("largestLogit"), decimal(largest)),
-    line(text("sumOfPowers"), decimal(total)),
-    line(`${decimal(powers[channel])} ÷ ${decimal(total)}`, decimal(parts[channel]), "result"),
-    ...disagreement(parts[channel], value),
+    line(text("sumOfExponentials"), decimal(total)),
+    line(`${decimal(exponentials[channel])} ÷ ${decimal(total)}`, decimal(probabilities[channel]), "result"),
+    ...mismatch(probabilities[channel], value),
   ];
-  const served = look.prediction?.probabilities[classes[channel]] ?? value;
-  const note = Math.abs(served - value) < 5e-5 ? [] : [make("p", "note", text("served_note", { share: percent(served) }))];
-  const heading = make("h4", "", text("softmax"));
-  return [heading, make("table", "softmax", make("thead", "", head), make("tbody", "", ...rows)), ledger(lines), ...note];
+  const predicted = analysis.prediction?.probabilities[classes[channel]] ?? value;
+  const note = Math.abs(predicted - value) < 5e-5 ? [] : [make("p", "note", text("quantizedNote", { share: percent(predicted) }))];
+  return [make("h4", "", text("softmax")), make("table", "softmax", make("thead", "", head), make("tbody", "", ...rows)), formula(lines), ...note];
 }

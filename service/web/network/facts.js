@@ -1,36 +1,36 @@
-// What is known of a layer without an image: its shape, and where its parameters come from.
+// The facts about a layer that need no image: its shape, its settings and its number of parameters.
 
 import { make } from "../elements.js";
-import { sizes, whole } from "../numbers.js";
+import { dimensions, integer } from "../numbers.js";
 import { channelsOf } from "./stages.js";
 import { text } from "../language/text.js";
 
-/** @param {import("./stages.js").Stage} stage */
-export function factsOf(stage) {
+/** @typedef {import("./stages.js").Stage} Stage */
+
+/** @param {Stage} stage */
+export function layerFacts(stage) {
   const { output_shape: shape, parameters } = stage.layer;
-  return make("p", "facts", make("b", "", sizes(shape)), ...settings(stage), make("span", "", text("parameterCount", { count: whole(parameters) }), arithmetic(stage)));
+  return make("p", "facts", make("b", "", dimensions(shape)), ...settingsOf(stage).map((setting) => make("span", "", setting)),
+    make("span", "", text("parameterCount", { count: integer(parameters) }), parameterFormula(stage)));
 }
 
-/** @param {import("./stages.js").Stage} stage */
-function settings({ kind, layer: { configuration } }) {
-  const words = [];
+/** @param {Stage} stage */
+function settingsOf({ kind, layer: { configuration } }) {
+  const settings = [];
   if (kind === "convolution" || kind === "pooling") {
     const size = configuration.kernel_size ?? configuration.pool_size;
-    words.push(`${text(kind === "pooling" ? "window" : "kernel")} ${size.join(" × ")}`);
-    words.push(`${text("stride")} ${configuration.strides[0]}`, `${text("padding")} ${text(configuration.padding === "same" ? "samePadding" : "validPadding")}`);
+    settings.push(`${text(kind === "pooling" ? "window" : "kernel")} ${size.join(" × ")}`, `${text("stride")} ${configuration.strides[0]}`,
+      `${text("padding")} ${text(configuration.padding === "same" ? "samePadding" : "validPadding")}`);
   }
-  if (configuration.activation) words.push(configuration.activation);
-  if (kind === "dropout") words.push(`${configuration.rate}`);
-  return words.map((word) => make("span", "", word));
+  if (configuration.activation) settings.push(configuration.activation);
+  if (kind === "dropout") settings.push(`${configuration.rate}`);
+  return settings;
 }
 
-/** @param {string} kernel @param {import("../api.js").Layer} layer */
-const weightsOf = (kernel, { configuration }) => (configuration.use_bias === false ? kernel : `(${kernel} + 1)`);
-
-/** How the parameters come to be so many. @param {import("./stages.js").Stage} stage */
-function arithmetic(stage) {
-  const { kind, layer, before } = stage;
-  if (!before || layer.parameters === 0) return "";
-  const inputs = kind === "convolution" ? [...layer.configuration.kernel_size, channelsOf(before)] : kind === "dense" ? [channelsOf(before)] : [];
-  return inputs.length === 0 ? "" : ` = ${weightsOf(sizes(inputs), layer)} × ${whole(channelsOf(stage))}`;
+/** @param {Stage} stage */
+function parameterFormula(stage) {
+  const { kind, layer: { configuration, parameters }, before } = stage;
+  if (!before || parameters === 0 || (kind !== "convolution" && kind !== "dense")) return "";
+  const weights = dimensions([...(configuration.kernel_size ?? []), channelsOf(before)]);
+  return ` = ${configuration.use_bias === false ? weights : `(${weights} + 1)`} × ${integer(channelsOf(stage))}`;
 }

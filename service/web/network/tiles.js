@@ -1,80 +1,61 @@
-// The small images a layer's card is made of, each a button that looks into it.
+// The maps and units of a layer as small buttons that select them, and legends of colour scales.
 
-import { colour, paint } from "../colours.js";
-import { make } from "../elements.js";
-import { percent, short } from "../numbers.js";
-import { fullName, text } from "../language/text.js";
+import { colour, paintPlane } from "../colours.js";
+import { make, makeButton, setRole } from "../elements.js";
+import { probabilityBars } from "../image/prediction.js";
+import { compact } from "../numbers.js";
+import { text } from "../language/text.js";
 
 /** @typedef {import("../colours.js").Scale} Scale */
 /** @typedef {import("../api.js").Plane} Plane */
 
-/** @param {number} channel @param {string} label @param {...Node} content */
+/** The click is handled by the list of layers. @param {number} channel @param {string} label @param {...Node} content */
 function tile(channel, label, ...content) {
-  const button = make("button", "tile", ...content);
-  button.type = "button";
+  const button = makeButton("tile", undefined, ...content);
   button.dataset.channel = String(channel);
   if (label) button.ariaLabel = button.title = label;
   button.setAttribute("aria-pressed", "false");
   return button;
 }
 
-/** @param {Scale} scale */
-const ends = ({ low, high }) => `${short(low)} … ${short(high)}`;
-
 /**
- * A map; of two images, both.
+ * A map of each image.
  * @param {import("./stages.js").Stage} stage
  * @param {number} channel
  * @param {Plane[]} planes
  * @param {Scale} scale
- * @param {boolean} printed whether the tile has a scale of its own, which is written under it
+ * @param {boolean} showsRange whether the range of the scale stands below
  */
-export function mapTile(stage, channel, planes, scale, printed) {
-  const drawn = planes.map((plane, which) => {
+export function mapTile(stage, channel, planes, scale, showsRange) {
+  const maps = planes.map((plane, image) => {
     const canvas = make("canvas");
-    paint(canvas, plane, scale);
+    paintPlane(canvas, plane, scale);
     const box = make("span", "plane", canvas);
-    box.dataset.which = String(which);
+    box.dataset.image = String(image);
     return box;
   });
-  const label = stage.kind === "input" ? text("inputMap", { white: scale.high }) : text("mapLabel", { channel, low: short(scale.low), high: short(scale.high) });
-  const button = tile(channel, label, make("span", "planes", ...drawn));
-  if (printed) button.append(make("small", "", ends(scale)));
+  const [low, high] = [compact(scale.low), compact(scale.high)];
+  const label = stage.kind === "input" ? text("inputMap", { white: scale.high }) : text("mapLabel", { channel, low, high });
+  const button = tile(channel, label, make("span", "planes", ...maps));
+  if (showsRange) button.append(make("small", "", `${low} … ${high}`));
   return button;
 }
 
-/** @param {number} unit @param {number[]} values @param {Scale} scale */
+/** @param {number} unit @param {number[]} values of each image @param {Scale} scale */
 export function unitTile(unit, values, scale) {
-  const button = tile(unit, text("unitLabel", { unit, value: values.map(short).join(" · ") }));
-  const colours = values.map((value) => `rgb(${colour(value, scale)})`);
-  button.style.background = colours.length > 1 ? `linear-gradient(90deg, ${colours[0]} 50%, ${colours[1]} 50%)` : colours[0];
+  const button = tile(unit, text("unitLabel", { unit, value: values.map(compact).join(" · ") }));
+  const [left, right] = values.map((value) => `rgb(${colour(value, scale)})`);
+  button.style.background = right ? `linear-gradient(90deg, ${left} 50%, ${right} 50%)` : left;
   return button;
 }
 
-/** @param {string} name @param {number} unit @param {number[]} shares */
-export function classBars(name, unit, shares) {
-  const tracks = make("span", "tracks", ...shares.map((share) => {
-    const bar = make("i");
-    bar.style.width = `${100 * share}%`;
-    return bar;
-  }));
-  const figures = make("span", "figures", ...shares.map((share) => make("b", "", percent(share))));
-  return tile(unit, "", make("span", "class", ...fullName(name)), tracks, figures);
-}
+/** @param {string} name @param {number} unit @param {number[]} probabilities of each image */
+export const classTile = (name, unit, probabilities) => tile(unit, "", ...probabilityBars(name, probabilities));
 
-/**
- * @param {Scale} scale
- * @param {string} [low] @param {string} [high] what its ends are called
- */
-export function legendOf(scale, low = short(scale.low), high = short(scale.high)) {
+/** @param {Scale} scale @param {string} [low] @param {string} [high] labels of its ends */
+export function legendOf(scale, low = compact(scale.low), high = compact(scale.high)) {
   const canvas = make("canvas");
   const ramp = Array.from({ length: 64 }, (_, i) => scale.low + (scale.high - scale.low) * i / 63);
-  paint(canvas, [ramp], scale);
-  const legend = make("span", "legend", low, canvas, high);
-  legend.role = "img";
-  legend.ariaLabel = text("legend", { low, high });
-  return legend;
+  paintPlane(canvas, [ramp], scale);
+  return setRole(make("span", "legend", low, canvas, high), "img", text("legend", { low, high }));
 }
-
-/** Of maps that each have a scale of their own, whose ends are written under them. @param {Scale} scale any of them */
-export const legendOfEach = (scale) => legendOf(scale, text("itsLeast"), text("itsMost"));

@@ -103,7 +103,7 @@ def open_page(browser: Browser, address: str) -> Open:
         page.goto(at + state)
         if begins_with == "image":
             expect(page.locator("#layers .tile").first).to_be_visible()
-            expect(page.locator("#written > *").first).to_be_attached()
+            expect(page.locator("#derivation > *").first).to_be_attached()
         else:
             expect(page.locator(f"#{begins_with}")).to_be_visible()
         yield page
@@ -156,7 +156,7 @@ def look(shared_page: Page) -> Look:
         for section in ("answer", "network"):
             busy = shared_page.locator(f"#{section}-section")
             expect(busy).to_have_attribute("aria-busy", "false")
-        expect(shared_page.locator("#written > *").first).to_be_attached()
+        expect(shared_page.locator("#derivation > *").first).to_be_attached()
         return shared_page
 
     return follow

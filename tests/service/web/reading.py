@@ -20,15 +20,15 @@ def numbers(text: str) -> list[float]:
     return [float(each) for each in found]
 
 
-def ledger_of(page: Page) -> dict[str, float]:
+def formula_of(page: Page) -> dict[str, float]:
     """Return the lines of the sum that is written out, in their order."""
-    expect(page.locator("#written .ledger .result").first).to_be_visible()
+    expect(page.locator("#derivation .formula .result").first).to_be_visible()
     lines = {}
-    for line in page.locator("#written .ledger > div").all():
+    for line in page.locator("#derivation .formula > div").all():
         lines[line.locator("dt").inner_text()] = number(line.locator("dd").inner_text())
     return lines
 
 
 def value_of(page: Page) -> float:
     """Return the number that is looked into, as the service answered it."""
-    return numbers(page.locator("#where").inner_text())[-1]
+    return numbers(page.locator("#inspected-value").inner_text())[-1]

@@ -93,8 +93,8 @@ def take(
         is_mobile=size[0] < size[1] / 2 + 1,
     )
     page.goto(address)
-    expect(page.locator("#written .ledger .result").first).to_be_attached()
-    expect(page.locator("#votes button").first).to_be_visible()
+    expect(page.locator("#derivation .formula .result").first).to_be_attached()
+    expect(page.locator("#unit-contributions button").first).to_be_visible()
     expect(page.locator(".heat").first).to_be_visible()
     if to:
         page.locator(to).evaluate(

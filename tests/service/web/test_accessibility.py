@@ -15,7 +15,7 @@ STATES = {
     "pooling, a scale a layer": "#sample=3&layer=max_pooling2d_2&channel=3&pixel=2,3&scale=layer",
     "softmax": "#sample=6&layer=dense_2&channel=6",
     "two images": "#sample=6&other=3&layer=dense_1&channel=3",
-    "the guided walk": "#sample=6&step=2",
+    "the guided tour": "#sample=6&step=2",
 }
 
 
@@ -41,7 +41,7 @@ def violations(page: Page) -> list[str]:
         ("pooling, a scale a layer", PHONE, "ko", "dark"),
         ("softmax", DESKTOP, "ko", "dark"),
         ("two images", PHONE, "en", "light"),
-        ("the guided walk", PHONE, "en", "dark"),
+        ("the guided tour", PHONE, "en", "dark"),
     ],
     ids=lambda value: value if isinstance(value, str) else "x".join(map(str, value)),
 )
@@ -51,11 +51,11 @@ def test_axe_finds_nothing(
     """Every pair of size, language and colours, with every state once."""
     with open_page(STATES[state], size=size, language=language, color_scheme=colours) as page:
         page.locator("#pen").click()
-        page.locator("#same summary").click()
+        page.locator("#snippets summary").click()
         if page.locator("#inspector").is_hidden():  # a sheet, which a tap opens
             page.locator("#layers .tile[aria-pressed=true]").tap()
-        expect(page.locator("#written .ledger .result").first).to_be_visible()
-        expect(page.locator("#votes button").first).to_be_visible()
+        expect(page.locator("#derivation .formula .result").first).to_be_visible()
+        expect(page.locator("#unit-contributions button").first).to_be_visible()
         assert violations(page) == []
 
 
@@ -79,7 +79,7 @@ def test_the_header_of_a_phone_has_room_for_a_select_of_any_browser(open_page: O
 def test_tab_reaches_every_control_and_its_focus_is_seen_and_the_first_skips_to_the_network(
     page: Page,
 ) -> None:
-    page.evaluate("document.all.same.open = true; document.all.sketch.hidden = false")
+    page.evaluate("document.all.snippets.open = true; document.all.sketch.hidden = false")
     reached: list[str] = []
     while True:
         page.keyboard.press("Tab")
@@ -102,9 +102,9 @@ def test_tab_reaches_every_control_and_its_focus_is_seen_and_the_first_skips_to_
     for control in (
         "language", "choose", "camera", "pen", "sheet", "thickness", "rubber", "wipe",
         "compare", "prepare", "save-image", "sorted", "save-answer", "request", "order", "scale",
-        "heat", "walk-start", "lab-what", "lab-preset", "lab-padding", "lab-stride", "lab-play",
+        "heat", "tour-start", "lab-what", "lab-preset", "lab-padding", "lab-stride", "lab-play",
         "lab-output",
-        "save-maps", "previous", "next", "hold", "large", "filters", "kernel_size", "padding",
+        "save-maps", "previous", "next", "pin", "zoomed", "filters", "kernel_size", "padding",
         "pooling", "pool_size", "activation", "dense_units", "dropout", "add-block", "inputs",
         "sliding-output",
     ):  # fmt: skip

@@ -110,15 +110,15 @@ def test_two_images_are_compared_side_by_side(look: Look, server: httpx.Client) 
 
 def test_the_second_image_is_looked_into_where_it_is_pointed_at(look: Look) -> None:
     page = look("#sample=6&other=3&layer=conv2d_1&channel=19&pixel=0,12")
-    expect(page.locator("#which")).to_have_text("A")
+    expect(page.locator("#inspected-letter")).to_have_text("A")
     tile = page.locator("#layer-conv2d_1 [data-channel='19']")
-    of_a = page.locator("#where").inner_text().split(": ")[1]
-    expect(page.locator("#elsewhere")).to_contain_text("B: ")
-    of_b = page.locator("#elsewhere").inner_text().split("B: ")[1]
+    of_a = page.locator("#inspected-value").inner_text().split(": ")[1]
+    expect(page.locator("#other-value")).to_contain_text("B: ")
+    of_b = page.locator("#other-value").inner_text().split("B: ")[1]
     assert of_a != of_b
     box = tile.locator(".plane").nth(1).bounding_box()
     assert box
     across, down = 12.5 / 28 * box["width"], 0.5 / 28 * box["height"]
     tile.locator(".plane").nth(1).click(position={"x": across, "y": down})
-    expect(page.locator("#which")).to_have_text("B")
-    expect(page.locator("#where")).to_have_text(f"row 0, column 12: {of_b}")
+    expect(page.locator("#inspected-letter")).to_have_text("B")
+    expect(page.locator("#inspected-value")).to_have_text(f"row 0, column 12: {of_b}")

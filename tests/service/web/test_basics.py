@@ -44,17 +44,17 @@ def test_it_begins_with_the_network_of_the_lesson(look: Look, tmp_path: Path) ->
 def test_ten_inputs_under_a_kernel_of_three_give_eight(look: Look) -> None:
     page = look()
     setting(page, "padding").select_option("valid")
-    tried = page.locator("#tried")
+    tried = page.locator("#trial-result")
     expect(tried).to_contain_text("10 inputs under a kernel of 3")
     expect(tried).to_contain_text("⌊(10 − 3) / 1⌋ + 1 = 8")
-    expect(tried).to_contain_text("Pooling of 2 makes 8 into ⌊(8 − 2) / 2⌋ + 1 = 4")
+    expect(tried).to_contain_text("Pooling of 2 reduces 8 to ⌊(8 − 2) / 2⌋ + 1 = 4")
     expect(tried).to_contain_text("keeps all 32 maps")
     expect(page.locator("#sliding-output rect")).to_have_count(64)
 
 
 def test_same_padding_keeps_the_size(look: Look) -> None:
     page = look()
-    expect(page.locator("#tried")).to_contain_text("⌈10 / 1⌉ = 10")
+    expect(page.locator("#trial-result")).to_contain_text("⌈10 / 1⌉ = 10")
     # A cell of padding all round.
     expect(page.locator("#sliding-input rect")).to_have_count(144)
     expect(page.locator("#sliding-input .pad")).to_have_count(44)
@@ -144,7 +144,7 @@ def test_a_window_that_does_not_fit_is_said_not_to(look: Look) -> None:
     page = look()
     setting(page, "padding").select_option("valid")
     setting(page, "kernel_size").fill("12")
-    expect(page.locator("#tried")).to_have_text(
+    expect(page.locator("#trial-result")).to_have_text(
         "A window of 12 does not fit on 10 inputs without padding: there is no output."
     )
     expect(page.locator("#sliding-output rect")).to_have_count(0)

@@ -12,7 +12,13 @@ from tests.conftest import DATA, ROOT
 from tests.service.web.conftest import PHONE, Look, Open
 
 TROUSER = DATA / "png" / "0002-trouser.png"
-OF_AN_IMAGE = ("#bars .best", "#layers .tile", "#inspector", "#votes button", ".steps canvas")
+OF_AN_IMAGE = (
+    "#bars .best",
+    "#layers .tile",
+    "#inspector",
+    "#unit-contributions button",
+    ".steps canvas",
+)
 """What the page shows of an image, beside its label."""
 
 
@@ -48,7 +54,7 @@ def refuse(status: int, code: str) -> Callable[[Route], None]:
 
 def test_a_slow_answer_leaves_nothing_of_the_image_before(look: Look) -> None:
     page = look()
-    expect(page.locator("#votes button").first).to_be_visible()
+    expect(page.locator("#unit-contributions button").first).to_be_visible()
     held = hold(page, "**/predict*")
     page.locator("#samples button").nth(3).click()
     expect(page.locator(".label")).to_have_text("Looking …")
@@ -69,7 +75,7 @@ def test_a_slow_answer_leaves_nothing_of_the_image_before(look: Look) -> None:
 @pytest.mark.parametrize("part", ["preparation", "feature-maps", "infer", "explain"])
 def test_what_comes_late_is_not_shown_before(look: Look, part: str) -> None:
     page = look()
-    expect(page.locator("#votes button").first).to_be_visible()
+    expect(page.locator("#unit-contributions button").first).to_be_visible()
     held = hold(page, f"**/{part}*")
     page.locator("#samples button").nth(3).click()
     expect(page.locator(".label")).to_contain_text("Dress")
@@ -158,7 +164,7 @@ def test_a_failure_is_told_in_the_language_that_is_chosen_after_it(open_page: Op
 
 def test_every_code_that_a_reader_can_meet_is_known() -> None:
     """The others are of requests that the page does not send."""
-    known = (ROOT / "service/web/failures.js").read_text()
+    known = (ROOT / "service/web/errors.js").read_text()
     not_sent = {
         "invalid_request", "invalid_parameter", "invalid_encoding", "invalid_json",
         "invalid_instances", "invalid_multipart", "invalid_tensor", "invalid_inference",
@@ -172,25 +178,25 @@ def test_sums_whose_kernels_do_not_come_are_told_and_asked_again(open_page: Open
     state = "#sample=9&layer=conv2d_2&channel=9&pixel=6,9"
     kernels = "**/model/layers/**"
     with open_page(state, tolerates="net::ERR_FAILED", without=kernels) as page:
-        expect(page.locator("#written .failure")).to_contain_text("does not answer")
-        expect(page.locator("#written .ledger")).to_have_count(0)
+        expect(page.locator("#derivation .failure")).to_contain_text("does not answer")
+        expect(page.locator("#derivation .formula")).to_have_count(0)
         page.unroute(kernels)
-        page.locator("#written .failure button").click()
-        expect(page.locator("#written .ledger").first).to_be_visible()
+        page.locator("#derivation .failure button").click()
+        expect(page.locator("#derivation .formula").first).to_be_visible()
 
 
-def test_votes_and_a_walk_whose_kernels_do_not_come_are_told_and_asked_again(
+def test_contributions_and_a_tour_without_kernels_show_the_error_and_can_retry(
     open_page: Open,
 ) -> None:
     kernels = "**/model/layers/dense*"
     with open_page("#sample=9", tolerates="net::ERR_FAILED", without=kernels) as page:
-        votes, sentence = page.locator("#votes"), page.locator("#walk-sentence")
+        votes, sentence = page.locator("#unit-contributions"), page.locator("#tour-text")
         expect(votes.locator(".failure")).to_contain_text("does not answer")
         page.evaluate("location.hash = '#sample=9&step=4'")
         expect(sentence.locator(".failure")).to_contain_text("does not answer")
         page.unroute(kernels)
         votes.locator(".failure button").click()
-        expect(votes.locator(".voter").first).to_be_visible()
+        expect(votes.locator(".unit-button").first).to_be_visible()
         sentence.locator(".failure button").click()
         expect(sentence).to_contain_text("voted most for Ankle boot")
 

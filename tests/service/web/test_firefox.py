@@ -17,9 +17,9 @@ from websockets.sync.client import connect
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox") or ""
 PATIENCE_SECONDS = 60
 
-WRITTEN = """new Promise(function look(done) {
-    const label = document.querySelector("#written .result") && document.querySelector(".label");
-    return label ? done(label.textContent) : setTimeout(look, 100, done);
+WRITTEN = """new Promise(function poll(done) {
+    const label = document.querySelector("#derivation .result") && document.querySelector(".label");
+    return label ? done(label.textContent) : setTimeout(poll, 100, done);
 })"""
 
 # As a person types into it.
@@ -33,8 +33,8 @@ CONTRAST = """(async () => {
     const ink = all.getContext("2d");
     ink.fillStyle = ink.createPattern(two, "repeat");
     ink.fillRect(0, 0, 4032, 4032);
-    const { shrunk } = await import(new URL("web/image/shrinking.js", location));
-    const small = await shrunk(URL.createObjectURL(await all.convertToBlob()), false);
+    const { resizeToPng } = await import(new URL("web/image/resize.js", location));
+    const small = await resizeToPng(URL.createObjectURL(await all.convertToBlob()), false);
     ink.reset();
     ink.drawImage(await createImageBitmap(small), 0, 0);
     const inks = ink.getImageData(0, 0, 448, 448).data.filter((_, i) => i % 4 === 3);

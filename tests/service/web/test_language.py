@@ -36,7 +36,7 @@ def test_the_reader_may_choose_another_and_it_stays(page: Page) -> None:
 def test_no_sentence_is_left_in_english(open_page: Open) -> None:
     """What remains are names: of layers, settings, classes and formats."""
     with open_page("#sample=6&layer=conv2d_2&channel=9&pixel=6,9", language="ko") as page:
-        page.locator("#same summary").click()
+        page.locator("#snippets summary").click()
         words = page.evaluate("document.body.innerText")
         assert not re.search(r"\b(the|of|and|is|which|from)\b", words.split("import json")[0])
 
@@ -50,8 +50,8 @@ def test_every_sentence_is_in_use() -> None:
         if file.suffix in {".js", ".html"} and file.stem not in {"english", "korean"}
     )
     unused = [name for name in names if not re.search(rf"[\"`]{name}[\"`]", used)]
-    # Of these the page makes the names up: of the kind of a layer, of a step of the walk, and of
+    # Of these the page makes the names up: of the kind of a layer, of a step of the tour, and of
     # the steps of a preparation.
-    made_up = {name for name in unused if name.startswith(("explain_", "walk_", "walked_"))}
+    made_up = {name for name in unused if name.startswith(("explain_", "tour_", "tourText_"))}
     steps = {"decoded", "cut_out", "light_on_black", "grey", "cropped", "centred", "resized"}
     assert set(unused) - made_up - steps == set()

@@ -17,7 +17,7 @@ from sklearn.model_selection import train_test_split
 from service.settings import Settings
 from tests.service.conftest import Encode, serve
 from tests.service.web.conftest import Open
-from tests.service.web.reading import ledger_of, value_of
+from tests.service.web.reading import formula_of, value_of
 from training.__main__ import main
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -100,20 +100,20 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 def give(page: Page, image: bytes) -> None:
     page.set_input_files("#file", {"name": "digit.png", "mimeType": "image/png", "buffer": image})
-    expect(page.locator("#written > *").first).to_be_attached()
+    expect(page.locator("#derivation > *").first).to_be_attached()
     page.wait_for_load_state("networkidle")
 
 
 def look_into(page: Page, layer: str, channel: int, row: int = 0, column: int = 0) -> None:
     page.evaluate(f"location.hash = '#layer={layer}&channel={channel}&pixel={row},{column}'")
-    expect(page.locator("#what")).to_contain_text(f"{layer} · ")
-    expect(page.locator("#what")).to_contain_text(f" {channel}")
+    expect(page.locator("#inspected-name")).to_contain_text(f"{layer} · ")
+    expect(page.locator("#inspected-name")).to_contain_text(f" {channel}")
     page.wait_for_load_state("networkidle")
 
 
 def assert_sum(page: Page) -> None:
-    assert list(ledger_of(page).values())[-1] == pytest.approx(value_of(page), abs=2e-4)
-    expect(page.locator("#written .disagrees")).to_have_count(0)
+    assert list(formula_of(page).values())[-1] == pytest.approx(value_of(page), abs=2e-4)
+    expect(page.locator("#derivation .disagrees")).to_have_count(0)
 
 
 def test_digits_are_told_by_a_network_that_learnt_them(small: httpx.Client, encode: Encode) -> None:
@@ -190,7 +190,7 @@ def test_a_network_that_branches_shows_each_layer_and_no_wrong_sum(
         expect(page.locator("#layer-sum .explain")).to_contain_text("second, shortcut")
         expect(page.locator("#layer-second .facts")).to_contain_text("= 3 × 3 × 4 × 4")
         look_into(page, "average", 2)
-        expect(page.locator("#written")).to_contain_text("does not know how this layer")
+        expect(page.locator("#derivation")).to_contain_text("does not know how this layer")
 
 
 def test_weights_that_were_merged_are_said_to_be_so(
@@ -205,7 +205,7 @@ def test_weights_that_were_merged_are_said_to_be_so(
     ):
         give(page, encode(np.full((28, 28), 255, np.uint8)))
         look_into(page, "convolution", 1, 5, 5)
-        expect(page.locator("#written")).to_contain_text("does not give this layer's weights")
+        expect(page.locator("#derivation")).to_contain_text("does not provide this layer's weights")
         expect(page.locator("#layer-images .explain")).to_contain_text("255 is white")
         expect(page.locator("#layer-dense .class")).to_have_count(10)
         look_into(page, "images", 0, 5, 5)

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from service.settings import Settings
 from tests.service.conftest import serve
 from tests.service.web.conftest import Open
-from tests.service.web.reading import ledger_of, value_of
+from tests.service.web.reading import formula_of, value_of
 from tests.training.conftest import TINY_DATA
 from training.__main__ import main
 from training.data import CLASS_NAMES
@@ -59,7 +59,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 
 def result_of(page: Page) -> float:
-    return list(ledger_of(page).values())[-1]
+    return list(formula_of(page).values())[-1]
 
 
 LAYERS = {
@@ -84,21 +84,21 @@ def test_every_sum_comes_to_what_the_service_answers(open_page: Open, other: htt
                 channel = int(numbers.integers(channels))
                 state = f"sample=8&layer={layer}&channel={channel}&pixel={row},{column}"
                 page.evaluate(f"location.hash = '#{state}'")
-                expect(page.locator("#what")).to_contain_text(f"{layer} · ")
-                expect(page.locator("#what")).to_contain_text(f" {channel}")
+                expect(page.locator("#inspected-name")).to_contain_text(f"{layer} · ")
+                expect(page.locator("#inspected-name")).to_contain_text(f" {channel}")
                 page.wait_for_load_state("networkidle")
                 assert result_of(page) == pytest.approx(value_of(page), abs=2e-4), state
-                expect(page.locator("#written .disagrees"), state).to_have_count(0)
+                expect(page.locator("#derivation .disagrees"), state).to_have_count(0)
 
 
 def test_what_lies_on_padding_is_marked(open_page: Open, other: httpx.Client) -> None:
     """Kernel four, stride two, 28 inputs: one row of padding before, one after."""
     with open_page("#layer=conv2d_1&channel=0&pixel=0,0", at=str(other.base_url)) as page:
-        expect(page.locator("#written .products button")).to_have_count(16)
-        expect(page.locator("#written .products .padding")).to_have_count(7)
+        expect(page.locator("#derivation .products button")).to_have_count(16)
+        expect(page.locator("#derivation .products .padding")).to_have_count(7)
         page.evaluate("location.hash = '#layer=conv2d_1&channel=0&pixel=13,13'")
-        expect(page.locator("#where")).to_contain_text("row 13, column 13")
-        expect(page.locator("#written .products .padding")).to_have_count(7)
+        expect(page.locator("#inspected-value")).to_contain_text("row 13, column 13")
+        expect(page.locator("#derivation .products .padding")).to_have_count(7)
 
 
 def test_pooling_that_leaves_a_rest_out_shows_nine_numbers(
@@ -106,6 +106,6 @@ def test_pooling_that_leaves_a_rest_out_shows_nine_numbers(
 ) -> None:
     state = "#layer=average_pooling2d_1&channel=1&pixel=3,3"
     with open_page(state, at=str(other.base_url)) as page:
-        expect(page.locator("#written .pool button")).to_have_count(9)
-        expect(page.locator("#written .winner")).to_have_count(0)
-        expect(page.locator("#written")).to_contain_text("the average of 9")
+        expect(page.locator("#derivation .pool button")).to_have_count(9)
+        expect(page.locator("#derivation .winner")).to_have_count(0)
+        expect(page.locator("#derivation")).to_contain_text("the average of 9")

@@ -60,7 +60,7 @@ def test_the_last_image_is_what_the_network_gets(look: Look) -> None:
 def test_an_image_of_the_networks_own_size_is_said_to_be_untouched(look: Look) -> None:
     page = look()
     expect(page.locator(".steps li")).to_have_count(1)
-    expect(page.locator(".steps li").last).to_contain_text("Taken bit for bit")
+    expect(page.locator(".steps li").last).to_contain_text("Used unchanged")
 
 
 def test_the_preparation_can_be_switched(look: Look, photograph: bytes) -> None:

@@ -37,9 +37,9 @@ def test_a_service_with_keys_is_asked_with_the_readers_key(
         page.keyboard.press("Enter")
         expect(page.locator(".label")).to_contain_text("Ankle boot")
         expect(page.locator("#key")).to_be_hidden()
-        expect(page.locator("#written .ledger").first).to_be_visible()
-        page.locator("#same summary").click()
-        programs = page.locator("#requests pre").all_inner_texts()
+        expect(page.locator("#derivation .formula").first).to_be_visible()
+        page.locator("#snippets summary").click()
+        programs = page.locator("#snippet-list pre").all_inner_texts()
         assert '-H "Authorization: Bearer $KEY"' in programs[0]
         assert "os.environ['KEY']" in programs[1]
         assert not any(secret in program for program in programs)
@@ -73,7 +73,7 @@ def test_a_version_is_chosen_from_those_that_are_served(
         expect(page.locator("#served")).to_contain_text("version 1")
         expect(page.locator(".label")).to_contain_text("Ankle boot")
         expect(page.locator("#layers .tile").first).to_be_visible()
-        expect(page.locator("#votes button").first).to_be_visible()
+        expect(page.locator("#unit-contributions button").first).to_be_visible()
         expect(page).to_have_url(re.compile("version=1"))
         # A link to a version that is not served leads to the one that is.
         page.goto("about:blank")

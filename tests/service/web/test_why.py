@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.service.conftest import Encode
 from tests.service.web.conftest import PHONE, Look, Open
-from tests.service.web.reading import ledger_of, number, numbers, value_of
+from tests.service.web.reading import formula_of, number, numbers, value_of
 
 
 def test_the_heat_lies_on_the_garment_of_the_photograph(
@@ -87,7 +87,7 @@ def test_another_class_is_explained_when_its_bar_is_pressed(
     expect(page.locator("#heat")).to_have_text("Why Sandal?")
     expect(page.locator("#bars [aria-pressed=true] .class")).to_have_text("Sandal")
     expect(page.locator("#bars [data-garment=Sandal] button")).to_be_focused()
-    expect(page.locator("#votes h3").first).to_contain_text("for Sandal")
+    expect(page.locator("#unit-contributions h3").first).to_contain_text("for Sandal")
     expect(page.locator(".label")).to_contain_text("Ankle boot")
     expect(page).to_have_url(re.compile("why=5"))
     page.locator("#bars [data-garment='Ankle boot'] button").click()
@@ -99,27 +99,27 @@ def test_the_way_goes_back_from_the_class_to_the_pixels(
     open_page: Open, server: httpx.Client
 ) -> None:
     with open_page("#sample=9") as page:
-        vote = page.locator("#votes button").first
+        vote = page.locator("#unit-contributions button").first
         unit, adds = str(vote.get_attribute("data-unit")), number(vote.locator("b").inner_text())
         votes = np.array(server.get("/model/layers/dense_2?channels=9").json()["kernels"][0])
         vote.click()
         expect(page.locator("#inspector")).to_be_in_viewport(ratio=0.95)  # all that it has room for
-        expect(page.locator("#hold")).to_have_attribute("aria-pressed", "true")
-        what, where = page.locator("#what"), page.locator("#where")
+        expect(page.locator("#pin")).to_have_attribute("aria-pressed", "true")
+        what, where = page.locator("#inspected-name"), page.locator("#inspected-value")
         expect(what).to_have_text(f"dense_1 · unit {unit}")
-        ledger_of(page)
+        formula_of(page)
         # The unit's vote is its value times its weight for the class.
         assert value_of(page) * votes[int(unit)] == pytest.approx(adds, abs=0.01)
         for layer in ("max_pooling2d_2", "conv2d_2", "max_pooling2d_1", "conv2d_1", "images"):
             if layer == "max_pooling2d_2":
-                page.locator("#written .ledger .way").first.click()
-            elif page.locator("#written .winner").count():
-                page.locator("#written .winner").click()
+                page.locator("#derivation .formula .link").first.click()
+            elif page.locator("#derivation .winner").count():
+                page.locator("#derivation .winner").click()
             else:
-                page.locator("#written .products button:not(:disabled)").first.press("Enter")
+                page.locator("#derivation .products button:not(:disabled)").first.press("Enter")
             expect(what).to_contain_text(f"{layer} · map")
             expect(page.locator("#inspector")).to_be_focused()
-            result = number(page.locator("#written .ledger .result dd").inner_text())
+            result = number(page.locator("#derivation .formula .result dd").inner_text())
             assert result == pytest.approx(value_of(page), abs=2e-4), layer
         expect(where).to_contain_text("row")
         trail = page.locator("#trail button")
@@ -136,12 +136,12 @@ def test_the_way_goes_back_from_the_class_to_the_pixels(
 
 def test_where_a_sum_is_shown_the_largest_come_first(look: Look) -> None:
     page = look("#sample=9&layer=conv2d_2&channel=9&pixel=6,9")
-    adds = [number(text) for text in page.locator("#written .inputs button").all_inner_texts()]
+    adds = [number(text) for text in page.locator("#derivation .inputs button").all_inner_texts()]
     assert np.abs(adds).tolist() == sorted(np.abs(adds), reverse=True)
-    chosen = page.locator("#written .inputs [aria-pressed=true]")
+    chosen = page.locator("#derivation .inputs [aria-pressed=true]")
     assert number(chosen.inner_text()) == adds[0]
     page.evaluate("location.hash = '#sample=9&layer=dense_1&channel=3'")
-    maps = page.locator("#written .contributions button")
+    maps = page.locator("#derivation .contributions button")
     expect(maps).to_have_count(64)
     adds = [number(text) for text in maps.all_inner_texts()]
     assert np.abs(adds).tolist() == sorted(np.abs(adds), reverse=True)
@@ -160,7 +160,7 @@ def test_on_a_phone_the_answer_is_beside_the_image_and_the_inspector_a_sheet(
         expect(page.locator("#inspector")).to_be_hidden()
         said = page.locator("body").inner_text()
         assert not re.search(r"\bdrop\b|paste|arrow key|point at|click", said, re.IGNORECASE)
-        page.locator("#votes button").first.tap()
+        page.locator("#unit-contributions button").first.tap()
         sheet = page.locator("#inspector")
         expect(sheet).to_be_in_viewport()
         box = sheet.bounding_box()
@@ -174,7 +174,7 @@ def test_two_images_part_where_they_are_least_alike(look: Look) -> None:
     page = look()
     page.locator("#compare").check()
     page.locator("#samples button").nth(0).click()
-    expect(page.locator("#overview .alike")).to_have_count(9)
-    expect(page.locator("#overview .parting")).to_have_count(1)
+    expect(page.locator("#overview .similarity")).to_have_count(9)
+    expect(page.locator("#overview .divergence")).to_have_count(1)
     page.locator("#compare").uncheck()
-    expect(page.locator("#overview .alike")).to_have_count(0)
+    expect(page.locator("#overview .similarity")).to_have_count(0)

@@ -1,4 +1,4 @@
-"""The guided walk, and the laboratory of kernels: what slides, slides by itself and can be held."""
+"""The guided tour, and the kernel playground: the window moves by itself and can be paused."""
 
 import re
 
@@ -19,44 +19,44 @@ STEPS = {
 
 def test_five_steps_lead_from_the_pixels_to_the_answer(look: Look) -> None:
     page = look()
-    page.locator("#walk-start").click()
+    page.locator("#tour-start").click()
     for at, (step, what) in enumerate(STEPS.items(), 1):
-        expect(page.locator("#walk-steps [aria-current]")).to_have_text(f"{at} {step}")
-        expect(page.locator("#what")).to_contain_text(what)
-        expect(page.locator("#walk-sentence")).not_to_be_empty()
+        expect(page.locator("#tour-steps [aria-current]")).to_have_text(f"{at} {step}")
+        expect(page.locator("#inspected-name")).to_contain_text(what)
+        expect(page.locator("#tour-text")).not_to_be_empty()
         expect(page.locator("#overview")).to_be_in_viewport()
-        expect(page.locator("#written .ledger .result").first).to_be_visible()
+        expect(page.locator("#derivation .formula .result").first).to_be_visible()
         expect(page).to_have_url(re.compile(f"step={at}"))
-        page.locator("#walk-next").press("Enter")
-    expect(page.locator("#guide")).to_be_hidden()
-    expect(page.locator("#walk-start")).to_be_focused()
+        page.locator("#tour-next").press("Enter")
+    expect(page.locator("#tour")).to_be_hidden()
+    expect(page.locator("#tour-start")).to_be_focused()
     expect(page).not_to_have_url(re.compile("step"))
 
 
 def test_a_step_can_be_linked_to_skipped_and_left(open_page: Open) -> None:
     with open_page("#sample=3&step=4") as page:
-        expect(page.locator("#walk-sentence")).to_contain_text("voted most for Dress")
-        page.locator("#walk-steps button").first.click()
-        expect(page.locator("#walk-sentence")).to_contain_text("only 784 numbers")
-        # Another image is walked through in the same step.
+        expect(page.locator("#tour-text")).to_contain_text("voted most for Dress")
+        page.locator("#tour-steps button").first.click()
+        expect(page.locator("#tour-text")).to_contain_text("only 784 numbers")
+        # Another image is shown at the same step.
         page.evaluate("location.hash = '#sample=1&step=4'")
-        expect(page.locator("#walk-sentence")).to_contain_text("voted most for Trouser")
-        page.locator("#walk-end").click()
-        expect(page.locator("#guide")).to_be_hidden()
+        expect(page.locator("#tour-text")).to_contain_text("voted most for Trouser")
+        page.locator("#tour-end").click()
+        expect(page.locator("#tour")).to_be_hidden()
 
 
 def test_the_window_slides_only_when_it_is_asked_to_where_motion_is_reduced(
     open_page: Open,
 ) -> None:
     with open_page("#sample=9&step=2") as page:
-        where = page.locator("#where")
+        where = page.locator("#inspected-value")
         expect(where).to_contain_text("row")
         before = where.inner_text()
         page.wait_for_timeout(1000)
         assert where.inner_text() == before
-        page.locator("#walk-pause").click()
+        page.locator("#tour-pause").click()
         expect(where).not_to_have_text(before)
-        page.locator("#walk-pause").click()
+        page.locator("#tour-pause").click()
         held = where.inner_text()
         page.wait_for_timeout(1000)
         assert where.inner_text() == held
@@ -65,30 +65,30 @@ def test_the_window_slides_only_when_it_is_asked_to_where_motion_is_reduced(
 def test_the_window_slides_by_itself_and_can_be_held(browser: Browser, address: str) -> None:
     page = browser.new_page(locale="en", reduced_motion="no-preference")
     page.goto(f"{address}#sample=9&step=2")
-    where = page.locator("#where")
+    where = page.locator("#inspected-value")
     expect(where).to_contain_text("row")
     first = where.inner_text()
     expect(where).not_to_have_text(first)
-    page.locator("#walk-pause").click()
+    page.locator("#tour-pause").click()
     held = where.inner_text()
     page.wait_for_timeout(1000)
     assert where.inner_text() == held
     page.context.close()
 
 
-def test_the_walk_changes_its_language_and_lets_go_at_its_end(look: Look) -> None:
+def test_the_tour_changes_its_language_and_unpins_the_inspector_at_its_end(look: Look) -> None:
     page = look("#sample=9&step=4")
-    sentence, step = page.locator("#walk-sentence"), page.locator("#walk-steps [aria-current]")
+    sentence, step = page.locator("#tour-text"), page.locator("#tour-steps [aria-current]")
     expect(sentence).to_contain_text("voted most for Ankle boot")
     page.locator("#language").select_option("ko")
     expect(sentence).to_contain_text("앵클부츠")
     expect(step).to_have_text("4 투표")
     page.locator("#language").select_option("en")
     expect(step).to_have_text("4 Votes")
-    page.locator("#walk-end").click()
-    expect(page.locator("#hold")).to_have_attribute("aria-pressed", "false")
+    page.locator("#tour-end").click()
+    expect(page.locator("#pin")).to_have_attribute("aria-pressed", "false")
     page.locator("#layer-conv2d_1 .tile").first.hover()
-    expect(page.locator("#what")).to_contain_text("conv2d_1")
+    expect(page.locator("#inspected-name")).to_contain_text("conv2d_1")
 
 
 def test_the_map_of_edges_shows_more_than_its_bias(look: Look, server: httpx.Client) -> None:
@@ -98,9 +98,9 @@ def test_the_map_of_edges_shows_more_than_its_bias(look: Look, server: httpx.Cli
     for sample in range(10):
         page.evaluate(f"location.hash = '#sample={sample}&step=2'")
         expect(page.locator("#network-section")).to_have_attribute("aria-busy", "false")
-        expect(page.locator("#what")).to_contain_text("conv2d_1 · map")
-        channel = int(numbers(page.locator("#what").inner_text())[-1])
-        expect(page.locator("#where")).to_contain_text("row")
+        expect(page.locator("#inspected-name")).to_contain_text("conv2d_1 · map")
+        channel = int(numbers(page.locator("#inspected-name").inner_text())[-1])
+        expect(page.locator("#inspected-value")).to_contain_text("row")
         assert value_of(page) > 2 * biases[channel], sample
 
 
@@ -108,13 +108,13 @@ def test_at_every_step_the_inspector_is_seen_from_its_top(look: Look) -> None:
     page = look()
     for step in range(1, len(STEPS) + 1):
         page.evaluate(f"location.hash = '#sample=9&step={step}'")
-        expect(page.locator("#what")).to_contain_text([*STEPS.values()][step - 1])
+        expect(page.locator("#inspected-name")).to_contain_text([*STEPS.values()][step - 1])
         # The compass may have grown, which the page sees with the next frame.
         wait_for(lambda: page.evaluate(INSPECTOR_IS_BELOW))
 
 
 INSPECTOR_IS_BELOW = """document.all.inspector.getBoundingClientRect().top
-    >= document.all.compass.getBoundingClientRect().bottom - 1"""
+    >= document.all.sticky.getBoundingClientRect().bottom - 1"""
 
 
 @pytest.fixture

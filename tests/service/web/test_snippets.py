@@ -17,7 +17,7 @@ from tests.service.web.conftest import Look, Open
 
 def run(page: Page, language: str, folder: Path) -> str:
     """Run what the page shows, in an empty folder; return what it prints."""
-    program = page.locator(f"#requests .code:has(b:text-is('{language}')) pre").inner_text()
+    program = page.locator(f"#snippet-list .code:has(b:text-is('{language}')) pre").inner_text()
     command = ["bash", "-ec", program] if language == "curl" else [sys.executable, "-c", program]
     return subprocess.run(
         command, cwd=folder, check=True, capture_output=True, text=True, timeout=60
@@ -34,7 +34,7 @@ LANGUAGES = ["curl", "Python"]
 
 @pytest.fixture(scope="module", autouse=True)
 def _requests_are_shown(shared_page: Page) -> None:
-    shared_page.locator("#same summary").click()
+    shared_page.locator("#snippets summary").click()
 
 
 def test_the_answer_of_a_sample(look: Look, server: httpx.Client, tmp_path: Path) -> None:
@@ -89,20 +89,20 @@ def test_all_maps_and_why_as_images(look: Look, tmp_path: Path) -> None:
 
 def test_a_program_is_copied(open_page: Open) -> None:
     with open_page(permissions=["clipboard-read", "clipboard-write"]) as page:
-        page.locator("#same summary").click()
-        page.locator("#requests button").first.click()
-        expect(page.locator("#requests button").first).to_have_text("Copied")
+        page.locator("#snippets summary").click()
+        page.locator("#snippet-list button").first.click()
+        expect(page.locator("#snippet-list button").first).to_have_text("Copied")
         copied = page.evaluate("navigator.clipboard.readText()")
-        assert copied == page.locator("#requests pre").first.inner_text()
+        assert copied == page.locator("#snippet-list pre").first.inner_text()
 
 
 def test_where_the_browser_does_not_copy_the_program_is_selected(page: Page) -> None:
     # As on a page from another machine without TLS.
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
-    page.locator("#same summary").click()
-    page.locator("#requests button").first.click()
+    page.locator("#snippets summary").click()
+    page.locator("#snippet-list button").first.click()
     selected = page.evaluate("String(getSelection()).trim()")
-    assert selected == page.locator("#requests pre").first.inner_text().strip()
+    assert selected == page.locator("#snippet-list pre").first.inner_text().strip()
 
 
 def test_the_pixels_that_the_network_gets_are_saved(

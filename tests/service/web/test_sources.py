@@ -101,7 +101,7 @@ def test_what_only_the_browser_can_read_or_make_small_enough_is_sent_small(
     grainy = ImageChops.add(photograph.resize((900, 1200)), Image.fromarray(grain))
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.locator("#same summary").click()
+    page.locator("#snippets summary").click()
     for content, media_type, requests, side in (
         (DRAWING, "image/svg+xml", 1, 448),
         (SMALL_DRAWING, "image/svg+xml", 1, 448),
