@@ -78,8 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listener = config.bind_socket()
     except SystemExit:  # uvicorn has logged the reason.
         print(
-            f"{PROGRAM}: cannot listen on port {settings.port} of {settings.host}: if another "
-            "program uses it, stop that program or choose another port with --port",
+            f"{PROGRAM}: cannot listen on port {settings.port} of {settings.host}: stop the "
+            "program there or choose another --port; --host must be an address of this machine",
             file=sys.stderr,
         )
         return STARTUP_FAILURE

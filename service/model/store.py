@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import ArtifactError, StoreError, require
-from .artifact import MANIFEST, reading
+from .artifact import HINT, MANIFEST, reading
 
 # Object metadata that changes on every write, as the different stores spell it.
 CHANGE_MARKS = ("ETag", "etag", "generation", "LastModified", "mtime")
@@ -30,7 +30,7 @@ class Directory:
     def versions(self) -> list[int]:
         """Return the published versions, the highest first, or raise ArtifactError."""
         if not self.root.is_dir():
-            raise ArtifactError(f"no model directory at {self.root}")
+            raise ArtifactError(f"no model directory at {self.root}; {HINT}")
         with reading(self.root):
             names = [path.name for path in self.root.iterdir() if path.is_dir()]
         return sorted((int(name) for name in names if _is_version(name)), reverse=True)

@@ -90,7 +90,15 @@ def test_a_taken_port_is_the_last_line(free_port: int) -> None:
         assert ended.returncode == 3
         last = ended.stderr.splitlines()[-1]
         assert f"cannot listen on port {free_port} of 127.0.0.1" in last
-        assert "choose another port with --port" in last
+        assert "choose another --port" in last
+
+
+def test_a_host_that_is_not_of_this_machine_is_the_last_line(free_port: int) -> None:
+    ended = run_service(f"--port={free_port}", "--host=203.0.113.1")
+    assert ended.returncode == 3
+    last = ended.stderr.splitlines()[-1]
+    assert f"cannot listen on port {free_port} of 203.0.113.1" in last
+    assert "--host must be an address of this machine" in last
 
 
 def test_an_environment_variable_that_is_no_setting_is_named_with_the_nearest() -> None:

@@ -115,7 +115,7 @@ def test_versions_are_numbers_the_highest_first(tmp_path: Path) -> None:
 def test_a_directory_that_does_not_exist_or_cannot_be_listed_is_said_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ArtifactError, match="no model directory at"):
+    with pytest.raises(ArtifactError, match=r"no model directory at .*; .* publish MODEL"):
         Directory(tmp_path / "absent").versions()
 
     def denied(_: Path) -> None:
