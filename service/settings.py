@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     X-Forwarded-Proto are trusted; `*` for all."""
     tls_certificate: Path | None = None
     """PEM file of the certificate chain, read at the start; HTTP and gRPC are then served over TLS
-    only. Restart the service after the certificate was renewed."""
+    only. Restart the service after renewing the certificate."""
     tls_key: Path | None = None
     """PEM file of the private key, without a password."""
 

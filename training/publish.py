@@ -59,7 +59,7 @@ def run(settings: PublishSettings) -> None:
         accuracy = scores["test"]["accuracy"]
         print(f"Right on {accuracy:.2%} of the {len(labels):,} test images")
         if accuracy < LEAST_GAIN / classes:
-            print("That is hardly better than chance: is it trained, on classes in this order?")
+            print("That is hardly better than chance: is it trained, and on classes in this order?")
     if settings.novelty:
         scores["novelty"] = measure_novelty(network, images, images, None, seed=0)
     artifacts = settings.artifacts or settings.model.parent / "exported" / settings.name
@@ -98,7 +98,8 @@ def as_classifier(model: Any, name: str, *, from_logits: bool) -> Any:
     """
     inputs, outputs = getattr(model, "inputs", []), getattr(model, "outputs", [])  # Once built.
     if (len(inputs), len(outputs)) != (1, 1):
-        raise ExportError(f"it has {len(inputs)} inputs and {len(outputs)} outputs, not 1 of each")
+        counts = f"{len(inputs)} inputs and {len(outputs)} outputs"
+        raise ExportError(f"the model has {counts}; only one of each can be served")
     model, output = keras.Model(inputs[0], outputs[0]), outputs[0]  # without dicts of tensors
     size = _image_size(model.input_shape[1:])
     names = [operation.name for operation in model.operations[1:]]  # The input may have any name.
@@ -171,7 +172,7 @@ def _gives_logits(model: Any, from_logits: bool) -> bool:
         return True
     name, hint = model.layers[-1].name, "if they are logits, say so with --from-logits"
     hint = "it must be softmax, not sigmoid" if last is keras.activations.sigmoid else hint
-    raise ExportError(f"layer {name} gives {answers[0].sum():g} in sum, not 1: {hint}")
+    raise ExportError(f"the outputs of layer {name} add up to {answers[0].sum():g}, not 1: {hint}")
 
 
 def read_class_names(settings: PublishSettings, classes: int) -> tuple[str, ...]:
@@ -197,8 +198,7 @@ def _find_test_images(
     """Return images, (n, height, width), and labels to score the model on, if there are any."""
     if settings.evaluate and settings.test_data:
         return load_test_images(settings.test_data, size, len(class_names))
-    is_fashion_mnist = tuple(class_names) == CLASS_NAMES and size == (IMAGE_SIDE, IMAGE_SIDE)
-    if not (settings.evaluate and is_fashion_mnist):
+    if not settings.evaluate or (tuple(class_names), size) != (CLASS_NAMES, (IMAGE_SIDE,) * 2):
         return None
     data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, class_names)
     return data.test_images, data.test_labels

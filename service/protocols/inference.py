@@ -226,7 +226,7 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permi
         with np.errstate(over="ignore"):  # Numbers too large for float32 become infinite.
             images: Tensor = values.astype(np.float32, copy=False)
         white = WHITE / spec.scale
-        if not isfinite(np.vdot(images, images)):  # One pass: NaN, infinity and overflow stay.
+        if not isfinite(np.vdot(images, images)):  # One pass: the sum keeps NaN and infinity.
             at = np.unravel_index(np.abs(images).argmax(), images.shape)  # NaN is the maximum.
             place = tensor.name + "".join(f"[{index}]" for index in at)
             raise InvalidTensor(

@@ -260,7 +260,7 @@ def test_what_cannot_be_served_is_one_sentence(
         "has 0 inputs and 0 outputs": keras.Sequential([layers.Flatten(), layers.Dense(3)]),
         "say so with --from-logits": keras.Model(grey, dense(grey, activation="relu")),
         "it must be softmax, not sigmoid": keras.Model(grey, dense(grey, activation="sigmoid")),
-        "gives nan in sum, not 1": keras.Model(grey, dense(grey, **diverged)),
+        "add up to nan, not 1": keras.Model(grey, dense(grey, **diverged)),
         "layer 'my layer': rename it": keras.Model(grey, dense(grey, name="my layer")),
         "at least two classes": keras.Model(grey, layers.Dense(1)(layers.Flatten()(grey))),
     }
