@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
 import httptools
@@ -105,9 +106,9 @@ class ServiceProtocol(HttpToolsProtocol):
         self.pipeline.clear()  # Cycles refer to the connection: all would wait for a collection.
         self.cycle = None  # type: ignore[assignment]  # as it is before the first request
 
-    def _set_timer(self, name: str, seconds: float, callback: Callable[..., object]) -> None:
-        self._clear_timer(name)
-        self._timers[name] = self.loop.call_later(seconds, callback)
+    def _start_timer(self, name: str, seconds: float, callback: Callable[..., object]) -> None:
+        if name not in self._timers:
+            self._timers[name] = self.loop.call_later(seconds, callback)
 
     def _clear_timer(self, name: str) -> bool:
         timer = self._timers.pop(name, None)
@@ -126,7 +127,8 @@ class ServiceProtocol(HttpToolsProtocol):
 
     def _is_answering(self) -> bool:
         """Whether a complete request is still unanswered."""
-        return not (self._is_in_message or self.cycle is None or self.cycle.response_complete)
+        is_arriving = self._is_in_message and not self._is_in_head and not self.pipeline
+        return not (is_arriving or self.cycle is None or self.cycle.response_complete)
 
     def _hold(self, data: bytes, begin: int = 0) -> None:
         if self.transport.is_closing():
@@ -207,9 +209,7 @@ class ServiceProtocol(HttpToolsProtocol):
         return not self.transport.is_closing()
 
     def _close_if_answered(self) -> None:
-        is_answered = self.cycle is None or self.cycle.response_complete
-        is_cut_off = self._is_in_message and not self._is_in_head and not self.pipeline
-        if not self._held and (is_answered or is_cut_off):
+        if not self._held and not self._is_answering():
             self._close()
 
     def shutdown(self) -> None:
@@ -238,8 +238,7 @@ class ServiceProtocol(HttpToolsProtocol):
         if codings and codings != [b"chunked"]:
             self._refusal = HTTPStatus.NOT_IMPLEMENTED
             raise NotImplementedError("a transfer coding other than chunked")
-        if self.expect_100_continue and self.parser.get_http_version() == "1.0":
-            self.expect_100_continue = False
+        self.expect_100_continue &= self.parser.get_http_version() != "1.0"
         self.scope["state"]["body_begins"] = self.loop.time()  # For `http.inference`, too.
         super().on_headers_complete()
         self.headers = []  # For trailers, which are no headers and are dropped (RFC 9110, 6.5.1).
@@ -255,8 +254,9 @@ class ServiceProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_handler()  # The connection is idle only from now on.
         self._is_in_message = self._is_chunked = False
         super().on_message_complete()
-        if self._match is not None:
-            self._submit(self.cycle, self._match)
+        if (match := self._match) is not None:
+            self._stop_waiting()
+            self._fast_path.submit(self, self.cycle, match)
         if self._closes_after_message:
             self._close()
 
@@ -273,11 +273,7 @@ class ServiceProtocol(HttpToolsProtocol):
         elif cycle.more_body:
             self._match = match  # Until the rest of the body arrives.
         else:
-            self._submit(cycle, match)
-
-    def _submit(self, cycle: RequestResponseCycle, match: Any) -> None:
-        self._stop_waiting()
-        self._fast_path.submit(self, cycle, match)
+            self._fast_path.submit(self, cycle, match)
 
     def _limit_body(self) -> None:
         """Limit how long the fast path waits for a body that this packet has not completed."""
@@ -286,8 +282,7 @@ class ServiceProtocol(HttpToolsProtocol):
         name, seconds = "body", self._fast_path.receive_seconds
         if len(self.cycle.body) > UNCOUNTED_BYTES:  # The application counts and limits them.
             name, seconds = "counted", BODY_SECONDS
-        if name not in self._timers:
-            self._set_timer(name, seconds, self._give_up)
+        self._start_timer(name, seconds, self._give_up)
 
     def _give_up(self) -> None:
         self._stop_waiting()
@@ -304,8 +299,11 @@ class ServiceProtocol(HttpToolsProtocol):
         """Leave a request to the application; nothing of a response may have been sent."""
         self._fast_path.scheduler.begin_task(partial(self._begin_task, cycle))
 
-    def _begin_task(self, cycle: RequestResponseCycle) -> None:
+    def _begin_task(self, cycle: Any) -> None:
         if not cycle.disconnected:
+            write, is_closing = self.transport.write, self.transport.is_closing
+            close = self._end_response
+            cycle.transport = SimpleNamespace(write=write, is_closing=is_closing, close=close)
             super()._start_asgi_task(cycle, self.app)
 
     def respond(self, cycle: RequestResponseCycle, reply: Reply) -> None:
@@ -319,11 +317,15 @@ class ServiceProtocol(HttpToolsProtocol):
         self.transport.write(b"".join([*start, reply.fields, end, reply.body]))
         cycle.response_started = cycle.response_complete = True
         if not cycle.keep_alive:
-            # Closing before the body has arrived would reset the connection.
-            self._closes_after_message = cycle.more_body
-            if not self._closes_after_message:
-                self.transport.close()
+            self._end_response()
         self.on_response_complete()
+
+    def _end_response(self) -> None:
+        """Close, but not before the body has arrived: that would reset the connection."""
+        is_sent = self.cycle is not None and self.cycle.response_complete
+        self._closes_after_message = is_sent and self.cycle.more_body
+        if not self._closes_after_message:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -339,7 +341,7 @@ class ServiceProtocol(HttpToolsProtocol):
         if self._is_in_message and not self._is_in_head and self.cycle.response_complete:
             # Skip the rest of the body within the time limit of the whole body.
             waited = self.loop.time() - self.scope["state"]["body_begins"]
-            self._set_timer("rest", self._fast_path.receive_seconds - waited, self._close)
+            self._start_timer("rest", self._fast_path.receive_seconds - waited, self._close)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -350,8 +352,7 @@ class ServiceProtocol(HttpToolsProtocol):
         self._end_writing()
 
     def _limit_writing(self) -> None:
-        if "write" not in self._timers:
-            self._set_timer("write", self._fast_path.send_seconds, self.transport.abort)
+        self._start_timer("write", self._fast_path.send_seconds, self.transport.abort)
 
     def _end_writing(self) -> None:
         """Clear the send timer, which runs over all pauses, once the response is sent."""
@@ -378,19 +379,18 @@ class ServiceProtocol(HttpToolsProtocol):
 
     def _start_head_timer(self) -> None:
         self._head_bytes = 0
-        self._set_timer("head", HEAD_SECONDS, partial(self._refuse, 408))
+        self._start_timer("head", HEAD_SECONDS, partial(self._refuse, 408))
 
     def _refuse(self, status: int) -> None:
         """Stop reading, and send an error unless earlier responses are in progress."""
         self._is_refused = True
         is_idle = self.cycle is None or self.cycle.response_complete
-        is_own_body = self._is_in_message and not self._is_in_head and not self.pipeline
         if self.transport.is_closing():
             return
-        if not is_idle and not is_own_body:
+        if self._is_answering():
             self.cycle.keep_alive = False  # Close after the last response.
             return
-        if is_idle or not self.cycle.response_started:
+        if (is_idle and not self._closes_after_message) or not self.cycle.response_started:
             if status == HTTPStatus.BAD_REQUEST:
                 self.send_400_response("Invalid HTTP request received.")
             else:

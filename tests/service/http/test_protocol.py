@@ -130,6 +130,27 @@ class TestPackets:
                     assert answer.headers["connection"] == "close"
                     assert is_closed(connection)
 
+    @pytest.mark.parametrize("path", ["/nowhere", "/predict?unknown=1"])
+    @pytest.mark.parametrize("version", ["1.0", "1.1"])
+    def test_a_last_request_may_send_all_of_its_body_though_it_is_answered_before(
+        self, server: httpx.Client, version: str, path: str
+    ) -> None:
+        """Otherwise proxies, which say `Connection: close` by default, would tell a 502."""
+        with connect(server) as connection:
+            body = b"0" * 8_000_000
+            connection.sendall(head(len(body), "Connection: close", path=path, version=version))
+            answer = read_answer(connection)
+            assert answer.status in (400, 404)
+            assert answer.headers["connection"] == "close"
+            connection.sendall(body[:-1])
+            time.sleep(0.1)
+            connection.sendall(body[-1:])  # A closed connection would refuse it.
+            assert is_closed(connection)
+        with connect(server) as connection:
+            connection.sendall(head(1000, "Connection: close", path=path, version=version))
+            assert read_answer(connection).status == answer.status
+            assert is_closed(connection), "the body has its time, and no more"
+
     def test_a_client_that_hangs_up_harms_nobody(
         self, server: httpx.Client, boot_png: bytes
     ) -> None:
