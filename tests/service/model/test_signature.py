@@ -1,6 +1,7 @@
 """A model is served only if the key's owner signed it, with OpenSSF's own program."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from service.errors import ArtifactError
 from service.model.artifact import FLATBUFFER, MANIFEST, SIGNATURE, verify, verify_signature
 from service.settings import Settings
-from tests.service.conftest import publish, run_service, serve, wait_for
+from tests.service.conftest import copy_default, publish, run_service, serve, wait_for
 
 
 def make_key(folder: Path, name: str) -> tuple[Path, Path]:
@@ -36,16 +37,23 @@ def sign(version: Path, private_key: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture
-def keys(tmp_path: Path) -> tuple[Path, Path]:
-    return make_key(tmp_path, "publisher")
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_key(tmp_path_factory.mktemp("keys"), "publisher")
+
+
+@pytest.fixture(scope="module")
+def signed_once(tmp_path_factory: pytest.TempPathFactory, keys: tuple[Path, Path]) -> Path:
+    root = tmp_path_factory.mktemp("signed")
+    copy_default(root, 1)
+    sign(root / "1", keys[0])
+    return root / "1"
 
 
 @pytest.fixture
-def signed(copied_artifacts: Path, keys: tuple[Path, Path]) -> Path:
-    """Version 1, signed."""
-    sign(copied_artifacts / "1", keys[0])
-    return copied_artifacts / "1"
+def signed(signed_once: Path, tmp_path: Path) -> Path:
+    """A copy of version 1, signed, that a test may damage."""
+    return Path(shutil.copytree(signed_once, tmp_path / "fashion_mnist" / "1"))
 
 
 def test_what_was_signed_holds_and_is_still_a_whole_artifact(
@@ -119,18 +127,17 @@ def test_the_service_does_not_start_with_a_model_that_is_not_signed(
     assert "Traceback" not in ended.stderr
 
 
-def test_a_new_version_is_taken_up_once_it_is_signed(
-    copied_artifacts: Path, signed: Path, keys: tuple[Path, Path]
-) -> None:
+def test_a_new_version_is_taken_up_once_it_is_signed(signed: Path, keys: tuple[Path, Path]) -> None:
+    artifacts = signed.parent
     settings = Settings(
-        artifacts=copied_artifacts, engine="litert", model_public_key=keys[1], poll_seconds=0.05
+        artifacts=artifacts, engine="litert", model_public_key=keys[1], poll_seconds=0.05
     )
     with serve(settings) as client:
-        (signed / SIGNATURE).rename(copied_artifacts / "aside")
-        publish(copied_artifacts, 2)
+        (signed / SIGNATURE).rename(artifacts / "aside")
+        publish(artifacts, 2)
         wait_for(lambda: "the model is not signed" in str(states(client)))
         assert client.get("/readyz").json()["model"]["version"] == 1
-        sign(copied_artifacts / "2", keys[0])
+        sign(artifacts / "2", keys[0])
         wait_for(lambda: client.get("/readyz").json()["model"]["version"] == 2)
 
 
