@@ -1,52 +1,26 @@
+import json
 import os
 import shlex
-import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from tests.training.conftest import TINY_DATA, TINY_FIT
+from tests.training.conftest import TINY_DATA, Published
 from training.__main__ import EXIT_FAILED, main
 from training.native_logging import native_noise_hidden
 
 
-class Commands(NamedTuple):
-    """The three commands in a row, each a process of its own, and what they said."""
-
-    folder: Path
-    done: list[subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
-    folder = tmp_path_factory.mktemp("commands")
-    run_dir = f"--run-dir={folder / 'run'}"
-    done = [
-        run("-m", "training", "fit", run_dir, *TINY_DATA, *TINY_FIT),
-        run("-m", "training", "evaluate", run_dir, *TINY_DATA),
-        run("-m", "training", "export", run_dir, *TINY_DATA),
-    ]
-    return Commands(folder, done)
-
-
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
-
-
-def test_the_three_commands_in_a_row_say_what_comes_next_and_nothing_else(
-    commands: Commands,
-) -> None:
-    assert [(done.returncode, done.stderr) for done in commands.done] == [(0, "")] * 3
-    said = [done.stdout.splitlines() for done in commands.done]
-    rest = ["--run-dir", str(commands.folder / "run"), *TINY_DATA]
+def test_the_three_commands_in_a_row_say_what_comes_next_and_nothing_else(tiny: Published) -> None:
+    printed = json.loads(tiny.printed.read_text())
+    assert [(status, errors) for status, _, errors in printed] == [(0, "")] * 3
+    said = [output.splitlines() for _, output, _ in printed]
+    rest = ["--run-dir", str(tiny.run_dir), *TINY_DATA]
     for lines, command in zip(said[:2], ("evaluate", "export"), strict=True):
         assert lines[-1].endswith(f"Next: python -m training {command} {shlex.join(rest)}")
-    exported = commands.folder / "run" / "exported"
     assert said[2][-2:] == [
-        f"Published {exported / '1'}",
-        f"Serve it: python -m service --artifacts {exported}",
+        f"Published {tiny.artifacts / '1'}",
+        f"Serve it: python -m service --artifacts {tiny.artifacts}",
     ]
 
 
