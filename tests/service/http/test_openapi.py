@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import pytest
-import schemathesis
 
 from service.settings import Settings
 from tests.service.conftest import serve
@@ -70,6 +69,8 @@ def test_every_route_and_verb_is_documented_with_its_errors(strict_client: httpx
 def test_the_document_is_valid_short_and_without_what_generators_cannot_read(
     strict_client: httpx.Client,
 ) -> None:
+    import schemathesis  # noqa: PLC0415 (takes a second, and only this test needs it)
+
     answer = strict_client.get("/openapi.json")
     assert len(answer.content) < 60_000
     document = answer.json()
