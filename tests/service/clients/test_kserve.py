@@ -10,7 +10,6 @@ from pathlib import Path
 
 import httpx
 
-from service.settings import EngineChoice
 from tests.service.conftest import serve_process, unused_port, wait_until_ready
 
 CONVERSATION = Path(__file__).with_name("kserve_conversation.py")
@@ -20,13 +19,10 @@ def test_kserves_client_gets_what_it_asks_for(client: httpx.Client) -> None:
     talk("rest", str(client.base_url))
 
 
-def test_kserves_client_gets_what_it_asks_for_by_grpc(
-    engine_choice: EngineChoice, free_port: int
-) -> None:
+def test_kserves_client_gets_what_it_asks_for_by_grpc(free_port: int) -> None:
     grpc_port = unused_port()
-    arguments = (f"--engine={engine_choice}", f"--grpc-port={grpc_port}")
     with (
-        serve_process(*arguments, port=free_port),
+        serve_process("--engine=litert", f"--grpc-port={grpc_port}", port=free_port),
         httpx.Client(base_url=f"http://127.0.0.1:{free_port}") as client,
     ):
         wait_until_ready(client)
