@@ -71,34 +71,32 @@ def assert_adds_up(page: Page, total: float, bias: float) -> None:
     assert lines["relu: max(0, x)"] == pytest.approx(value_of(page), abs=1e-4)
 
 
-def test_a_convolution_over_many_maps_says_what_each_of_them_adds(open_page: Open) -> None:
-    with open_page("#sample=9&layer=conv2d_2&channel=9&pixel=6,9") as page:
-        inputs = page.locator("#derivation .inputs button")
-        expect(inputs).to_have_count(32)
-        order = [int(str(each.get_attribute("data-map"))) for each in inputs.all()]
-        shown = [number(each.inner_text()) for each in inputs.all()]
-        assert np.abs(shown).tolist() == sorted(np.abs(shown), reverse=True)
-        adds = dict(zip(order, shown, strict=True))
-        lines = formula_of(page)
-        assert sum(shown) == pytest.approx(lines["sum of 288 products"], abs=0.02)
-        assert lines["total"] == pytest.approx(
-            lines["sum of 288 products"] + lines["bias"], abs=2e-4
-        )
-        page.locator("#derivation .inputs [data-map='17']").click()
-        expect(page.locator("#derivation .inputs [data-map='17']")).to_have_attribute(
-            "aria-pressed", "true"
-        )
-        lines = formula_of(page)
-        assert lines["map 17"] == pytest.approx(adds[17], abs=6e-3)
-        assert lines["map 17"] + lines["the other 31 maps"] == pytest.approx(
-            lines["sum of 288 products"], abs=2e-4
-        )
-        expect(page.locator("#source-name")).to_have_text("max_pooling2d_1 · map 17")
-        products = [
-            np.prod(numbers(cell.inner_text()))
-            for cell in page.locator("#derivation .products button").all()
-        ]
-        assert sum(products) == pytest.approx(lines["map 17"], abs=5e-3)
+def test_a_convolution_over_many_maps_says_what_each_of_them_adds(look: Look) -> None:
+    page = look("#sample=9&layer=conv2d_2&channel=9&pixel=6,9")
+    inputs = page.locator("#derivation .inputs button")
+    expect(inputs).to_have_count(32)
+    order = [int(str(each.get_attribute("data-map"))) for each in inputs.all()]
+    shown = [number(each.inner_text()) for each in inputs.all()]
+    assert np.abs(shown).tolist() == sorted(np.abs(shown), reverse=True)
+    adds = dict(zip(order, shown, strict=True))
+    lines = formula_of(page)
+    assert sum(shown) == pytest.approx(lines["sum of 288 products"], abs=0.02)
+    assert lines["total"] == pytest.approx(lines["sum of 288 products"] + lines["bias"], abs=2e-4)
+    page.locator("#derivation .inputs [data-map='17']").click()
+    expect(page.locator("#derivation .inputs [data-map='17']")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    lines = formula_of(page)
+    assert lines["map 17"] == pytest.approx(adds[17], abs=6e-3)
+    assert lines["map 17"] + lines["the other 31 maps"] == pytest.approx(
+        lines["sum of 288 products"], abs=2e-4
+    )
+    expect(page.locator("#source-name")).to_have_text("max_pooling2d_1 · map 17")
+    products = [
+        np.prod(numbers(cell.inner_text()))
+        for cell in page.locator("#derivation .products button").all()
+    ]
+    assert sum(products) == pytest.approx(lines["map 17"], abs=5e-3)
 
 
 def test_pooling_shows_its_numbers_and_the_one_that_won(look: Look) -> None:
@@ -254,16 +252,16 @@ def test_a_link_leads_to_sample_layer_map_and_pixel(open_page: Open) -> None:
         expect(page.locator(".label")).to_contain_text("Pullover")
 
 
-def test_a_link_counts_even_if_an_answer_comes_just_then(open_page: Open) -> None:
-    with open_page("#sample=1") as page:
-        expect(page.locator(".label")).to_contain_text("Trouser")
-        page.evaluate(
-            "import('/web/state.js').then(({ setState }) => {"
-            "  location.hash = '#sample=2'; setState({ channel: 3 });"
-            "})"
-        )
-        expect(page.locator(".label")).to_contain_text("Pullover")
-        expect(page).to_have_url(re.compile("sample=2"))
+def test_a_link_counts_even_if_an_answer_comes_just_then(look: Look) -> None:
+    page = look("#sample=1")
+    expect(page.locator(".label")).to_contain_text("Trouser")
+    page.evaluate(
+        "import('/web/state.js').then(({ setState }) => {"
+        "  location.hash = '#sample=2'; setState({ channel: 3 });"
+        "})"
+    )
+    expect(page.locator(".label")).to_contain_text("Pullover")
+    expect(page).to_have_url(re.compile("sample=2"))
 
 
 @pytest.mark.parametrize(

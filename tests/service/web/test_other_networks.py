@@ -58,6 +58,12 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def other_page(open_page: Open, other: httpx.Client) -> Iterator[Page]:
+    with open_page("#sample=8", at=str(other.base_url)) as page:
+        yield page
+
+
 def result_of(page: Page) -> float:
     return list(formula_of(page).values())[-1]
 
@@ -71,41 +77,36 @@ LAYERS = {
 }
 
 
-def test_every_sum_comes_to_what_the_service_answers(open_page: Open, other: httpx.Client) -> None:
-    with open_page("#sample=8", at=str(other.base_url)) as page:
-        expect(page.locator("#layers .layer")).to_have_count(8)
-        for layer, (height, width, channels) in LAYERS.items():
-            numbers = np.random.default_rng(0)
-            corners = [(0, 0), (height - 1, width - 1), (0, width - 1)]
-            inside = [
-                (int(numbers.integers(height)), int(numbers.integers(width))) for _ in range(3)
-            ]
-            for row, column in corners + inside:
-                channel = int(numbers.integers(channels))
-                state = f"sample=8&layer={layer}&channel={channel}&pixel={row},{column}"
-                page.evaluate(f"location.hash = '#{state}'")
-                expect(page.locator("#inspected-name")).to_contain_text(f"{layer} · ")
-                expect(page.locator("#inspected-name")).to_contain_text(f" {channel}")
-                page.wait_for_load_state("networkidle")
-                assert result_of(page) == pytest.approx(value_of(page), abs=2e-4), state
-                expect(page.locator("#derivation .disagrees"), state).to_have_count(0)
+def test_every_sum_comes_to_what_the_service_answers(other_page: Page) -> None:
+    expect(other_page.locator("#layers .layer")).to_have_count(8)
+    for layer, (height, width, channels) in LAYERS.items():
+        numbers = np.random.default_rng(0)
+        corners = [(0, 0), (height - 1, width - 1), (0, width - 1)]
+        inside = [(int(numbers.integers(height)), int(numbers.integers(width))) for _ in range(3)]
+        for row, column in corners + inside:
+            channel = int(numbers.integers(channels))
+            state = f"sample=8&layer={layer}&channel={channel}&pixel={row},{column}"
+            other_page.evaluate(f"location.hash = '#{state}'")
+            expect(other_page.locator("#inspected-name")).to_contain_text(f"{layer} · ")
+            expect(other_page.locator("#inspected-name")).to_contain_text(f" {channel}")
+            other_page.wait_for_load_state("networkidle")
+            assert result_of(other_page) == pytest.approx(value_of(other_page), abs=2e-4), state
+            expect(other_page.locator("#derivation .disagrees"), state).to_have_count(0)
 
 
-def test_what_lies_on_padding_is_marked(open_page: Open, other: httpx.Client) -> None:
+def test_what_lies_on_padding_is_marked(other_page: Page) -> None:
     """Kernel four, stride two, 28 inputs: one row of padding before, one after."""
-    with open_page("#layer=conv2d_1&channel=0&pixel=0,0", at=str(other.base_url)) as page:
-        expect(page.locator("#derivation .products button")).to_have_count(16)
-        expect(page.locator("#derivation .products .padding")).to_have_count(7)
-        page.evaluate("location.hash = '#layer=conv2d_1&channel=0&pixel=13,13'")
-        expect(page.locator("#inspected-value")).to_contain_text("row 13, column 13")
-        expect(page.locator("#derivation .products .padding")).to_have_count(7)
+    other_page.evaluate("location.hash = '#layer=conv2d_1&channel=0&pixel=0,0'")
+    expect(other_page.locator("#inspected-value")).to_contain_text("row 0, column 0")
+    expect(other_page.locator("#derivation .products button")).to_have_count(16)
+    expect(other_page.locator("#derivation .products .padding")).to_have_count(7)
+    other_page.evaluate("location.hash = '#layer=conv2d_1&channel=0&pixel=13,13'")
+    expect(other_page.locator("#inspected-value")).to_contain_text("row 13, column 13")
+    expect(other_page.locator("#derivation .products .padding")).to_have_count(7)
 
 
-def test_pooling_that_leaves_a_rest_out_shows_nine_numbers(
-    open_page: Open, other: httpx.Client
-) -> None:
-    state = "#layer=average_pooling2d_1&channel=1&pixel=3,3"
-    with open_page(state, at=str(other.base_url)) as page:
-        expect(page.locator("#derivation .pool button")).to_have_count(9)
-        expect(page.locator("#derivation .winner")).to_have_count(0)
-        expect(page.locator("#derivation")).to_contain_text("the average of 9")
+def test_pooling_that_leaves_a_rest_out_shows_nine_numbers(other_page: Page) -> None:
+    other_page.evaluate("location.hash = '#layer=average_pooling2d_1&channel=1&pixel=3,3'")
+    expect(other_page.locator("#derivation .pool button")).to_have_count(9)
+    expect(other_page.locator("#derivation .winner")).to_have_count(0)
+    expect(other_page.locator("#derivation")).to_contain_text("the average of 9")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.service.conftest import wait_for
-from tests.service.web.conftest import Look, Open
+from tests.service.web.conftest import Look
 from tests.service.web.reading import numbers, value_of
 
 STEPS = {
@@ -33,33 +33,31 @@ def test_five_steps_lead_from_the_pixels_to_the_answer(look: Look) -> None:
     expect(page).not_to_have_url(re.compile("step"))
 
 
-def test_a_step_can_be_linked_to_skipped_and_left(open_page: Open) -> None:
-    with open_page("#sample=3&step=4") as page:
-        expect(page.locator("#tour-text")).to_contain_text("voted most for Dress")
-        page.locator("#tour-steps button").first.click()
-        expect(page.locator("#tour-text")).to_contain_text("only 784 numbers")
-        # Another image is shown at the same step.
-        page.evaluate("location.hash = '#sample=1&step=4'")
-        expect(page.locator("#tour-text")).to_contain_text("voted most for Trouser")
-        page.locator("#tour-end").click()
-        expect(page.locator("#tour")).to_be_hidden()
+def test_a_step_can_be_linked_to_skipped_and_left(look: Look) -> None:
+    page = look("#sample=3&step=4")
+    expect(page.locator("#tour-text")).to_contain_text("voted most for Dress")
+    page.locator("#tour-steps button").first.click()
+    expect(page.locator("#tour-text")).to_contain_text("only 784 numbers")
+    # Another image is shown at the same step.
+    page.evaluate("location.hash = '#sample=1&step=4'")
+    expect(page.locator("#tour-text")).to_contain_text("voted most for Trouser")
+    page.locator("#tour-end").click()
+    expect(page.locator("#tour")).to_be_hidden()
 
 
-def test_the_window_slides_only_when_it_is_asked_to_where_motion_is_reduced(
-    open_page: Open,
-) -> None:
-    with open_page("#sample=9&step=2") as page:
-        where = page.locator("#inspected-value")
-        expect(where).to_contain_text("row")
-        before = where.inner_text()
-        page.wait_for_timeout(1000)
-        assert where.inner_text() == before
-        page.locator("#tour-pause").click()
-        expect(where).not_to_have_text(before)
-        page.locator("#tour-pause").click()
-        held = where.inner_text()
-        page.wait_for_timeout(1000)
-        assert where.inner_text() == held
+def test_the_window_slides_only_when_it_is_asked_to_where_motion_is_reduced(look: Look) -> None:
+    page = look("#sample=9&step=2")
+    where = page.locator("#inspected-value")
+    expect(where).to_contain_text("row")
+    before = where.inner_text()
+    page.wait_for_timeout(1000)
+    assert where.inner_text() == before
+    page.locator("#tour-pause").click()
+    expect(where).not_to_have_text(before)
+    page.locator("#tour-pause").click()
+    held = where.inner_text()
+    page.wait_for_timeout(1000)
+    assert where.inner_text() == held
 
 
 def test_the_window_slides_by_itself_and_can_be_held(browser: Browser, address: str) -> None:

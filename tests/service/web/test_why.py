@@ -95,43 +95,41 @@ def test_another_class_is_explained_when_its_bar_is_pressed(
     expect(page).not_to_have_url(re.compile("why"))
 
 
-def test_the_way_goes_back_from_the_class_to_the_pixels(
-    open_page: Open, server: httpx.Client
-) -> None:
-    with open_page("#sample=9") as page:
-        vote = page.locator("#unit-contributions button").first
-        unit, adds = str(vote.get_attribute("data-unit")), number(vote.locator("b").inner_text())
-        votes = np.array(server.get("/model/layers/dense_2?channels=9").json()["kernels"][0])
-        vote.click()
-        expect(page.locator("#inspector")).to_be_in_viewport(ratio=0.95)  # all that it has room for
-        expect(page.locator("#pin")).to_have_attribute("aria-pressed", "true")
-        what, where = page.locator("#inspected-name"), page.locator("#inspected-value")
-        expect(what).to_have_text(f"dense_1 · unit {unit}")
-        formula_of(page)
-        # The unit's vote is its value times its weight for the class.
-        assert value_of(page) * votes[int(unit)] == pytest.approx(adds, abs=0.01)
-        for layer in ("max_pooling2d_2", "conv2d_2", "max_pooling2d_1", "conv2d_1", "images"):
-            if layer == "max_pooling2d_2":
-                page.locator("#derivation .formula .link").first.click()
-            elif page.locator("#derivation .winner").count():
-                page.locator("#derivation .winner").click()
-            else:
-                page.locator("#derivation .products button:not(:disabled)").first.press("Enter")
-            expect(what).to_contain_text(f"{layer} · map")
-            expect(page.locator("#inspector")).to_be_focused()
-            result = number(page.locator("#derivation .formula .result dd").inner_text())
-            assert result == pytest.approx(value_of(page), abs=2e-4), layer
-        expect(where).to_contain_text("row")
-        trail = page.locator("#trail button")
-        expect(trail).to_have_count(6)
-        expect(trail.first).to_contain_text("Ankle boot")
-        expect(trail.nth(1)).to_have_text(f"dense_1 · unit {unit}")
-        trail.nth(3).click()
-        expect(what).to_contain_text("conv2d_2 · map")
-        expect(trail).to_have_count(3)
-        # Who looks somewhere else has left the way.
-        page.locator("#layer-conv2d_1 .tile").first.click()
-        expect(page.locator("#trail")).to_be_hidden()
+def test_the_way_goes_back_from_the_class_to_the_pixels(look: Look, server: httpx.Client) -> None:
+    page = look("#sample=9")
+    vote = page.locator("#unit-contributions button").first
+    unit, adds = str(vote.get_attribute("data-unit")), number(vote.locator("b").inner_text())
+    votes = np.array(server.get("/model/layers/dense_2?channels=9").json()["kernels"][0])
+    vote.click()
+    expect(page.locator("#inspector")).to_be_in_viewport(ratio=0.95)  # all that it has room for
+    expect(page.locator("#pin")).to_have_attribute("aria-pressed", "true")
+    what, where = page.locator("#inspected-name"), page.locator("#inspected-value")
+    expect(what).to_have_text(f"dense_1 · unit {unit}")
+    formula_of(page)
+    # The unit's vote is its value times its weight for the class.
+    assert value_of(page) * votes[int(unit)] == pytest.approx(adds, abs=0.01)
+    for layer in ("max_pooling2d_2", "conv2d_2", "max_pooling2d_1", "conv2d_1", "images"):
+        if layer == "max_pooling2d_2":
+            page.locator("#derivation .formula .link").first.click()
+        elif page.locator("#derivation .winner").count():
+            page.locator("#derivation .winner").click()
+        else:
+            page.locator("#derivation .products button:not(:disabled)").first.press("Enter")
+        expect(what).to_contain_text(f"{layer} · map")
+        expect(page.locator("#inspector")).to_be_focused()
+        result = number(page.locator("#derivation .formula .result dd").inner_text())
+        assert result == pytest.approx(value_of(page), abs=2e-4), layer
+    expect(where).to_contain_text("row")
+    trail = page.locator("#trail button")
+    expect(trail).to_have_count(6)
+    expect(trail.first).to_contain_text("Ankle boot")
+    expect(trail.nth(1)).to_have_text(f"dense_1 · unit {unit}")
+    trail.nth(3).click()
+    expect(what).to_contain_text("conv2d_2 · map")
+    expect(trail).to_have_count(3)
+    # Who looks somewhere else has left the way.
+    page.locator("#layer-conv2d_1 .tile").first.click()
+    expect(page.locator("#trail")).to_be_hidden()
 
 
 def test_where_a_sum_is_shown_the_largest_come_first(look: Look) -> None:
