@@ -118,13 +118,11 @@ class Batcher:
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in fields}
         digits = headers.get("content-length", "0")
         is_plain = len(headers) == len(fields) <= MAX_ITEMS and len(digits) <= 20  # As 2**64 has.
-        if not is_plain or not HOST.fullmatch(headers.get("host", "")):
+        if scope["root_path"] or not is_plain or not HOST.fullmatch(headers.get("host", "")):
             return None
         length = int(digits)
         if rejection := self.reject(scope, headers, length):
             return rejection
-        if scope["root_path"]:
-            return None
         if scope["method"] == "GET":
             return self._health(scope, headers) if "origin" not in headers else None
         found = _find_route(scope)

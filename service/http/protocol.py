@@ -321,9 +321,10 @@ class ServiceProtocol(HttpToolsProtocol):
         self.on_response_complete()
 
     def _end_response(self) -> None:
-        """Close, but not before the body has arrived: that would reset the connection."""
+        """Close, but not before a body that may be on its way: that would reset the connection."""
         is_sent = self.cycle is not None and self.cycle.response_complete
-        self._closes_after_message = is_sent and self.cycle.more_body
+        is_arriving = is_sent and self.cycle.more_body
+        self._closes_after_message = is_arriving and not self.expect_100_continue
         if not self._closes_after_message:
             self.transport.close()
 

@@ -151,6 +151,18 @@ class TestPackets:
             assert read_answer(connection).status == answer.status
             assert is_closed(connection), "the body has its time, and no more"
 
+    def test_a_last_request_whose_body_waits_for_100_continue_ends_with_its_answer(
+        self, server: httpx.Client
+    ) -> None:
+        with connect(server) as connection:
+            connection.sendall(
+                head(1000, "Connection: close", "Expect: 100-continue", path="/nowhere")
+            )
+            start = time.monotonic()
+            assert read_answer(connection).status == 404
+            assert is_closed(connection)
+            assert time.monotonic() - start < 1, "not the two seconds that a body has"
+
     def test_a_client_that_hangs_up_harms_nobody(
         self, server: httpx.Client, boot_png: bytes
     ) -> None:
