@@ -20,7 +20,7 @@ const MAX_WEIGHTS = 100_000;
 
 const TIMEOUT_MS = 30_000;
 
-/** Codes for errors in another protocol's format, which has none. @type {Record<number, string>} */
+/** By HTTP status, for errors in the format of another protocol, which has no codes. @type {Record<number, string>} */
 const CODES = { 401: "unauthenticated", 403: "forbidden", 413: "body_too_large", 429: "overloaded", 503: "overloaded", 504: "deadline_exceeded" };
 
 let apiKey = sessionStorage.getItem("key") ?? "";

@@ -39,7 +39,7 @@ export function makeButton(className, onClick, ...content) {
   return button;
 }
 
-/** Labels an element that assistive technology treats as one object. @param {HTMLElement} element @param {string} role @param {string} label */
+/** Sets the ARIA role and the accessible name. @param {HTMLElement} element @param {string} role @param {string} label */
 export const setRole = (element, role, label) => Object.assign(element, { role, ariaLabel: label });
 
 /**

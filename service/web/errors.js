@@ -21,7 +21,7 @@ const MESSAGES = {
   unauthenticated: "failedKey", forbidden: "failedForbidden", unknown_version: "failedVersion", camera: "noCamera",
 };
 
-/** Errors that the same request meets again. */
+/** Errors that a retry cannot fix. */
 const PERMANENT = ["invalid_image", "unsupported_media_type", "empty_body", "image_too_large", "body_too_large", "too_many_images",
   "unauthenticated", "forbidden", "camera"];
 
@@ -29,14 +29,14 @@ const PERMANENT = ["invalid_image", "unsupported_media_type", "empty_body", "ima
 export const needsApiKey = (error) => error instanceof AppError && ["unauthenticated", "forbidden"].includes(error.code);
 
 /**
- * Describes an error to the user. Rethrows any other than an AppError: it is a bug of the page.
+ * Describes an AppError to the user. Any other error is a bug of the page and is rethrown.
  * @param {unknown} error
  * @param {() => void} retry
  */
 export function errorBox(error, retry) {
   if (!(error instanceof AppError)) throw error;
   const { code, message } = error;
-  // The service names no layer whose weights were folded into a neighbour's, and no retry changes that.
+  // The service has no weights for a layer that was folded into its neighbour.
   if (code === "unknown_layer") return make("p", "", text("weightsUnavailable"));
   const box = make("div", "failure", textElement("p", MESSAGES[code] ?? "failedOther"));
   box.dataset.code = code;

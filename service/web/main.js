@@ -73,7 +73,7 @@ const RENDERERS = {
   started: () => {
     showError();
     renderImages();
-    section.setAttribute("aria-busy", "true"); // hides what belongs to the image before
+    section.setAttribute("aria-busy", "true"); // hides the results of the previous image
     renderInspector();
     renderPlayground();
   },
@@ -137,7 +137,7 @@ function renderSnippets() {
   showSnippets(analyses[0], selectedStage());
 }
 
-/** Shows an error that belongs to no image; without content, removes it. @param {Node[]} content */
+/** Shows an error that belongs to no image, or clears it. @param {Node[]} content */
 function showError(...content) {
   byId("error", HTMLElement).replaceChildren(...content);
 }
@@ -191,7 +191,7 @@ async function load() {
   network = { summary, stages: buildStages(summary) };
   await showVersions(summary);
   if (!isInitialized) {
-    isInitialized = true; // a failure below leads to another call
+    isInitialized = true; // `load` runs again after a failure
     initFileInputs(addImage);
     initCamera(addImage, (error) => showError(errorBox(error, () => {})));
     initDrawing(addImage, summary.input.shape);

@@ -141,7 +141,7 @@ function draw() {
   showSum(patchOf(plane, window));
 }
 
-/** Writes the products in descending order, and only the number of those that are zero. @param {import("../network/arithmetic.js").Patch} patch */
+/** Lists the products in descending order; zeros are only counted. @param {import("../network/arithmetic.js").Patch} patch */
 function showSum(patch) {
   const terms = patch.flatMap((line, y) => line.map((value, x) => ({ value: value ?? 0, weight: kernel[y][x], product: (value ?? 0) * kernel[y][x] })))
     .sort((a, b) => Math.abs(b.product) - Math.abs(a.product));

@@ -20,6 +20,9 @@ const LARGE_FILE_BYTES = 1_000_000;
 /** A service may be configured with limits below LARGE_FILE_BYTES. */
 const TOO_LARGE = ["image_too_large", "body_too_large"];
 
+/** Two images are called A and B; a single one has no letter. @param {Analysis[]} analyses @param {number} index */
+export const letterOf = (analyses, index) => (analyses.length > 1 ? "AB"[index] : "");
+
 export class Analysis {
   /** What was uploaded: the file itself or a resized copy. @type {Blob | undefined} */
   upload;

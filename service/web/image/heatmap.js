@@ -3,6 +3,7 @@
 import { paintPixels } from "../colours.js";
 import { byId, make, setRole } from "../elements.js";
 import { classLabel, text } from "../language/text.js";
+import { letterOf } from "./analysis.js";
 
 /** @typedef {import("./analysis.js").Analysis} Analysis */
 
@@ -19,7 +20,7 @@ export function showImages(analyses) {
     const figure = figures.get(analysis) ?? makeFigure(analysis);
     figures.set(analysis, figure);
     const letter = figure.querySelector(".letter");
-    if (letter) letter.textContent = analyses.length > 1 ? "AB"[i] : "";
+    if (letter) letter.textContent = letterOf(analyses, i);
     showOverlay(figure, analysis);
     return figure;
   }));

@@ -4,6 +4,7 @@ import { byId, make, makeButton } from "../elements.js";
 import { errorBox } from "../errors.js";
 import { decimal, percent } from "../numbers.js";
 import { classLabel, fullClassLabel, text } from "../language/text.js";
+import { letterOf } from "./analysis.js";
 
 /** @typedef {import("./analysis.js").Analysis} Analysis */
 /** @typedef {import("../api.js").Prediction} Prediction */
@@ -16,7 +17,7 @@ import { classLabel, fullClassLabel, text } from "../language/text.js";
  * @param {(classId: number) => void} explain
  */
 export function showPredictions(analyses, summary, retry, explain) {
-  byId("verdicts", HTMLElement).replaceChildren(...analyses.map((analysis, i) => verdict(analysis, summary, analyses.length > 1 ? "AB"[i] : "", retry)));
+  byId("verdicts", HTMLElement).replaceChildren(...analyses.map((analysis, i) => verdict(analysis, summary, letterOf(analyses, i), retry)));
   byId("save-answer", HTMLButtonElement).disabled = !analyses[0]?.responseText;
   const predicted = analyses.filter(({ prediction }) => prediction);
   const order = [...summary.class_names];
@@ -84,7 +85,7 @@ function precisionNote({ label, preparation }, { scores, class_names: classes })
   if (wrong && Math.max(...wrong) > 0) sentences.push(text("mistakenFor", { garment: classLabel(classes[wrong.indexOf(Math.max(...wrong))]) }));
   const photoAccuracy = isPhoto && scores.photographs?.macro_average;
   if (photoAccuracy) sentences.unshift(text("photoAccuracy", { share: percent(photoAccuracy, 0) }));
-  return [make("p", "worth", sentences.join(" "))];
+  return [make("p", "precision", sentences.join(" "))];
 }
 
 /** The novelty score is an entropy, at most the logarithm of the number of classes. @param {Prediction} prediction @param {Summary} summary */

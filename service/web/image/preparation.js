@@ -3,6 +3,7 @@
 import { WHITE, greyScale, paintPlane } from "../colours.js";
 import { byId, make, setRole } from "../elements.js";
 import { language, text } from "../language/text.js";
+import { letterOf } from "./analysis.js";
 
 /** @typedef {import("./analysis.js").Analysis} Analysis */
 
@@ -14,7 +15,7 @@ export function showPreparation(analyses) {
   const content = [language(), ...analyses.map(({ prepared }) => prepared)];
   if (content.length === rendered.length && content.every((each, i) => each === rendered[i])) return;
   rendered = content;
-  byId("steps", HTMLElement).replaceChildren(...analyses.map((analysis, i) => stepList(analysis, analyses.length > 1 ? "AB"[i] : "")));
+  byId("steps", HTMLElement).replaceChildren(...analyses.map((analysis, i) => stepList(analysis, letterOf(analyses, i))));
   if (analyses.every(({ prepared }) => prepared)) {
     const isUnchanged = !document.querySelector(".steps li:not(.letter) + li");
     byId("preparation-section", HTMLElement).classList.toggle("unchanged", isUnchanged);

@@ -85,7 +85,7 @@ export function initCamera(onImage, onError) {
       viewfinder.hidden = false;
       toggle.setAttribute("aria-expanded", "true");
       await video.play();
-      shutter.disabled = false; // there is no frame before
+      shutter.disabled = false; // no frame to capture before
     } catch {
       close();
       onError(new AppError("camera"));

@@ -21,7 +21,7 @@ import { patchOf, windowOf } from "./windows.js";
  * @property {Stage} stage
  * @property {import("../image/analysis.js").Analysis} analysis
  * @property {number} channel @property {number} row @property {number} column
- * @property {number | undefined} inputChannel the map of the layer before to show; undefined for the one that adds most
+ * @property {number | undefined} inputChannel the selected map of the layer before; undefined selects the one that adds most
  * @property {number} value that the service returned
  * @property {number} scale that the service divides pixels by
  * @property {string[]} classes

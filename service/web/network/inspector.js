@@ -1,6 +1,7 @@
 // The inspector: one map enlarged, or one unit, and the derivation of its value.
 
 import { byId, make, makeButton } from "../elements.js";
+import { letterOf } from "../image/analysis.js";
 import { maxPosition } from "./arithmetic.js";
 import { drawZoomed } from "./zoom.js";
 import { cardOf, mapScale, markSelected } from "./network.js";
@@ -29,7 +30,7 @@ let stages = [];
 let analyses = [];
 /** Index of the inspected image. */
 let imageIndex = 0;
-/** The map of the layer before that is shown; undefined for the one that adds most. @type {number | undefined} */
+/** The selected map of the layer before; undefined selects the one that adds most. @type {number | undefined} */
 let inputChannel;
 /** @type {import("../api.js").Summary} */
 let summary;
@@ -70,12 +71,12 @@ export async function renderInspector() {
   const valueIn = (/** @type {Analysis | undefined} */ of) =>
     of?.maps.get(stage.layer.name)?.[channel]?.[row]?.[column] ?? of?.values.get(stage.layer.name)?.[channel];
   const value = valueIn(analysis) ?? NaN;
-  byId("inspected-letter", HTMLElement).textContent = analyses.length > 1 ? "AB"[imageIndex] : "";
+  byId("inspected-letter", HTMLElement).textContent = letterOf(analyses, imageIndex);
   byId("inspected-name", HTMLElement).textContent = nameOf({ layer: stage.layer.name, channel });
   byId("inspected-value", HTMLElement).textContent = plane
     ? text("atPixel", { row, column, value: decimal(value) }) : text("ofUnit", { value: decimal(value) });
   const otherValue = valueIn(analyses[1 - imageIndex]);
-  byId("other-value", HTMLElement).textContent = otherValue === undefined ? "" : text("otherPixel", { letter: "AB"[1 - imageIndex], value: decimal(otherValue) });
+  byId("other-value", HTMLElement).textContent = otherValue === undefined ? "" : text("otherPixel", { letter: letterOf(analyses, 1 - imageIndex), value: decimal(otherValue) });
   byId("inspected-maps", HTMLElement).hidden = !plane;
   if (plane) drawMap(stage, plane, row, column);
   showTrail();

@@ -9,7 +9,7 @@ import { text } from "../language/text.js";
 /** @typedef {import("../colours.js").Scale} Scale */
 /** @typedef {import("../api.js").Plane} Plane */
 
-/** The click is handled by the list of layers. @param {number} channel @param {string} label @param {...Node} content */
+/** The container of the layers handles its click. @param {number} channel @param {string} label @param {...Node} content */
 function tile(channel, label, ...content) {
   const button = makeButton("tile", undefined, ...content);
   button.dataset.channel = String(channel);
@@ -24,7 +24,7 @@ function tile(channel, label, ...content) {
  * @param {number} channel
  * @param {Plane[]} planes
  * @param {Scale} scale
- * @param {boolean} showsRange whether the range of the scale stands below
+ * @param {boolean} showsRange whether to print the range of the scale
  */
 export function mapTile(stage, channel, planes, scale, showsRange) {
   const maps = planes.map((plane, image) => {

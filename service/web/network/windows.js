@@ -8,7 +8,7 @@
  */
 
 /**
- * Follows TensorFlow: the odd pixel goes after.
+ * Follows TensorFlow: if the total is odd, the extra pixel goes after.
  * @param {number} size of the input
  * @param {number} window
  * @param {number} stride

@@ -30,7 +30,7 @@ let logitsLayer;
 let analysis;
 /** @type {ReturnType<typeof setInterval> | undefined} */
 let timer;
-/** The name of the step whose text is shown; empty if none is, or that of an earlier image. */
+/** The name of the step whose text is shown; empty until it is shown for the current image. */
 let shown = "";
 
 /** @param {Stage[]} stages @param {Analysis | undefined} newAnalysis */
@@ -85,13 +85,13 @@ async function showStep() {
   setPinned(true);
   inspect({ layer: stage.layer.name, channel, ...(plane ? maxPosition(plane) : {}) }, 0);
   openInspector(false);
-  // The sticky inspector stops at the end of the last card, which is lower than the inspector.
+  // The last card is shorter than the sticky inspector, which cannot extend below it: align their ends.
   cardOf(stage).scrollIntoView({ block: wideScreen.matches && isLast ? "end" : "start" });
   pause.hidden = !plane;
   if (plane && !reducedMotion.matches) setPlaying(true);
 }
 
-/** The map or unit with the largest part in the prediction. @param {Stage} stage @param {Analysis} current @returns {Promise<number>} */
+/** The map with the highest variance, or the unit that contributes most to the predicted class. @param {Stage} stage @param {Analysis} current @returns {Promise<number>} */
 async function channelFor(stage, { maps, values, prediction, version }) {
   if (hasMaps(stage)) return mostVaried(maps.get(stage.layer.name) ?? []);
   const classId = prediction?.class_id ?? 0;

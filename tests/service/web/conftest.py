@@ -1,4 +1,4 @@
-"""The page in a real browser. Nothing may reach its console, and no other host be asked."""
+"""The page in a real browser. It must write nothing to the console and contact no other host."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -14,16 +14,16 @@ from service.settings import Settings
 from tests.service.browser import start_browser
 from tests.service.conftest import ARTIFACTS, serve
 
-# A machine that has other work may take its time, here and in the service's deadline below.
+# Long, like the service's deadline below, for machines under load.
 expect.set_options(timeout=30_000)
 
 DESKTOP, PHONE = (1360, 900), (360, 760)
 
 Open = Callable[..., AbstractContextManager[Page]]
-Look = Callable[..., Page]
+Visit = Callable[..., Page]
 
 
-# Of this package alone: a browser that is driven keeps an event loop running in the thread.
+# Only for this package: Playwright keeps an event loop running in the thread.
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with start_browser("--use-fake-device-for-media-stream") as browser:
@@ -42,18 +42,18 @@ def address(server: httpx.Client) -> str:
 
 
 class Window:
-    """A window of the browser, and what is wrong with what goes on in it."""
+    """A browser window and the errors in it: console messages, exceptions, foreign requests."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
         self.at = ""
-        self.complaints: list[str] = []
-        page.on("console", lambda message: self.complaints.append(spoken(message)))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", lambda request: self.complaints.append(foreign(request, self.at)))
+        self.errors: list[str] = []
+        page.on("console", lambda message: self.errors.append(console_error(message)))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda request: self.errors.append(foreign_request(request, self.at)))
 
     def empty(self) -> None:
-        """Leave it as one that has just been opened: nothing is shown, pointed at or kept."""
+        """Reset it to a window that has just been opened."""
         self.page.evaluate("localStorage.clear(); sessionStorage.clear()")
         self.page.goto("about:blank")
         self.page.mouse.move(0, 0)
@@ -61,13 +61,13 @@ class Window:
 
 @pytest.fixture(scope="package")
 def open_page(browser: Browser, address: str) -> Open:
-    """Opens the page at a state; when the block ends, the console must have stayed silent.
+    """Opens the page at a state and checks for errors when the block ends.
 
-    Chromium itself writes there what requests failed of: `tolerates` is part of that. Requests of
-    the pattern `without` fail until the test ends that.
+    Chromium logs failed requests to the console: messages that contain `tolerates` are allowed.
+    Requests that match `without` fail until the test unroutes the pattern.
 
-    A window that was left without a complaint is taken again for the same kind of reader: a new
-    one takes the browser as long as the page does.
+    A window without errors is reused for the same kind of user: opening a new one takes as long
+    as loading the page.
     """
     windows: dict[str, Window] = {}
 
@@ -84,8 +84,8 @@ def open_page(browser: Browser, address: str) -> Open:
         **options: object,
     ) -> Iterator[Page]:
         viewport = {"width": size[0], "height": size[1]}
-        reader = repr((size, language, sorted(options.items())))
-        window = windows.pop(reader, None)
+        user = repr((size, language, sorted(options.items())))
+        window = windows.pop(user, None)
         if window is None:
             context = browser.new_context(
                 locale=language,
@@ -107,23 +107,23 @@ def open_page(browser: Browser, address: str) -> Open:
         else:
             expect(page.locator(f"#{begins_with}")).to_be_visible()
         yield page
-        assert [text for text in window.complaints if text and tolerates not in text] == []
+        assert [text for text in window.errors if text and tolerates not in text] == []
         window.empty()
-        window.complaints.clear()
-        windows[reader] = window
+        window.errors.clear()
+        windows[user] = window
 
     return opened
 
 
-def spoken(message: ConsoleMessage) -> str:
-    # Chromium itself reports every 4xx; anything else is the page's.
+def console_error(message: ConsoleMessage) -> str:
+    # Chromium logs every 4xx; anything else is the page's.
     return "" if "status of 4" in message.text else message.text
 
 
-def foreign(request: Request, at: str) -> str:
-    where = urlsplit(request.url)
-    is_own = where.scheme == "blob" or where.netloc == urlsplit(at).netloc
-    return "" if is_own else f"asked {request.url}"
+def foreign_request(request: Request, at: str) -> str:
+    url = urlsplit(request.url)
+    is_own = url.scheme == "blob" or url.netloc == urlsplit(at).netloc
+    return "" if is_own else f"requested {request.url}"
 
 
 @pytest.fixture
@@ -140,10 +140,10 @@ def shared_page(open_page: Open) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="module")
-def look(shared_page: Page) -> Look:
-    """Leads the one page of a module to a state, as a link does: opening one takes two seconds.
+def visit(shared_page: Page) -> Visit:
+    """Moves the module's page to a state, as a link does: opening a page takes two seconds.
 
-    For tests that leave nothing behind but what an address tells.
+    For tests that change nothing that an address does not restore.
     """
     home, links = f"#{urlsplit(shared_page.url).fragment}", count()
 
@@ -151,7 +151,7 @@ def look(shared_page: Page) -> Look:
         shared_page.unroute_all()
         shared_page.mouse.move(0, 0)
         shared_page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
-        # A name that the page does not know makes it a link to somewhere else in any case.
+        # The page ignores this name, which makes every link a new address.
         shared_page.evaluate(FOLLOW, f"{state}&link={next(links)}")
         for section in ("answer", "network"):
             busy = shared_page.locator(f"#{section}-section")
@@ -177,6 +177,6 @@ FOLLOW = """(state) => new Promise((followed) => {
     ]
 )
 def either(request: pytest.FixtureRequest, open_page: Open) -> Iterator[Page]:
-    """The page in both languages, on both sizes of screen."""
+    """The page in both languages, on both screen sizes."""
     with open_page(**request.param) as page:
         yield page

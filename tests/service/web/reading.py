@@ -1,4 +1,4 @@
-"""Reads the numbers that the page writes."""
+"""Reads the numbers that the page shows."""
 
 import re
 
@@ -13,7 +13,7 @@ def number(text: str) -> float:
 
 
 def numbers(text: str) -> list[float]:
-    """Return every number in a text; the page writes a real minus sign."""
+    """Return every number in a text; the page uses a minus sign, not a hyphen."""
     found = [
         match.replace("−", "-").replace(" ", "").replace(",", "") for match in _NUMBER.findall(text)
     ]
@@ -21,7 +21,7 @@ def numbers(text: str) -> list[float]:
 
 
 def formula_of(page: Page) -> dict[str, float]:
-    """Return the lines of the sum that is written out, in their order."""
+    """Return the lines of the derivation's formula, in their order."""
     expect(page.locator("#derivation .formula .result").first).to_be_visible()
     lines = {}
     for line in page.locator("#derivation .formula > div").all():
@@ -30,5 +30,5 @@ def formula_of(page: Page) -> dict[str, float]:
 
 
 def value_of(page: Page) -> float:
-    """Return the number that is looked into, as the service answered it."""
+    """Return the inspected value, as the service returned it."""
     return numbers(page.locator("#inspected-value").inner_text())[-1]

@@ -1,4 +1,4 @@
-"""For everybody: axe without violations, the keyboard all the way, light, dark, and phones."""
+"""Accessibility: axe, keyboard operation, colour schemes and phones."""
 
 from typing import Any, Literal
 
@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.conftest import ROOT
-from tests.service.web.conftest import DESKTOP, PHONE, Look, Open
+from tests.service.web.conftest import DESKTOP, PHONE, Open, Visit
 
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 
@@ -60,8 +60,8 @@ def test_axe_finds_nothing(
 
 
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES.keys())
-def test_nothing_is_cut_off(look: Look, state: str) -> None:
-    page = look(state)
+def test_nothing_is_cut_off(visit: Visit, state: str) -> None:
+    page = visit(state)
     for width in (360, 768, 1024, 1440):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") == width
@@ -113,8 +113,8 @@ def test_tab_reaches_every_control_and_its_focus_is_seen_and_the_first_skips_to_
     expect(page.locator("#network-section")).to_be_focused()
 
 
-def test_a_group_of_maps_is_one_stop_and_arrows_go_on(look: Look) -> None:
-    page = look()
+def test_a_group_of_maps_is_one_stop_and_arrows_go_on(visit: Visit) -> None:
+    page = visit()
     tiles = page.locator("#layer-conv2d_1 .tile")
     assert tiles.evaluate_all("(all) => all.filter(({ tabIndex }) => tabIndex === 0).length") == 1
     tiles.first.focus()
@@ -131,9 +131,9 @@ def test_a_group_of_maps_is_one_stop_and_arrows_go_on(look: Look) -> None:
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_it_is_light_or_dark_as_the_reader_has_it(
-    look: Look, colours: Literal["light", "dark"]
+    visit: Visit, colours: Literal["light", "dark"]
 ) -> None:
-    page = look()
+    page = visit()
     page.emulate_media(color_scheme=colours)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     brightness = max(int(part) for part in ground[4:-1].split(","))

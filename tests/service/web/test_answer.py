@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from service.model.artifact import Artifact
 from tests.conftest import DATA
 from tests.service.conftest import Encode
-from tests.service.web.conftest import Look
+from tests.service.web.conftest import Visit
 
 
 def predicted(server: httpx.Client, sample: int) -> dict[str, float]:
@@ -22,8 +22,8 @@ def predicted(server: httpx.Client, sample: int) -> dict[str, float]:
     return shares
 
 
-def test_each_class_has_a_bar_with_its_figure(look: Look, server: httpx.Client) -> None:
-    page = look("#sample=6")
+def test_each_class_has_a_bar_with_its_figure(visit: Visit, server: httpx.Client) -> None:
+    page = visit("#sample=6")
     expect(page.locator(".label")).to_contain_text("Shirt")
     shares = predicted(server, 6)
     ordered = sorted(shares, key=lambda name: -shares[name])
@@ -35,17 +35,17 @@ def test_each_class_has_a_bar_with_its_figure(look: Look, server: httpx.Client) 
     assert float(width[:-1]) == pytest.approx(100 * shares["Shirt"], abs=1e-3)
 
 
-def test_bars_can_be_in_the_order_of_the_classes(look: Look, server: httpx.Client) -> None:
-    page = look()
+def test_bars_can_be_in_the_order_of_the_classes(visit: Visit, server: httpx.Client) -> None:
+    page = visit()
     page.locator("#sorted").uncheck()
     assert page.locator("#bars .class").all_inner_texts() == list(predicted(server, 9))
     page.locator("#sorted").check()
 
 
-def test_it_is_said_whether_the_image_is_like_those_of_the_training(
-    look: Look, server: httpx.Client, encode: Encode, artifact: Artifact
+def test_the_verdict_says_how_novel_the_image_is(
+    visit: Visit, server: httpx.Client, encode: Encode, artifact: Artifact
 ) -> None:
-    page = look()
+    page = visit()
     page.locator("#file").set_input_files(DATA / "png" / "0002-trouser.png")
     for language, known in {"ko": "비슷합니다", "en": "like those it was trained on"}.items():
         page.locator("#language").select_option(language)
@@ -68,9 +68,9 @@ def test_it_is_said_whether_the_image_is_like_those_of_the_training(
 
 
 def test_the_answer_is_saved_as_it_was_sent(
-    look: Look, server: httpx.Client, tmp_path: Path
+    visit: Visit, server: httpx.Client, tmp_path: Path
 ) -> None:
-    page = look()
+    page = visit()
     with page.expect_download() as download:
         page.locator("#save-answer").click()
     download.value.save_as(tmp_path / "answer.json")
@@ -80,8 +80,8 @@ def test_the_answer_is_saved_as_it_was_sent(
     assert json.loads((tmp_path / "answer.json").read_text()) == answer
 
 
-def test_two_images_are_compared_side_by_side(look: Look, server: httpx.Client) -> None:
-    page = look()
+def test_two_images_are_compared_side_by_side(visit: Visit, server: httpx.Client) -> None:
+    page = visit()
     page.locator("#samples button").nth(6).click()
     expect(page.locator(".label")).to_contain_text("Shirt")
     page.locator("#compare").check()
@@ -108,8 +108,8 @@ def test_two_images_are_compared_side_by_side(look: Look, server: httpx.Client) 
     expect(page).not_to_have_url(re.compile("other"))
 
 
-def test_the_second_image_is_looked_into_where_it_is_pointed_at(look: Look) -> None:
-    page = look("#sample=6&other=3&layer=conv2d_1&channel=19&pixel=0,12")
+def test_the_second_image_is_looked_into_where_it_is_pointed_at(visit: Visit) -> None:
+    page = visit("#sample=6&other=3&layer=conv2d_1&channel=19&pixel=0,12")
     expect(page.locator("#inspected-letter")).to_have_text("A")
     tile = page.locator("#layer-conv2d_1 [data-channel='19']")
     of_a = page.locator("#inspected-value").inner_text().split(": ")[1]

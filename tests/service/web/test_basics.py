@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from service.cli import read_options
 from service.settings import Settings
 from tests.service.conftest import serve
-from tests.service.web.conftest import Look
+from tests.service.web.conftest import Visit
 from tests.service.web.reading import numbers
 from tests.training.conftest import TINY_DATA
 from training.__main__ import main
@@ -32,8 +32,8 @@ def shapes(page: Page) -> list[str]:
     return page.locator("#shapes td:nth-of-type(2)").all_inner_texts()
 
 
-def test_it_begins_with_the_network_of_the_lesson(look: Look, tmp_path: Path) -> None:
-    page = look()
+def test_it_begins_with_the_network_of_the_lesson(visit: Visit, tmp_path: Path) -> None:
+    page = visit()
     assert configured(page, tmp_path) == Network()
     assert shapes(page) == [
         "28 × 28 × 32", "14 × 14 × 32", "14 × 14 × 64", "7 × 7 × 64", "3,136", "100", "100", "10",
@@ -41,8 +41,8 @@ def test_it_begins_with_the_network_of_the_lesson(look: Look, tmp_path: Path) ->
     expect(page.locator("#total")).to_contain_text("333,526")
 
 
-def test_ten_inputs_under_a_kernel_of_three_give_eight(look: Look) -> None:
-    page = look()
+def test_ten_inputs_under_a_kernel_of_three_give_eight(visit: Visit) -> None:
+    page = visit()
     setting(page, "padding").select_option("valid")
     tried = page.locator("#trial-result")
     expect(tried).to_contain_text("10 inputs under a kernel of 3")
@@ -52,16 +52,18 @@ def test_ten_inputs_under_a_kernel_of_three_give_eight(look: Look) -> None:
     expect(page.locator("#sliding-output rect")).to_have_count(64)
 
 
-def test_same_padding_keeps_the_size(look: Look) -> None:
-    page = look()
+def test_same_padding_keeps_the_size(visit: Visit) -> None:
+    page = visit()
     expect(page.locator("#trial-result")).to_contain_text("⌈10 / 1⌉ = 10")
     # A cell of padding all round.
     expect(page.locator("#sliding-input rect")).to_have_count(144)
     expect(page.locator("#sliding-input .pad")).to_have_count(44)
 
 
-def test_every_setting_reaches_the_configuration_and_the_shapes(look: Look, tmp_path: Path) -> None:
-    page = look()
+def test_every_setting_reaches_the_configuration_and_the_shapes(
+    visit: Visit, tmp_path: Path
+) -> None:
+    page = visit()
     page.locator("#add-block").click()
     setting(page, "filters").fill("8")
     setting(page, "kernel_size").fill("5")
@@ -103,10 +105,10 @@ def expected_sides(network: Network) -> list[int]:
     return found
 
 
-def test_the_parameters_are_those_that_keras_counts(look: Look, tmp_path: Path) -> None:
+def test_the_parameters_are_those_that_keras_counts(visit: Visit, tmp_path: Path) -> None:
     from training.architecture import build_network  # noqa: PLC0415  # TensorFlow takes seconds
 
-    page = look()
+    page = visit()
     setting(page, "filters").fill("3")
     setting(page, "kernel_size").fill("4")
     setting(page, "strides", 2).fill("3")
@@ -115,8 +117,8 @@ def test_the_parameters_are_those_that_keras_counts(look: Look, tmp_path: Path) 
     expect(page.locator("#total")).to_contain_text(f"{model.count_params():,}")
 
 
-def test_maps_that_shrink_to_nothing_are_refused_with_the_arithmetic(look: Look) -> None:
-    page = look()
+def test_maps_that_shrink_to_nothing_are_refused_with_the_arithmetic(visit: Visit) -> None:
+    page = visit()
     setting(page, "pool_size").fill("28")
     setting(page, "kernel_size", 2).fill("5")
     setting(page, "padding", 2).select_option("valid")
@@ -127,21 +129,21 @@ def test_maps_that_shrink_to_nothing_are_refused_with_the_arithmetic(look: Look)
     expect(page.locator("#recipe pre")).to_have_count(0)
 
 
-def test_a_setting_that_is_none_is_told_and_changes_nothing(look: Look, tmp_path: Path) -> None:
-    page = look()
-    told = page.locator("#blocks fieldset").first.locator("label").first.locator(".invalid")
+def test_an_invalid_setting_shows_a_hint_and_changes_nothing(visit: Visit, tmp_path: Path) -> None:
+    page = visit()
+    hint = page.locator("#blocks fieldset").first.locator("label").first.locator(".invalid")
     for typed in ("", "0", "-3", "1.5", "9999"):
         setting(page, "filters").fill(typed)
         assert configured(page, tmp_path) == Network(), typed
         expect(setting(page, "filters")).to_have_attribute("aria-invalid", "true")
-        expect(told).to_have_text("A whole number from 1 to 512; 32 is kept.")
+        expect(hint).to_have_text("A whole number from 1 to 512; 32 is kept.")
     setting(page, "filters").fill("8")
-    expect(told).to_be_empty()
+    expect(hint).to_be_empty()
     assert configured(page, tmp_path) != Network()
 
 
-def test_a_window_that_does_not_fit_is_said_not_to(look: Look) -> None:
-    page = look()
+def test_a_window_that_does_not_fit_is_reported(visit: Visit) -> None:
+    page = visit()
     setting(page, "padding").select_option("valid")
     setting(page, "kernel_size").fill("12")
     expect(page.locator("#trial-result")).to_have_text(
@@ -150,8 +152,8 @@ def test_a_window_that_does_not_fit_is_said_not_to(look: Look) -> None:
     expect(page.locator("#sliding-output rect")).to_have_count(0)
 
 
-def test_a_network_outlasts_a_reload(look: Look, tmp_path: Path) -> None:
-    page = look()
+def test_a_network_outlasts_a_reload(visit: Visit, tmp_path: Path) -> None:
+    page = visit()
     setting(page, "filters").fill("8")
     setting(page, "activation").select_option("leaky_relu")
     page.locator("#rest [data-setting=dropout]").fill("0.25")
@@ -195,9 +197,9 @@ def test_what_a_browser_keeps_of_the_controls_over_a_reload_is_shown(
 
 @pytest.mark.thorough
 def test_the_four_commands_train_and_serve_the_network_that_was_built(
-    look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = look()
+    page = visit()
     setting(page, "filters").fill("3")
     setting(page, "filters", 2).fill("5")
     configured(page, tmp_path)
@@ -215,8 +217,8 @@ def test_the_four_commands_train_and_serve_the_network_that_was_built(
     expect(page.locator("#total")).to_contain_text(f"{parameters:,}")
 
 
-def test_a_block_can_be_added_and_removed(look: Look, tmp_path: Path) -> None:
-    page = look()
+def test_a_block_can_be_added_and_removed(visit: Visit, tmp_path: Path) -> None:
+    page = visit()
     page.locator("#add-block").click()
     assert len(configured(page, tmp_path).blocks) == 3
     page.locator("#blocks fieldset").first.locator("button").click()
@@ -226,8 +228,8 @@ def test_a_block_can_be_added_and_removed(look: Look, tmp_path: Path) -> None:
     expect(page.locator("#blocks fieldset button")).to_have_count(0)
 
 
-def test_the_window_slides_with_the_arrow_keys(look: Look) -> None:
-    page = look()
+def test_the_window_slides_with_the_arrow_keys(visit: Visit) -> None:
+    page = visit()
     setting(page, "strides").fill("2")
     setting(page, "padding").select_option("valid")
     expect(page.locator("#sliding-output rect")).to_have_count(16)

@@ -1,5 +1,5 @@
-"""Slow networks, dead ones, and what the service refuses: nothing stands beside an image that is
-not its own, and every failure is told in the reader's language with what to do."""
+"""Slow or broken connections and rejected requests: the page never mixes the results of two
+images, and shows every error in the user's language."""
 
 import json
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from playwright.sync_api import Page, Route, expect
 
 from service.errors import error_codes
 from tests.conftest import DATA, ROOT
-from tests.service.web.conftest import PHONE, Look, Open
+from tests.service.web.conftest import PHONE, Open, Visit
 
 TROUSER = DATA / "png" / "0002-trouser.png"
 OF_AN_IMAGE = (
@@ -19,7 +19,7 @@ OF_AN_IMAGE = (
     "#unit-contributions button",
     ".steps canvas",
 )
-"""What the page shows of an image, beside its label."""
+"""What the page shows for an image, besides its label."""
 
 
 def assert_nothing_is_shown(page: Page) -> None:
@@ -29,7 +29,7 @@ def assert_nothing_is_shown(page: Page) -> None:
 
 
 def hold(page: Page, pattern: str) -> list[Route]:
-    """Let requests wait, as a slow network does; they are collected."""
+    """Collect requests and let them wait, as a slow network does."""
     held: list[Route] = []
 
     def keep(route: Route) -> None:
@@ -52,8 +52,8 @@ def refuse(status: int, code: str) -> Callable[[Route], None]:
     return lambda route: route.fulfill(status=status, json={"error": error})
 
 
-def test_a_slow_answer_leaves_nothing_of_the_image_before(look: Look) -> None:
-    page = look()
+def test_a_slow_answer_hides_the_results_of_the_previous_image(visit: Visit) -> None:
+    page = visit()
     expect(page.locator("#unit-contributions button").first).to_be_visible()
     held = hold(page, "**/predict*")
     page.locator("#samples button").nth(3).click()
@@ -73,8 +73,8 @@ def test_a_slow_answer_leaves_nothing_of_the_image_before(look: Look) -> None:
 
 
 @pytest.mark.parametrize("part", ["preparation", "feature-maps", "infer", "explain"])
-def test_what_comes_late_is_not_shown_before(look: Look, part: str) -> None:
-    page = look()
+def test_what_comes_late_is_not_shown_before(visit: Visit, part: str) -> None:
+    page = visit()
     expect(page.locator("#unit-contributions button").first).to_be_visible()
     held = hold(page, f"**/{part}*")
     page.locator("#samples button").nth(3).click()
@@ -92,7 +92,7 @@ def test_what_comes_late_is_not_shown_before(look: Look, part: str) -> None:
     expect(page.locator(".heat")).to_be_visible()
 
 
-def test_a_dead_service_is_told_and_asked_again(open_page: Open) -> None:
+def test_an_unreachable_service_shows_an_error_and_a_retry_succeeds(open_page: Open) -> None:
     said = {
         "en": "The service does not answer. Check the connection, then try again.",
         "ko": "서비스가 응답하지 않습니다. 연결을 확인하고 다시 시도하세요.",
@@ -112,7 +112,7 @@ def test_a_dead_service_is_told_and_asked_again(open_page: Open) -> None:
         expect(page.locator("#layers .tile").first).to_be_visible()
 
 
-def test_an_answer_that_never_comes_is_given_up(open_page: Open) -> None:
+def test_a_request_times_out(open_page: Open) -> None:
     with open_page("#sample=9", timezone_id="UTC") as page:  # a window that no other test takes
         expect(page.locator("#layers .tile").first).to_be_visible()
         page.clock.install()
@@ -124,9 +124,9 @@ def test_an_answer_that_never_comes_is_given_up(open_page: Open) -> None:
         assert_nothing_is_shown(page)
 
 
-def test_each_refusal_has_a_sentence_in_both_languages(look: Look) -> None:
+def test_each_refusal_has_a_sentence_in_both_languages(visit: Visit) -> None:
     sentences: dict[str, dict[str, str]] = {}
-    page = look()
+    page = visit()
     for language in ("ko", "en"):
         page.locator("#language").select_option(language)
         for code in ("overloaded", "invalid_image", "not_ready", "deadline_exceeded", "other"):
@@ -140,17 +140,17 @@ def test_each_refusal_has_a_sentence_in_both_languages(look: Look) -> None:
             page.unroute("**/predict*")
     page.locator("#samples button").nth(9).click()
     expect(page.locator(".failure")).to_have_count(0)
-    told = [sentence for by_language in sentences.values() for sentence in by_language.values()]
-    assert len(set(told)) == len(told), told
+    messages = [sentence for by_language in sentences.values() for sentence in by_language.values()]
+    assert len(set(messages)) == len(messages), messages
 
 
-def test_a_failure_is_told_in_the_language_that_is_chosen_after_it(open_page: Open) -> None:
+def test_errors_follow_a_change_of_language(open_page: Open) -> None:
     with open_page("#sample=9", tolerates="Failed to load resource") as page:
         expect(page.locator("#layers .tile").first).to_be_visible()
         page.route("**/feature-maps*", lambda route: route.abort())
-        page.locator("#save-maps").click()  # told beside the button
+        page.locator("#save-maps").click()  # shown beside the button
         page.route("**/predict*", refuse(503, "overloaded"))
-        page.locator("#samples button").nth(3).click()  # told in place of the answer
+        page.locator("#samples button").nth(3).click()  # shown instead of the answer
         failures = page.locator(".failure")
         expect(failures).to_have_count(2)
         for failure in failures.all():
@@ -162,7 +162,7 @@ def test_a_failure_is_told_in_the_language_that_is_chosen_after_it(open_page: Op
         page.unroute_all()
 
 
-def test_every_code_that_a_reader_can_meet_is_known() -> None:
+def test_every_code_that_a_user_can_meet_has_a_message() -> None:
     """The others are of requests that the page does not send."""
     known = (ROOT / "service/web/errors.js").read_text()
     not_sent = {
@@ -174,7 +174,7 @@ def test_every_code_that_a_reader_can_meet_is_known() -> None:
     assert set(missing) == not_sent
 
 
-def test_sums_whose_kernels_do_not_come_are_told_and_asked_again(open_page: Open) -> None:
+def test_a_derivation_without_kernels_shows_the_error_and_can_retry(open_page: Open) -> None:
     state = "#sample=9&layer=conv2d_2&channel=9&pixel=6,9"
     kernels = "**/model/layers/**"
     with open_page(state, tolerates="net::ERR_FAILED", without=kernels) as page:
@@ -201,8 +201,8 @@ def test_contributions_and_a_tour_without_kernels_show_the_error_and_can_retry(
         expect(sentence).to_contain_text("voted most for Ankle boot")
 
 
-def test_a_download_that_fails_is_told_beside_its_button(look: Look) -> None:
-    page = look()
+def test_a_failed_download_shows_its_error_beside_the_button(visit: Visit) -> None:
+    page = visit()
     page.route("**/feature-maps?format*", refuse(503, "overloaded"))
     page.locator("#save-maps").click()
     expect(page.locator("#save-maps + .failure")).to_contain_text("overloaded")
@@ -212,7 +212,7 @@ def test_a_download_that_fails_is_told_beside_its_button(look: Look) -> None:
     expect(page.locator("#save-maps + .failure")).to_have_count(0)
 
 
-def test_a_page_that_opens_while_the_service_is_away_is_opened_again(open_page: Open) -> None:
+def test_a_page_that_opens_while_the_service_is_unreachable_can_retry(open_page: Open) -> None:
     summary = "**/model/summary*"
     with open_page(
         "#sample=1", size=PHONE, tolerates="net::ERR_FAILED", begins_with="error", without=summary

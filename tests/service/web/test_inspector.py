@@ -1,4 +1,4 @@
-"""One number of the network, and how it comes about: written out, and true."""
+"""The inspector: one value of the network and its derivation."""
 
 import base64
 import re
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.service.web.conftest import PHONE, Look, Open
+from tests.service.web.conftest import PHONE, Open, Visit
 from tests.service.web.reading import formula_of, number, numbers, value_of
 
 
@@ -22,8 +22,8 @@ def point_at(page: Page, plane: Locator, row: int, column: int, side: int) -> No
     )
 
 
-def test_pointing_at_a_pixel_lights_the_window_it_comes_from(look: Look) -> None:
-    page = look()
+def test_pointing_at_a_pixel_lights_the_window_it_comes_from(visit: Visit) -> None:
+    page = visit()
     plane = page.locator("#layer-conv2d_1 [data-channel='3']").locator(".plane")
     point_at(page, plane, 13, 7, 28)
     expect(page.locator("#inspected-name")).to_have_text("conv2d_1 · map 3")
@@ -39,8 +39,8 @@ def test_pointing_at_a_pixel_lights_the_window_it_comes_from(look: Look) -> None
     assert frame == "solid"
 
 
-def test_pooling_lights_its_window_in_the_same_map_alone(look: Look) -> None:
-    page = look()
+def test_pooling_lights_its_window_in_the_same_map_alone(visit: Visit) -> None:
+    page = visit()
     plane = page.locator("#layer-max_pooling2d_1 [data-channel='9']").locator(".plane")
     point_at(page, plane, 5, 6, 14)
     lit = page.locator("#layer-conv2d_1 .lit")
@@ -49,8 +49,8 @@ def test_pooling_lights_its_window_in_the_same_map_alone(look: Look) -> None:
     assert lit.evaluate("(e) => e.style.getPropertyValue('--top')") == f"{100 * 10 / 28}%"
 
 
-def test_the_sum_of_a_convolution_is_written_out(look: Look, server: httpx.Client) -> None:
-    page = look("#sample=9&layer=conv2d_1&channel=3&pixel=0,27")
+def test_the_sum_of_a_convolution_is_written_out(visit: Visit, server: httpx.Client) -> None:
+    page = visit("#sample=9&layer=conv2d_1&channel=3&pixel=0,27")
     expect(page.locator("#inspected-value")).to_contain_text("row 0, column 27")
     weights = server.get("/model/layers/conv2d_1?channels=3").json()
     cells = page.locator("#derivation .products button")
@@ -71,8 +71,8 @@ def assert_adds_up(page: Page, total: float, bias: float) -> None:
     assert lines["relu: max(0, x)"] == pytest.approx(value_of(page), abs=1e-4)
 
 
-def test_a_convolution_over_many_maps_says_what_each_of_them_adds(look: Look) -> None:
-    page = look("#sample=9&layer=conv2d_2&channel=9&pixel=6,9")
+def test_a_convolution_over_many_maps_says_what_each_of_them_adds(visit: Visit) -> None:
+    page = visit("#sample=9&layer=conv2d_2&channel=9&pixel=6,9")
     inputs = page.locator("#derivation .inputs button")
     expect(inputs).to_have_count(32)
     order = [int(str(each.get_attribute("data-map"))) for each in inputs.all()]
@@ -99,8 +99,8 @@ def test_a_convolution_over_many_maps_says_what_each_of_them_adds(look: Look) ->
     assert sum(products) == pytest.approx(lines["map 17"], abs=5e-3)
 
 
-def test_pooling_shows_its_numbers_and_the_one_that_won(look: Look) -> None:
-    page = look("#sample=9&layer=max_pooling2d_1&channel=7&pixel=7,6")
+def test_pooling_shows_its_numbers_and_the_one_that_won(visit: Visit) -> None:
+    page = visit("#sample=9&layer=max_pooling2d_1&channel=7&pixel=7,6")
     cells = page.locator("#derivation .pool button")
     expect(cells).to_have_count(4)
     values = [numbers(cell.inner_text())[0] for cell in cells.all()]
@@ -135,8 +135,8 @@ def test_arrow_keys_step_through_the_pixels(either: Page) -> None:
     expect(either.locator("#layer-max_pooling2d_2 [data-channel='1']")).to_be_focused()
 
 
-def test_a_click_holds_the_pixel_still(look: Look) -> None:
-    page = look()
+def test_a_click_holds_the_pixel_still(visit: Visit) -> None:
+    page = visit()
     plane = page.locator("#layer-conv2d_2 [data-channel='1']").locator(".plane")
     point_at(page, plane, 4, 4, 14)
     page.mouse.down()
@@ -162,8 +162,8 @@ def test_a_tap_looks_into_the_pixel_under_the_finger(open_page: Open) -> None:
         expect(plane).to_be_in_viewport()
 
 
-def test_the_large_map_is_pointed_at_as_well(look: Look) -> None:
-    page = look()
+def test_the_large_map_is_pointed_at_as_well(visit: Visit) -> None:
+    page = visit()
     point_at(page, page.locator("#zoomed"), 20, 11, 28)
     expect(page.locator("#inspected-value")).to_contain_text("row 20, column 11")
 
@@ -173,20 +173,20 @@ def test_the_address_is_written_no_oftener_than_safari_takes_it(page: Page) -> N
     page.evaluate(
         """() => {
             const write = history.replaceState.bind(history);
-            window.written = [];
-            history.replaceState = (...all) => (written.push(performance.now()), write(...all));
+            window.writes = [];
+            history.replaceState = (...all) => (writes.push(performance.now()), write(...all));
         }"""
     )
     for step in range(40):
         point_at(page, page.locator("#zoomed"), step % 28, 11, 28)
     expect(page).to_have_url(re.compile("pixel=11,11"))
-    written = np.array(page.evaluate("written"))
-    assert len(written) >= 2
-    assert (np.diff(written) > 300).all()
+    writes = np.array(page.evaluate("writes"))
+    assert len(writes) >= 2
+    assert (np.diff(writes) > 300).all()
 
 
-def test_the_input_is_pixels_over_255(look: Look) -> None:
-    page = look("#sample=9&layer=images&channel=0&pixel=20,11")
+def test_the_input_is_pixels_over_255(visit: Visit) -> None:
+    page = visit("#sample=9&layer=images&channel=0&pixel=20,11")
     [(name, result)] = re.findall(
         r"(\d+) ÷ 255\n=\n(\S+)", page.locator("#derivation").inner_text()
     )
@@ -194,8 +194,8 @@ def test_the_input_is_pixels_over_255(look: Look) -> None:
     assert int(name) > 0
 
 
-def test_a_dense_unit_is_written_out_by_its_strongest_products(look: Look) -> None:
-    page = look("#sample=9&layer=dense_1&channel=28")
+def test_a_dense_unit_is_written_out_by_its_strongest_products(visit: Visit) -> None:
+    page = visit("#sample=9&layer=dense_1&channel=28")
     expect(page.locator("#derivation .contributions button")).to_have_count(64)
     lines = formula_of(page)
     strongest = list(lines.values())[:8]
@@ -207,8 +207,8 @@ def test_a_dense_unit_is_written_out_by_its_strongest_products(look: Look) -> No
     assert value_of(page) > 0
 
 
-def test_softmax_is_written_out(look: Look, server: httpx.Client) -> None:
-    page = look("#sample=6&layer=dense_2&channel=6")
+def test_softmax_is_written_out(visit: Visit, server: httpx.Client) -> None:
+    page = visit("#sample=6&layer=dense_2&channel=6")
     rows = page.locator("#derivation .softmax tbody tr")
     expect(rows).to_have_count(10)
     table = np.array(
@@ -252,8 +252,8 @@ def test_a_link_leads_to_sample_layer_map_and_pixel(open_page: Open) -> None:
         expect(page.locator(".label")).to_contain_text("Pullover")
 
 
-def test_a_link_counts_even_if_an_answer_comes_just_then(look: Look) -> None:
-    page = look("#sample=1")
+def test_a_link_counts_even_if_an_answer_comes_just_then(visit: Visit) -> None:
+    page = visit("#sample=1")
     expect(page.locator(".label")).to_contain_text("Trouser")
     page.evaluate(
         "import('/web/state.js').then(({ setState }) => {"

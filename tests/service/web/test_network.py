@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.service.web.conftest import Look, Open
+from tests.service.web.conftest import Open, Visit
 
 LAYERS = {
     "images": ("28 × 28 × 1", "0 parameters", 1),
@@ -31,8 +31,8 @@ PIXELS = """(canvas) => {
 }"""
 
 
-def test_each_layer_is_shown_with_its_shape_and_parameters(look: Look) -> None:
-    page = look()
+def test_each_layer_is_shown_with_its_shape_and_parameters(visit: Visit) -> None:
+    page = visit()
     expect(page.locator("#layers .layer")).to_have_count(len(LAYERS))
     for name, (shape, parameters, tiles) in LAYERS.items():
         card = page.locator(f"#layer-{name}")
@@ -61,9 +61,9 @@ def maps_of(server: httpx.Client, sample: int) -> dict[str, np.ndarray]:
     return {layer["name"]: np.array(layer["maps"]) for layer in layers}
 
 
-def test_the_colours_are_those_of_the_maps(look: Look, server: httpx.Client) -> None:
+def test_the_colours_are_those_of_the_maps(visit: Visit, server: httpx.Client) -> None:
     """Along viridis, a larger number is always a lighter green."""
-    page = look()
+    page = visit()
     page.locator("#scale").select_option("layer")
     maps = maps_of(server, 9)["conv2d_2"]
     low, high = ends_of(page, "conv2d_2")
@@ -76,8 +76,8 @@ def test_the_colours_are_those_of_the_maps(look: Look, server: httpx.Client) -> 
         assert (np.diff(green[order]) >= 0).all()
 
 
-def test_one_colour_scale_is_for_a_map_a_layer_or_all(look: Look, server: httpx.Client) -> None:
-    page = look()
+def test_one_colour_scale_is_for_a_map_a_layer_or_all(visit: Visit, server: httpx.Client) -> None:
+    page = visit()
     maps = maps_of(server, 9)
     for scale in ("all", "map", "layer"):
         assert_scaled(page, maps, scale)
@@ -104,9 +104,9 @@ def assert_scaled(page: Page, maps: dict[str, np.ndarray], scale: str) -> None:
 
 
 def test_the_strongest_map_comes_first_unless_they_go_by_number(
-    look: Look, server: httpx.Client
+    visit: Visit, server: httpx.Client
 ) -> None:
-    page = look()
+    page = visit()
     tiles = page.locator("#layer-conv2d_2 .tile")
     shown = tiles.evaluate_all("(all) => all.map((tile) => Number(tile.dataset.channel))")
     strength = maps_of(server, 9)["conv2d_2"].var((1, 2))
@@ -117,8 +117,8 @@ def test_the_strongest_map_comes_first_unless_they_go_by_number(
     expect(page).to_have_url(re.compile("order=number"))
 
 
-def test_beside_each_map_is_its_kernel(look: Look, server: httpx.Client) -> None:
-    page = look("#sample=9&scale=layer")
+def test_beside_each_map_is_its_kernel(visit: Visit, server: httpx.Client) -> None:
+    page = visit("#sample=9&scale=layer")
     drawn = page.locator("#layer-conv2d_1 .kernel")
     expect(drawn).to_have_count(32)
     kernels = np.array(server.get("/model/layers/conv2d_1").json()["kernels"])
@@ -138,8 +138,8 @@ def test_beside_each_map_is_its_kernel(look: Look, server: httpx.Client) -> None
     assert stacked.evaluate("({ width, height }) => [width, height]") == [23, 23]
 
 
-def test_feature_maps_are_saved_as_png(look: Look, tmp_path: Path) -> None:
-    page = look()
+def test_feature_maps_are_saved_as_png(visit: Visit, tmp_path: Path) -> None:
+    page = visit()
     for button, name, height in (
         ("#layer-conv2d_1 header button", "conv2d_1.png", 240),
         ("#save-maps", "feature-maps.png", 800),

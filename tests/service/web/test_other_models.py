@@ -1,4 +1,4 @@
-"""Models of other images than clothes, published and looked into."""
+"""Models of other images than clothes, published and inspected."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,7 +116,9 @@ def assert_sum(page: Page) -> None:
     expect(page.locator("#derivation .disagrees")).to_have_count(0)
 
 
-def test_digits_are_told_by_a_network_that_learnt_them(small: httpx.Client, encode: Encode) -> None:
+def test_a_network_trained_on_digits_classifies_a_digit(
+    small: httpx.Client, encode: Encode
+) -> None:
     data = digits(16)
     right = 0
     for image, label in zip(data["x_test"][:40], data["y_test"][:40], strict=True):
@@ -193,7 +195,7 @@ def test_a_network_that_branches_shows_each_layer_and_no_wrong_sum(
         expect(page.locator("#derivation")).to_contain_text("does not know how this layer")
 
 
-def test_weights_that_were_merged_are_said_to_be_so(
+def test_a_layer_with_merged_weights_shows_a_note(
     open_page: Open, encode: Encode, tmp_path: Path
 ) -> None:
     model = normalised()

@@ -1,4 +1,4 @@
-"""The sums hold for any network that training can be told to build."""
+"""The derivations hold for any network that training can build."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the model saw, and what was done to the image before."""
+"""The steps of the image's preparation."""
 
 import re
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect
 
 from tests.service.conftest import Encode
-from tests.service.web.conftest import Look, Open
+from tests.service.web.conftest import Open, Visit
 
 PHOTO_STEPS = {
     "ko": ["배경 제거", "반전: 검정 위에 밝게", "잘라내기", "가운데 정렬"],
@@ -28,8 +28,8 @@ def give(page: Page, image: bytes) -> None:
     )
 
 
-def test_each_step_of_a_photograph_is_shown(look: Look, photograph: bytes) -> None:
-    page = look()
+def test_each_step_of_a_photograph_is_shown(visit: Visit, photograph: bytes) -> None:
+    page = visit()
     give(page, photograph)
     expect(page.locator(".steps li")).to_have_count(4)
     for language, steps in PHOTO_STEPS.items():
@@ -40,8 +40,8 @@ def test_each_step_of_a_photograph_is_shown(look: Look, photograph: bytes) -> No
         assert image.evaluate("async (image) => (await image.decode(), image.naturalWidth)") > 0
 
 
-def test_the_last_image_is_what_the_network_gets(look: Look) -> None:
-    page = look()
+def test_the_last_image_is_what_the_network_gets(visit: Visit) -> None:
+    page = visit()
     with page.expect_response("**/preparation*") as answered:
         page.locator("#samples button").nth(3).click()
     image = answered.value.json()["image"]
@@ -57,14 +57,14 @@ def test_the_last_image_is_what_the_network_gets(look: Look) -> None:
     assert shown == image
 
 
-def test_an_image_of_the_networks_own_size_is_said_to_be_untouched(look: Look) -> None:
-    page = look()
+def test_an_image_of_the_networks_own_size_is_marked_as_unchanged(visit: Visit) -> None:
+    page = visit()
     expect(page.locator(".steps li")).to_have_count(1)
     expect(page.locator(".steps li").last).to_contain_text("Used unchanged")
 
 
-def test_the_preparation_can_be_switched(look: Look, photograph: bytes) -> None:
-    page = look()
+def test_the_preparation_can_be_switched(visit: Visit, photograph: bytes) -> None:
+    page = visit()
     give(page, photograph)
     expect(page.locator(".steps li").last).to_contain_text("Centred")
     page.locator("#prepare").select_option("plain")

@@ -1,4 +1,4 @@
-"""The page with what a service may do: ask for a key, or publish a new version."""
+"""The page with a service that requires a key or publishes a new version."""
 
 import re
 from pathlib import Path

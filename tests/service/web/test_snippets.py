@@ -1,4 +1,4 @@
-"""The page's requests for a shell and for Python do what the page did."""
+"""The snippets for a shell and for Python send the page's requests."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect
 
 from tests.conftest import DATA
-from tests.service.web.conftest import Look, Open
+from tests.service.web.conftest import Open, Visit
 
 
 def run(page: Page, language: str, folder: Path) -> str:
@@ -37,16 +37,16 @@ def _requests_are_shown(shared_page: Page) -> None:
     shared_page.locator("#snippets summary").click()
 
 
-def test_the_answer_of_a_sample(look: Look, server: httpx.Client, tmp_path: Path) -> None:
-    page = look()
+def test_the_answer_of_a_sample(visit: Visit, server: httpx.Client, tmp_path: Path) -> None:
+    page = visit()
     image = server.get("/web/samples/9.png").content
     expected = server.post("/predict", content=image).json()
     for language in LANGUAGES:
         assert parsed(run(page, language, tmp_path)) == expected, language
 
 
-def test_the_answer_of_ones_own_image(look: Look, tmp_path: Path) -> None:
-    page = look()
+def test_the_answer_of_ones_own_image(visit: Visit, tmp_path: Path) -> None:
+    page = visit()
     page.locator("#file").set_input_files(
         {
             "name": "my trousers.png",
@@ -61,8 +61,8 @@ def test_the_answer_of_ones_own_image(look: Look, tmp_path: Path) -> None:
         assert answer["predictions"][0]["label"] == "Trouser", language  # type: ignore[index]
 
 
-def test_the_map_that_is_looked_into(look: Look, tmp_path: Path) -> None:
-    page = look("#sample=0&layer=conv2d_2&channel=5&pixel=1,1&prepare=plain")
+def test_the_map_that_is_looked_into(visit: Visit, tmp_path: Path) -> None:
+    page = visit("#sample=0&layer=conv2d_2&channel=5&pixel=1,1&prepare=plain")
     page.locator("#request").select_option("maps")
     for language in LANGUAGES:
         answer = parsed(run(page, language, tmp_path))
@@ -75,8 +75,8 @@ def test_the_map_that_is_looked_into(look: Look, tmp_path: Path) -> None:
         ), language
 
 
-def test_all_maps_and_why_as_images(look: Look, tmp_path: Path) -> None:
-    page = look()
+def test_all_maps_and_why_as_images(visit: Visit, tmp_path: Path) -> None:
+    page = visit()
     for language in LANGUAGES:
         folder = tmp_path / language
         folder.mkdir()
@@ -106,9 +106,9 @@ def test_where_the_browser_does_not_copy_the_program_is_selected(page: Page) -> 
 
 
 def test_the_pixels_that_the_network_gets_are_saved(
-    look: Look, server: httpx.Client, tmp_path: Path
+    visit: Visit, server: httpx.Client, tmp_path: Path
 ) -> None:
-    page = look()
+    page = visit()
     photograph = Image.new("RGB", (300, 400), "#eee8dd")
     ImageDraw.Draw(photograph).rectangle((60, 80, 239, 359), "#203060")
     photograph.save(tmp_path / "my coat.jpg")

@@ -1,4 +1,4 @@
-"""Every way in which an image gets to the network."""
+"""Every image source."""
 
 import base64
 
@@ -10,13 +10,13 @@ from playwright.sync_api import Page, expect
 
 from tests.conftest import DATA
 from tests.service.conftest import Encode
-from tests.service.web.conftest import Look, Open
+from tests.service.web.conftest import Open, Visit
 
 TROUSER = DATA / "png" / "0002-trouser.png"
 
 
-def test_every_sample_is_classified_as_what_it_is(look: Look) -> None:
-    page = look()
+def test_every_sample_is_classified_as_what_it_is(visit: Visit) -> None:
+    page = visit()
     samples = page.locator("#samples button").all()
     assert len(samples) == 10
     for sample in samples:
@@ -26,8 +26,8 @@ def test_every_sample_is_classified_as_what_it_is(look: Look) -> None:
         expect(page.locator(".known")).to_be_visible()  # none of them is called strange
 
 
-def test_a_chosen_file_is_answered(look: Look) -> None:
-    page = look()
+def test_a_chosen_file_is_answered(visit: Visit) -> None:
+    page = visit()
     with page.expect_file_chooser() as chooser:
         page.locator("#choose").click()
     chooser.value.set_files(TROUSER)
@@ -36,8 +36,8 @@ def test_a_chosen_file_is_answered(look: Look) -> None:
 
 
 @pytest.mark.parametrize("event", ["drop", "paste"])
-def test_a_dropped_or_pasted_image_is_answered(look: Look, event: str) -> None:
-    page = look()
+def test_a_dropped_or_pasted_image_is_answered(visit: Visit, event: str) -> None:
+    page = visit()
     hand_over(page, event, TROUSER.read_bytes(), "image/png")
     expect(page.locator(".label")).to_contain_text("Trouser")
 
@@ -65,9 +65,9 @@ def hand_over(page: Page, event: str, content: bytes, media_type: str) -> None:
 
 
 def test_what_is_refused_is_refused_where_it_was_dropped_in_the_services_words(
-    look: Look, server: httpx.Client
+    visit: Visit, server: httpx.Client
 ) -> None:
-    page = look()
+    page = visit()
     for content, media_type, sample, garment in (
         (b"no image", "", 1, "Trouser"),
         (b"%PDF-1.7", "application/pdf", 3, "Dress"),
@@ -92,9 +92,9 @@ SMALL_DRAWING = DRAWING.replace(b"viewBox", b'width="3" height="4" viewBox')
 
 
 def test_what_only_the_browser_can_read_or_make_small_enough_is_sent_small(
-    look: Look, encode: Encode
+    visit: Visit, encode: Encode
 ) -> None:
-    page = look()
+    page = visit()
     photograph = Image.new("RGB", (300, 400), "#eee8dd")
     ImageDraw.Draw(photograph).rectangle((60, 80, 239, 359), "#203060")
     grain = np.random.default_rng(1).integers(0, 40, (1200, 900, 3), np.uint8)
@@ -154,8 +154,8 @@ BRIGHTEST = """() => {
 }"""
 
 
-def test_a_drawing_of_the_networks_own_pixels_needs_no_mouse(look: Look) -> None:
-    page = look()
+def test_a_drawing_of_the_networks_own_pixels_needs_no_mouse(visit: Visit) -> None:
+    page = visit()
     page.locator("#pen").press("Enter")
     assert page.evaluate("[document.all.sheet.width, document.all.sheet.height]") == [28, 28]
     page.locator("#sheet").focus()
@@ -181,7 +181,7 @@ def test_a_photograph_is_answered(open_page: Open) -> None:
         assert page.evaluate("document.querySelector('#video').srcObject") is None
 
 
-def test_a_camera_that_cannot_be_used_is_said_to_be_so(look: Look) -> None:
-    page = look()
+def test_an_unavailable_camera_shows_an_error(visit: Visit) -> None:
+    page = visit()
     page.locator("#camera").click()
     expect(page.locator("#error")).to_contain_text("The camera is not available.")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.service.conftest import wait_for
-from tests.service.web.conftest import Look
+from tests.service.web.conftest import Visit
 from tests.service.web.reading import numbers, value_of
 
 STEPS = {
@@ -17,8 +17,8 @@ STEPS = {
 }  # fmt: skip
 
 
-def test_five_steps_lead_from_the_pixels_to_the_answer(look: Look) -> None:
-    page = look()
+def test_five_steps_lead_from_the_pixels_to_the_answer(visit: Visit) -> None:
+    page = visit()
     page.locator("#tour-start").click()
     for at, (step, what) in enumerate(STEPS.items(), 1):
         expect(page.locator("#tour-steps [aria-current]")).to_have_text(f"{at} {step}")
@@ -33,8 +33,8 @@ def test_five_steps_lead_from_the_pixels_to_the_answer(look: Look) -> None:
     expect(page).not_to_have_url(re.compile("step"))
 
 
-def test_a_step_can_be_linked_to_skipped_and_left(look: Look) -> None:
-    page = look("#sample=3&step=4")
+def test_a_step_can_be_linked_to_skipped_and_left(visit: Visit) -> None:
+    page = visit("#sample=3&step=4")
     expect(page.locator("#tour-text")).to_contain_text("voted most for Dress")
     page.locator("#tour-steps button").first.click()
     expect(page.locator("#tour-text")).to_contain_text("only 784 numbers")
@@ -45,8 +45,8 @@ def test_a_step_can_be_linked_to_skipped_and_left(look: Look) -> None:
     expect(page.locator("#tour")).to_be_hidden()
 
 
-def test_the_window_slides_only_when_it_is_asked_to_where_motion_is_reduced(look: Look) -> None:
-    page = look("#sample=9&step=2")
+def test_the_window_slides_only_when_it_is_asked_to_where_motion_is_reduced(visit: Visit) -> None:
+    page = visit("#sample=9&step=2")
     where = page.locator("#inspected-value")
     expect(where).to_contain_text("row")
     before = where.inner_text()
@@ -74,8 +74,8 @@ def test_the_window_slides_by_itself_and_can_be_held(browser: Browser, address: 
     page.context.close()
 
 
-def test_the_tour_changes_its_language_and_unpins_the_inspector_at_its_end(look: Look) -> None:
-    page = look("#sample=9&step=4")
+def test_the_tour_changes_its_language_and_unpins_the_inspector_at_its_end(visit: Visit) -> None:
+    page = visit("#sample=9&step=4")
     sentence, step = page.locator("#tour-text"), page.locator("#tour-steps [aria-current]")
     expect(sentence).to_contain_text("voted most for Ankle boot")
     page.locator("#language").select_option("ko")
@@ -89,10 +89,10 @@ def test_the_tour_changes_its_language_and_unpins_the_inspector_at_its_end(look:
     expect(page.locator("#inspected-name")).to_contain_text("conv2d_1")
 
 
-def test_the_map_of_edges_shows_more_than_its_bias(look: Look, server: httpx.Client) -> None:
+def test_the_map_of_edges_shows_more_than_its_bias(visit: Visit, server: httpx.Client) -> None:
     """A map that its bias lights wherever the image is black shows no edges."""
     biases = server.get("/model/layers/conv2d_1").json()["bias"]
-    page = look("#sample=0&step=2")
+    page = visit("#sample=0&step=2")
     for sample in range(10):
         page.evaluate(f"location.hash = '#sample={sample}&step=2'")
         expect(page.locator("#network-section")).to_have_attribute("aria-busy", "false")
@@ -102,8 +102,8 @@ def test_the_map_of_edges_shows_more_than_its_bias(look: Look, server: httpx.Cli
         assert value_of(page) > 2 * biases[channel], sample
 
 
-def test_at_every_step_the_inspector_is_seen_from_its_top(look: Look) -> None:
-    page = look()
+def test_at_every_step_the_inspector_is_seen_from_its_top(visit: Visit) -> None:
+    page = visit()
     for step in range(1, len(STEPS) + 1):
         page.evaluate(f"location.hash = '#sample=9&step={step}'")
         expect(page.locator("#inspected-name")).to_contain_text([*STEPS.values()][step - 1])
@@ -116,8 +116,8 @@ INSPECTOR_IS_BELOW = """document.all.inspector.getBoundingClientRect().top
 
 
 @pytest.fixture
-def lab_page(look: Look) -> Page:
-    page = look()
+def lab_page(visit: Visit) -> Page:
+    page = visit()
     expect(page.locator("#lab-sum")).not_to_be_empty()
     return page
 

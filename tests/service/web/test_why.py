@@ -1,4 +1,4 @@
-"""Why this class: the heat on the image's own pixels, the units that voted, and the way back."""
+"""Explanations: the heat map, the contributing units, and the trail from a class to its pixels."""
 
 import re
 
@@ -9,18 +9,18 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect
 
 from tests.service.conftest import Encode
-from tests.service.web.conftest import PHONE, Look, Open
+from tests.service.web.conftest import PHONE, Open, Visit
 from tests.service.web.reading import formula_of, number, numbers, value_of
 
 
 def test_the_heat_lies_on_the_garment_of_the_photograph(
-    look: Look, encode: Encode, server: httpx.Client
+    visit: Visit, encode: Encode, server: httpx.Client
 ) -> None:
     photograph = Image.new("RGB", (300, 400), "#eee8dd")
     ImageDraw.Draw(photograph).rectangle((180, 100, 259, 259), "#203060")
     content = encode(photograph)
     left, top, right, bottom = server.post("/explain", content=content).json()["frame"]
-    page = look()
+    page = visit()
     page.locator("#file").set_input_files(
         {"name": "photo.png", "mimeType": "image/png", "buffer": content}
     )
@@ -44,14 +44,14 @@ def test_the_heat_lies_on_the_garment_of_the_photograph(
     expect(heat).to_be_visible()
 
 
-def test_the_answer_says_what_it_is_worth(look: Look, server: httpx.Client) -> None:
-    page = look()
+def test_the_answer_says_what_it_is_worth(visit: Visit, server: httpx.Client) -> None:
+    page = visit()
     label = page.locator("#bars [aria-pressed=true] .class").inner_text()
     scores = server.get("/model/summary").json()["scores"]
     precision = scores["classes"][label]["precision"]
     said = f"When it says {label}, it is right in {round(100 * precision)} %"
-    expect(page.locator(".worth")).to_contain_text(said)
-    expect(page.locator(".worth")).not_to_contain_text("photographs")
+    expect(page.locator(".precision")).to_contain_text(said)
+    expect(page.locator(".precision")).not_to_contain_text("photographs")
 
 
 def test_under_a_photograph_the_figure_of_photographs_comes_first(
@@ -66,7 +66,7 @@ def test_under_a_photograph_the_figure_of_photographs_comes_first(
     scores = server.get("/model/summary").json()["scores"]
     label = str(either.locator("#bars li:has([aria-pressed=true])").get_attribute("data-garment"))
     figures = [scores["photographs"]["macro_average"], scores["classes"][label]["precision"]]
-    worth = either.locator(".worth")
+    worth = either.locator(".precision")
     language = either.evaluate("document.documentElement.lang")
     expect(worth).to_contain_text(
         {"en": "not photographs", "ko": "직접 찍은 사진이 아님"}[language]
@@ -75,10 +75,10 @@ def test_under_a_photograph_the_figure_of_photographs_comes_first(
 
 
 def test_another_class_is_explained_when_its_bar_is_pressed(
-    look: Look, server: httpx.Client
+    visit: Visit, server: httpx.Client
 ) -> None:
     image = server.get("/web/samples/9.png").content
-    page = look()
+    page = visit()
     expect(page.locator("#heat")).to_have_text("Why Ankle boot?")
     with page.expect_response("**/explain*") as answered:
         page.locator("#bars [data-garment=Sandal] button").press("Enter")
@@ -95,8 +95,8 @@ def test_another_class_is_explained_when_its_bar_is_pressed(
     expect(page).not_to_have_url(re.compile("why"))
 
 
-def test_the_way_goes_back_from_the_class_to_the_pixels(look: Look, server: httpx.Client) -> None:
-    page = look("#sample=9")
+def test_the_trail_leads_from_the_class_to_the_pixels(visit: Visit, server: httpx.Client) -> None:
+    page = visit("#sample=9")
     vote = page.locator("#unit-contributions button").first
     unit, adds = str(vote.get_attribute("data-unit")), number(vote.locator("b").inner_text())
     votes = np.array(server.get("/model/layers/dense_2?channels=9").json()["kernels"][0])
@@ -127,13 +127,13 @@ def test_the_way_goes_back_from_the_class_to_the_pixels(look: Look, server: http
     trail.nth(3).click()
     expect(what).to_contain_text("conv2d_2 · map")
     expect(trail).to_have_count(3)
-    # Who looks somewhere else has left the way.
+    # Selecting another map clears the trail.
     page.locator("#layer-conv2d_1 .tile").first.click()
     expect(page.locator("#trail")).to_be_hidden()
 
 
-def test_where_a_sum_is_shown_the_largest_come_first(look: Look) -> None:
-    page = look("#sample=9&layer=conv2d_2&channel=9&pixel=6,9")
+def test_where_a_sum_is_shown_the_largest_come_first(visit: Visit) -> None:
+    page = visit("#sample=9&layer=conv2d_2&channel=9&pixel=6,9")
     adds = [number(text) for text in page.locator("#derivation .inputs button").all_inner_texts()]
     assert np.abs(adds).tolist() == sorted(np.abs(adds), reverse=True)
     chosen = page.locator("#derivation .inputs [aria-pressed=true]")
@@ -168,8 +168,8 @@ def test_on_a_phone_the_answer_is_beside_the_image_and_the_inspector_a_sheet(
         expect(sheet).to_be_hidden()
 
 
-def test_two_images_part_where_they_are_least_alike(look: Look) -> None:
-    page = look()
+def test_two_images_part_where_they_are_least_alike(visit: Visit) -> None:
+    page = visit()
     page.locator("#compare").check()
     page.locator("#samples button").nth(0).click()
     expect(page.locator("#overview .similarity")).to_have_count(9)
