@@ -4,10 +4,19 @@ import { AppError } from "./errors.js";
 
 /**
  * @typedef {number[][]} Plane rows of numbers
- * @typedef {{name: string, type: string, configuration: Record<string, any>, output_shape: number[], parameters: number, inputs: string[]}} Layer `inputs`: the layers before it; empty if it takes the image
- * @typedef {{name: string, version: number, engine: string, class_names: string[], layers: Layer[], input: {name: string, shape: [number, number, number], scale: number}, parameters: {total: number}, novelty: {threshold: number, photo_threshold: number | null} | null, scores: Record<string, any>}} Summary
+ * @typedef {{
+ *   name: string, type: string, configuration: Record<string, any>, output_shape: number[], parameters: number, inputs: string[]
+ * }} Layer `inputs`: the layers before it; empty if it takes the image
+ * @typedef {{
+ *   name: string, version: number, engine: string, class_names: string[], layers: Layer[], parameters: {total: number},
+ *   input: {name: string, shape: [number, number, number], scale: number}, scores: Record<string, any>,
+ *   novelty: {threshold: number, photo_threshold: number | null} | null
+ * }} Summary
  * @typedef {"none" | "photo" | "plain"} Preparation
- * @typedef {{label: string, class_id: number, confidence: number, probabilities: Record<string, number>, preparation: Preparation, novelty: number | null, in_distribution: boolean | null}} Prediction
+ * @typedef {{
+ *   label: string, class_id: number, confidence: number, probabilities: Record<string, number>,
+ *   preparation: Preparation, novelty: number | null, in_distribution: boolean | null
+ * }} Prediction
  * @typedef {{name: string, width: number, height: number, png: string}} PreparationStep
  * @typedef {{preparation: Preparation, image: Plane, steps: PreparationStep[]}} PreparedImage
  * @typedef {[left: number, top: number, right: number, bottom: number]} Frame the area that the network sees, in shares of the upright image

@@ -130,16 +130,16 @@ export class Analysis {
    */
   async explain({ prepare, why }, onProgress) {
     const { signal } = this.controller;
-    const classId = why ?? this.prediction?.class_id;
     this.explanation = this.explanationError = undefined;
+    if (!this.upload || !this.prediction) return; // `run` calls again
+    const classId = why ?? this.prediction.class_id;
     this.requestedClass = classId;
-    if (!this.upload || classId === undefined) return;
     try {
       const explanation = await fetchExplanation(this.upload, prepare, this.version, classId, signal);
       if (this.requestedClass !== classId) return; // a later call asks for another class
       this.explanation = explanation;
     } catch (error) {
-      if (signal.aborted) return;
+      if (signal.aborted || this.requestedClass !== classId) return;
       this.explanationError = error;
       if (!(error instanceof AppError)) throw error;
     }

@@ -79,7 +79,7 @@ export const english = {
 
   inspector: "Inspector", zoomedMap: "The chosen map. Arrow keys step through its pixels, Page Up and Page Down through the maps.",
   sourceMap: "The layer before, with the window that the pixel is computed from", previous: "Previous", next: "Next", pin: "Pin", close: "Close", trail: "Path to here",
-  step: "Arrow keys step through the pixels, Page Up and Page Down through the maps.", stepTouch: "Tap a pixel of the right map to look into it.", map: "map", unit: "unit",
+  step: "Arrow keys step through the pixels, Page Up and Page Down through the maps.", stepTouch: "Tap a pixel of the right map to inspect it.", map: "map", unit: "unit",
   atPixel: "row {row}, column {column}: {value}", ofUnit: "value {value}", otherPixel: "The same pixel of {letter}: {value}",
   inputContributions: "What each of the {count} input maps adds, largest first: choose one to see its window", inputContribution: "map {map} adds {sum}",
   windowTimesKernel: "Window × kernel", windowTimesKernelOf: "Window × kernel, map {map} of {layer}",

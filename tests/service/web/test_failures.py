@@ -2,6 +2,7 @@
 images, and shows every error in the user's language."""
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -90,6 +91,22 @@ def test_what_comes_late_is_not_shown_before(visit: Visit, part: str) -> None:
     page.unroute(f"**/{part}*")
     expect(page.locator("#layers .tile").first).to_be_visible()
     expect(page.locator(".heat")).to_be_visible()
+
+
+def test_no_class_is_explained_before_the_prediction(visit: Visit) -> None:
+    page = visit()
+    predict, explain = hold(page, "**/predict*"), hold(page, "**/explain*")
+    page.locator("#samples button").nth(3).click()
+    wait_for_requests(page, predict, 1)
+    page.evaluate("location.hash = '#sample=3&why=5'")
+    expect(page).to_have_url(re.compile("why=5"))
+    predict[0].continue_()
+    wait_for_requests(page, explain, 1)
+    assert re.search(r"class_id=5&version=[1-9]", explain[0].request.url)
+    explain[0].continue_()
+    page.unroute("**/predict*")
+    page.unroute("**/explain*")
+    expect(page.locator("#heat")).to_have_text("Why Sandal?")
 
 
 def test_an_unreachable_service_shows_an_error_and_a_retry_succeeds(open_page: Open) -> None:
