@@ -25,13 +25,17 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(memory, "PAUSE_SECONDS", 0.05)
-    thresholds = gc.get_threshold()
+@pytest.fixture(scope="module")
+def process() -> Iterator[ProcessPoolExecutor]:
+    """A new process, because other tests leave threads and free memory in this one."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=_tune) as pool:
+        yield pool
+
+
+def _tune() -> None:
+    memory.PAUSE_SECONDS = 0.05
     memory.tune_memory()
-    yield
-    gc.set_threshold(*thresholds)
 
 
 def resident_mib() -> float:
@@ -39,14 +43,8 @@ def resident_mib() -> float:
     return pages * 4096 / MIB
 
 
-def leave_holes() -> list[bytes]:
-    """Return a few small blocks with 64 MiB between them that are free and that glibc keeps."""
-    blocks = [bytes(16 * 1024) for _ in range(64 * 64)]
-    return blocks[::64]
-
-
 def release() -> None:
-    """Let it run for some rounds."""
+    """Run `release_memory` for some rounds."""
 
     async def run() -> None:
         with contextlib.suppress(TimeoutError):
@@ -55,41 +53,56 @@ def release() -> None:
     asyncio.run(run())
 
 
-def test_free_memory_between_blocks_in_use_is_returned_to_the_system() -> None:
-    kept = leave_holes()
+def release_holes() -> float:
+    """Return how many of 64 MiB are returned that are free between small blocks in use."""
+    blocks = [b"x" * (16 * 1024) for _ in range(64 * 64)]
+    kept = blocks[::64]
+    del blocks
     before = resident_mib()
     release()
-    assert before - resident_mib() > 40
     assert len(kept) == 64
+    return before - resident_mib()
 
 
-def test_a_large_block_that_was_freed_stays_until_the_next_release() -> None:
+def test_free_memory_between_blocks_in_use_is_returned_to_the_system(
+    process: ProcessPoolExecutor,
+) -> None:
+    assert process.submit(release_holes).result(120) > 40
+
+
+def free_large_block() -> tuple[float, float]:
+    """Return how many MiB a block of 20 MiB leaves when it is freed, and after a release."""
     release()
     before = resident_mib()
     block = b"x" * (20 * MIB)
     del block
-    assert resident_mib() - before > 15
+    freed = resident_mib() - before
     release()
-    assert resident_mib() - before < 5
+    return freed, resident_mib() - before
 
 
-def resident_after_thread() -> float:
-    """Return by how many MiB the process has grown after a thread has freed what it needed."""
-    memory.PAUSE_SECONDS = 0.05
-    memory.tune_memory()
+def test_a_large_block_that_was_freed_stays_until_the_next_release(
+    process: ProcessPoolExecutor,
+) -> None:
+    freed, released = process.submit(free_large_block).result(120)
+    assert freed > 15
+    assert released < 5
+
+
+def free_in_a_thread() -> tuple[float, float]:
+    """Return the same of a block that a thread has freed."""
     before = resident_mib()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(lambda: len(b"x" * (20 * MIB))).result()
-        grown = resident_mib() - before
+        freed = resident_mib() - before
         release()
-    assert grown > 15
-    return resident_mib() - before
+    return freed, resident_mib() - before
 
 
-def test_free_memory_of_threads_is_returned_to_the_system() -> None:
-    # In a process of its own: this one may have threads with memory of their own already.
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        assert pool.submit(resident_after_thread).result(120) < 5
+def test_free_memory_of_threads_is_returned_to_the_system(process: ProcessPoolExecutor) -> None:
+    freed, released = process.submit(free_in_a_thread).result(120)
+    assert freed > 15
+    assert released < 5
 
 
 class Node:
@@ -109,7 +122,7 @@ def old_garbage() -> weakref.ref[Node]:
     return reference
 
 
-def watch_old_garbage(platform: str) -> None:
+def watch_old_garbage(has_glibc: bool) -> None:
     """Expect that a full collection comes after the pauses, and none before."""
 
     async def run() -> None:
@@ -121,18 +134,19 @@ def watch_old_garbage(platform: str) -> None:
                 await asyncio.sleep(memory.PAUSE_SECONDS)
         releasing.cancel()
 
-    sys.platform = platform
-    memory.PAUSE_SECONDS = 0.05
-    memory.tune_memory()
-    reference = old_garbage()
-    asyncio.run(run())
+    with pytest.MonkeyPatch.context() as patch:
+        if not has_glibc:
+            patch.setattr(memory, "_glibc", None)
+            memory.tune_memory()
+        reference = old_garbage()
+        asyncio.run(run())
 
 
-@pytest.mark.parametrize("platform", ["linux", "darwin"])  # With and without glibc.
-def test_garbage_is_collected_every_minute_and_not_before(platform: str) -> None:
-    # In a process of its own: an application that serves other tests in this one collects as well.
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        pool.submit(watch_old_garbage, platform).result(120)
+@pytest.mark.parametrize("has_glibc", [True, False])
+def test_garbage_is_collected_every_minute_and_not_before(
+    has_glibc: bool, process: ProcessPoolExecutor
+) -> None:
+    process.submit(watch_old_garbage, has_glibc).result(120)
 
 
 def test_an_image_waits_for_the_memory_that_others_have() -> None:
