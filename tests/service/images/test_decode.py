@@ -25,7 +25,7 @@ def read(data: bytes, prepare: Prepare = "auto", max_pixels: int = 10_000) -> Pr
     ("file_format", "options"),
     [("PNG", {}), ("BMP", {}), ("GIF", {}), ("WEBP", {"lossless": True})],
 )
-def test_a_grey_image_of_the_right_size_is_taken_bit_for_bit(
+def test_lossless_grey_28x28_image_is_read_unchanged(
     encode: Encode, file_format: str, options: dict[str, Any]
 ) -> None:
     image = read(encode(GREY, file_format, **options))
@@ -34,29 +34,29 @@ def test_a_grey_image_of_the_right_size_is_taken_bit_for_bit(
     np.testing.assert_array_equal(image.pixels, GREY)
 
 
-def test_a_jpeg_of_the_right_size_is_taken_as_pillow_decodes_it(encode: Encode) -> None:
+def test_grey_28x28_jpeg_is_read_as_pillow_decodes_it(encode: Encode) -> None:
     data = encode(GREY, "JPEG")
     np.testing.assert_array_equal(read(data).pixels, np.asarray(Image.open(io.BytesIO(data))))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
-def test_grey_in_a_colour_mode_stays_the_same_grey(encode: Encode, mode: str) -> None:
+def test_grey_values_survive_colour_modes(encode: Encode, mode: str) -> None:
     image = Image.fromarray(GREY).convert(mode)
     np.testing.assert_array_equal(read(encode(image)).pixels, GREY)
 
 
-def test_black_and_white_become_0_and_255(encode: Encode) -> None:
+def test_one_bit_pixels_become_0_and_255(encode: Encode) -> None:
     image = Image.fromarray(GREY > 100)
     assert image.mode == "1"
     np.testing.assert_array_equal(read(encode(image)).pixels, np.where(GREY > 100, 255, 0))
 
 
-def test_sixteen_bits_are_scaled_not_clipped(encode: Encode) -> None:
+def test_16_bit_pixels_are_scaled_not_clipped(encode: Encode) -> None:
     image = Image.fromarray((GRADIENT * 257).astype(np.uint16))
     np.testing.assert_array_equal(read(encode(image)).pixels, GREY)
 
 
-def test_transparency_lies_over_white(encode: Encode) -> None:
+def test_transparent_pixels_become_white(encode: Encode) -> None:
     image = Image.new("RGBA", SHAPE, (0, 0, 0, 0))
     image.putpixel((3, 4), (0, 0, 0, 255))
     pixels = read(encode(image)).pixels
@@ -64,7 +64,7 @@ def test_transparency_lies_over_white(encode: Encode) -> None:
     assert (np.delete(pixels, 4 * 28 + 3) == 255).all()
 
 
-def test_a_transparent_palette_colour_lies_over_white(encode: Encode) -> None:
+def test_transparent_palette_entry_becomes_white(encode: Encode) -> None:
     image = Image.new("P", SHAPE, 0)
     image.putpalette([0, 0, 0, 10, 10, 10])
     image.putpixel((0, 0), 1)
@@ -73,8 +73,10 @@ def test_a_transparent_palette_colour_lies_over_white(encode: Encode) -> None:
     assert pixels[5, 5] == 255
 
 
-def keyed_png(depth: int, colour: int, samples: NDArray[np.unsignedinteger[Any]]) -> bytes:
-    """Return a PNG whose first sample is the colour that is transparent."""
+def png_with_transparent_colour(
+    depth: int, colour: int, samples: NDArray[np.unsignedinteger[Any]]
+) -> bytes:
+    """Return a PNG whose tRNS chunk makes the colour of the first pixel transparent."""
     rows = samples.astype(">u2" if depth == 16 else np.uint8)
     packed = rows.reshape(len(rows), -1).view(np.uint8)
     if depth < 8:
@@ -98,13 +100,13 @@ def keyed_png(depth: int, colour: int, samples: NDArray[np.unsignedinteger[Any]]
 @pytest.mark.parametrize("prepare", ["auto", "plain"])
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("key", [0, 0.3, 1])
-def test_a_grey_that_stands_for_transparency_lies_over_white(
+def test_transparent_grey_level_of_a_png_becomes_white(
     depth: int, key: float, prepare: Prepare
 ) -> None:
     white = 2**depth - 1
     samples = np.full(SHAPE, round(key * white), np.uint16)
     samples[4, 3] = white if samples[0, 0] == 0 else 0
-    pixels = read(keyed_png(depth, 0, samples), prepare).pixels
+    pixels = read(png_with_transparent_colour(depth, 0, samples), prepare).pixels
     assert pixels[4, 3] == 255 * (samples[0, 0] == 0)
     assert (np.delete(pixels, 4 * 28 + 3) == 255).all()
 
@@ -112,18 +114,18 @@ def test_a_grey_that_stands_for_transparency_lies_over_white(
 @pytest.mark.parametrize("side", [28, 60])
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("key", [(0, 0, 0), (201, 3, 77)])
-def test_a_colour_that_stands_for_transparency_is_like_an_alpha_channel(
+def test_transparent_colour_of_a_png_equals_an_alpha_channel(
     depth: int, side: int, key: tuple[int, int, int], encode: Encode
 ) -> None:
     colours = np.random.default_rng(0).integers(1, 200, (side, side, 3), np.uint16)
     colours[:10] = colours[:, :9] = key
     alpha = np.where((colours == key).all(axis=2), 0, 255).astype(np.uint8)
     with_alpha = encode(np.dstack([colours.astype(np.uint8), alpha]))
-    keyed = keyed_png(depth, 2, colours * 256 + 17 if depth == 16 else colours)
+    keyed = png_with_transparent_colour(depth, 2, colours * 256 + 17 if depth == 16 else colours)
     np.testing.assert_array_equal(read(keyed).pixels, read(with_alpha).pixels)
 
 
-def test_the_transparent_grey_of_a_gif_lies_over_white(encode: Encode) -> None:
+def test_transparent_index_of_a_gif_becomes_white(encode: Encode) -> None:
     pixels = np.full(SHAPE, 7, np.uint8)
     pixels[4, 3] = 9
     given = read(encode(pixels, "GIF", transparency=7)).pixels
@@ -132,7 +134,7 @@ def test_the_transparent_grey_of_a_gif_lies_over_white(encode: Encode) -> None:
 
 
 @pytest.mark.parametrize("header", [56, 108, 124])
-def test_a_bmp_without_any_alpha_is_opaque(header: int) -> None:
+def test_bmp_alpha_is_ignored_only_if_every_pixel_is_transparent(header: int) -> None:
     info = header.to_bytes(4, "little") + b"".join(
         number.to_bytes(size, "little")
         for number, size in [(28, 4), (28, 4), (1, 2), (32, 2), (3, 4), *[(0, 4)] * 5]
@@ -143,18 +145,18 @@ def test_a_bmp_without_any_alpha_is_opaque(header: int) -> None:
     for alpha in (0, 255):
         rows = np.dstack([GREY[::-1]] * 3 + [np.full_like(GREY, alpha)])
         np.testing.assert_array_equal(read(start + info + rows.tobytes()).pixels, GREY)
-    rows[1:, :, 3] = 0  # The last but one has alpha after all.
+    rows[1:, :, 3] = 0  # Only the first stored row, the bottom one, is opaque.
     pixels = read(start + info + rows.tobytes()).pixels
     np.testing.assert_array_equal(pixels, np.vstack([np.full((27, 28), 255), GREY[-1:]]))
 
 
-def test_cmyk_is_read(encode: Encode) -> None:
+def test_cmyk_without_ink_becomes_white(encode: Encode) -> None:
     image = Image.new("CMYK", SHAPE, (0, 0, 0, 0))
     assert (read(encode(image, "JPEG")).pixels > 250).all()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_exif_orientation_is_obeyed(encode: Encode, orientation: int) -> None:
+def test_exif_orientation_is_applied(encode: Encode, orientation: int) -> None:
     upright = Image.fromarray(GREY)
     undo = {
         1: None,
@@ -172,13 +174,13 @@ def test_the_exif_orientation_is_obeyed(encode: Encode, orientation: int) -> Non
     np.testing.assert_array_equal(read(encode(stored, exif=exif)).pixels, GREY)
 
 
-def test_damaged_exif_data_does_not_spoil_a_good_image(encode: Encode) -> None:
+def test_damaged_exif_data_is_ignored(encode: Encode) -> None:
     data = encode(GREY, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     np.testing.assert_array_equal(read(data).pixels, GREY)
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG"])
-def test_the_first_frame_of_an_animation_counts(encode: Encode, file_format: str) -> None:
+def test_first_frame_of_an_animation_is_read(encode: Encode, file_format: str) -> None:
     options = {"lossless": True} if file_format == "WEBP" else {}
     frames = [Image.fromarray(255 - GREY), Image.new("L", SHAPE)]
     data = encode(
@@ -187,7 +189,7 @@ def test_the_first_frame_of_an_animation_counts(encode: Encode, file_format: str
     np.testing.assert_array_equal(read(data).pixels, GREY)
 
 
-def test_any_other_size_is_prepared_as_a_photo(encode: Encode) -> None:
+def test_image_of_another_size_is_prepared_as_a_photo(encode: Encode) -> None:
     image = read(encode(np.full((29, 28), 200, np.uint8)))
     assert image.preparation == "photo"
     assert image.pixels.shape == SHAPE
@@ -200,7 +202,7 @@ def test_plain_only_converts_to_grey_and_resizes(encode: Encode) -> None:
     np.testing.assert_array_equal(image.pixels, np.full(SHAPE, green.convert("L").getpixel((0, 0))))
 
 
-def test_plain_reads_a_jpeg_at_full_size(encode: Encode) -> None:
+def test_plain_decodes_a_jpeg_at_full_size(encode: Encode) -> None:
     rng = np.random.default_rng(0)
     image = Image.fromarray(rng.integers(0, 256, (600, 600), np.uint8))
     data = encode(image, "JPEG", quality=95)
@@ -214,14 +216,14 @@ def test_an_empty_file_is_rejected() -> None:
         read(b"")
 
 
-def test_the_size_is_rejected_before_the_pixels_are_decoded(encode: Encode) -> None:
+def test_too_many_pixels_are_rejected_from_the_header_alone(encode: Encode) -> None:
     data = encode(np.zeros((200, 200), np.uint8))
     header_only = data[: data.index(b"IDAT") + 4]
     with pytest.raises(ImageTooLarge, match=r"200 × 200 = 40000 pixels, the limit is 10000"):
         read(header_only)
 
 
-def test_the_longest_side_is_limited(encode: Encode) -> None:
+def test_longest_side_is_limited(encode: Encode) -> None:
     for size in ((32_769, 1), (1, 32_769)):
         with pytest.raises(ImageTooLarge, match="32768 per side"):
             read(encode(Image.new("L", size)), max_pixels=100_000)
@@ -231,7 +233,7 @@ def test_the_longest_side_is_limited(encode: Encode) -> None:
             assert image.pixels.shape == SHAPE
 
 
-def test_a_decoder_in_python_gets_small_images_only() -> None:
+def test_run_length_encoded_bmp_is_limited_to_65536_pixels() -> None:
     def run_length_encoded(side: int) -> bytes:
         numbers = [(40, 4), (side, 4), (side, 4), (1, 2), (8, 2), (1, 4), *[(0, 4)] * 3, (256, 4)]
         info = b"".join(number.to_bytes(size, "little") for number, size in numbers) + bytes(4)
@@ -246,7 +248,7 @@ def test_a_decoder_in_python_gets_small_images_only() -> None:
 
 @pytest.mark.parametrize("prepare", ["auto", "plain"])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_jpeg_may_have_four_times_as_many_pixels(
+def test_pixel_limit_of_a_jpeg_is_four_times_as_high(
     progressive: bool, prepare: Prepare, encode: Encode
 ) -> None:
     image = Image.new("RGB", (2400, 2400), "white")
@@ -259,7 +261,7 @@ def test_a_jpeg_may_have_four_times_as_many_pixels(
         read(data, prepare, max_pixels=1_400_000)
 
 
-def test_what_takes_more_memory_may_have_fewer_pixels(encode: Encode) -> None:
+def test_pixel_limit_is_lower_for_images_that_decode_in_more_memory(encode: Encode) -> None:
     webp = bytearray(encode(Image.new("RGBA", (1, 1)), "WEBP", lossless=True))
     webp[21:25] = (4999 | 4999 << 14 | 1 << 28).to_bytes(4, "little")
     jpeg = bytearray(encode(Image.new("RGB", (8, 8)), "JPEG", progressive=True, subsampling=0))
@@ -271,7 +273,7 @@ def test_what_takes_more_memory_may_have_fewer_pixels(encode: Encode) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16", "RGB", "L", "1"])
-def test_a_large_image_is_reduced_over_white(mode: str, encode: Encode) -> None:
+def test_large_image_is_composited_and_resized_as_pillow_does(mode: str, encode: Encode) -> None:
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (40, 50, 4), np.uint8)
     image = Image.fromarray(small).resize((2500, 2000), Image.Resampling.NEAREST)
@@ -291,7 +293,7 @@ def test_a_large_image_is_reduced_over_white(mode: str, encode: Encode) -> None:
     assert np.abs(pixels.astype(int) - np.asarray(plain)).max() <= 4
 
 
-def test_a_file_in_a_million_pieces_is_rejected_early(encode: Encode) -> None:
+def test_number_of_segments_and_chunks_is_limited(encode: Encode) -> None:
     jpeg, png = encode(GREY, "JPEG"), encode(GREY)
     comment = b"\x00\x00\x00\x00abCd" + zlib.crc32(b"abCd").to_bytes(4)
     for data in (jpeg[:2] + b"\xff\xe5\x00\x02" * 1_000_000, png[:33] + comment * 1_000_000):
@@ -309,7 +311,7 @@ def text_chunks(count: int) -> PngImagePlugin.PngInfo:
     return info
 
 
-def test_a_jpeg_of_hundreds_of_scans_is_rejected_before_it_is_decoded(encode: Encode) -> None:
+def test_number_of_jpeg_scans_is_limited(encode: Encode) -> None:
     data = encode(GREY, "JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
     assert read(data[:-2] + last * 80 + data[-2:]).preparation == "none"
@@ -317,7 +319,7 @@ def test_a_jpeg_of_hundreds_of_scans_is_rejected_before_it_is_decoded(encode: En
         read(data[:-2] + last * 100 + data[-2:])
 
 
-def test_bytes_like_scans_inside_or_behind_a_jpeg_do_not_count(encode: Encode) -> None:
+def test_scan_markers_in_a_segment_or_after_the_jpeg_do_not_count(encode: Encode) -> None:
     data = encode(GREY, "JPEG")
     other = b"\xff\xda" * 1000
     segment = b"\xff\xe5" + (len(other) + 2).to_bytes(2) + other
@@ -334,7 +336,7 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
-def test_a_damaged_file_is_read_or_rejected_and_never_anything_else(
+def test_damaged_file_is_read_or_rejected_with_an_image_error(
     encode: Encode, file_format: str
 ) -> None:
     rng = np.random.default_rng(7)

@@ -1,4 +1,4 @@
-"""A plain PNG comes out as Pillow's general decoder would have it."""
+"""The fast path for plain PNGs has the outcome of the general decoder, Pillow's."""
 
 import io
 import zlib
@@ -29,7 +29,7 @@ def permit() -> Permit:
 
 
 def with_content(png: bytes, content: bytes) -> bytes:
-    """Return a PNG with other compressed pixels, length and checksum right."""
+    """Return the PNG with this compressed pixel data and a matching length and checksum."""
     chunk = b"IDAT" + content
     return b"".join(
         [
@@ -43,7 +43,7 @@ def with_content(png: bytes, content: bytes) -> bytes:
 
 
 def outcome(data: bytes) -> bytes | str:
-    """Return the pixels of a file, or its error."""
+    """Return the pixels of a file, or the error message."""
     try:
         return read_image(data, prepare="auto", shape=SHAPE, max_pixels=MAX_PIXELS).pixels.tobytes()
     except RequestError as error:
@@ -59,7 +59,9 @@ def general_outcome(data: bytes, monkeypatch: pytest.MonkeyPatch) -> bytes | str
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "tests/data/png").glob("*.png")), ids=lambda path: path.name
 )
-def test_images_of_the_data_set_are_plain(path: Path, permit: Permit) -> None:
+def test_data_set_images_take_the_fast_path_and_equal_pillow_decoding(
+    path: Path, permit: Permit
+) -> None:
     data = path.read_bytes()
     assert is_plain_png(data, SHAPE)
     pixels = read_plain_png(data, SHAPE, permit)
@@ -67,22 +69,22 @@ def test_images_of_the_data_set_are_plain(path: Path, permit: Permit) -> None:
     np.testing.assert_array_equal(pixels, np.asarray(Image.open(io.BytesIO(data))))
 
 
-def test_all_of_the_test_slice_comes_out_bit_for_bit(
+def test_fast_path_reads_the_test_slice_unchanged(
     test_slice: tuple[NDArray[np.uint8], NDArray[np.uint8]], encode: Encode, permit: Permit
 ) -> None:
     pixels = [read_plain_png(encode(image), SHAPE, permit) for image in test_slice[0]]
     np.testing.assert_array_equal(pixels, test_slice[0])
 
 
-def test_one_with_damaged_pixels_is_left_to_the_general_decoder(
-    boot_png: bytes, permit: Permit
-) -> None:
+def test_fast_path_declines_damaged_pixel_data(boot_png: bytes, permit: Permit) -> None:
     damaged = with_content(boot_png, boot_png[CONTENT][:-8] + bytes(8))
     assert is_plain_png(damaged, SHAPE)
     assert read_plain_png(damaged, SHAPE, permit) is None
 
 
-def test_pixels_are_charged_of_plain_files_only(boot_png: bytes, permit: Permit) -> None:
+def test_fast_path_charges_pixels_only_for_files_that_it_reads(
+    boot_png: bytes, permit: Permit
+) -> None:
     permit.pixel_budget = 10_000
     assert read_plain_png(boot_png, SHAPE, permit) is not None
     assert permit.pixel_budget == 10_000 - 28 * 28
@@ -91,11 +93,11 @@ def test_pixels_are_charged_of_plain_files_only(boot_png: bytes, permit: Permit)
 
 
 @pytest.mark.parametrize("mode", ["1", "RGB", "RGBA", "LA", "P", "I;16"])
-def test_other_kinds_are_left_to_the_general_decoder(encode: Encode, mode: str) -> None:
+def test_other_colour_modes_are_not_plain(encode: Encode, mode: str) -> None:
     assert not is_plain_png(encode(Image.new(mode, SHAPE)), SHAPE)
 
 
-def test_other_sizes_and_formats_are_left_to_the_general_decoder(encode: Encode) -> None:
+def test_other_sizes_and_formats_are_not_plain(encode: Encode) -> None:
     grey = Image.new("L", (28, 27))
     assert not is_plain_png(encode(grey), SHAPE)
     assert is_plain_png(encode(grey), (27, 28))
@@ -103,7 +105,7 @@ def test_other_sizes_and_formats_are_left_to_the_general_decoder(encode: Encode)
     assert not is_plain_png(b"", SHAPE)
 
 
-def test_damage_anywhere_is_answered_as_before(
+def test_damaged_or_truncated_file_has_the_outcome_of_the_general_decoder(
     boot_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for place in range(len(boot_png)):
@@ -113,7 +115,7 @@ def test_damage_anywhere_is_answered_as_before(
             assert outcome(data) == general_outcome(data, monkeypatch)
 
 
-def test_damage_under_a_right_checksum_is_answered_as_before(
+def test_damaged_data_with_valid_checksum_has_the_outcome_of_the_general_decoder(
     boot_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = boot_png[CONTENT]
@@ -124,30 +126,30 @@ def test_damage_under_a_right_checksum_is_answered_as_before(
         changed += [bytes(damaged), content[:place]]
     rows = zlib.decompress(content)
     changed += [zlib.compress(rows[:-1]), zlib.compress(rows + bytes(29)), content + b"more"]
-    refused = 0
+    rejected = 0
     for data in (with_content(boot_png, one) for one in changed):
         assert is_plain_png(data, SHAPE)
         given = outcome(data)
         assert given == general_outcome(data, monkeypatch)
-        refused += isinstance(given, str)
-    assert refused > len(content)
+        rejected += isinstance(given, str)
+    assert rejected > len(content)
 
 
 @pytest.mark.parametrize("rows", [27, 14, 1])
-def test_rows_that_a_file_lacks_are_not_those_of_the_file_before(
+def test_missing_rows_are_black_and_not_left_over_from_the_previous_file(
     encode: Encode, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
-    before, own = (encode(Image.new("L", SHAPE, grey)) for grey in (200, 50))
+    previous, own = (encode(Image.new("L", SHAPE, grey)) for grey in (200, 50))
     sent = zlib.decompress(own[CONTENT])[: rows * 29]
     short = with_content(own, zlib.compress(sent))
     assert is_plain_png(short, SHAPE)
-    assert isinstance(outcome(before), bytes)
+    assert isinstance(outcome(previous), bytes)
     given = outcome(short)
     assert given == general_outcome(short, monkeypatch)
     assert isinstance(given, bytes)
     assert set(given) == {50, 0}
 
 
-def test_the_limit_on_pixels_holds_here_as_well(boot_png: bytes) -> None:
+def test_fast_path_applies_the_pixel_limit(boot_png: bytes) -> None:
     with pytest.raises(RequestError, match="the limit is 700"):
         read_image(boot_png, prepare="auto", shape=SHAPE, max_pixels=700)

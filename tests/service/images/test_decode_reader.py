@@ -1,4 +1,4 @@
-"""The images of one request: their places in messages, the permit, and threads."""
+"""Reading the images of one request: locations in errors, limits of the permit, threads."""
 
 import threading
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from service.images.steps import Step
 from service.telemetry.record import RequestRecord
 from tests.service.conftest import Encode
 
-SECONDS = 20
+TIMEOUT_SECONDS = 20
 SHAPE = (28, 28)
 
 
@@ -47,7 +47,7 @@ def photo(encode: Encode) -> bytes:
     return encode(np.random.default_rng(0).integers(0, 255, (100, 100), np.uint8))
 
 
-def test_images_of_the_data_set_come_out_bit_for_bit_and_in_order(
+def test_data_set_images_are_read_unchanged_and_in_order(
     permit: Permit, test_slice: tuple[NDArray[np.uint8], NDArray[np.uint8]], encode: Encode
 ) -> None:
     images = reader(permit).read_all([encode(pixels) for pixels in test_slice[0]], "files")
@@ -56,7 +56,7 @@ def test_images_of_the_data_set_come_out_bit_for_bit_and_in_order(
         np.testing.assert_array_equal(image.pixels, pixels)
 
 
-def test_other_images_may_be_among_those_of_the_data_set(
+def test_data_set_images_and_other_images_can_be_mixed(
     permit: Permit, boot_png: bytes, encode: Encode
 ) -> None:
     colour = encode(Image.new("RGB", SHAPE, "white"))
@@ -68,7 +68,7 @@ def test_other_images_may_be_among_those_of_the_data_set(
 
 
 @pytest.mark.parametrize("prepare", ["photo", "plain"])
-def test_a_preparation_that_is_asked_for_is_applied_to_every_image(
+def test_requested_preparation_is_applied_to_every_image(
     permit: Permit, boot_png: bytes, prepare: Prepare
 ) -> None:
     images = reader(permit, prepare).read_all([boot_png] * 3, "files")
@@ -76,7 +76,7 @@ def test_a_preparation_that_is_asked_for_is_applied_to_every_image(
 
 
 @pytest.mark.parametrize("wrong", [[0], [40], [50, 90], [95]], ids=str)
-def test_the_error_is_that_of_the_first_rejected_image(
+def test_error_is_that_of_the_first_rejected_image(
     permit: Permit, boot_png: bytes, photo: bytes, wrong: list[int]
 ) -> None:
     for good in (boot_png, photo):
@@ -85,20 +85,20 @@ def test_the_error_is_that_of_the_first_rejected_image(
             reader(permit).read_all(files, "files")
 
 
-def test_an_error_begins_with_the_place_if_there_is_one(permit: Permit) -> None:
+def test_error_begins_with_the_location_if_one_is_given(permit: Permit) -> None:
     with pytest.raises(InvalidImage, match=r"^instances\[3\]: not an image"):
         reader(permit).read(b"no image", "instances[3]")
     with pytest.raises(InvalidImage, match=r"^not an image"):
         reader(permit).read(b"no image")
 
 
-def test_the_limit_on_pixels_is_that_of_the_permit(permit: Permit, encode: Encode) -> None:
+def test_pixel_limit_is_that_of_the_permit(permit: Permit, encode: Encode) -> None:
     large = encode(Image.new("L", (1001, 1000)))
     with pytest.raises(ImageTooLarge, match="the limit is 1000000"):
         reader(permit).read(large)
 
 
-def test_nothing_is_decoded_beyond_the_pixel_budget(
+def test_request_over_the_pixel_budget_is_deferred_before_decoding(
     permit: Permit, boot_png: bytes, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -115,7 +115,7 @@ def test_nothing_is_decoded_beyond_the_pixel_budget(
             reader(permit).read(files[0])
 
 
-def test_nothing_is_decoded_for_a_request_that_was_cancelled(
+def test_reading_for_a_cancelled_request_raises_deadline_exceeded(
     permit: Permit, boot_png: bytes, photo: bytes
 ) -> None:
     permit.cancel()
@@ -124,16 +124,18 @@ def test_nothing_is_decoded_for_a_request_that_was_cancelled(
             reader(permit).read_all(files, "files")
 
 
-def test_the_phases_are_recorded(permit: Permit, boot_png: bytes, photo: bytes) -> None:
+def test_phases_of_one_and_of_several_images_are_recorded(
+    permit: Permit, boot_png: bytes, photo: bytes
+) -> None:
     reader(permit).read(photo)
     assert list(permit.record.phases) == ["decode", "prepare"]
-    for file in (boot_png, photo):  # Those of several images overlap.
+    for file in (boot_png, photo):  # The phases of several images overlap.
         permit.record.phases.clear()
         reader(permit).read_all([file] * 3, "files")
         assert list(permit.record.phases) == ["prepare"]
 
 
-def test_images_of_the_data_set_are_decoded_by_one_thread(
+def test_data_set_images_are_decoded_in_the_calling_thread(
     boot_png: bytes, permit: Permit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: set[threading.Thread] = set()
@@ -148,24 +150,24 @@ def test_images_of_the_data_set_are_decoded_by_one_thread(
     assert threads == {threading.current_thread()}
 
 
-def test_photographs_are_decoded_side_by_side(
+def test_photographs_are_prepared_in_parallel(
     workers: WorkerThreads, permit: Permit, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     permit.workers = workers
     all_three = threading.Barrier(3)
 
-    def meet(
+    def wait_and_prepare(
         photo: Image.Image, *, shape: tuple[int, int], steps: list[Step] | None
     ) -> NDArray[np.uint8]:
-        all_three.wait(SECONDS)
+        all_three.wait(TIMEOUT_SECONDS)
         return prepare_photo(photo, shape=shape, steps=steps)
 
-    monkeypatch.setattr(decode, "prepare_photo", meet)
+    monkeypatch.setattr(decode, "prepare_photo", wait_and_prepare)
     images = reader(permit).read_all([photo] * 3, "files")
     assert [image.preparation for image in images] == ["photo"] * 3
 
 
-def test_threads_do_not_share_what_they_decode_into(
+def test_concurrent_fast_path_reads_do_not_mix_images(
     permit: Permit, test_slice: tuple[NDArray[np.uint8], NDArray[np.uint8]], encode: Encode
 ) -> None:
     files = [encode(pixels) for pixels in test_slice[0][:100]]
@@ -186,7 +188,7 @@ def test_threads_do_not_share_what_they_decode_into(
         ("photo", ["decoded", "grey", "cropped", "centred"]),
     ],
 )
-def test_the_steps_of_the_preparation_are_collected(
+def test_preparation_steps_are_collected(
     permit: Permit, boot_png: bytes, prepare: Prepare, names: list[str]
 ) -> None:
     steps: list[Step] = []

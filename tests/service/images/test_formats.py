@@ -1,4 +1,4 @@
-"""Formats are named by their first bytes, and metadata costs nothing and spoils nothing."""
+"""Formats are identified by their first bytes; metadata is removed before decoding."""
 
 import io
 import struct
@@ -17,7 +17,7 @@ from tests.service.conftest import Encode
 
 SHAPE = (28, 28)
 GREY = np.arange(784, dtype=np.uint16).reshape(28, 28).astype(np.uint8)
-READ = ["PNG", "JPEG", "WEBP", "GIF", "BMP"] + ["AVIF"] * bool(features.check("avif"))
+SUPPORTED = ["PNG", "JPEG", "WEBP", "GIF", "BMP"] + ["AVIF"] * bool(features.check("avif"))
 
 
 def read(data: bytes) -> np.ndarray:
@@ -45,8 +45,8 @@ def ifd(*entries: tuple[int, int, int, int], order: str = "II") -> bytes:
     return start + body
 
 
-@pytest.mark.parametrize("name", READ)
-def test_a_file_that_stops_short_is_named_by_its_first_bytes(name: str, encode: Encode) -> None:
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_error_about_a_truncated_file_names_its_format(name: str, encode: Encode) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     data = encode(noise, name)
     for length in (16, 30, len(data) // 2):
@@ -66,19 +66,21 @@ def test_a_file_that_stops_short_is_named_by_its_first_bytes(name: str, encode: 
         ("PDF", b"%PDF-1.7\n"),
     ],
 )
-def test_other_formats_are_named_with_what_to_do(name: str, start: bytes) -> None:
+def test_error_about_an_unsupported_format_names_it_and_suggests_conversion(
+    name: str, start: bytes
+) -> None:
     with pytest.raises(InvalidImage, match=rf"^{name} is not supported: convert it to .*PNG, JPEG"):
         read(start + bytes(100))
 
 
-def test_something_else_is_no_image() -> None:
+def test_unrecognised_content_is_rejected_as_not_an_image() -> None:
     for data in (b"no image", b"<html><body>svg", b"\0\0\0\x18ftypmp42", b"RIFF\0\0\0\0WAVE"):
         with pytest.raises(InvalidImage, match=r"^not an image in a supported format"):
             read(data)
 
 
-@pytest.mark.skipif("AVIF" not in READ, reason="Pillow was built without AVIF")
-def test_avif_is_read_and_turned_by_its_own_properties(encode: Encode) -> None:
+@pytest.mark.skipif("AVIF" not in SUPPORTED, reason="Pillow was built without AVIF")
+def test_avif_is_decoded_and_rotated_by_its_own_properties(encode: Encode) -> None:
     image = Image.fromarray(np.repeat(GREY[:, :, None], 3, axis=2))
     plain = read(encode(image, "AVIF", quality=100, subsampling="4:4:4"))
     assert np.abs(plain.astype(int) - GREY).max() <= 3
@@ -103,18 +105,18 @@ START = box(b"ftyp", b"avif\0\0\0\0avifmif1")
         box(b"meta", bytes(4) + box(b"iprp", box(b"ipco", box(b"free") * 4096))),
         box(b"moov", box(b"trak", box(b"mdia", box(b"minf", box(b"stbl", bytes(32768)))))),
         box(b"meta", bytes(4) + struct.pack(">I4sQ", 1, b"iloc", 32784) + bytes(32768)),
-        # A box that seems to reach beyond the one that it is in, and so beyond the table.
+        # A box whose length reaches beyond its parent, and so beyond the tables.
         box(b"meta", bytes(4) + box(b"trak", b"\xff\xff\xff\xffmdat") + box(b"iloc", bytes(32768))),
         box(b"meta") * 4096,
     ],
 )
-def test_an_avif_with_tables_that_take_minutes_to_search_is_rejected(boxes: bytes) -> None:
+def test_avif_with_tables_over_32_kib_is_rejected(boxes: bytes) -> None:
     for data in (START + boxes, START + boxes + box(b"mdat"), START + box(b"mdat") + boxes):
         with pytest.raises(InvalidImage, match="has more than 32768 bytes of tables"):
             without_metadata(data, "AVIF")
 
 
-def test_colour_profiles_and_pixels_of_an_avif_are_no_tables() -> None:
+def test_colour_profiles_and_pixels_of_an_avif_do_not_count_as_tables() -> None:
     profile = box(b"ipco", box(b"colr", bytes(99_999)))
     meta = box(b"meta", bytes(4) + box(b"iprp", profile) + box(b"idat", bytes(99_999)))
     data = START + meta + box(b"iloc", bytes(30_000)) + box(b"uuid", bytes(99_999))
@@ -122,7 +124,7 @@ def test_colour_profiles_and_pixels_of_an_avif_are_no_tables() -> None:
         assert without_metadata(data + pixels, "AVIF").data == data + pixels
 
 
-def test_a_jpeg_has_one_frame() -> None:
+def test_jpeg_with_two_frames_is_rejected() -> None:
     frame = b"\xff\xc0\0\x0b\x08\0\x01\0\x01\x01\x01\x11\0"
     start, end = b"\xff\xd8", b"\xff\xda\0\x02\xff\xd9"
     without_metadata(start + frame + end, "JPEG")
@@ -133,10 +135,10 @@ def test_a_jpeg_has_one_frame() -> None:
 BIG = zlib.compress(bytes(2**21))
 ANCILLARY = {
     "zTXt": chunk(b"zTXt", b"k\0\0" + BIG),
-    "zTXt of another method": chunk(b"zTXt", b"k\0\1x"),
+    "zTXt of unknown method": chunk(b"zTXt", b"k\0\1x"),
     "iTXt": chunk(b"iTXt", b"k\0\1\0\0\0" + BIG),
     "iCCP": chunk(b"iCCP", b"k\0\0" + BIG),
-    "many": chunk(b"zTXt", b"k\0\0" + BIG) * 70,
+    "many zTXt": chunk(b"zTXt", b"k\0\0" + BIG) * 70,
     "tEXt": chunk(b"tEXt", b"k\0" + b"a" * 1_200_000),
     "wrong checksum": chunk(b"tEXt", b"a\0b")[:-1] + b"\0",
     "short gAMA": chunk(b"gAMA", b"\0\0"),
@@ -152,7 +154,7 @@ ANCILLARY = {
 
 @pytest.mark.parametrize("extra", ANCILLARY.values(), ids=ANCILLARY)
 @pytest.mark.parametrize("colour", ["L", "RGB"])
-def test_chunks_that_no_pixel_needs_are_passed_over(
+def test_png_chunks_without_effect_on_pixels_are_removed(
     extra: bytes, colour: str, encode: Encode
 ) -> None:
     png = encode(Image.fromarray(GREY).convert(colour))
@@ -162,12 +164,14 @@ def test_chunks_that_no_pixel_needs_are_passed_over(
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_segments_that_no_pixel_needs_are_passed_over(progressive: bool, encode: Encode) -> None:
+def test_jpeg_segments_without_effect_on_pixels_are_removed(
+    progressive: bool, encode: Encode
+) -> None:
     jpeg = encode(GREY, "JPEG", progressive=progressive)
     start = jpeg.index(b"\xff\xdb")
     many = ifd(*[(0x8000 + n, 7, 65_000, 0) for n in range(5_000)])
     for extra in (
-        segment(0xE1, b"Exif\0\0" + many[:65_000]) * 100,  # would be 65,000 copies of megabytes
+        segment(0xE1, b"Exif\0\0" + many[:65_000]) * 100,  # expensive if its entries were parsed
         segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(60_000)),
         segment(0xE2, b"MPF\0" + ifd((0xB001, 4, 1, 5))),
         segment(0xED, b"Photoshop 3.0\0" + b"8BIM\x04\x04"),
@@ -181,14 +185,14 @@ def test_segments_that_no_pixel_needs_are_passed_over(progressive: bool, encode:
         assert time.process_time() - begin < 1
 
 
-def test_what_follows_a_jpeg_is_passed_over(encode: Encode) -> None:
+def test_data_after_the_end_of_a_jpeg_is_removed(encode: Encode) -> None:
     first, second = encode(GREY, "JPEG"), encode(255 - GREY, "JPEG")
     assert without_metadata(first + second, "JPEG").data == first
 
 
 @pytest.mark.parametrize("order", ["II", "MM"])
 @pytest.mark.parametrize("container", [without_metadata, None], ids=["PNG", "bare"])
-def test_the_orientation_is_found(
+def test_exif_orientation_is_read_in_either_byte_order(
     order: str, container: Callable[..., object] | None, encode: Encode
 ) -> None:
     exif = ifd((0x010F, 2, 4, 0), (0x0112, 3, 1, 6), order=order)
@@ -202,7 +206,7 @@ def test_the_orientation_is_found(
             np.testing.assert_array_equal(read(data), np.rot90(GREY, -1))
 
 
-def test_damaged_exif_data_is_upright() -> None:
+def test_damaged_exif_data_means_no_rotation() -> None:
     whole = ifd((0x0112, 3, 1, 6))
     for data in (b"", b"Exif\0\0", b"II*\0", whole[:9], whole[:14], b"MM\0*\xff\xff\xff\xff"):
         assert orientation_of(data) in {0, 1}
@@ -217,7 +221,7 @@ JPEGS: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("options", JPEGS.values(), ids=JPEGS)
 @pytest.mark.parametrize("kind", ["noise", "smooth", "grey"])
-def test_a_jpeg_without_its_last_marker_is_read_if_no_pixel_is_missing(
+def test_jpeg_without_end_marker_is_read_only_if_no_pixel_is_missing(
     options: dict[str, object], kind: str, encode: Encode
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
@@ -235,7 +239,7 @@ def test_a_jpeg_without_its_last_marker_is_read_if_no_pixel_is_missing(
             read(data[: -2 - missing])
 
 
-def test_the_same_holds_for_pillow(encode: Encode) -> None:
-    """Pillow itself rejects such a file; if it no longer does, the detour can go."""
+def test_pillow_rejects_a_jpeg_without_end_marker(encode: Encode) -> None:
+    """Once Pillow accepts such a file, the workaround can be removed."""
     with pytest.raises(OSError, match="truncated"):
         Image.open(io.BytesIO(encode(GREY, "JPEG")[:-2])).load()

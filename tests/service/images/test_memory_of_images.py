@@ -1,4 +1,4 @@
-"""One worker at default limits stays small and alive whatever images it is sent."""
+"""The memory of one worker at default limits while it decodes the most expensive images."""
 
 import io
 import zlib
@@ -16,7 +16,7 @@ ROUNDS = 1
 CLIENTS = 3
 
 pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/status").exists(), reason="the highest memory is read from /proc"
+    not Path("/proc/self/status").exists(), reason="the peak memory is read from /proc"
 )
 
 
@@ -43,13 +43,13 @@ def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
 
 
 def worst_images() -> dict[str, bytes]:
-    """Return images that would each take the most memory of their kind."""
+    """Return the images of each format that take the most memory to decode."""
     webp = bytearray(encoded(Image.new("RGBA", (1, 1)), "WEBP", lossless=True))
     webp[21:25] = (4999 | 4999 << 14 | 1 << 28).to_bytes(4, "little")
     progressive = encoded(Image.new("RGB", (6000, 4500)), "JPEG", progressive=True, subsampling=0)
     return {
         "RGBA": png(5000, 5000, 8, 6),
-        "cut RGBA": png(5000, 5000, 8, 6)[:-2000],
+        "truncated RGBA": png(5000, 5000, 8, 6)[:-2000],
         "grey with alpha": png(5000, 5000, 8, 4),
         "16-bit grey": png(5000, 5000, 16, 0),
         "palette with alpha": png(5000, 5000, 8, 3),
@@ -57,12 +57,12 @@ def worst_images() -> dict[str, bytes]:
         "lossless WebP, too large": bytes(webp),
         "lossless WebP": encoded(Image.new("RGBA", (3200, 3200)), "WEBP", lossless=True),
         "progressive JPEG": progressive,
-        "progressive JPEG without end": progressive[:-2],
+        "progressive JPEG without end marker": progressive[:-2],
         "JPEG of 100 megapixels": encoded(Image.new("L", (10_000, 10_000)), "JPEG"),
     }
 
 
-def test_no_image_takes_a_worker_above_its_memory() -> None:
+def test_peak_memory_of_a_worker_stays_below_the_limit() -> None:
     port = unused_port()
     images = list(worst_images().values())
     with serve_process(port=port) as process:
@@ -79,6 +79,6 @@ def test_no_image_takes_a_worker_above_its_memory() -> None:
                 statuses = set().union(*threads.map(post_all, range(0, 2 * CLIENTS, 2)))
             assert client.get("/livez").status_code == 200
         status = Path(f"/proc/{process.pid}/status").read_text()
-    highest = int(status.split("VmHWM:")[1].split()[0]) / 1024
+    peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
     assert statuses <= {200, 400, 413, 503, 504}
-    assert highest < MAX_MEBIBYTES, f"{highest:.0f} MiB"
+    assert peak < MAX_MEBIBYTES, f"{peak:.0f} MiB"

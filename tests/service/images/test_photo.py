@@ -1,4 +1,4 @@
-"""A photograph of a known garment on a known background must come out like the data set's own."""
+"""Photographs, most of them synthetic, are prepared like images of the data set."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -24,7 +24,7 @@ def photo(
 
 
 def extent(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """Return top, bottom, left, right of what is not black."""
+    """Return top, bottom, left and right of the area that is not black."""
     rows = np.flatnonzero((pixels > 60).any(axis=1))
     columns = np.flatnonzero((pixels > 60).any(axis=0))
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
@@ -34,7 +34,7 @@ def extent(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     ("background", "garment"),
     [("white", "black"), ("black", "white"), ("#ddd", "#247"), ("#225", "#fc8")],
 )
-def test_the_garment_is_light_on_black_fills_the_longest_side_and_is_centred(
+def test_garment_is_light_on_black_centred_and_fills_the_longest_side(
     background: str, garment: str
 ) -> None:
     pixels = prepare_photo(photo((300, 400), background, garment, (20, 50, 119, 249)), shape=SHAPE)
@@ -44,7 +44,7 @@ def test_the_garment_is_light_on_black_fills_the_longest_side_and_is_centred(
     assert (pixels[:, 21:] == 0).all()
 
 
-def test_a_wide_garment_fills_the_width() -> None:
+def test_wide_garment_fills_the_width_and_is_centred() -> None:
     pixels = prepare_photo(photo((800, 600), "white", "navy", (100, 200, 699, 349)), shape=SHAPE)
     top, bottom, left, right = extent(pixels)
     assert (left, right) == (0, 28)
@@ -52,13 +52,13 @@ def test_a_wide_garment_fills_the_width() -> None:
     assert abs(top - (28 - bottom)) <= 1
 
 
-def test_a_speck_does_not_stop_the_trimming() -> None:
+def test_cropping_ignores_a_single_dark_pixel() -> None:
     image = photo((300, 300), "white", "black", (100, 100, 199, 199))
     image.putpixel((5, 5), (0, 0, 0))
     assert extent(prepare_photo(image, shape=SHAPE)) == (0, 28, 0, 28)
 
 
-def test_the_same_photo_at_another_size_gives_nearly_the_same_pixels() -> None:
+def test_photo_size_has_little_effect_on_the_prepared_pixels() -> None:
     small = photo((90, 120), "white", "#305070", (15, 15, 74, 104))
     large = small.resize((1800, 2400), Image.Resampling.NEAREST)
     difference = np.abs(
@@ -68,12 +68,12 @@ def test_the_same_photo_at_another_size_gives_nearly_the_same_pixels() -> None:
 
 
 @pytest.mark.parametrize("colour", ["white", "black", "#888"])
-def test_a_photo_of_nothing_is_flat(colour: str) -> None:
+def test_uniform_photo_is_prepared_as_a_uniform_image(colour: str) -> None:
     pixels = prepare_photo(Image.new("RGB", (64, 48), colour), shape=SHAPE)
-    assert np.ptp(pixels[7:21, 3:25]) <= 3  # without the edge, which fades
+    assert np.ptp(pixels[7:21, 3:25]) <= 3  # The border fades out.
 
 
-def test_a_image_of_the_data_set_enlarged_comes_out_as_it_was(
+def test_enlarged_data_set_image_is_prepared_like_the_original(
     test_slice: tuple[NDArray[np.uint8], NDArray[np.uint8]],
 ) -> None:
     boot = test_slice[0][0]
@@ -82,13 +82,13 @@ def test_a_image_of_the_data_set_enlarged_comes_out_as_it_was(
     assert np.corrcoef(pixels.ravel(), boot.ravel())[0, 1] > 0.9
 
 
-def test_photographs_are_prepared_as_those_that_the_network_learnt_from() -> None:
+def test_preparation_matches_the_committed_reference() -> None:
     with Image.open(FILE) as expected:
         difference = np.abs(prepared().astype(int) - np.asarray(expected))
     assert (difference > 2).mean() < 0.005  # Other processors and libraries round differently.
 
 
-def test_dark_and_light_stay_apart_in_the_negative() -> None:
+def test_dark_print_stays_distinct_on_a_light_garment() -> None:
     image = photo((300, 300), "#7a9", "white", (80, 60, 219, 239))
     ImageDraw.Draw(image).rectangle((110, 100, 189, 199), "black")
     pixels = prepare_photo(image, shape=SHAPE)
@@ -96,12 +96,12 @@ def test_dark_and_light_stay_apart_in_the_negative() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 2)])
-def test_a_photo_of_any_proportions_is_prepared(size: tuple[int, int]) -> None:
+def test_photo_of_any_aspect_ratio_is_prepared(size: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     assert prepare_photo(Image.fromarray(noise), shape=SHAPE).shape == SHAPE
 
 
-def test_photos_prepared_side_by_side_come_out_as_they_do_alone() -> None:
+def test_concurrent_preparation_equals_sequential_preparation() -> None:
     photos = [
         photo((side, 400), background, "#247", (20, 50, 119, side // 2))
         for side in (300, 400, 560)
@@ -114,14 +114,14 @@ def test_photos_prepared_side_by_side_come_out_as_they_do_alone() -> None:
         assert (pixels == alone[index % len(photos)]).all()
 
 
-def test_the_frame_is_the_square_around_the_middle_of_the_garment() -> None:
+def test_frame_is_a_square_centred_on_the_garment() -> None:
     steps: list[Step] = []
     # 56 pixels high, with its middle at (20, 42).
     prepare_photo(photo((84, 112), "white", "navy", (6, 14, 33, 69)), shape=SHAPE, steps=steps)
     assert steps[-1].frame == pytest.approx((-8 / 84, 14 / 112, 48 / 84, 70 / 112))
 
 
-def test_the_steps_of_a_photograph_and_of_an_enlarged_image_are_collected(
+def test_steps_of_a_photograph_and_of_an_enlarged_image_are_collected(
     test_slice: tuple[NDArray[np.uint8], NDArray[np.uint8]],
 ) -> None:
     steps: list[Step] = []

@@ -1,4 +1,4 @@
-"""Filters and pieces against their definitions, and a garment whose true mask is known."""
+"""Filters and connected components against references; masks of garments of known shape."""
 
 from typing import Any
 
@@ -14,14 +14,16 @@ SHAPES = [(1, 1), (1, 7), (5, 1), (2, 2), (9, 13)]
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_opening_is_a_minimum_and_then_a_maximum(shape: tuple[int, int], share: float) -> None:
+def test_opening_equals_a_minimum_filter_then_a_maximum_filter(
+    shape: tuple[int, int], share: float
+) -> None:
     mask = np.random.default_rng(7).random(shape) < share
     image: Any = Image.fromarray(mask.astype(np.uint8))
     expected = image.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.MaxFilter(3))
     np.testing.assert_array_equal(opened(mask), np.asarray(expected) > 0)
 
 
-def test_the_largest_piece_is_one_piece_and_the_middle_counts_more() -> None:
+def test_largest_piece_is_connected_and_favours_the_centre() -> None:
     mask = np.zeros((20, 20), np.bool_)
     mask[8:12, 8:12] = True
     expected = mask.copy()
@@ -31,14 +33,14 @@ def test_the_largest_piece_is_one_piece_and_the_middle_counts_more() -> None:
     assert not largest_piece(np.zeros((5, 5), np.bool_)).any()
 
 
-def test_a_piece_may_wind() -> None:
+def test_largest_piece_keeps_a_spiral_whole() -> None:
     spiral = np.zeros((9, 9), np.bool_)
     spiral[1, 1:8] = spiral[1:8, 7] = spiral[7, 1:8] = spiral[3:8, 1] = spiral[3, 1:6] = True
     spiral[3:6, 5] = True
     np.testing.assert_array_equal(largest_piece(spiral), spiral)
 
 
-def test_holes_are_filled_and_bays_are_not() -> None:
+def test_enclosed_holes_are_filled_and_open_ones_are_not() -> None:
     mask = np.zeros((10, 10), np.bool_)
     mask[1:9, 1:9] = True
     full = mask.copy()
@@ -49,8 +51,8 @@ def test_holes_are_filled_and_bays_are_not() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_garment_is_found_on_a_patterned_background(seed: int) -> None:
-    """Where the true mask is known: a shirt-like shape on coarse noise of another hue."""
+def test_garment_mask_matches_the_true_mask_on_a_patterned_background(seed: int) -> None:
+    """A shirt-like shape on coarse noise of another hue."""
     rng = np.random.default_rng(seed)
     background = Image.fromarray(rng.integers(90, 190, (12, 10, 3), np.uint8))
     photo = background.resize((300, 360), Image.Resampling.BICUBIC)
@@ -66,7 +68,7 @@ def test_a_garment_is_found_on_a_patterned_background(seed: int) -> None:
 
 
 @pytest.mark.parametrize("odds", [-1, 1])
-def test_a_mask_of_nearly_nothing_or_everything_is_not_believed(
+def test_mask_of_almost_nothing_or_everything_is_replaced_by_a_full_mask(
     odds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segmentation, "_mean_field", lambda unary, _: np.full_like(unary, odds))
@@ -74,28 +76,28 @@ def test_a_mask_of_nearly_nothing_or_everything_is_not_believed(
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 90)])
-def test_a_narrow_image_is_all_garment(size: tuple[int, int]) -> None:
+def test_narrow_image_gets_a_full_mask(size: tuple[int, int]) -> None:
     mask = garment_mask(Image.new("RGB", size, "#888"))
     assert mask.shape == size[::-1]
     assert (mask == 1).all()
 
 
 @pytest.mark.parametrize("size", [(96, 8), (11, 96), (12, 96), (96, 13)], ids=str)
-def test_a_thin_image_has_a_middle(size: tuple[int, int]) -> None:
+def test_thin_image_gets_a_non_empty_mask(size: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     assert (garment_mask(Image.fromarray(noise)) > 0.5).any()
 
 
-def test_a_doubtful_part_is_dimmed_and_not_cut_off() -> None:
-    """A sleeve in nearly the colour of the ground."""
+def test_uncertain_part_is_partially_masked() -> None:
+    """A sleeve in nearly the colour of the background."""
     photo = Image.new("RGB", (80, 96), "#d8d4cc")
     pen = ImageDraw.Draw(photo)
     pen.rectangle((25, 20, 55, 80), "#203060")
-    sure = garment_mask(photo)[50, 40]
+    certain = garment_mask(photo)[50, 40]
     noise = np.random.default_rng(0).normal(0, 6, (96, 80, 3))
     pen.rectangle((56, 20, 62, 50), "#c4c4c8")
     mask = garment_mask(Image.fromarray((np.asarray(photo) + noise).clip(0, 255).astype(np.uint8)))
-    assert sure > 0.995  # undimmed
+    assert certain > 0.995  # undimmed
     assert mask[50, 40] > 0.9
     assert 0 < mask[35, 57] < mask[50, 40]
     assert mask[5, 5] == 0
