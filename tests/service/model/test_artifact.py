@@ -1,4 +1,4 @@
-"""A directory is served only if it is exactly what was published."""
+"""A version directory is valid only if manifest and files agree."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ def append_a_byte(version: Path) -> None:
     path.write_bytes(path.read_bytes() + b"x")
 
 
-def test_the_shipped_model_holds(artifact: Artifact) -> None:
+def test_shipped_model_is_valid(artifact: Artifact) -> None:
     assert artifact.manifest.name == "fashion_mnist"
     assert artifact.directory == ARTIFACTS / str(artifact.manifest.version)
     flatbuffer = artifact.file(FLATBUFFER)
@@ -82,7 +82,7 @@ def test_the_shipped_model_holds(artifact: Artifact) -> None:
         ),
     ],
 )
-def test_an_invalid_directory_is_refused_with_the_reason(
+def test_invalid_directory_is_refused_with_the_reason(
     copied_artifacts: Path, damage: Callable[[Path], object], reason: str
 ) -> None:
     damage(copied_artifacts / "1")
@@ -111,14 +111,14 @@ def frozen(manifest: dict[str, Any]) -> None:
     [two_classes, no_parameters, frozen, lambda m: m["input"].update(scale=1 / 255)],
     ids=["two classes", "no parameters", "frozen", "scale"],
 )
-def test_an_unusual_network_is_accepted(
+def test_unusual_but_valid_manifest_is_accepted(
     copied_artifacts: Path, edit: Callable[[dict[str, Any]], object]
 ) -> None:
     edit_manifest(copied_artifacts / "1", edit)
     assert verify(copied_artifacts / "1").manifest.version == 1
 
 
-def test_a_manifest_that_cannot_be_read_is_refused(copied_artifacts: Path) -> None:
+def test_unreadable_manifest_is_refused(copied_artifacts: Path) -> None:
     manifest = copied_artifacts / "1" / MANIFEST
     manifest.unlink()
     manifest.mkdir()
@@ -126,7 +126,7 @@ def test_a_manifest_that_cannot_be_read_is_refused(copied_artifacts: Path) -> No
         verify(copied_artifacts / "1")
 
 
-def test_a_file_that_cannot_be_read_is_refused(
+def test_unreadable_file_is_refused(
     copied_artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def vanished(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""What hiding a part of an image costs a class, for networks of any input size."""
+"""Occlusion heat maps, for networks of any input size."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ from service.model.occlusion import explain_each
 from service.telemetry.record import RequestRecord
 
 
-class Corner:
-    """A network whose first class is the mean of the upper left quarter."""
+class CornerEngine:
+    """An engine whose first probability is the mean of the upper left quarter."""
 
     name, precision = "corner", "float32"
 
@@ -25,10 +25,10 @@ class Corner:
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (28, 28), (20, 96), (224, 224)])
-def test_the_part_that_speaks_for_the_class_is_found_at_any_size(
+def test_heat_is_highest_on_the_part_that_determines_the_class(
     artifact: Artifact, shape: tuple[int, int]
 ) -> None:
-    engine: Any = Corner()
+    engine: Any = CornerEngine()
     classifier = Classifier(artifact, engine)
     admission = Admission(max_images=400, max_bytes=1)
     image = np.full((1, *shape, 1), 0.7, np.float32)

@@ -1,4 +1,4 @@
-"""Which versions are served, and what becomes of the others."""
+"""Which versions a repository loads, serves, refuses and unloads."""
 
 import shutil
 from collections.abc import Callable
@@ -23,35 +23,35 @@ from tests.service.conftest import edit_manifest, publish, samples_of, withdraw
 from tests.service.model.test_artifact import append_a_byte
 
 
-def opened(root: Path, policy: VersionPolicy = "latest", **labels: int) -> Repository:
+def open_repository(root: Path, policy: VersionPolicy = "latest", **labels: int) -> Repository:
     repository = Repository(Directory(root), engine="litert", policy=policy, labels=labels)
     repository.open()
     return repository
 
 
-def refused(repository: Repository) -> float:
+def refused_count(repository: Repository) -> float:
     return samples_of(repository.metrics.write())["fashion_mnist_versions_refused_total"]
 
 
-def states(repository: Repository) -> dict[int, str]:
+def version_states(repository: Repository) -> dict[int, str]:
     return {status.number: status.state for status in repository.statuses}
 
 
 @pytest.mark.parametrize(
     ("policy", "served"), [("latest", {10}), ("all", {1, 2, 10}), ((1, 10, 30), {1, 10})]
 )
-def test_the_policy_says_which_versions_are_served(
+def test_policy_selects_the_served_versions(
     copied_artifacts: Path, policy: VersionPolicy, served: set[int]
 ) -> None:
     publish(copied_artifacts, 2)
     publish(copied_artifacts, 10)
-    repository = opened(copied_artifacts, policy)
+    repository = open_repository(copied_artifacts, policy)
     assert set(repository.serving) == served
-    assert states(repository) == dict.fromkeys(served, "AVAILABLE")
+    assert version_states(repository) == dict.fromkeys(served, "AVAILABLE")
     assert repository.classifier().manifest.version == 10
 
 
-def test_it_is_ready_when_every_version_is_there(
+def test_repository_is_ready_once_every_version_is_loaded(
     copied_artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(copied_artifacts, 2)
@@ -73,49 +73,49 @@ def test_it_is_ready_when_every_version_is_there(
     assert served_before == [0, 1, 0, 1]
 
 
-def test_a_new_version_takes_over_and_its_predecessor_ends(copied_artifacts: Path) -> None:
-    repository = opened(copied_artifacts)
+def test_new_version_replaces_its_predecessor(copied_artifacts: Path) -> None:
+    repository = open_repository(copied_artifacts)
     publish(copied_artifacts, 2)
     repository.refresh()
     assert list(repository.serving) == [2]
-    assert states(repository) == {2: "AVAILABLE", 1: "END"}
+    assert version_states(repository) == {2: "AVAILABLE", 1: "END"}
 
 
-def test_a_replaced_version_lives_until_its_last_request_ends(copied_artifacts: Path) -> None:
-    repository = opened(copied_artifacts)
-    held = repository.classifier()
+def test_replaced_version_is_unloaded_after_its_last_request(copied_artifacts: Path) -> None:
+    repository = open_repository(copied_artifacts)
+    in_use = repository.classifier()
     publish(copied_artifacts, 2)
     repository.refresh()
-    assert states(repository)[1] == "UNLOADING"
+    assert version_states(repository)[1] == "UNLOADING"
     shutil.rmtree(copied_artifacts / "1")
-    held.warm_up()
-    del held
-    assert states(repository)[1] == "END"
+    in_use.warm_up()
+    del in_use
+    assert version_states(repository)[1] == "END"
 
 
-def test_many_threads_may_use_a_version_whose_directory_is_gone(copied_artifacts: Path) -> None:
-    classifier = opened(copied_artifacts).classifier()
+def test_loaded_version_needs_no_directory_for_further_interpreters(copied_artifacts: Path) -> None:
+    classifier = open_repository(copied_artifacts).classifier()
     shutil.rmtree(copied_artifacts)
     engine = classifier._engine
     for pool in (engine._assessors, engine._mappers):  # type: ignore[attr-defined]  # LiteRT's
-        pool._idle.clear()  # As if other threads had taken what there is.
+        pool._idle.clear()  # As if other threads used every idle interpreter.
     classifier.warm_up()
 
 
-def test_a_withdrawn_version_is_replaced_by_the_one_before(copied_artifacts: Path) -> None:
+def test_removed_version_is_replaced_by_the_previous_one(copied_artifacts: Path) -> None:
     publish(copied_artifacts, 2)
-    repository = opened(copied_artifacts)
+    repository = open_repository(copied_artifacts)
     withdraw(copied_artifacts, 2)
     repository.refresh()
     assert list(repository.serving) == [1]
     repository.refresh()
-    assert states(repository) == {1: "AVAILABLE"}
+    assert version_states(repository) == {1: "AVAILABLE"}
 
 
-def test_the_last_version_is_served_on_when_its_directory_goes(
+def test_last_version_is_still_served_after_its_directory_is_removed(
     copied_artifacts: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    repository = opened(copied_artifacts)
+    repository = open_repository(copied_artifacts)
     shutil.move(copied_artifacts, copied_artifacts.with_name("away"))
     for _ in range(3):
         repository.refresh()
@@ -127,15 +127,15 @@ def test_the_last_version_is_served_on_when_its_directory_goes(
     assert list(repository.serving) == [2]
 
 
-def test_a_bad_version_is_refused_logged_once_and_counted_while_the_old_goes_on(
+def test_bad_version_is_refused_logged_once_and_counted_while_the_old_one_is_served(
     copied_artifacts: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    repository = opened(copied_artifacts)
+    repository = open_repository(copied_artifacts)
     publish(copied_artifacts, 2, good=False)
     for _ in range(3):
         repository.refresh()
     assert list(repository.serving) == [1]
-    assert refused(repository) == 1
+    assert refused_count(repository) == 1
     assert caplog.text.count("version 2 is refused") == 1
     assert "model.tflite is not the file that was published" in caplog.text
     [bad, good] = repository.statuses
@@ -144,7 +144,7 @@ def test_a_bad_version_is_refused_logged_once_and_counted_while_the_old_goes_on(
 
     append_a_byte(copied_artifacts / "2")
     repository.refresh()
-    assert refused(repository) == 2
+    assert refused_count(repository) == 2
 
     withdraw(copied_artifacts, 2)
     publish(copied_artifacts, 2)
@@ -153,10 +153,10 @@ def test_a_bad_version_is_refused_logged_once_and_counted_while_the_old_goes_on(
     assert repository.statuses[0].error == ""
 
 
-def test_a_version_whose_files_change_for_the_worse_is_served_as_it_was(
+def test_loaded_version_is_still_served_after_its_files_are_damaged(
     copied_artifacts: Path,
 ) -> None:
-    repository = opened(copied_artifacts)
+    repository = open_repository(copied_artifacts)
     served = repository.classifier()
     append_a_byte(copied_artifacts / "1")
     repository.refresh()
@@ -166,8 +166,8 @@ def test_a_version_whose_files_change_for_the_worse_is_served_as_it_was(
     assert "not the file that was published" in status.error
 
 
-def test_a_version_that_is_published_anew_is_loaded_anew(copied_artifacts: Path) -> None:
-    repository = opened(copied_artifacts)
+def test_republished_version_is_reloaded(copied_artifacts: Path) -> None:
+    repository = open_repository(copied_artifacts)
     served = repository.classifier()
     edit_manifest(copied_artifacts / "1", lambda m: m.update(created="later"))
     repository.refresh()
@@ -175,8 +175,8 @@ def test_a_version_that_is_published_anew_is_loaded_anew(copied_artifacts: Path)
     assert repository.classifier().manifest.created == "later"
 
 
-def test_another_model_is_no_version_of_this_one(copied_artifacts: Path) -> None:
-    repository = opened(copied_artifacts)
+def test_version_of_another_model_is_refused(copied_artifacts: Path) -> None:
+    repository = open_repository(copied_artifacts)
     publish(copied_artifacts, 2)
     edit_manifest(copied_artifacts / "2", lambda m: m.update(name="digits"))
     repository.refresh()
@@ -184,10 +184,10 @@ def test_another_model_is_no_version_of_this_one(copied_artifacts: Path) -> None
     assert "a version of the model digits" in repository.statuses[0].error
 
 
-def test_an_engine_that_fails_in_an_unforeseen_way_is_a_refusal(
+def test_unexpected_load_error_refuses_the_version(
     copied_artifacts: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    repository = opened(copied_artifacts)
+    repository = open_repository(copied_artifacts)
     publish(copied_artifacts, 2)
 
     def fail(*_: object) -> Classifier:
@@ -209,41 +209,41 @@ def test_an_engine_that_fails_in_an_unforeseen_way_is_a_refusal(
         (lambda root: (root / "1" / FLATBUFFER).unlink(), "all", "is listed .* but missing"),
     ],
 )
-def test_a_start_with_nothing_to_serve_says_why(
+def test_opening_without_a_servable_version_raises_the_reason(
     copied_artifacts: Path, prepare: Callable[[Path], object], policy: VersionPolicy, reason: str
 ) -> None:
     prepare(copied_artifacts)
     with pytest.raises(ArtifactError, match=reason):
-        opened(copied_artifacts, policy)
+        open_repository(copied_artifacts, policy)
 
 
-def test_a_bad_highest_version_is_passed_over_at_the_start(copied_artifacts: Path) -> None:
+def test_bad_highest_version_is_skipped_at_startup(copied_artifacts: Path) -> None:
     publish(copied_artifacts, 2, good=False)
-    repository = opened(copied_artifacts)
+    repository = open_repository(copied_artifacts)
     assert list(repository.serving) == [1]
-    assert refused(repository) == 1
+    assert refused_count(repository) == 1
 
 
-def test_a_version_is_found_by_number_by_label_or_as_the_highest(copied_artifacts: Path) -> None:
+def test_version_is_selected_by_number_by_label_or_as_the_highest(copied_artifacts: Path) -> None:
     publish(copied_artifacts, 2)
-    repository = opened(copied_artifacts, "all", stable=1, canary=2, gone=3)
+    repository = open_repository(copied_artifacts, "all", stable=1, canary=2, gone=3)
 
-    def found(version: int | None = None, label: str | None = None) -> int:
+    def resolve(version: int | None = None, label: str | None = None) -> int:
         return repository.classifier(version, label).manifest.version
 
-    assert (found(), found(1), found(label="stable"), found(label="canary")) == (2, 1, 1, 2)
+    assert (resolve(), resolve(1), resolve(label="stable"), resolve(label="canary")) == (2, 1, 1, 2)
     with pytest.raises(UnknownVersion, match="version 7 is not served; served: 1, 2"):
-        found(7)
+        resolve(7)
     with pytest.raises(UnknownVersion, match="version 3 is not served"):
-        found(label="gone")
+        resolve(label="gone")
     with pytest.raises(UnknownVersion, match="no version is labelled 'beta'"):
-        found(label="beta")
+        resolve(label="beta")
     with pytest.raises(InvalidParameter, match="give only one of them"):
-        found(1, "stable")
+        resolve(1, "stable")
 
 
-def test_an_unloaded_model_stays_unloaded_until_it_is_opened(copied_artifacts: Path) -> None:
-    repository = opened(copied_artifacts)
+def test_unloaded_model_stays_unloaded_until_it_is_opened(copied_artifacts: Path) -> None:
+    repository = open_repository(copied_artifacts)
     repository.unload()
     repository.refresh()
     assert not repository.is_ready
@@ -253,7 +253,7 @@ def test_an_unloaded_model_stays_unloaded_until_it_is_opened(copied_artifacts: P
     assert list(repository.serving) == [1]
 
 
-def test_the_name_is_that_of_the_manifest(copied_artifacts: Path) -> None:
+def test_check_name_accepts_only_the_name_in_the_manifest(copied_artifacts: Path) -> None:
     repository = Repository(Directory(copied_artifacts), engine="litert")
     with pytest.raises(NotReady):
         repository.check_name("fashion_mnist")

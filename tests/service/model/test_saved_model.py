@@ -1,4 +1,4 @@
-"""What is published is a SavedModel that TensorFlow Serving and Triton would load."""
+"""The shipped model is a SavedModel as TensorFlow Serving and Triton load it."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 @pytest.fixture(scope="module")
 def signature_defs(artifact: Artifact) -> Any:
-    """The signatures as the file has them, from its one graph, which is tagged for serving."""
+    """The signatures of the only graph in the file, which is tagged for serving."""
     saved = saved_model_pb2.SavedModel()
     saved.ParseFromString((artifact.directory / "saved_model.pb").read_bytes())
     [graph] = saved.meta_graphs
@@ -24,7 +24,7 @@ def signature_defs(artifact: Artifact) -> Any:
     return graph.signature_def
 
 
-def test_tensorflows_loader_finds_every_signature_with_their_types_and_shapes(
+def test_every_signature_has_its_names_types_and_shapes(
     artifact: Artifact,
 ) -> None:
     signatures = tf.saved_model.load(str(artifact.directory)).signatures
@@ -48,7 +48,7 @@ def test_tensorflows_loader_finds_every_signature_with_their_types_and_shapes(
     }
 
 
-def test_the_loaded_signatures_classify(artifact: Artifact, test_slice: Slice) -> None:
+def test_loaded_signatures_classify_and_agree(artifact: Artifact, test_slice: Slice) -> None:
     images = tf.constant(test_slice[0][:4, ..., None] / np.float32(255))
     model = tf.saved_model.load(str(artifact.directory))
     probabilities = model.signatures["serving_default"](images=images)["probabilities"]
@@ -57,7 +57,7 @@ def test_the_loaded_signatures_classify(artifact: Artifact, test_slice: Slice) -
     np.testing.assert_allclose(last, probabilities, atol=1e-5)
 
 
-def test_the_metadata_of_v1_is_what_the_saved_model_says(
+def test_v1_metadata_equals_the_signatures_of_the_saved_model(
     client: httpx.Client, signature_defs: Any
 ) -> None:
     metadata = client.get("/v1/models/fashion_mnist/metadata").json()["metadata"]
@@ -83,7 +83,7 @@ def tensor_info(tensor: Any) -> dict[str, object]:
     }
 
 
-def test_what_is_the_services_own_lies_in_assets_extra(artifact: Artifact) -> None:
+def test_files_of_the_service_are_in_assets_extra(artifact: Artifact) -> None:
     for path in (MANIFEST, FLATBUFFER, INT8_FLATBUFFER):
         assert path.parent.as_posix() == "assets.extra"
         assert (artifact.directory / path).is_file()

@@ -1,4 +1,4 @@
-"""What every user gets is as good as its card says."""
+"""Accuracy, scores and size of the shipped model."""
 
 import gzip
 import os
@@ -19,17 +19,17 @@ Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 WHOLE_DATA_SET = Path("/usr/share/datasets/fashion-mnist")
 ACCURACY_ON_THE_SLICE = 0.954
-MOST_ARTIFACT_BYTES = 10_000_000
+MAX_ARTIFACT_BYTES = 10_000_000
 
 
 def accuracy(classifier: Classifier, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> float:
     batches = zip(np.split(images, 10), np.split(labels, 10), strict=True)
     tensors = ((classifier.to_images(list(x)), y) for x, y in batches)
-    right = [classifier.assess(x).probabilities.argmax(axis=1) == y for x, y in tensors]
-    return float(np.mean(right))
+    correct = [classifier.assess(x).probabilities.argmax(axis=1) == y for x, y in tensors]
+    return float(np.mean(correct))
 
 
-def test_accuracy_on_the_committed_slice_is_what_it_was(
+def test_accuracy_on_the_committed_slice_is_unchanged(
     classifier: Classifier, test_slice: Slice
 ) -> None:
     assert accuracy(classifier, *test_slice) == pytest.approx(ACCURACY_ON_THE_SLICE, abs=0.002)
@@ -40,7 +40,7 @@ def test_accuracy_on_the_committed_slice_is_what_it_was(
     not WHOLE_DATA_SET.is_dir() and "CI" not in os.environ,
     reason="the Debian package dataset-fashion-mnist is not installed",
 )
-def test_accuracy_on_the_whole_test_set_is_what_the_manifest_says(
+def test_accuracy_on_the_whole_test_set_equals_the_manifest(
     version: int, engine_choice: EngineChoice
 ) -> None:
     artifact = verify(ARTIFACTS / str(version))
@@ -55,7 +55,7 @@ def test_accuracy_on_the_whole_test_set_is_what_the_manifest_says(
     assert measured == pytest.approx(artifact.manifest.scores["test"]["accuracy"], abs=0.001)
 
 
-def test_one_version_is_shipped_and_it_is_right_about_images_and_photographs(
+def test_one_version_is_shipped_and_its_scores_reach_the_minimum(
     artifact: Artifact,
 ) -> None:
     assert Directory(ARTIFACTS).versions() == [artifact.manifest.version]
@@ -64,6 +64,6 @@ def test_one_version_is_shipped_and_it_is_right_about_images_and_photographs(
     assert scores["photographs"]["macro_average"] > 0.7
 
 
-def test_what_is_shipped_is_small() -> None:
+def test_shipped_artifacts_are_below_the_size_limit() -> None:
     files = [path for path in ARTIFACTS.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < MOST_ARTIFACT_BYTES
+    assert sum(path.stat().st_size for path in files) < MAX_ARTIFACT_BYTES

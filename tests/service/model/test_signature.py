@@ -1,4 +1,4 @@
-"""A model is served only if the key's owner signed it, with OpenSSF's own program."""
+"""With a public key, only models with a valid OpenSSF signature are served."""
 
 import importlib.util
 import shutil
@@ -28,7 +28,7 @@ def make_key(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def sign(version: Path, private_key: Path) -> None:
-    """Sign as the README says."""
+    """Sign with the command line of OpenSSF Model Signing."""
     command = [
         *(sys.executable, "-m", "model_signing", "sign", "key", str(version)),
         *("--private_key", str(private_key), "--signature", str(version / SIGNATURE)),
@@ -56,7 +56,7 @@ def signed(signed_once: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(signed_once, tmp_path / "fashion_mnist" / "1"))
 
 
-def test_what_was_signed_holds_and_is_still_a_whole_artifact(
+def test_signed_version_passes_signature_and_artifact_verification(
     signed: Path, keys: tuple[Path, Path]
 ) -> None:
     verify_signature(signed, keys[1])
@@ -68,7 +68,7 @@ def append_a_byte(version: Path) -> None:
     path.write_bytes(path.read_bytes() + b"x")
 
 
-def link_the_signature(version: Path) -> None:
+def replace_the_signature_by_a_link(version: Path) -> None:
     elsewhere = version.parent / "elsewhere"
     (version / SIGNATURE).rename(elsewhere)
     (version / SIGNATURE).symlink_to(elsewhere)
@@ -84,10 +84,10 @@ def link_the_signature(version: Path) -> None:
         (lambda v: (v / SIGNATURE).write_text("{}"), "is not valid"),
         (lambda v: (v / SIGNATURE).write_bytes(b"\xff"), "is not valid"),
         (lambda v: (v / SIGNATURE).unlink(), "the model is not signed"),
-        (link_the_signature, "the model is not signed"),
+        (replace_the_signature_by_a_link, "the model is not signed"),
     ],
 )
-def test_what_was_changed_since_is_refused(
+def test_version_changed_after_signing_is_refused(
     signed: Path, keys: tuple[Path, Path], damage: Callable[[Path], object], reason: str
 ) -> None:
     damage(signed)
@@ -95,13 +95,13 @@ def test_what_was_changed_since_is_refused(
         verify_signature(signed, keys[1])
 
 
-def test_what_somebody_else_signed_is_refused(signed: Path, tmp_path: Path) -> None:
+def test_signature_of_another_key_is_refused(signed: Path, tmp_path: Path) -> None:
     _, other = make_key(tmp_path, "other")
     with pytest.raises(ArtifactError, match="is not valid"):
         verify_signature(signed, other)
 
 
-def test_a_key_that_is_none_is_said_so(signed: Path, tmp_path: Path) -> None:
+def test_missing_or_invalid_public_key_is_reported(signed: Path, tmp_path: Path) -> None:
     for content in (None, "no PEM"):
         key = tmp_path / "key.pub"
         if content is not None:
@@ -110,7 +110,7 @@ def test_a_key_that_is_none_is_said_so(signed: Path, tmp_path: Path) -> None:
             verify_signature(signed, key)
 
 
-def test_without_the_extra_nothing_is_served_unchecked(
+def test_verification_without_the_signing_extra_is_refused(
     signed: Path, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
@@ -118,7 +118,7 @@ def test_without_the_extra_nothing_is_served_unchecked(
         verify_signature(signed, keys[1])
 
 
-def test_the_service_does_not_start_with_a_model_that_is_not_signed(
+def test_service_does_not_start_with_an_unsigned_model(
     copied_artifacts: Path, keys: tuple[Path, Path]
 ) -> None:
     ended = run_service(f"--artifacts={copied_artifacts}", f"--model-public-key={keys[1]}")
@@ -127,7 +127,7 @@ def test_the_service_does_not_start_with_a_model_that_is_not_signed(
     assert "Traceback" not in ended.stderr
 
 
-def test_a_new_version_is_taken_up_once_it_is_signed(signed: Path, keys: tuple[Path, Path]) -> None:
+def test_new_version_is_served_once_it_is_signed(signed: Path, keys: tuple[Path, Path]) -> None:
     artifacts = signed.parent
     settings = Settings(
         artifacts=artifacts, engine="litert", model_public_key=keys[1], poll_seconds=0.05
@@ -135,11 +135,11 @@ def test_a_new_version_is_taken_up_once_it_is_signed(signed: Path, keys: tuple[P
     with serve(settings) as client:
         (signed / SIGNATURE).rename(artifacts / "aside")
         publish(artifacts, 2)
-        wait_for(lambda: "the model is not signed" in str(states(client)))
+        wait_for(lambda: "the model is not signed" in str(repository_index(client)))
         assert client.get("/readyz").json()["model"]["version"] == 1
         sign(artifacts / "2", keys[0])
         wait_for(lambda: client.get("/readyz").json()["model"]["version"] == 2)
 
 
-def states(client: httpx.Client) -> object:
+def repository_index(client: httpx.Client) -> object:
     return client.post("/v2/repository/index", json={}).json()

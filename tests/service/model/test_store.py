@@ -26,7 +26,7 @@ LOCATION = f"{BUCKET}/fashion_mnist"
 
 
 class S3Server:
-    """An S3 server of its own process, which can be away for a while."""
+    """An S3 server in a separate process that a test can stop and start again."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -105,14 +105,14 @@ def source(bucket: str, copied_artifacts: Path, tmp_path: Path) -> Source:
     return open_source(bucket, tmp_path / "cache")
 
 
-def test_versions_are_numbers_the_highest_first(tmp_path: Path) -> None:
+def test_versions_are_numbered_directories_highest_first(tmp_path: Path) -> None:
     for name in ("1", "2", "10", ".11.tmp", "012", "٣", "latest"):
         (tmp_path / name).mkdir()
     (tmp_path / "20").touch()
     assert Directory(tmp_path).versions() == [10, 2, 1]
 
 
-def test_a_directory_that_does_not_exist_or_cannot_be_listed_is_said_so(
+def test_missing_or_unreadable_directory_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ArtifactError, match=r"no model directory at .*; .* publish MODEL"):
@@ -126,7 +126,7 @@ def test_a_directory_that_does_not_exist_or_cannot_be_listed_is_said_so(
         Directory(tmp_path).versions()
 
 
-def test_the_fingerprint_of_a_directory_changes_with_any_file(copied_artifacts: Path) -> None:
+def test_fingerprint_changes_with_the_content_of_a_file(copied_artifacts: Path) -> None:
     source = Directory(copied_artifacts)
     before = source.fingerprint(1)
     assert source.fingerprint(1) == before
@@ -134,7 +134,7 @@ def test_the_fingerprint_of_a_directory_changes_with_any_file(copied_artifacts: 
     assert source.fingerprint(1) != before
 
 
-def test_a_version_is_fetched_as_it_was_published(source: Source, copied_artifacts: Path) -> None:
+def test_fetched_version_equals_the_published_files(source: Source, copied_artifacts: Path) -> None:
     assert source.versions() == [1]
     fetched, published = source.directory(1), copied_artifacts / "1"
     for path in published.rglob("*"):
@@ -142,7 +142,7 @@ def test_a_version_is_fetched_as_it_was_published(source: Source, copied_artifac
             assert (fetched / path.relative_to(published)).read_bytes() == path.read_bytes()
 
 
-def test_a_version_is_fetched_once_for_all_processes(source: Source, tmp_path: Path) -> None:
+def test_cached_version_is_reused_by_another_source(source: Source, tmp_path: Path) -> None:
     source.versions()
     first = source.directory(1)
     other = open_source(LOCATION, tmp_path / "cache")
@@ -151,7 +151,7 @@ def test_a_version_is_fetched_once_for_all_processes(source: Source, tmp_path: P
     assert other.directory(1) == first
 
 
-def test_a_version_that_is_uploaded_again_is_fetched_again_and_replaces_the_first(
+def test_reuploaded_version_is_fetched_again_and_replaces_the_cached_copy(
     source: Source,
 ) -> None:
     source.versions()
@@ -163,21 +163,21 @@ def test_a_version_that_is_uploaded_again_is_fetched_again_and_replaces_the_firs
     assert not first.exists()
 
 
-def test_what_has_no_manifest_yet_is_no_version(source: Source, version_2: Path) -> None:
+def test_upload_without_a_manifest_is_not_listed(source: Source, version_2: Path) -> None:
     (version_2 / MANIFEST).unlink()
     upload(version_2, f"{LOCATION}/2")
     assert source.versions() == [1]
 
 
 @pytest.mark.parametrize("name", ["01", "latest", "1.tmp"])
-def test_what_is_not_named_as_a_version_is_none(
+def test_directory_with_an_invalid_version_name_is_not_listed(
     source: Source, copied_artifacts: Path, name: str
 ) -> None:
     upload(copied_artifacts / "1", f"{LOCATION}/{name}")
     assert source.versions() == [1]
 
 
-def test_a_name_that_leads_out_of_the_cache_is_not_fetched(source: Source, tmp_path: Path) -> None:
+def test_object_name_outside_the_version_is_not_fetched(source: Source, tmp_path: Path) -> None:
     fsspec.filesystem("s3").pipe(f"{LOCATION}/1/../../../outside", b"surprise")
     source.versions()
     with pytest.raises(StoreError, match="is outside the version"):
@@ -185,9 +185,7 @@ def test_a_name_that_leads_out_of_the_cache_is_not_fetched(source: Source, tmp_p
     assert not list(tmp_path.rglob("outside"))
 
 
-def test_a_fetch_that_fails_leaves_nothing_and_may_be_tried_again(
-    source: Source, tmp_path: Path
-) -> None:
+def test_failed_fetch_leaves_no_files_and_can_be_retried(source: Source, tmp_path: Path) -> None:
     source.versions()
     content = fsspec.filesystem("s3").cat(f"{LOCATION}/1/{FLATBUFFER}")
     fsspec.filesystem("s3").rm(f"{LOCATION}/1/{FLATBUFFER}")
@@ -199,7 +197,7 @@ def test_a_fetch_that_fails_leaves_nothing_and_may_be_tried_again(
     assert (source.directory(1) / FLATBUFFER).read_bytes() == content
 
 
-def test_a_cache_that_cannot_be_written_is_logged_once_and_tried_again(
+def test_unwritable_cache_is_logged_once_and_retried(
     copied_artifacts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = tmp_path / "cache"
@@ -215,7 +213,7 @@ def test_a_cache_that_cannot_be_written_is_logged_once_and_tried_again(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
-def test_permissions_are_a_part_of_the_state_of_a_version(copied_artifacts: Path) -> None:
+def test_fingerprint_changes_with_permissions(copied_artifacts: Path) -> None:
     source = Directory(copied_artifacts)
     [number] = source.versions()
     file = next(path for path in source.directory(number).rglob("*") if path.is_file())
@@ -224,32 +222,34 @@ def test_permissions_are_a_part_of_the_state_of_a_version(copied_artifacts: Path
     assert source.fingerprint(number) != before
 
 
-def test_a_bucket_that_is_not_there_is_one_sentence(s3: S3Server, tmp_path: Path) -> None:
+def test_missing_bucket_is_reported_with_its_url(s3: S3Server, tmp_path: Path) -> None:
     repository = Repository(open_source("s3://absent/models", tmp_path))
     with pytest.raises(ArtifactError, match="s3://absent/models"):
         repository.open()
 
 
-def test_a_store_that_cannot_be_reached_is_one_sentence(tmp_path: Path) -> None:
+def test_unreachable_store_is_reported_with_its_url(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"ftp://127\.0\.0\.1:1/models cannot be read: "):
         open_source("ftp://127.0.0.1:1/models", tmp_path)
 
 
-def test_a_store_that_nothing_reads_ends_the_process_with_a_sentence() -> None:
+def test_unsupported_store_scheme_ends_the_process_without_a_traceback() -> None:
     ended = run_service("--artifacts=carrier-pigeon://loft")
     assert ended.returncode == 3
     assert "CRITICAL: cannot serve: carrier-pigeon://loft cannot be read: " in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_without_fsspec_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_fsspec_is_reported_with_the_extras(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ArtifactError, match="it comes with the extras `s3`, `gcs`"):
         open_source(LOCATION, tmp_path)
 
 
 @pytest.mark.parametrize("protocol", ["s3", "file"])
-def test_the_service_serves_and_follows_a_store(
+def test_service_serves_a_store_and_follows_new_versions(
     request: pytest.FixtureRequest,
     copied_artifacts: Path,
     tmp_path: Path,
@@ -268,14 +268,14 @@ def test_the_service_serves_and_follows_a_store(
         publish(copied_artifacts, 2)
         if protocol == "s3":
             upload(copied_artifacts / "2", f"{store}/2")
-        wait_for(version_is(client, 2))
+        wait_for(serves_version(client, 2))
 
 
-def version_is(client: httpx.Client, version: int) -> Callable[[], bool]:
+def serves_version(client: httpx.Client, version: int) -> Callable[[], bool]:
     return lambda: client.get("/readyz").json()["model"]["version"] == version
 
 
-def test_a_version_whose_digests_do_not_hold_is_refused_until_it_is_mended(
+def test_version_with_a_wrong_digest_is_refused_until_it_is_repaired(
     bucket: str, version_2: Path, tmp_path: Path
 ) -> None:
     upload(version_2.parent / "1", f"{bucket}/1")
@@ -288,10 +288,10 @@ def test_a_version_whose_digests_do_not_hold_is_refused_until_it_is_mended(
         assert str(tmp_path) not in client.get("/v1/models/fashion_mnist").text
         assert client.get("/readyz").json()["model"]["version"] == 1
         fsspec.filesystem("s3").pipe(f"{bucket}/2/{FLATBUFFER}", good)
-        wait_for(version_is(client, 2))
+        wait_for(serves_version(client, 2))
 
 
-def test_while_the_store_is_away_the_service_goes_on_and_then_follows_again(
+def test_service_survives_a_store_outage_and_then_follows_new_versions(
     bucket: str, s3: S3Server, copied_artifacts: Path, tmp_path: Path, boot_png: bytes
 ) -> None:
     upload(copied_artifacts, bucket)
@@ -301,7 +301,7 @@ def test_while_the_store_is_away_the_service_goes_on_and_then_follows_again(
         for _ in range(10):
             assert client.post("/predict", content=boot_png).status_code == 200
             time.sleep(0.1)
-        s3.start()  # It forgot everything, as a bucket that is restored.
+        s3.start()  # Empty, like a recreated bucket.
         publish(copied_artifacts, 2)
         upload(copied_artifacts, bucket)
-        wait_for(version_is(client, 2))
+        wait_for(serves_version(client, 2))

@@ -1,4 +1,4 @@
-"""What one worker is told, all of them do."""
+"""A load or unload command to one worker applies to all workers."""
 
 import os
 import signal
@@ -42,49 +42,49 @@ class Worker:
 
 @pytest.fixture
 def pair(copied_artifacts: Path, tmp_path: Path) -> Iterator[list[Worker]]:
-    """Two workers of one service, as far as they know."""
-    meeting = tmp_path / "workers"
-    meeting.mkdir()
-    all_metrics = [Metrics(meeting) for _ in range(2)]
+    """Two workers of one service, both in this process."""
+    shared = tmp_path / "workers"
+    shared.mkdir()
+    all_metrics = [Metrics(shared) for _ in range(2)]
     pair = []
     for metrics in all_metrics:
         repository = Repository(Directory(copied_artifacts), engine="litert", metrics=metrics)
         repository.open()
-        pair.append(Worker(repository, Workers(repository, meeting, 30)))
+        pair.append(Worker(repository, Workers(repository, shared, 30)))
     yield pair
     for metrics in all_metrics:
         metrics.close()
 
 
-def test_a_command_is_done_when_every_worker_has_followed(
+def test_command_is_complete_once_every_worker_has_followed_it(
     pair: list[Worker], copied_artifacts: Path
 ) -> None:
-    told, other = pair
+    sender, other = pair
 
     def follow() -> None:
-        wait_for(lambda: not told.serving)
+        wait_for(lambda: not sender.serving)
         assert other.serving == [1]
         other.workers.follow()
 
     follower = threading.Thread(target=follow)
     follower.start()
-    told.workers.send("unload", 30)
-    assert (told.serving, other.serving) == ([], [])
+    sender.workers.send("unload", 30)
+    assert (sender.serving, other.serving) == ([], [])
     follower.join()
 
     publish(copied_artifacts, 2)
     with pytest.raises(DeadlineExceeded, match="not every worker has finished"):
-        told.workers.send("load", 0.1)
-    assert (told.serving, other.serving) == ([2], [])
+        sender.workers.send("load", 0.1)
+    assert (sender.serving, other.serving) == ([2], [])
     other.workers.follow()
-    told.workers.send("load", 0)
+    sender.workers.send("load", 0)
     assert other.serving == [2]
 
 
-def test_a_command_is_followed_once(pair: list[Worker]) -> None:
-    told, other = pair
+def test_worker_follows_a_command_once(pair: list[Worker]) -> None:
+    sender, other = pair
     with pytest.raises(DeadlineExceeded):
-        told.workers.send("unload", 0)
+        sender.workers.send("unload", 0)
     other.workers.follow()
     assert other.serving == []
     other.repository.open()
@@ -92,21 +92,23 @@ def test_a_command_is_followed_once(pair: list[Worker]) -> None:
     assert other.serving == [1]
 
 
-def test_a_command_to_load_a_removed_version_is_refused_and_changes_no_other_worker(
+def test_loading_a_removed_version_fails_and_changes_no_other_worker(
     pair: list[Worker], copied_artifacts: Path
 ) -> None:
-    told, other = pair
-    told.repository.unload()
+    sender, other = pair
+    sender.repository.unload()
     withdraw(copied_artifacts, 1)
     with pytest.raises(ArtifactError, match="no version directory"):
-        told.workers.send("load", 0)
+        sender.workers.send("load", 0)
     other.workers.follow()
     assert other.serving == [1]
 
 
-def test_all_workers_load_unload_and_count_together(copied_artifacts: Path, free_port: int) -> None:
+def test_load_unload_and_statistics_cover_all_workers(
+    copied_artifacts: Path, free_port: int
+) -> None:
     arguments = (f"--artifacts={copied_artifacts}", "--workers=2", "--poll-seconds=0")
-    limits = httpx.Limits(max_keepalive_connections=0)  # Each request may meet another worker.
+    limits = httpx.Limits(max_keepalive_connections=0)  # Each request may reach another worker.
     with (
         serve_process(*arguments, "--log-level=warning", port=free_port) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{free_port}", timeout=60, limits=limits) as client,
@@ -122,7 +124,7 @@ def test_all_workers_load_unload_and_count_together(copied_artifacts: Path, free
                 break
         requests = int(by_worker.sum())
         for _ in range(10):
-            wait_for(lambda: counted(client) == (requests, 3 * requests))
+            wait_for(lambda: inference_counts(client) == (requests, 3 * requests))
 
         assert client.post(f"{MODEL}/unload").json() == {"name": "fashion_mnist", "unload": True}
         assert {client.get("/readyz").status_code for _ in range(20)} == {503}
@@ -139,8 +141,8 @@ def test_all_workers_load_unload_and_count_together(copied_artifacts: Path, free
         assert workers_ready(client) == 2
 
 
-def counted(client: httpx.Client) -> tuple[int, int]:
-    """Return requests and images, and hold what is counted by batch against their sum."""
+def inference_counts(client: httpx.Client) -> tuple[int, int]:
+    """Return the numbers of requests and images; check the batch statistics against the totals."""
     [stats] = client.get("/v2/models/fashion_mnist/stats").json()["model_stats"]
     [batch] = stats["batch_stats"]
     assert batch["batch_size"] == 3
