@@ -8,7 +8,7 @@ from service.telemetry.record import RequestRecord
 
 @pytest.fixture
 def permit() -> Iterator[Permit]:
-    """Of a request that may have up to three images."""
+    """The permit of a request with at most three images."""
     admission = Admission(max_images=10, max_bytes=1000, limits=Limits(max_images=3))
     with admission.admit(RequestRecord("1")) as permit:
         yield permit

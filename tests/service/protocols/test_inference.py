@@ -1,4 +1,4 @@
-"""What V1, V2 and gRPC share; their own tests show the rest over the wire."""
+"""The core that V1, V2 and gRPC share; other tests cover each protocol over the wire."""
 
 import json
 import math
@@ -42,8 +42,8 @@ def request(*outputs: str) -> InferenceRequest:
     return InferenceRequest("fashion_mnist", [tensor], requested)
 
 
-def reading(request: InferenceRequest) -> Read[list[NamedTensor]]:
-    """The request as if it had just come over a wire; its answer is its outputs."""
+def reader_of(request: InferenceRequest) -> Read[list[NamedTensor]]:
+    """Return a reader of this request whose response is the list of outputs."""
 
     def read(classifier: Classifier, permit: Permit) -> PreparedRequest[list[NamedTensor]]:
         return read_tensors(request, classifier, permit, lambda _, outputs, __: list(outputs))
@@ -51,7 +51,7 @@ def reading(request: InferenceRequest) -> Read[list[NamedTensor]]:
     return read
 
 
-def body_of(key: str) -> bytes:
+def body_with(key: str) -> bytes:
     pixels = json.dumps([0] * 784)
     if key == "instances":
         return f'{{"instances":[{pixels}]}}'.encode()
@@ -68,13 +68,13 @@ def body_of(key: str) -> bytes:
         (("conv2d_1", "label"), True),
     ],
 )
-def test_each_run_of_the_network_is_recorded_once(
+def test_inference_records_version_images_phases_and_predictions(
     classifier: Classifier,
     permit: Permit,
     outputs: tuple[str, ...],
     is_predicted: bool,
 ) -> None:
-    infer(reading(request(*outputs)), classifier, permit)
+    infer(reader_of(request(*outputs)), classifier, permit)
     record = permit.record
     assert record.version == classifier.manifest.version
     assert (record.images, record.batch) == (2, 2)
@@ -83,19 +83,19 @@ def test_each_run_of_the_network_is_recorded_once(
     if record.predictions:
         assert record.predictions.version == classifier.manifest.version
         assert len(record.predictions.probabilities) == 2
-    prepared = prepare(reading(request(*outputs)), classifier, permit)
+    prepared = prepare(reader_of(request(*outputs)), classifier, permit)
     assert prepared.needs_layers is ("conv2d_1" in outputs)
     assert prepared.needs_assessment is is_predicted
 
 
 @pytest.mark.parametrize("protocol", ["V1", "V2"])
-def test_reading_and_writing_record_no_run(
+def test_prepare_and_write_record_no_inference(
     classifier: Classifier, permit: Permit, protocol: str
 ) -> None:
     if protocol == "V1":
-        read = partial(tf_serving.read, body_of("instances"))
+        read = partial(tf_serving.read, body_with("instances"))
     else:
-        read = partial(open_inference.read, "fashion_mnist", body_of("inputs"), None)
+        read = partial(open_inference.read, "fashion_mnist", body_with("inputs"), None)
     request = prepare(read, classifier, permit)
     np.testing.assert_array_equal(request.images, np.zeros((1, 28, 28, 1), np.float32))
     body, json_length = request.write(classifier.assess(request.images), {})
@@ -106,10 +106,10 @@ def test_reading_and_writing_record_no_run(
 
 
 @pytest.mark.parametrize("by_row", [True, False], ids=["rows", "columns"])
-def test_a_novelty_that_is_not_a_number_is_written_as_tensorflow_serving_does(
+def test_nan_novelty_is_written_as_nan_like_tensorflow_serving(
     classifier: Classifier, permit: Permit, by_row: bool
 ) -> None:
-    body = body_of("instances").replace(b"{", b'{"signature_name":"novelty",', 1)
+    body = body_with("instances").replace(b"{", b'{"signature_name":"novelty",', 1)
     if not by_row:
         body = body.replace(b'"instances"', b'"inputs"')
     request = tf_serving.read(body, classifier, permit)
@@ -119,7 +119,7 @@ def test_a_novelty_that_is_not_a_number_is_written_as_tensorflow_serving_does(
     assert math.isnan(table[0]["novelty"] if by_row else table["novelty"][0])
 
 
-def test_every_output_has_the_datatype_and_shape_that_the_metadata_states(
+def test_every_output_has_the_datatype_and_shape_of_the_metadata(
     classifier: Classifier, permit: Permit
 ) -> None:
     manifest = classifier.manifest
@@ -129,7 +129,7 @@ def test_every_output_has_the_datatype_and_shape_that_the_metadata_states(
         for spec in output_specs(manifest, manifest.name + ending)
     ]
     names = [str(spec["name"]) for spec in specs]
-    outputs = infer(reading(request(*names)), classifier, permit)
+    outputs = infer(reader_of(request(*names)), classifier, permit)
     for spec, output in zip(specs, outputs, strict=True):
         assert spec == {
             "name": output.name,
@@ -141,7 +141,7 @@ def test_every_output_has_the_datatype_and_shape_that_the_metadata_states(
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, -3e38])
 @pytest.mark.parametrize("datatype", ["FP32", "FP64"])
-def test_a_number_that_makes_the_network_overflow_is_rejected_by_its_place(
+def test_value_that_overflows_the_network_is_rejected_with_its_index(
     classifier: Classifier, permit: Permit, value: float, datatype: str
 ) -> None:
     images = np.full((3, 28, 28, 1), 0.5, DTYPES[datatype])
@@ -150,23 +150,23 @@ def test_a_number_that_makes_the_network_overflow_is_rejected_by_its_place(
         "fashion_mnist", [NamedTensor("images", datatype, images.shape, images)]
     )
     with pytest.raises(InvalidTensor, match=re.escape(f"images[1][5][7][0]: {value:g} cannot be")):
-        infer(reading(sent), classifier, permit)
+        infer(reader_of(sent), classifier, permit)
 
 
-def test_the_largest_numbers_that_are_accepted_get_probabilities(
+def test_largest_accepted_values_give_valid_probabilities(
     classifier: Classifier, permit: Permit
 ) -> None:
     images = np.zeros((2, 784), np.float32)
     images[0, 5], images[1, 5] = 1e19, -1e19
     sent = InferenceRequest("fashion_mnist", [NamedTensor("images", "FP32", (2, 784), images)])
-    [probabilities] = infer(reading(sent), classifier, permit)
+    [probabilities] = infer(reader_of(sent), classifier, permit)
     np.testing.assert_allclose(np.sum(probabilities.values, axis=1), 1, atol=1e-3)
 
 
-def test_an_overdue_request_is_not_run(classifier: Classifier, permit: Permit) -> None:
+def test_cancelled_request_is_not_run(classifier: Classifier, permit: Permit) -> None:
     permit.cancel()
     with pytest.raises(DeadlineExceeded):
-        infer(reading(request()), classifier, permit)
+        infer(reader_of(request()), classifier, permit)
     assert permit.record.batch == 0
 
 
@@ -176,10 +176,10 @@ def test_an_unknown_output_is_rejected_before_images_are_read(
     with pytest.raises(
         InvalidTensor, match="no output 'x'; the outputs are probabilities, class_id"
     ):
-        reading(InferenceRequest("fashion_mnist", [], [RequestedOutput("x")]))(classifier, permit)
+        reader_of(InferenceRequest("fashion_mnist", [], [RequestedOutput("x")]))(classifier, permit)
 
 
-def test_layers_of_more_images_than_an_answer_holds_are_rejected(classifier: Classifier) -> None:
+def test_layer_outputs_over_the_response_limit_are_rejected(classifier: Classifier) -> None:
     conv = next(layer for layer in classifier.manifest.layers if layer.name == "conv2d_1")
     images = np.zeros((MAX_LAYER_VALUES // math.prod(conv.output_shape) + 1, 28, 28, 1), np.float32)
     outputs = [RequestedOutput(conv.name, is_layer=True)]
@@ -189,8 +189,8 @@ def test_layers_of_more_images_than_an_answer_holds_are_rejected(classifier: Cla
 
 
 @pytest.fixture
-def confusing(artifact: Artifact, classifier: Classifier) -> Classifier:
-    """A version without novelty whose layers have names of other outputs; all are 1, 2, 3…."""
+def ambiguous(artifact: Artifact, classifier: Classifier) -> Classifier:
+    """A model without novelty whose layers are named like outputs; layer n has the value n."""
     names = "label", "class_id", "novelty", "in_distribution", "a", "b", "c", "probabilities"
     layers = [
         layer.model_copy(update={"name": name})
@@ -211,35 +211,40 @@ def confusing(artifact: Artifact, classifier: Classifier) -> Classifier:
     return Classifier(replace(artifact, manifest=manifest), cast("Engine", engine))
 
 
-def test_layers_may_have_the_names_of_other_outputs(confusing: Classifier, permit: Permit) -> None:
-    layers = confusing.manifest.layers
-    asked = request()._replace(model="fashion_mnist_layers")
-    for sent in (asked, asked._replace(outputs=[RequestedOutput(each.name) for each in layers])):
-        answered = infer(reading(sent), confusing, permit)
-        assert [(each.name, each.shape) for each in answered] == [
+def test_layers_may_be_named_like_other_outputs(ambiguous: Classifier, permit: Permit) -> None:
+    layers = ambiguous.manifest.layers
+    layers_request = request()._replace(model="fashion_mnist_layers")
+    for sent in (
+        layers_request,
+        layers_request._replace(outputs=[RequestedOutput(each.name) for each in layers]),
+    ):
+        outputs = infer(reader_of(sent), ambiguous, permit)
+        assert [(each.name, each.shape) for each in outputs] == [
             (layer.name, (2, *layer.output_shape)) for layer in layers
         ]
-        assert [np.max(each.values) for each in answered] == [1, 2, 3, 4, 5, 6, 7, 8]
+        assert [np.max(each.values) for each in outputs] == [1, 2, 3, 4, 5, 6, 7, 8]
     names = "label", "class_id", "probabilities", "novelty", "in_distribution"
-    answered = infer(reading(request(*names)), confusing, permit)
-    assert [each.datatype for each in answered] == ["BYTES", "INT64", "FP32", "FP32", "FP32"]
-    assert [np.max(each.values) for each in answered[2:]] == [np.float32(0.1), 3, 4]
+    outputs = infer(reader_of(request(*names)), ambiguous, permit)
+    assert [each.datatype for each in outputs] == ["BYTES", "INT64", "FP32", "FP32", "FP32"]
+    assert [np.max(each.values) for each in outputs[2:]] == [np.float32(0.1), 3, 4]
     ranking = RequestedOutput("probabilities", classification=1)
-    [best] = infer(reading(asked._replace(outputs=[ranking])), confusing, permit)
+    [best] = infer(reader_of(layers_request._replace(outputs=[ranking])), ambiguous, permit)
     assert best.values == [b"0.100000:0:T-shirt/top"] * 2
 
 
-def test_the_signature_of_layers_has_layers_alone(confusing: Classifier, permit: Permit) -> None:
+def test_feature_maps_signature_returns_only_layers(ambiguous: Classifier, permit: Permit) -> None:
     for signature, expected in (("feature_maps", 8), ("serving_default", np.float32(0.1))):
-        body = body_of("instances").replace(b"{", f'{{"signature_name":"{signature}",'.encode(), 1)
-        answer = json.loads(infer(partial(tf_serving.read, body), confusing, permit)[0])
+        body = body_with("instances").replace(
+            b"{", f'{{"signature_name":"{signature}",'.encode(), 1
+        )
+        answer = json.loads(infer(partial(tf_serving.read, body), ambiguous, permit)[0])
         [row, _] = answer["predictions"]
         layers = row if signature == "feature_maps" else {"probabilities": row}
         assert np.float32(layers["probabilities"][0]) == expected
         assert ("label" in layers) is (signature == "feature_maps")
 
 
-def test_photographs_are_known_by_the_threshold_for_photographs(
+def test_photo_threshold_applies_to_images_prepared_as_photos(
     artifact: Artifact, classifier: Classifier, permit: Permit, encode: Encode, boot_png: bytes
 ) -> None:
     novelty = Novelty(score="", layer="", threshold=-1, photo_threshold=9)
@@ -247,12 +252,12 @@ def test_photographs_are_known_by_the_threshold_for_photographs(
     strict = Classifier(replace(artifact, manifest=manifest), classifier._engine)
     photo = encode(Image.new("RGB", (64, 64), "grey"))
     tensor = NamedTensor("image", "BYTES", (3,), [boot_png, photo, boot_png])
-    asked = request("in_distribution")._replace(inputs=[tensor])
+    template = request("in_distribution")._replace(inputs=[tensor])
     for prepare_as, expected in (
         ("auto", [False, True, False]),
         ("photo", [True, True, True]),
         ("plain", [False, False, False]),
     ):
-        sent = asked._replace(prepare=prepare_as)
-        [answered] = infer(reading(sent), strict, permit)
-        assert np.asarray(answered.values).tolist() == expected
+        sent = template._replace(prepare=prepare_as)
+        [output] = infer(reader_of(sent), strict, permit)
+        assert np.asarray(output.values).tolist() == expected

@@ -1,4 +1,4 @@
-"""What the server's tests of `/predict` do not show."""
+"""JSON instances, beyond the tests of `/predict` over HTTP."""
 
 import base64
 import json
@@ -30,7 +30,9 @@ def read(permit: Permit, *instances: Any) -> list[Any]:
     ids=["rows", "channels", "flat", "mixed"],
 )
 @pytest.mark.parametrize("first", [0, 0.5])
-def test_numbers_are_read_in_each_shape(permit: Permit, instances: Any, first: float) -> None:
+def test_numbers_are_read_in_every_accepted_shape(
+    permit: Permit, instances: Any, first: float
+) -> None:
     instances = json.loads(json.dumps(instances).replace("0", str(first), 1))
     images = read(permit, *instances)
     assert len(images) == len(instances)
@@ -48,7 +50,7 @@ def test_files_and_numbers_may_be_mixed(permit: Permit, encode: Encode) -> None:
             np.testing.assert_array_equal(pixels, ROWS)
 
 
-def test_the_first_wrong_instance_is_named(permit: Permit, encode: Encode) -> None:
+def test_error_names_the_first_invalid_instance(permit: Permit, encode: Encode) -> None:
     damaged = {"b64": base64.b64encode(encode(np.array(ROWS, np.uint8))[:30]).decode()}
     with pytest.raises(InvalidImage, match=r"^instances\[1\]: "):
         read(permit, ROWS, damaged, 7)
@@ -56,7 +58,7 @@ def test_the_first_wrong_instance_is_named(permit: Permit, encode: Encode) -> No
         read(permit, ROWS, 7, damaged)
 
 
-def test_images_are_counted_before_they_are_read(permit: Permit) -> None:
+def test_number_of_images_is_checked_before_they_are_read(permit: Permit) -> None:
     for instances in ([ROWS] * 4, [7] * 4):
         with pytest.raises(TooManyImages, match="instances has 4 images, the limit is 3"):
             read(permit, *instances)

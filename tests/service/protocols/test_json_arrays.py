@@ -46,9 +46,11 @@ def outcome(parse: Callable[[], Any]) -> Any:
 @pytest.mark.parametrize("kind", [int, float])
 @pytest.mark.parametrize("indent", [None, 0, 3])
 @pytest.mark.parametrize(
-    "around", [({}, {}), ({"a": {"b": ["x", 1]}}, {"c": [None]})], ids=["alone", "between"]
+    "around",
+    [({}, {}), ({"a": {"b": ["x", 1]}}, {"c": [None]})],
+    ids=["alone", "with other members"],
 )
-def test_a_list_of_images_is_read_beside_the_rest(
+def test_image_list_is_parsed_as_an_array_and_the_rest_as_json(
     shape: tuple[int, ...],
     count: int,
     kind: type,
@@ -65,21 +67,21 @@ def test_a_list_of_images_is_read_beside_the_rest(
     np.testing.assert_array_equal(numbers, values)
 
 
-def test_the_numbers_of_one_text_stay_when_the_next_is_read() -> None:
+def test_parsed_array_is_not_overwritten_by_the_next_parse() -> None:
     first, second = (parsed(json.dumps({"data": [[n] * 6]}))["data"] for n in (1, 2))
     assert (first == 1).all()
     assert (second == 2).all()
 
 
-def test_numbers_by_themselves_are_read() -> None:
+def test_flat_list_of_scalars_is_parsed_as_an_array() -> None:
     read = parse_with_numbers(b'{"data": [1, 2, 3]}', ["data"], [()], LIMITS)
     assert isinstance(read["data"], np.ndarray)
     assert read["data"].tolist() == [1, 2, 3]
 
 
-def test_numbers_are_found_only_where_the_path_leads() -> None:
+def test_only_the_list_at_the_path_is_parsed_as_an_array() -> None:
     path = ("inputs", 0, "data")
-    for text, is_there in (
+    for text, is_array in (
         (b'{"inputs": [{"data": [1, 2]}]}', True),
         (b'{"inputs": [{"data": [1, 2]}, {"name": "b"}]}', True),
         (b'{"inputs": [{"name": "b"}, {"data": [1, 2]}]}', False),
@@ -89,7 +91,7 @@ def test_numbers_are_found_only_where_the_path_leads() -> None:
         (b'[{"data": [1, 2]}]', False),
     ):
         read = parse_with_numbers(text, path, [()], LIMITS)
-        if is_there:
+        if is_array:
             assert isinstance(read["inputs"][0]["data"], np.ndarray)
             read["inputs"][0]["data"] = read["inputs"][0]["data"].tolist()
         assert read == json.loads(text)
@@ -104,7 +106,7 @@ def test_numbers_are_found_only_where_the_path_leads() -> None:
         ("-1,1e2,2,3,4,-0.1", [-1, 100, 2, 3, 4, -0.1], np.float64),
     ],
 )
-def test_numbers_have_the_values_that_python_reads(
+def test_array_has_the_expected_values_and_dtype(
     numbers: str, values: list[float], dtype: type
 ) -> None:
     read = parsed(f'{{"data": [[{numbers}]]}}')["data"]
@@ -153,13 +155,13 @@ def test_numbers_have_the_values_that_python_reads(
         '{"a":"\\\\","data":[[1,2,3,4,5,6]],"d\\u0061ta":[]}',
     ],
 )
-def test_any_other_text_is_left_to_the_full_parser(text: str) -> None:
+def test_any_other_document_falls_back_to_the_full_parser(text: str) -> None:
     read = outcome(lambda: parsed(text))
     assert str(read) == str(outcome(lambda: parse_json(text.encode(), LIMITS)))
     assert not isinstance(read, dict) or not isinstance(read.get("data"), np.ndarray)
 
 
-def test_a_list_that_exceeds_a_limit_is_left_to_the_full_parser() -> None:
+def test_array_within_the_limits_is_parsed_and_over_them_rejected() -> None:
     text = '{"data": [[[1,2,3],[4,5,6]]]}'
     depth, marks = 4, sum(map(text.count, '{}[],"'))
     assert isinstance(parsed(text, limits(depth, marks))["data"], np.ndarray)
@@ -189,7 +191,7 @@ def random_value(random: np.random.Generator, depth: int) -> Any:
     return items if kind < 4 else {f'"{i}[': item for i, item in enumerate(items)}
 
 
-def test_json_may_be_as_deep_as_allowed_and_no_deeper() -> None:
+def test_json_depth_is_limited() -> None:
     assert depth_of(parse_json(nested(3), limits(3))) == 3
     with pytest.raises(InvalidJSON, match="deeper than 3 levels"):
         parse_json(nested(4), limits(3))
@@ -202,7 +204,7 @@ def test_very_deep_json_is_rejected_without_recursion(opening: bytes) -> None:
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_brackets_in_strings_add_no_depth(seed: int) -> None:
+def test_brackets_in_strings_do_not_count_as_depth(seed: int) -> None:
     document = random_value(np.random.default_rng(seed), depth=5)
     depth = depth_of(document)
     text = json.dumps(document).encode()
@@ -212,35 +214,35 @@ def test_brackets_in_strings_add_no_depth(seed: int) -> None:
             parse_json(text, limits(depth - 1))
 
 
-def test_brackets_in_a_long_string_add_no_depth() -> None:
+def test_brackets_in_a_long_string_do_not_count_as_depth() -> None:
     text = b'["' + rb"\"[{\\" * 100_000 + b'"]'
     assert parse_json(text, limits(1)) == json.loads(text)
 
 
-def test_json_may_have_as_many_marks_as_allowed_and_no_more() -> None:
+def test_number_of_brackets_commas_and_quotes_is_limited() -> None:
     assert parse_json(b'["a", {"b": 1}]', limits(marks=9)) == ["a", {"b": 1}]
     with pytest.raises(BodyTooLarge, match="more than 8 brackets, commas and quotes"):
         parse_json(b'["a", {"b": 1}]', limits(marks=8))
 
 
-def test_nan_and_infinity_are_numbers() -> None:
+def test_nan_and_infinity_are_parsed() -> None:
     nan, infinity = parse_json(b"[NaN, -Infinity]", limits(1))
     assert math.isnan(nan)
     assert infinity == -math.inf
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"]", b"[1,]", b"\xff"])
-def test_invalid_json_is_rejected_with_the_place(text: bytes) -> None:
+def test_invalid_json_is_rejected_with_line_and_column(text: bytes) -> None:
     with pytest.raises(InvalidJSON, match=r"not valid JSON: .* at line 1 column"):
         parse_json(text, limits(3))
 
 
-def test_closing_brackets_without_opening_ones_hide_no_depth() -> None:
+def test_unmatched_closing_brackets_are_invalid_json() -> None:
     with pytest.raises(InvalidJSON, match="not valid JSON"):
         parse_json(b"]" * 50 + b"[" * 50, limits(10))
 
 
-def test_a_file_in_base64_is_decoded() -> None:
+def test_base64_file_is_decoded() -> None:
     assert decode_file({"b64": "aGk="}, "x", InvalidImage) == b"hi"
 
 
@@ -258,9 +260,7 @@ def test_a_file_in_base64_is_decoded() -> None:
         ({"b64": "aGk=ü"}, "x: b64 is not valid base64: "),
     ],
 )
-def test_anything_else_in_place_of_a_file_is_an_error_with_its_place(
-    item: object, message: str
-) -> None:
+def test_invalid_file_object_is_rejected_with_its_location(item: object, message: str) -> None:
     with pytest.raises(InvalidInstances) as caught:
         decode_file(item, "x", InvalidInstances, "!")
     assert str(caught.value).startswith(message)

@@ -7,7 +7,7 @@ from service.errors import InvalidTensor
 from service.protocols.tensors import BYTES, DTYPES, NamedTensor, from_json, from_raw, to_raw
 
 
-def test_every_datatype_of_the_protocol_is_known() -> None:
+def test_every_datatype_of_the_protocol_is_supported() -> None:
     assert ", ".join(DTYPES) == (
         "BOOL, UINT8, UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64"
     )
@@ -15,7 +15,7 @@ def test_every_datatype_of_the_protocol_is_known() -> None:
 
 
 @pytest.mark.parametrize("datatype", DTYPES)
-def test_numbers_come_back_from_their_bytes(datatype: str) -> None:
+def test_numeric_tensor_round_trips_through_raw_bytes(datatype: str) -> None:
     values = np.array([[0, 1], [1, 0]], DTYPES[datatype])
     raw = to_raw(NamedTensor("x", datatype, values.shape, values))
     read = from_raw(raw, datatype, [2, 2])
@@ -25,7 +25,7 @@ def test_numbers_come_back_from_their_bytes(datatype: str) -> None:
 
 
 @pytest.mark.parametrize("elements", [[], [b""], [b"a", b"", b"bcd"]], ids=len)
-def test_elements_come_back_from_their_bytes(elements: list[bytes]) -> None:
+def test_bytes_tensor_round_trips_through_raw_bytes(elements: list[bytes]) -> None:
     raw = to_raw(NamedTensor("x", BYTES, (len(elements),), elements))
     assert from_raw(raw, BYTES, [len(elements)]) == elements
 
@@ -41,7 +41,7 @@ def test_elements_come_back_from_their_bytes(elements: list[bytes]) -> None:
     ],
     ids=["length", "second length", "element", "more", "fewer"],
 )
-def test_elements_that_do_not_add_up_are_rejected(raw: bytes, reason: str) -> None:
+def test_malformed_raw_bytes_tensor_is_rejected(raw: bytes, reason: str) -> None:
     with pytest.raises(InvalidTensor, match=reason):
         from_raw(raw, BYTES, [2])
 
@@ -66,7 +66,9 @@ def test_elements_that_do_not_add_up_are_rejected(raw: bytes, reason: str) -> No
         ([1, 2], "INT", "datatype 'INT' is not one of UINT8"),
     ],
 )
-def test_json_that_is_not_the_tensor_is_rejected(data: Any, datatype: str, reason: str) -> None:
+def test_json_data_not_matching_datatype_or_shape_is_rejected(
+    data: Any, datatype: str, reason: str
+) -> None:
     with pytest.raises(InvalidTensor, match=reason):
         from_json(data, datatype, [2, 1])
 
@@ -74,7 +76,7 @@ def test_json_that_is_not_the_tensor_is_rejected(data: Any, datatype: str, reaso
 @pytest.mark.parametrize(
     "data", [[1, 2], [[1], [2]], np.array([1, 2], np.uint64)], ids=["flat", "nested", "array"]
 )
-def test_json_may_be_flat_or_nested(data: Any) -> None:
+def test_json_data_may_be_flat_or_nested(data: Any) -> None:
     read = from_json(data, "FP32", [2, 1])
     assert isinstance(read, np.ndarray)
     assert read.dtype == np.float32
@@ -91,7 +93,7 @@ def test_json_may_be_flat_or_nested(data: Any) -> None:
     ],
     ids=["dimensions", "negative", "large", "overflow"],
 )
-def test_a_shape_that_no_tensor_has_is_rejected(shape: list[int], reason: str) -> None:
+def test_invalid_shape_is_rejected(shape: list[int], reason: str) -> None:
     for read in (from_json, from_raw):
         with pytest.raises(InvalidTensor, match=reason):
             read([] if read is from_json else b"", "UINT8", shape)  # type: ignore[arg-type]
