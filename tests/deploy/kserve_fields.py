@@ -1,4 +1,4 @@
-"""Names the fields of an InferenceService that KServe's own client has no place for.
+"""Print the fields of an InferenceService that KServe's own client does not know.
 
     python -m tests.deploy.kserve_fields < inference_service.json
 
@@ -19,7 +19,7 @@ JSON_TYPES = {"str": str, "int": int, "bool": bool}
 
 
 def unknown_fields(value: Any, kind: str) -> Iterator[str]:
-    """Yield what has no place in a model of the client, or is of another type."""
+    """Yield fields that a model of the client does not have, and values of a wrong type."""
     if match := re.fullmatch(r"list\[(.*)\]", kind):
         for item in value:
             yield from unknown_fields(item, match[1])
@@ -27,7 +27,7 @@ def unknown_fields(value: Any, kind: str) -> Iterator[str]:
     model = getattr(kserve, kind, None) or getattr(kubernetes, kind, None)
     if model is None:
         if not isinstance(value, JSON_TYPES.get(kind, object)):
-            yield f"{value!r}, which is no {kind}"
+            yield f"{value!r}, which is not of type {kind}"
         return
     types = {json: model.openapi_types[name] for name, json in model.attribute_map.items()}
     for name, field in value.items():

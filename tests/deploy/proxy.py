@@ -16,12 +16,12 @@ CONFIGURATIONS = Path(__file__).parent.parent.parent / "deploy/haproxy"
 def proxied(
     addresses: list[str], replica_port: int, folder: Path, certificate: Path | None = None
 ) -> Iterator[str]:
-    """Run the proxy before these replicas, which it is told of by a DNS server; return its URL.
+    """Run HAProxy in front of these replicas, which it finds through a DNS server; yield its URL.
 
-    With a certificate, for localhost, it is the URL of the proxy's port with TLS.
+    With a certificate, for localhost, this is the URL of its TLS port.
     """
     port, tls_port = unused_port(), unused_port()
-    with answering_dns(addresses) as dns_port:
+    with dns_server(addresses) as dns_port:
         configuration = (CONFIGURATIONS / "haproxy.cfg").read_text()
         if certificate is not None:
             configuration += (CONFIGURATIONS / "tls.cfg").read_text()
@@ -47,8 +47,8 @@ def proxied(
 
 
 @contextmanager
-def answering_dns(addresses: list[str]) -> Iterator[int]:
-    """Answer every question with these A records, as Docker's DNS does for a scaled service."""
+def dns_server(addresses: list[str]) -> Iterator[int]:
+    """Answer every query with these A records, as Docker's DNS does for a scaled service."""
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind(("127.0.0.1", 0))
 

@@ -1,4 +1,4 @@
-"""docker-compose.yml, as far as it can be held without an engine."""
+"""Checks of docker-compose.yml without a Docker engine."""
 
 import shutil
 import subprocess
@@ -17,14 +17,14 @@ SECURE = str(ROOT / "deploy/compose/secure.yml")
 SERVICES: dict[str, dict[str, Any]] = STACK["services"]
 
 
-def test_it_follows_the_published_schema() -> None:
+def test_files_match_the_compose_schema() -> None:
     command = ["check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE), SECURE]
     subprocess.run([sys.executable, "-m", *command], check=True)
 
 
 @pytest.mark.skipif(shutil.which("docker-compose") is None, reason="needs docker-compose")
 @pytest.mark.parametrize("profiles", [[], ["observability"], ["train"], ["observability", "train"]])
-def test_compose_itself_reads_it_with_each_profile(profiles: list[str]) -> None:
+def test_docker_compose_accepts_each_profile(profiles: list[str]) -> None:
     options = [f"--profile={name}" for name in profiles]
     subprocess.run(["docker-compose", *options, "config", "--quiet"], cwd=ROOT, check=True)
 
@@ -37,7 +37,7 @@ def test_compose_itself_reads_it_with_each_profile(profiles: list[str]) -> None:
         ("train", {"fit", "evaluate", "export"}),
     ],
 )
-def test_a_profile_is_what_its_name_says(profile: str | None, services: set[str]) -> None:
+def test_profile_has_the_expected_services(profile: str | None, services: set[str]) -> None:
     profiles = [profile] if profile else None
     assert {n for n in SERVICES if SERVICES[n].get("profiles") == profiles} == services
 
@@ -53,7 +53,7 @@ def test_every_container_is_confined(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
-def test_every_mounted_file_is_in_the_checkout(name: str) -> None:
+def test_every_mounted_path_or_volume_exists(name: str) -> None:
     for volume in SERVICES[name].get("volumes", []):
         source = volume.split(":")[0]
         if source.startswith("./"):
@@ -63,7 +63,7 @@ def test_every_mounted_file_is_in_the_checkout(name: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("docker-compose") is None, reason="needs docker-compose")
-def test_keys_and_tls_are_one_more_file() -> None:
+def test_secure_file_is_valid_and_gives_each_secret_to_one_service() -> None:
     command = ["docker-compose", f"--file={COMPOSE}", f"--file={SECURE}", "config", "--quiet"]
     subprocess.run(command, cwd=ROOT, check=True)
     secure = yaml.safe_load(Path(SECURE).read_text())
@@ -72,24 +72,24 @@ def test_keys_and_tls_are_one_more_file() -> None:
         assert secret["file"].startswith("./deploy/compose/secrets/")
 
 
-def test_replicas_do_not_fight_for_a_port() -> None:
+def test_service_publishes_no_port() -> None:
     assert "ports" not in SERVICES["service"]
 
 
-def test_the_service_cannot_change_the_model_and_training_can() -> None:
+def test_model_is_read_only_for_the_service_and_writable_for_training() -> None:
     model = "./artifacts/fashion_mnist"
     assert f"{model}:/models/fashion_mnist:ro" in SERVICES["service"]["volumes"]
     assert f"{model}:/training/artifacts/fashion_mnist" in SERVICES["export"]["volumes"]
 
 
-def test_each_recipe_is_trained_in_a_folder_of_its_own() -> None:
-    # A folder that holds a run of another recipe is refused.
+def test_run_folder_is_named_after_the_recipe() -> None:
+    # Training rejects a folder with a run of another recipe.
     environment = SERVICES["fit"]["environment"]
     recipe = Path(environment["FASHION_TRAINING_CONFIG"]).stem
     assert environment["FASHION_TRAINING_RUN_DIR"] == f"/training/runs/{recipe}"
 
 
-def test_accepted_requests_have_time_to_finish() -> None:
+def test_stop_grace_period_exceeds_the_drain_time() -> None:
     service = SERVICES["service"]
     drain_seconds = int(service["environment"]["FASHION_DRAIN_SECONDS"])
     assert int(service["stop_grace_period"].removesuffix("s")) > drain_seconds

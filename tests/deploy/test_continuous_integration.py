@@ -1,4 +1,4 @@
-"""What GitHub reads."""
+"""Workflows and other files that GitHub reads."""
 
 import os
 import re
@@ -25,13 +25,13 @@ from tests.conftest import ROOT
         ("citation-file-format", "CITATION.cff"),
     ],
 )
-def test_it_follows_the_published_schema(schema: str, file: str) -> None:
+def test_file_matches_its_published_schema(schema: str, file: str) -> None:
     command = ["check_jsonschema", "--builtin-schema", f"vendor.{schema}", file]
     subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=True)
 
 
-def test_a_release_is_of_the_version_in_tag_package_changelog_and_citation(tmp_path: Path) -> None:
-    """The shell of the workflow, for the version that this is."""
+def test_release_version_matches_tag_package_changelog_and_citation(tmp_path: Path) -> None:
+    """Run the checks of the release workflow for the current version."""
     steps = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]["wheel"]
     checks = [step["run"] for step in steps["steps"] if "name" in step]
     assert len(checks) == 2
@@ -52,14 +52,14 @@ def test_a_release_is_of_the_version_in_tag_package_changelog_and_citation(tmp_p
     assert f"version: {service.__version__}" in (ROOT / "CITATION.cff").read_text()
 
 
-def test_it_runs_what_the_projects_own_ci_runs() -> None:
+def test_workflow_runs_the_targets_of_the_ci_script() -> None:
     own = re.findall(r"^make \S+", (ROOT / ".ci/run").read_text(), re.MULTILINE)
     github = re.findall(r"run: (make \S+)", (ROOT / ".github/workflows/ci.yml").read_text())
     assert own
-    assert github == [*own, "make audit"]  # The advisories are on a network that not all can reach.
+    assert github == [*own, "make audit"]  # The audit needs the network.
 
 
-def test_what_it_makes_can_be_made() -> None:
+def test_every_make_target_of_the_workflow_exists() -> None:
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     made = re.findall(r"make ([\w-]+)", (ROOT / ".github/workflows/ci.yml").read_text())
     assert set(made) <= set(targets)

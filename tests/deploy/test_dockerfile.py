@@ -1,4 +1,4 @@
-"""Dockerfile, as far as it can be held without building it: deploy/proof/image.py builds it."""
+"""Checks of the Dockerfile without a build; deploy/proof/image.py builds it."""
 
 import re
 
@@ -12,20 +12,20 @@ LABELS = dict(re.findall(r'org\.opencontainers\.image\.(\S+)="(.*)"', DOCKERFILE
 [BASE] = re.findall(r"FROM (\S+) AS base\n", DOCKERFILE)
 
 
-def test_the_base_is_named_by_its_whole_version() -> None:
+def test_base_image_is_named_by_its_full_version() -> None:
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+", BASE)
     assert LABELS["base.name"] == f"docker.io/library/{BASE}"
 
 
-def test_the_image_and_the_cluster_know_the_version_of_the_service() -> None:
+def test_image_and_kustomizations_have_the_version_of_the_service() -> None:
     assert LABELS["version"] == service.__version__
     for file in (ROOT / "deploy/kubernetes").glob("*/kustomization.yaml"):
         for image in yaml.safe_load(file.read_text()).get("images", []):
-            # The tag of the release's image, which is the tag in git.
+            # The image of a release has the name of the git tag.
             assert image["newTag"] == f"v{service.__version__}"
 
 
-def test_whatever_is_installed_is_locked_by_its_hash() -> None:
+def test_every_pip_install_requires_hashes() -> None:
     lines = re.split(r"\n|&&", DOCKERFILE.replace("\\\n", " "))
     installs = [
         re.sub(r"[\[\]\",]", " ", line) for line in lines if re.search(r"pip\b.*install", line)
@@ -37,7 +37,7 @@ def test_whatever_is_installed_is_locked_by_its_hash() -> None:
         assert (ROOT / f"requirements/{lock}.txt").exists()
 
 
-def test_no_command_of_the_service_needs_a_shell() -> None:
+def test_service_stage_runs_without_a_shell() -> None:
     stage = DOCKERFILE.partition(" AS service\n")[2]
     assert "RUN" not in stage
     for instruction in ("ENTRYPOINT", "CMD"):

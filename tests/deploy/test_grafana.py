@@ -19,7 +19,7 @@ EXPRESSIONS = [target["expr"] for panel in DASHBOARD["panels"] for target in pan
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool")
-def test_prometheus_reads_every_expression(tmp_path: Path) -> None:
+def test_every_expression_is_valid_promql(tmp_path: Path) -> None:
     rules = [
         {"record": f"panel:{number}", "expr": expression.replace("$__rate_interval", "1m")}
         for number, expression in enumerate(EXPRESSIONS)
@@ -29,28 +29,28 @@ def test_prometheus_reads_every_expression(tmp_path: Path) -> None:
     subprocess.run(["promtool", "check", "rules", file], check=True, capture_output=True)
 
 
-def test_the_service_has_every_metric_that_the_dashboard_and_the_rules_read() -> None:
+def test_service_exports_every_metric_of_the_dashboard_and_the_rules() -> None:
     rules = (ROOT / "deploy/prometheus/rules.yml").read_text()
     read = set(re.findall(r"(?<![\w:])(?:fashion_mnist|process)_\w+", f"{DASHBOARD} {rules}"))
     with serve(Settings(artifacts=ARTIFACTS)) as client:
         exposition = client.get("/metrics").text
     declared = re.findall(r"^# TYPE (\S+) (\S+)", exposition, re.MULTILINE)
-    there = {name for name, kind in declared if kind != "histogram"}
+    exported = {name for name, kind in declared if kind != "histogram"}
     for name, kind in declared:
         if kind == "histogram":
-            there |= {f"{name}_{part}" for part in ("bucket", "sum", "count")}
+            exported |= {f"{name}_{part}" for part in ("bucket", "sum", "count")}
     assert len(read) > 10
-    assert read <= there
+    assert read <= exported
 
 
-def test_panels_of_the_model_version_read_the_label_because_the_value_counts_workers() -> None:
+def test_model_version_panels_show_the_version_label() -> None:
     targets = [target for panel in DASHBOARD["panels"] for target in panel["targets"]]
     legends = [t["legendFormat"] for t in targets if "fashion_mnist_model_version" in t["expr"]]
     assert legends
     assert all("{{version}}" in legend for legend in legends)
 
 
-def test_only_the_panel_of_the_routes_counts_the_probes_that_the_rules_leave_out() -> None:
+def test_only_panels_by_route_include_the_probes() -> None:
     rules = (ROOT / "deploy/prometheus/rules.yml").read_text()
     [probes] = set(re.findall(r'route!~"[^"]+"', rules))
     for expression in EXPRESSIONS:
@@ -60,13 +60,13 @@ def test_only_the_panel_of_the_routes_counts_the_probes_that_the_rules_leave_out
         assert all((probes in selector) != ("(route)" in expression) for selector in selectors)
 
 
-def test_every_panel_says_what_it_shows() -> None:
+def test_every_panel_has_a_title_and_a_description() -> None:
     for panel in DASHBOARD["panels"]:
         assert panel["title"]
         assert panel["description"].endswith(".")
 
 
-def test_panels_do_not_overlap() -> None:
+def test_panels_do_not_overlap_and_fit_the_grid() -> None:
     taken: set[tuple[int, int]] = set()
     for place in (panel["gridPos"] for panel in DASHBOARD["panels"]):
         cells = {
@@ -79,13 +79,13 @@ def test_panels_do_not_overlap() -> None:
         assert place["x"] + place["w"] <= 24
 
 
-def test_the_dashboard_asks_the_source_that_is_provisioned() -> None:
+def test_dashboard_uses_the_provisioned_data_source() -> None:
     provisioned = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text())
-    asked = set(re.findall(r'"uid": "(\w+)"', json.dumps(DASHBOARD["panels"])))
-    assert asked == {source["uid"] for source in provisioned["datasources"]}
+    used = set(re.findall(r'"uid": "(\w+)"', json.dumps(DASHBOARD["panels"])))
+    assert used == {source["uid"] for source in provisioned["datasources"]}
 
 
-def test_the_dashboard_is_where_grafana_is_told_to_look() -> None:
+def test_dashboard_is_mounted_at_the_provisioned_path() -> None:
     provider = yaml.safe_load((GRAFANA / "provisioning/dashboards/files.yml").read_text())
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     path = provider["providers"][0]["options"]["path"]

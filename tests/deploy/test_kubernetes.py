@@ -19,7 +19,7 @@ from tests.service.conftest import ARTIFACTS, serve
 
 MANIFESTS = ROOT / "deploy/kubernetes"
 OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version()
-"""Pods can sleep before they stop, without a shell, from 1.30 on."""
+"""The first version in which a preStop hook can sleep without a shell is 1.30."""
 
 Resource = dict[str, Any]
 
@@ -42,22 +42,22 @@ SERVICE_MONITOR_SCHEMA = json.loads((DATA / "kubernetes/service_monitor.json").r
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 @pytest.mark.parametrize("kind", BASE)
-def test_a_resource_follows_the_schema_of_the_api_server(kind: str, version: str) -> None:
+def test_resource_matches_the_schema_of_the_api_server(kind: str, version: str) -> None:
     kubernetes_validate.validate(BASE[kind], version, strict=True)
 
 
-def test_the_inference_service_is_one_as_kserve_defines_it() -> None:
-    check(INFERENCE_SERVICE)
+def test_inference_service_matches_the_model_of_kserve() -> None:
+    validate(INFERENCE_SERVICE)
 
 
-def test_a_misspelt_field_of_an_inference_service_is_noticed() -> None:
+def test_misspelt_field_of_an_inference_service_is_detected() -> None:
     predictor = INFERENCE_SERVICE["spec"]["predictor"]
     wrong = {"spec": {"predictor": {**predictor, "containers": [{"name": "c", "imagee": "i"}]}}}
     assert unknown_fields(wrong) == ["imagee"]
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
-def test_the_pods_of_the_inference_service_are_what_the_api_server_takes(version: str) -> None:
+def test_predictor_pods_match_the_schema_of_the_api_server(version: str) -> None:
     scaling = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget"}
     predictor = INFERENCE_SERVICE["spec"]["predictor"]
     spec = {name: predictor[name] for name in predictor.keys() - scaling}
@@ -65,22 +65,22 @@ def test_the_pods_of_the_inference_service_are_what_the_api_server_takes(version
     kubernetes_validate.validate(pod, version, strict=True)
 
 
-def test_the_service_monitor_is_one_as_the_prometheus_operator_defines_it() -> None:
-    check(SERVICE_MONITOR)
+def test_service_monitor_matches_the_schema_of_the_prometheus_operator() -> None:
+    validate(SERVICE_MONITOR)
 
 
 @pytest.mark.parametrize(
     "wrong", [{"intervall": "15s"}, {"interval": "15 seconds"}, {"port": 80}, {"scheme": "ftp"}]
 )
-def test_what_is_wrong_with_an_endpoint_of_a_service_monitor_is_noticed(wrong: Resource) -> None:
+def test_invalid_endpoint_of_a_service_monitor_is_detected(wrong: Resource) -> None:
     [endpoint] = SERVICE_MONITOR["spec"]["endpoints"]
     spec = {**SERVICE_MONITOR["spec"], "endpoints": [{**endpoint, **wrong}]}
     with pytest.raises(jsonschema.ValidationError):
-        check({**SERVICE_MONITOR, "spec": spec})
+        validate({**SERVICE_MONITOR, "spec": spec})
 
 
-def check(resource: Resource) -> None:
-    """Hold a resource against the schema of whoever defines it."""
+def validate(resource: Resource) -> None:
+    """Validate a resource against the schema of its API group."""
     match resource["apiVersion"].split("/")[0]:
         case "serving.kserve.io":
             assert unknown_fields(resource) == []
@@ -91,7 +91,7 @@ def check(resource: Resource) -> None:
 
 
 def unknown_fields(resource: Resource) -> list[str]:
-    """Return what KServe's client has no place for, or holds to be of another type."""
+    """Return the fields that KServe's client does not know or whose type it rejects."""
     ended = subprocess.run(
         [sys.executable, "-m", "tests.deploy.kserve_fields"],
         cwd=ROOT,
@@ -106,7 +106,7 @@ def unknown_fields(resource: Resource) -> list[str]:
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
 @pytest.mark.parametrize("folder", ["base", "monitoring", "kserve", "overlay"])
-def test_kustomize_puts_it_together(folder: str, tmp_path: Path) -> None:
+def test_kustomize_renders_valid_resources(folder: str, tmp_path: Path) -> None:
     target = MANIFESTS / folder
     if folder == "overlay":
         shutil.copytree(MANIFESTS, tmp_path / "kubernetes")
@@ -119,32 +119,30 @@ def test_kustomize_puts_it_together(folder: str, tmp_path: Path) -> None:
     resources = list(yaml.safe_load_all(rendered))
     assert resources
     for resource in resources:
-        check(resource)
+        validate(resource)
     assert "image: fashion-mnist-service:" in rendered
     if folder == "overlay":
         assert "s3://models/fashion_mnist" in rendered
 
 
-def test_every_probe_is_a_route_that_answers_and_a_liveness_probe_does_not_ask_for_a_model() -> (
-    None
-):
+def test_probes_pass_and_liveness_does_not_depend_on_a_model() -> None:
     [predictor] = INFERENCE_SERVICE["spec"]["predictor"]["containers"]
     with serve(Settings(artifacts=ARTIFACTS)) as client:
         for container in (CONTAINER, predictor):
             for name in ("startupProbe", "readinessProbe", "livenessProbe"):
                 if name in container:
-                    assert answer(client, container[name]) == 200
+                    assert probe_status(client, container[name]) == 200
         client.post("/v2/repository/models/fashion_mnist/unload").raise_for_status()
         for container in (CONTAINER, predictor):
-            assert answer(client, container["readinessProbe"]) == 503
-            assert answer(client, container["livenessProbe"]) == 200
+            assert probe_status(client, container["readinessProbe"]) == 503
+            assert probe_status(client, container["livenessProbe"]) == 200
 
 
-def answer(client: httpx.Client, probe: dict[str, Any]) -> int:
+def probe_status(client: httpx.Client, probe: dict[str, Any]) -> int:
     return client.get(probe["httpGet"]["path"]).status_code
 
 
-def test_the_containers_settings_are_settings() -> None:
+def test_container_environment_holds_valid_settings() -> None:
     for variable in CONTAINER["env"]:
         name = variable["name"].removeprefix(ENVIRONMENT_PREFIX).lower()
         Settings.model_validate({name: variable["value"]})
@@ -153,13 +151,13 @@ def test_the_containers_settings_are_settings() -> None:
 @pytest.mark.parametrize(
     "pod", [POD, INFERENCE_SERVICE["spec"]["predictor"]], ids=["plain", "kserve"]
 )
-def test_requests_stop_before_the_pod_and_accepted_ones_have_time_to_finish(pod: Resource) -> None:
+def test_grace_period_exceeds_the_pre_stop_sleep_and_the_drain(pod: Resource) -> None:
     [container] = pod["containers"]
     pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod["terminationGracePeriodSeconds"] > pause + Settings().drain_seconds
 
 
-def test_every_selector_finds_the_pods() -> None:
+def test_every_selector_matches_the_labels_of_the_pods() -> None:
     labels = BASE["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert BASE["Service"]["spec"]["selector"].items() <= labels.items()
     for selector in (
@@ -171,7 +169,7 @@ def test_every_selector_finds_the_pods() -> None:
         assert selector["matchLabels"].items() <= labels.items()
 
 
-def test_prometheus_scrapes_the_port_of_the_service_that_requests_come_in_by() -> None:
+def test_service_monitor_selects_a_port_and_the_labels_of_the_service() -> None:
     monitor = SERVICE_MONITOR["spec"]
     [endpoint] = monitor["endpoints"]
     assert endpoint["port"] in [port["name"] for port in BASE["Service"]["spec"]["ports"]]
@@ -179,7 +177,7 @@ def test_prometheus_scrapes_the_port_of_the_service_that_requests_come_in_by() -
     assert monitor["selector"]["matchLabels"] == labels["pairs"]
 
 
-def test_the_alert_for_a_replica_that_is_down_reads_the_job_that_the_monitor_sets() -> None:
+def test_alert_for_a_down_replica_uses_the_job_of_the_service_monitor() -> None:
     [endpoint] = SERVICE_MONITOR["spec"]["endpoints"]
     [rule] = endpoint["relabelings"]
     assert rule["targetLabel"] == "job"
@@ -189,7 +187,7 @@ def test_the_alert_for_a_replica_that_is_down_reads_the_job_that_the_monitor_set
     )
 
 
-def test_the_autoscaler_and_its_adapter_mean_the_same_metric() -> None:
+def test_autoscaler_and_prometheus_adapter_use_the_same_metric() -> None:
     metrics = BASE["HorizontalPodAutoscaler"]["spec"]["metrics"]
     [name] = [metric["pods"]["metric"]["name"] for metric in metrics if metric["type"] == "Pods"]
     adapter = yaml.safe_load((MANIFESTS / "monitoring/prometheus-adapter.yaml").read_text())

@@ -1,4 +1,4 @@
-"""The configuration for Prometheus works with the real one, on a service of several workers."""
+"""The Prometheus configuration, with promtool and a real Prometheus that scrapes two workers."""
 
 import os
 import re
@@ -32,11 +32,11 @@ REQUESTS = 40
     [
         ("check", "config", "prometheus.yml"),
         ("check", "config", "compose.yml"),
-        ("check", "config", "--syntax-only", "secure.yml"),  # Its secret is in the stack only.
+        ("check", "config", "--syntax-only", "secure.yml"),  # Its secret exists only in the stack.
         ("test", "rules", "rules.test.yml"),
     ],
 )
-def test_promtool_approves(arguments: tuple[str, ...]) -> None:
+def test_promtool_accepts_configuration_and_rules(arguments: tuple[str, ...]) -> None:
     ran = subprocess.run(
         ["promtool", *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False
     )
@@ -44,12 +44,12 @@ def test_promtool_approves(arguments: tuple[str, ...]) -> None:
 
 
 @pytest.mark.skipif(shutil.which("amtool") is None, reason="needs prometheus-alertmanager")
-def test_amtool_approves() -> None:
+def test_amtool_accepts_the_configuration() -> None:
     configuration = ROOT / "deploy/alertmanager/alertmanager.yml"
     subprocess.run(["amtool", "check-config", configuration], check=True)
 
 
-def test_with_keys_prometheus_differs_by_its_secret_alone() -> None:
+def test_secure_configuration_differs_only_in_its_credentials() -> None:
     plain, secure = (
         yaml.safe_load((PROMETHEUS / name).read_text()) for name in ("compose.yml", "secure.yml")
     )
@@ -58,7 +58,7 @@ def test_with_keys_prometheus_differs_by_its_secret_alone() -> None:
     assert secure == plain
 
 
-def test_every_alert_is_tested() -> None:
+def test_every_alert_has_a_rule_test() -> None:
     alerts = set(re.findall(r"alert: (\w+)", (PROMETHEUS / "rules.yml").read_text()))
     fired = (PROMETHEUS / "rules.test.yml").read_text().split("exp_alerts:")
     assert alerts == {re.findall(r"alertname: (\w+)", before)[-1] for before in fired[:-1]}
@@ -75,7 +75,7 @@ def test_every_alert_is_tested() -> None:
         "/tensorflow.serving.PredictionService/Predict",
     ],
 )
-def test_the_alert_for_slow_predictions_reads_every_protocol(route: str) -> None:
+def test_alert_for_slow_predictions_covers_every_protocol(route: str) -> None:
     [pattern] = re.findall(
         r'request_seconds_bucket\{route=~"(.+?)"', (PROMETHEUS / "rules.yml").read_text()
     )
@@ -84,7 +84,7 @@ def test_the_alert_for_slow_predictions_reads_every_protocol(route: str) -> None
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """A service of two workers, and a client that comes by a new connection each time."""
+    """A service with two workers, and a client that opens a connection for each request."""
     limits, port = httpx.Limits(max_keepalive_connections=0), unused_port()
     with (
         serve_process("--workers=2", "--log-level=warning", port=port) as process,
@@ -100,14 +100,14 @@ def scrape(client: httpx.Client) -> dict[str, float]:
 
 
 def predict(client: httpx.Client, image: bytes) -> float:
-    """Send images to the workers, which others have been sent to; return how many it were."""
+    """Send images to the workers; return the total number of images so far."""
     before = scrape(client).get("fashion_mnist_images_total", 0)
     for _ in range(REQUESTS):
         client.put("/predict", content=image).raise_for_status()
     return before + REQUESTS
 
 
-def worker_that_answers(client: httpx.Client, probe: str) -> int:
+def responding_worker(client: httpx.Client, probe: str) -> int:
     worker: int = client.get(probe).json()["worker"]
     return worker
 
@@ -118,21 +118,21 @@ def worker_pids(supervisor: int) -> list[int]:
 
 
 @pytest.mark.parametrize("probe", ["/livez", "/readyz"])
-def test_each_worker_answers_for_itself(
+def test_probes_name_the_responding_worker(
     workers: tuple[subprocess.Popen[str], httpx.Client], probe: str
 ) -> None:
     _, client = workers
     seen: set[int] = set()
 
-    def all_were_seen() -> bool:
-        seen.add(worker_that_answers(client, probe))
+    def both_were_seen() -> bool:
+        seen.add(responding_worker(client, probe))
         return len(seen) == 2
 
-    wait_for(all_were_seen)  # On a busy machine, one of them may be the faster for long.
+    wait_for(both_were_seen)  # On a busy machine, one worker may take all connections for a while.
     assert seen == {0, 1}
 
 
-def test_counters_do_not_fall_when_a_worker_is_killed(
+def test_counters_survive_a_killed_worker(
     workers: tuple[subprocess.Popen[str], httpx.Client], boot_png: bytes
 ) -> None:
     process, client = workers
@@ -153,14 +153,14 @@ def test_counters_do_not_fall_when_a_worker_is_killed(
     wait_for(is_replaced)
     client.put("/predict", content=boot_png).raise_for_status()
     assert scrape(client)["fashion_mnist_images_total"] == answered + 1
-    # Places are taken over: there are never more than workers.
+    # The new worker takes over the number of the killed one.
     assert {name for name in scrape(client) if name.startswith("process_open_fds")} == {
         'process_open_fds{worker="0"}',
         'process_open_fds{worker="1"}',
     }
 
 
-def test_prometheus_reads_the_sum_of_all_workers(
+def test_prometheus_scrapes_the_sum_of_all_workers(
     workers: tuple[subprocess.Popen[str], httpx.Client],
     boot_png: bytes,
     tmp_path: Path,
@@ -181,7 +181,7 @@ def test_prometheus_reads_the_sum_of_all_workers(
 
 @contextmanager
 def prometheus(target: str, folder: Path) -> Iterator[httpx.Client]:
-    """Run Prometheus with the shipped configuration, only faster, and without keeping anything."""
+    """Run Prometheus with the shipped configuration, but scrape every second."""
     config = (PROMETHEUS / "prometheus.yml").read_text()
     config = config.replace("127.0.0.1:8000", target).replace("15s", "1s")
     (folder / "prometheus.yml").write_text(config)
@@ -207,7 +207,7 @@ def prometheus(target: str, folder: Path) -> Iterator[httpx.Client]:
 
 
 def listening_address(pid: int) -> str:
-    """Return where a process listens: the port that it picked itself is not in its log."""
+    """Return the address that a process listens on; Prometheus does not log the port it chose."""
 
     def addresses() -> list[str]:
         links = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]

@@ -1,4 +1,4 @@
-"""deploy/haproxy/haproxy.cfg before two replicas of the service, found through DNS."""
+"""deploy/haproxy/haproxy.cfg in front of two replicas of the service, found through DNS."""
 
 import base64
 import os
@@ -42,16 +42,16 @@ def proxy(replica_port: int, tmp_path: Path) -> Iterator[httpx.Client]:
 
 @dataclass
 class Load:
-    """What clients that never stop asking were answered."""
+    """The responses to clients that send requests without a pause."""
 
     answers: list[int | str] = field(default_factory=list)
-    over: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event = field(default_factory=threading.Event)
 
-    def ask(self, base_url: httpx.URL, image: bytes) -> None:
+    def send_until_stopped(self, base_url: httpx.URL, image: bytes) -> None:
         tensor = {"name": "image", "shape": [1], "datatype": "BYTES"}
         request = {"inputs": [{**tensor, "data": [base64.b64encode(image).decode()]}]}
         with httpx.Client(base_url=base_url, timeout=30) as client:
-            while not self.over.is_set():
+            while not self.stop.is_set():
                 try:
                     self.answers.append(client.post(INFER, json=request).status_code)
                 except httpx.TransportError as error:
@@ -60,11 +60,12 @@ class Load:
 
 @contextmanager
 def under_load(proxy: httpx.Client, replica_port: int, image: bytes) -> Iterator[Load]:
-    """Ask without a pause; the block begins when every replica has its share."""
+    """Send requests without a pause; the block starts once every replica has answered several."""
     wait_until_ready(proxy)
     load = Load()
     threads = [
-        threading.Thread(target=load.ask, args=(proxy.base_url, image)) for _ in range(CLIENTS)
+        threading.Thread(target=load.send_until_stopped, args=(proxy.base_url, image))
+        for _ in range(CLIENTS)
     ]
     for thread in threads:
         thread.start()
@@ -73,7 +74,7 @@ def under_load(proxy: httpx.Client, replica_port: int, image: bytes) -> Iterator
         load.answers.clear()
         yield load
     finally:
-        load.over.set()
+        load.stop.set()
         for thread in threads:
             thread.join()
 
@@ -93,7 +94,7 @@ def replica(host: str, port: int, *options: str) -> Iterator[subprocess.Popen[st
         yield process
 
 
-def test_a_replica_that_is_told_to_stop_loses_no_request_and_the_others_go_on(
+def test_stopping_and_restarting_a_replica_fails_no_request(
     proxy: httpx.Client, replica_port: int, boot_png: bytes
 ) -> None:
     with ExitStack() as running:
@@ -108,7 +109,7 @@ def test_a_replica_that_is_told_to_stop_loses_no_request_and_the_others_go_on(
     assert set(load.answers) == {200}
 
 
-def test_a_replica_that_is_not_ready_gets_no_request(
+def test_no_request_fails_while_a_replica_is_not_ready(
     proxy: httpx.Client, replica_port: int, boot_png: bytes
 ) -> None:
     first = f"http://{REPLICAS[0]}:{replica_port}"
@@ -125,15 +126,15 @@ def test_a_replica_that_is_not_ready_gets_no_request(
     assert set(load.answers) == {200}
 
 
-def test_with_keys_and_tls_as_the_stack_has_them(
+def test_generated_secrets_work_for_api_keys_and_tls(
     replica_port: int, tmp_path: Path, boot_png: bytes
 ) -> None:
     secrets = tmp_path / "secrets"
     make = [str(ROOT / "deploy/compose/make-secrets.sh"), "localhost"]
     environment = {**os.environ, "SECRETS": str(secrets), "PYTHON": sys.executable}
-    for told in ("certificate for localhost", "proxy.pem is kept as it is"):
+    for expected in ("certificate for localhost", "proxy.pem is kept as it is"):
         made = subprocess.run(make, env=environment, check=True, capture_output=True, text=True)
-        assert told in made.stdout
+        assert expected in made.stdout
     keys = {path.stem: path.read_text() for path in secrets.glob("*.key")}
     assert keys.keys() == {"client", "operator", "prometheus"}
     assert secrets.stat().st_mode & 0o777 == 0o700
@@ -145,15 +146,13 @@ def test_with_keys_and_tls_as_the_stack_has_them(
     ):
         wait_until_ready(client)
         assert client.post("/predict", content=boot_png).status_code == 401
-        for name, predicts, is_observed in (("client", 200, 403), ("prometheus", 403, 200)):
+        for name, predicts, scrapes in (("client", 200, 403), ("prometheus", 403, 200)):
             key = {"Authorization": f"Bearer {keys[name]}"}
             assert client.post("/predict", content=boot_png, headers=key).status_code == predicts
-            assert client.get("/metrics", headers=key).status_code == is_observed
+            assert client.get("/metrics", headers=key).status_code == scrapes
 
 
-def test_without_a_replica_the_proxy_says_unavailable(
-    proxy: httpx.Client, replica_port: int
-) -> None:
+def test_proxy_answers_503_without_a_replica(proxy: httpx.Client, replica_port: int) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
