@@ -1,4 +1,4 @@
-"""A tiny run on real images, made once by the commands themselves."""
+"""A tiny run on real images, made once by the training commands."""
 
 import fcntl
 import json
@@ -24,11 +24,11 @@ TINY_FIT = [*TINY_NETWORK, "--fit.epochs=3"]
 
 
 class Published(NamedTuple):
-    """A run that was fitted, evaluated and exported, each by a process of its own."""
+    """A run that was fitted, evaluated and exported, each in a separate process."""
 
     run_dir: Path
     printed: Path
-    """JSON: of each of the three commands its status, its output and its errors."""
+    """JSON: the exit status, standard output and standard error of each of the three commands."""
 
     @property
     def artifacts(self) -> Path:
@@ -40,15 +40,15 @@ class Published(NamedTuple):
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def _unset_environment_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
         monkeypatch.delenv(name)
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """Return a folder that the first process to need it makes, while the others wait.
+    """Return a folder that the first process to need it creates while the others wait.
 
-    pytest-xdist has the tests run by several, and each has fixtures of its own.
+    pytest-xdist runs the tests in several processes, each with session fixtures of its own.
     """
     shared = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -57,7 +57,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
-            shutil.rmtree(folder, ignore_errors=True)  # of a process that failed at it
+            shutil.rmtree(folder, ignore_errors=True)  # left by a process that failed
             folder.mkdir()
             make(folder)
             done.touch()
@@ -66,7 +66,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 @pytest.fixture
 def unsaved_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The report is drawn, but not saved, which takes most of the time of an evaluation."""
+    """Draw the report without saving it, which takes most of the time of an evaluation."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - few tests need it
 
     monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)

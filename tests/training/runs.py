@@ -1,4 +1,4 @@
-"""Runs of `python -m training fit`, stopped at a chosen moment, and what is compared of them."""
+"""Runs of `python -m training fit`, interrupted after a chosen epoch, and their comparison."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +13,8 @@ from tests.training.conftest import TINY_DATA, TINY_NETWORK
 from training.__main__ import main
 from training.run import Run
 
-# A learning rate high enough to overshoot, so that some epochs are worse than the ones before and
-# patience ends the run: an interruption must not change when.
+# The learning rate is so high that some epochs are worse than the ones before and patience ends the
+# run, at an epoch that an interruption must not change.
 FIT = [*TINY_DATA, *TINY_NETWORK, "--fit.learning-rate=0.02", "--fit.batch-size=16"]
 RECIPE = [
     "--fit.schedule=cosine",
@@ -46,15 +46,15 @@ def assert_same_run(run_dir: Path, reference: Path) -> None:
 
 
 @contextmanager
-def stopped_after(last: int, callback: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Press Ctrl-C in the moment after a callback has seen the end of an epoch."""
+def interrupted_after(last: int, callback: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Raise KeyboardInterrupt right after a callback has handled the end of an epoch."""
     on_epoch_end = callback.on_epoch_end
 
-    def stop_after(self: Any, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def interrupt_after(self: Any, epoch: int, logs: dict[str, Any] | None = None) -> None:
         on_epoch_end(self, epoch, logs)
         if epoch == last:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(callback, "on_epoch_end", stop_after)
+        patch.setattr(callback, "on_epoch_end", interrupt_after)
         yield

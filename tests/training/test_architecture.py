@@ -5,7 +5,7 @@ from training.architecture import build_network
 from training.recipe import Block, Network
 
 
-def test_the_default_network_is_the_documented_one() -> None:
+def test_default_network_has_the_documented_layers() -> None:
     model = build_network(Network())
     assert [
         (layer.name, layer.output.shape[1:], layer.count_params()) for layer in model.layers
@@ -24,7 +24,7 @@ def test_the_default_network_is_the_documented_one() -> None:
     assert model.get_layer("dropout").rate == 0.4
 
 
-def test_the_answer_is_a_probability_of_each_class() -> None:
+def test_output_is_a_probability_distribution_over_the_classes() -> None:
     images = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
     probabilities = np.asarray(build_network(Network())(images))
     assert probabilities.shape == (3, 10)

@@ -12,7 +12,9 @@ from training.recipe import Photographs as PhotographSettings
 IMAGES = np.linspace(0.1, 0.9, 10, dtype=np.float32).reshape(-1, 1, 1, 1) * np.ones((28, 28, 1))
 TRAINING = Labelled(IMAGES.astype(np.float32), np.arange(10, dtype=np.uint8))
 TARGETS = np.eye(10, dtype=np.float32)
-EVERY_CHANGE = Augmentation(flip=True, shift=2, rotate=20, zoom=0.2, brightness=0.2, erase=0.5)
+EVERY_AUGMENTATION = Augmentation(
+    flip=True, shift=2, rotate=20, zoom=0.2, brightness=0.2, erase=0.5
+)
 
 
 def photographs(labels: list[str]) -> Photographs:
@@ -22,7 +24,7 @@ def photographs(labels: list[str]) -> Photographs:
     )
 
 
-def test_an_epoch_shows_every_image_once_in_an_order_of_its_own() -> None:
+def test_epoch_has_every_image_once_in_an_order_set_by_seed_and_epoch() -> None:
     def order(epoch: int, seed: int = 1) -> list[int]:
         recipe = Recipe(fit=Fit(batch_size=4, seed=seed))
         batches = TrainingBatches(TRAINING, TARGETS, recipe)
@@ -41,11 +43,11 @@ def test_an_epoch_shows_every_image_once_in_an_order_of_its_own() -> None:
     assert order(3) != order(3, seed=2)
 
 
-def test_the_changes_of_a_batch_depend_on_seed_epoch_and_number_and_on_nothing_before() -> None:
+def test_augmentation_of_a_batch_does_not_depend_on_earlier_batches() -> None:
     recipe = Recipe(
         fit=Fit(batch_size=4),
-        augmentation=EVERY_CHANGE,
-        photographs=PhotographSettings(share=0.5, augmentation=EVERY_CHANGE),
+        augmentation=EVERY_AUGMENTATION,
+        photographs=PhotographSettings(share=0.5, augmentation=EVERY_AUGMENTATION),
     )
     batches, again = (
         TrainingBatches(TRAINING, TARGETS, recipe, photographs(["Dress"] * 3)) for _ in range(2)
@@ -58,7 +60,7 @@ def test_the_changes_of_a_batch_depend_on_seed_epoch_and_number_and_on_nothing_b
     np.testing.assert_array_equal(batches[0][0], first)
 
 
-def test_photographs_have_their_share_of_a_batch_and_of_the_loss() -> None:
+def test_photographs_have_the_configured_share_of_batch_and_loss() -> None:
     recipe = Recipe(
         fit=Fit(batch_size=8),
         photographs=PhotographSettings(share=0.25, weight=0.4, without_class=1),
@@ -78,12 +80,12 @@ def test_photographs_have_their_share_of_a_batch_and_of_the_loss() -> None:
     assert seen == {(5, 7, 9), (0, 6), (1,), tuple(range(10))}
 
 
-def test_every_change_keeps_pixels_in_range_and_black_black() -> None:
+def test_every_augmentation_keeps_pixels_in_range_and_the_background_black() -> None:
     generator = np.random.default_rng(0)
     images = np.zeros((16, 28, 28, 1), np.float32)
     images[:, 8:20, 6:18] = generator.random((16, 12, 12, 1))
-    for name in type(EVERY_CHANGE).model_fields:
-        settings = Augmentation(**{name: getattr(EVERY_CHANGE, name)})
+    for name in type(EVERY_AUGMENTATION).model_fields:
+        settings = Augmentation(**{name: getattr(EVERY_AUGMENTATION, name)})
         changed = augment(images, settings, np.random.default_rng(1))
         assert changed.dtype == np.float32
         assert changed.min() >= 0, name
@@ -94,7 +96,7 @@ def test_every_change_keeps_pixels_in_range_and_black_black() -> None:
     np.testing.assert_array_equal(augment(images, Augmentation(), generator), images)
 
 
-def test_flips_and_shifts_move_pixels_and_leave_them_as_they_are() -> None:
+def test_flips_and_shifts_move_pixels_without_changing_values() -> None:
     generator = np.random.default_rng(0)
     images = np.zeros((64, 28, 28, 1), np.float32)
     images[:, 4:24, 4:24] = generator.random((64, 20, 20, 1), np.float32)
@@ -110,7 +112,7 @@ def test_flips_and_shifts_move_pixels_and_leave_them_as_they_are() -> None:
     assert 16 < sum(map(np.array_equal, flipped, images)) < 48
 
 
-def test_rotation_and_zoom_are_about_the_middle_and_within_their_bounds() -> None:
+def test_rotation_and_zoom_are_centred_and_within_their_bounds() -> None:
     side = np.arange(28) - 13.5
     distance = np.hypot(*np.meshgrid(side, side))[..., None]
     disc = np.clip(8.5 - distance, 0, 1).astype(np.float32)
@@ -130,7 +132,7 @@ def test_rotation_and_zoom_are_about_the_middle_and_within_their_bounds() -> Non
     assert 1.25 < areas.max() < 1 / 0.8**2 * 1.02
 
 
-def test_a_share_of_the_images_loses_a_rectangle_of_bounded_area() -> None:
+def test_erase_changes_a_bounded_area_in_its_share_of_the_images() -> None:
     images = np.ones((1000, 28, 28, 1), np.float32)
     changed = augment(images, Augmentation(erase=0.3), np.random.default_rng(0)) != 1
     area = changed.mean(axis=(1, 2, 3))
@@ -139,7 +141,7 @@ def test_a_share_of_the_images_loses_a_rectangle_of_bounded_area() -> None:
     assert area.max() < ERASED_AREA[1] * 1.15
 
 
-def test_predicting_writes_nothing_to_stderr_after_a_deterministic_fit(
+def test_prediction_writes_nothing_to_stderr_with_deterministic_ops(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     tf.config.experimental.enable_op_determinism()  # as `fit` does

@@ -26,7 +26,7 @@ def softmax(logits: Floats) -> npt.NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
-def test_the_temperature_by_which_logits_are_off_is_found(temperature: float) -> None:
+def test_find_temperature_recovers_the_factor_on_the_logits(temperature: float) -> None:
     rng = np.random.default_rng(0)
     true_logits = rng.normal(0, 2, (20_000, 10))
     labels = (true_logits + rng.gumbel(size=true_logits.shape)).argmax(axis=1).astype(np.uint8)
@@ -34,12 +34,12 @@ def test_the_temperature_by_which_logits_are_off_is_found(temperature: float) ->
     assert found == pytest.approx(temperature, rel=0.05)
 
 
-def test_probabilities_of_nothing_do_not_matter() -> None:
+def test_temperature_is_finite_with_zero_probabilities() -> None:
     probabilities = np.eye(10, dtype=np.float32)
     assert np.isfinite(find_temperature(probabilities, np.arange(10, dtype=np.uint8)))
 
 
-def test_folding_divides_the_logits_and_moves_no_label() -> None:
+def test_folding_the_temperature_divides_the_logits() -> None:
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
     inputs = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
@@ -51,7 +51,7 @@ def test_folding_divides_the_logits_and_moves_no_label() -> None:
 
 @pytest.mark.usefixtures("unsaved_figures")
 @pytest.mark.parametrize("flip", [False, True])
-def test_a_calibrated_run_publishes_the_checkpoint_with_its_last_layer_scaled(
+def test_calibrated_run_scales_only_the_last_layer_of_the_checkpoint(
     tmp_path: Path, flip: bool
 ) -> None:
     where = [*TINY_DATA, f"--run-dir={tmp_path}"]

@@ -23,7 +23,7 @@ def fit_settings(*arguments: str) -> FitSettings:
     return read_settings(FitSettings, arguments, program="fit")
 
 
-def test_the_defaults_are_the_documented_network_and_training() -> None:
+def test_defaults_are_the_documented_values() -> None:
     settings = fit_settings()
     filters = [(block.filters, block.kernel_size) for block in settings.network.blocks]
     assert filters == [(32, 3), (64, 3)]
@@ -34,9 +34,9 @@ def test_the_defaults_are_the_documented_network_and_training() -> None:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_is_one_of_the_network_of_the_lesson(path: Path) -> None:
+def test_every_recipe_trains_the_default_network(path: Path) -> None:
     recipe = fit_settings("--config", str(path)).recipe
-    # Dropout is how it is trained: once it is, the layer does nothing.
+    # The dropout rate may differ: it only affects training.
     assert recipe.network.model_copy(update={"dropout": 0.4}) == Network()
     assert bool(recipe.photographs.share) == (path.stem == "full")
 
@@ -54,7 +54,9 @@ def test_command_line_beats_environment_beats_file_beats_default(
     assert [block.filters for block in settings.network.blocks] == [5]
 
 
-def test_one_file_serves_every_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_configuration_file_works_for_every_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "training.toml"
     file.write_text('run_dir = "here"\nartifacts = "there"\nfresh = true\n[fit]\nepochs = 5\n')
     monkeypatch.setenv("FASHION_TRAINING_CONFIG", str(file))
@@ -91,7 +93,7 @@ def test_one_file_serves_every_command(tmp_path: Path, monkeypatch: pytest.Monke
         (["--config=no-such.toml"], "no-such.toml cannot be read as TOML"),
     ],
 )
-def test_a_wrong_setting_is_named_in_one_sentence(
+def test_invalid_setting_is_reported_by_name_in_one_line(
     arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["fit", *arguments]) == EXIT_USAGE
@@ -102,7 +104,7 @@ def test_a_wrong_setting_is_named_in_one_sentence(
 
 
 @pytest.mark.parametrize("content", ["[ft]\nepochs = 1", "epochs = 1", "[fit\n", "\xff"])
-def test_a_file_with_an_unknown_key_or_no_toml_is_refused(tmp_path: Path, content: str) -> None:
+def test_file_with_an_unknown_key_or_invalid_toml_is_rejected(tmp_path: Path, content: str) -> None:
     file = tmp_path / "training.toml"
     file.write_bytes(content.encode("latin-1"))
     with pytest.raises(ConfigurationError, match=r"training\.toml"):
@@ -124,7 +126,7 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
         ("RUNDIR", r"setting: rundir \(did you mean run_dir\?\)"),
     ],
 )
-def test_an_unknown_environment_variable_is_refused(
+def test_unknown_environment_variable_is_rejected_with_a_suggestion(
     name: str, complaint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"FASHION_TRAINING_{name}", "1")
@@ -133,7 +135,7 @@ def test_an_unknown_environment_variable_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("blocks", "arithmetic"),
+    ("blocks", "calculation"),
     [
         (
             THREE_BLOCKS,
@@ -147,12 +149,12 @@ def test_an_unknown_environment_variable_is_refused(
         ),
     ],
 )
-def test_maps_that_shrink_to_nothing_are_refused_with_the_arithmetic(
-    blocks: str, arithmetic: str
+def test_maps_that_shrink_to_nothing_are_rejected_with_the_calculation(
+    blocks: str, calculation: str
 ) -> None:
-    with pytest.raises(ConfigurationError) as refusal:
+    with pytest.raises(ConfigurationError) as caught:
         fit_settings("--network.blocks", blocks)
-    assert str(refusal.value).endswith(arithmetic)
+    assert str(caught.value).endswith(calculation)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ def test_maps_that_shrink_to_nothing_are_refused_with_the_arithmetic(
         (["fit", "--help"], 0),
     ],
 )
-def test_help_and_refusal_import_neither_tensorflow_nor_numpy(
+def test_help_and_usage_errors_import_neither_tensorflow_nor_numpy(
     arguments: list[str], status: int
 ) -> None:
     done = subprocess.run(
@@ -179,7 +181,7 @@ def test_help_and_refusal_import_neither_tensorflow_nor_numpy(
     assert "Traceback" not in done.stderr
 
 
-def test_a_wrong_block_gives_one_error_for_each_setting(
+def test_invalid_blocks_give_one_error_per_setting(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     blocks = '[{"filters": 0, "kernel_size": "x"}, {"pool_size": 1.5}]'
@@ -193,7 +195,7 @@ def test_a_wrong_block_gives_one_error_for_each_setting(
     ]
 
 
-def test_the_next_command_has_the_run_and_the_data_of_this_one() -> None:
+def test_next_command_repeats_the_run_and_data_settings() -> None:
     settings = fit_settings(
         "--run-dir=my run", "--data-dir=d", "--allow-other-data", '--classes=["a","b c"]'
     )
@@ -204,7 +206,9 @@ def test_the_next_command_has_the_run_and_the_data_of_this_one() -> None:
         assert getattr(again, name) == getattr(settings, name)
 
 
-def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_settings_with_description_and_default(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["fit", "--help"])
     text = " ".join(capsys.readouterr().out.split())

@@ -25,18 +25,18 @@ IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the small set, to be damaged."""
+    """A copy of the small data set that a test may damage."""
     return Path(shutil.copytree(IDX_FOLDER, tmp_path / "idx"))
 
 
 @pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+def search_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """The Debian folder and Keras' cache, both empty, and no network."""
     debian, keras_home = tmp_path / "debian", tmp_path / "keras"
     monkeypatch.setattr(data, "DEBIAN_FOLDER", debian)
     monkeypatch.setenv("KERAS_HOME", str(keras_home))
     monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(keras_home))
-    # Port 9 answers nobody; an opener that was built before would not have heard of it.
+    # Nothing listens on port 9; an opener built before would not know the proxy.
     monkeypatch.setattr("urllib.request._opener", None)
     monkeypatch.delenv("no_proxy", raising=False)
     for scheme in ("http", "https"):
@@ -50,14 +50,14 @@ def rewrite(folder: Path, name: str, content: bytes) -> Path:
     return path
 
 
-def refusal(folder: Path) -> str:
+def load_error(folder: Path) -> str:
     with pytest.raises(DataError) as caught:
         load_fashion_mnist(folder, allow_other_data=True)
     return str(caught.value)
 
 
 @pytest.mark.skipif(not DEBIAN_FOLDER.exists(), reason="needs the package dataset-fashion-mnist")
-def test_the_debian_package_holds_fashion_mnist() -> None:
+def test_debian_package_contains_fashion_mnist() -> None:
     fashion_mnist = load_fashion_mnist(DEBIAN_FOLDER)
     assert fashion_mnist.about["name"] == "Fashion-MNIST"
     assert fashion_mnist.digests == DIGESTS
@@ -79,7 +79,7 @@ def test_plain_and_compressed_files_read_the_same(folder: Path) -> None:
     np.testing.assert_array_equal(plain.test_labels, compressed.test_labels)
 
 
-def test_the_digest_is_that_of_the_decompressed_content(folder: Path) -> None:
+def test_digest_is_of_the_decompressed_content(folder: Path) -> None:
     loaded = load_fashion_mnist(folder, allow_other_data=True)
     content = gzip.decompress((folder / f"{IMAGES}.gz").read_bytes())
     assert loaded.digests[IMAGES] == hashlib.sha256(content).hexdigest()
@@ -91,13 +91,15 @@ def test_other_data_is_refused_unless_allowed(folder: Path) -> None:
         load_fashion_mnist(folder)
 
 
-def test_only_the_named_folder_is_looked_in(folder: Path) -> None:
+def test_only_the_given_folder_is_searched(folder: Path) -> None:
     (folder / f"{LABELS}.gz").unlink()
-    assert refusal(folder) == f"{folder} has no {LABELS}.gz and no {LABELS}"
+    assert load_error(folder) == f"{folder} has no {LABELS}.gz and no {LABELS}"
 
 
-def test_the_debian_folder_goes_before_the_cache_of_keras(places: tuple[Path, Path]) -> None:
-    debian, cache = places
+def test_debian_folder_takes_precedence_over_the_keras_cache(
+    search_folders: tuple[Path, Path],
+) -> None:
+    debian, cache = search_folders
     shutil.copytree(IDX_FOLDER, cache)
     assert load_fashion_mnist(allow_other_data=True).folder == cache
     shutil.copytree(IDX_FOLDER, debian)
@@ -106,51 +108,51 @@ def test_the_debian_folder_goes_before_the_cache_of_keras(places: tuple[Path, Pa
     assert load_fashion_mnist(allow_other_data=True).folder == cache
 
 
-def test_a_download_that_fails_is_one_sentence_with_the_remedy(places: tuple[Path, Path]) -> None:
-    debian, _ = places
+def test_failed_download_is_reported_with_the_remedy(search_folders: tuple[Path, Path]) -> None:
+    debian, _ = search_folders
     with pytest.raises(DataError, match=r"dataset-fashion-mnist.*--data-dir") as caught:
         load_fashion_mnist()
     assert str(debian) in str(caught.value)
 
 
-def test_a_truncated_archive_names_the_file(folder: Path) -> None:
+def test_error_about_a_truncated_archive_names_the_file(folder: Path) -> None:
     path = folder / f"{IMAGES}.gz"
     path.write_bytes(path.read_bytes()[:-1000])
-    assert refusal(folder).startswith(f"{path} cannot be read: ")
+    assert load_error(folder).startswith(f"{path} cannot be read: ")
 
 
-def test_a_damaged_archive_names_the_file(folder: Path) -> None:
+def test_error_about_a_damaged_archive_names_the_file(folder: Path) -> None:
     path = folder / f"{IMAGES}.gz"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
-    assert refusal(folder).startswith(f"{path} cannot be read: ")
+    assert load_error(folder).startswith(f"{path} cannot be read: ")
 
 
-def test_a_file_that_is_no_archive_names_the_file(folder: Path) -> None:
+def test_error_about_a_file_that_is_not_gzip_names_the_file(folder: Path) -> None:
     path = folder / f"{IMAGES}.gz"
     path.write_bytes(b"<html>not found</html>")
-    assert refusal(folder).startswith(f"{path} cannot be read: ")
+    assert load_error(folder).startswith(f"{path} cannot be read: ")
 
 
-def test_missing_pixels_are_counted(folder: Path) -> None:
+def test_missing_pixels_are_reported_with_the_sizes(folder: Path) -> None:
     content = gzip.decompress((folder / f"{IMAGES}.gz").read_bytes())
     path = rewrite(folder, IMAGES, content[:-1])
-    assert refusal(folder) == (
+    assert load_error(folder) == (
         f"{path} is truncated or not what its header says: "
         "cannot reshape array of size 200703 into shape (256,28,28)"
     )
 
 
-def test_a_file_that_ends_in_its_header_is_truncated(folder: Path) -> None:
+def test_file_that_ends_in_its_header_is_reported_as_truncated(folder: Path) -> None:
     path = rewrite(folder, LABELS, bytes([0, 0, 8, 1, 0]))
-    assert refusal(folder).startswith(f"{path} is truncated or not what its header says: ")
+    assert load_error(folder).startswith(f"{path} is truncated or not what its header says: ")
 
 
-def test_labels_in_the_place_of_images_are_found_by_the_magic_number(folder: Path) -> None:
+def test_label_file_in_place_of_images_is_detected_by_its_magic_number(folder: Path) -> None:
     path = folder / f"{IMAGES}.gz"
     shutil.copy(folder / f"{LABELS}.gz", path)
-    assert refusal(folder) == (
+    assert load_error(folder) == (
         f"{path} is not an IDX file of 3 dimensions: its magic number is 00000801, "
         "expected 00000803"
     )
@@ -159,15 +161,15 @@ def test_labels_in_the_place_of_images_are_found_by_the_magic_number(folder: Pat
 def test_images_of_another_size_are_refused(folder: Path) -> None:
     header = bytes([0, 0, 8, 3]) + np.array([256, 14, 14], ">u4").tobytes()
     rewrite(folder, IMAGES, header + bytes(256 * 14 * 14))
-    assert "(14, 14) pixels, expected (28, 28)" in refusal(folder)
+    assert "(14, 14) pixels, expected (28, 28)" in load_error(folder)
 
 
-def test_images_and_labels_must_be_as_many(folder: Path) -> None:
+def test_different_numbers_of_images_and_labels_are_rejected(folder: Path) -> None:
     shutil.copy(folder / "t10k-labels-idx1-ubyte.gz", folder / f"{LABELS}.gz")
-    assert refusal(folder) == f"{folder}: 256 images with 64 labels"
+    assert load_error(folder) == f"{folder}: 256 images with 64 labels"
 
 
-def test_a_label_beyond_the_classes_is_refused_and_other_classes_have_other_names(
+def test_extra_label_extends_default_names_and_is_rejected_with_given_names(
     folder: Path,
 ) -> None:
     content = bytearray(gzip.decompress((folder / f"{LABELS}.gz").read_bytes()))
@@ -182,10 +184,10 @@ def test_a_label_beyond_the_classes_is_refused_and_other_classes_have_other_name
 def test_an_empty_set_is_refused(folder: Path) -> None:
     rewrite(folder, IMAGES, bytes([0, 0, 8, 3]) + np.array([0, 28, 28], ">u4").tobytes())
     rewrite(folder, LABELS, bytes([0, 0, 8, 1, 0, 0, 0, 0]))
-    assert "labels must be there" in refusal(folder)
+    assert "labels must be there" in load_error(folder)
 
 
-def test_idx_is_read_in_row_order() -> None:
+def test_idx_is_read_in_row_major_order() -> None:
     content = bytes([0, 0, 8, 3]) + np.array([2, 1, 3], ">u4").tobytes() + bytes(range(6))
     assert parse_idx(content, Path("x"), 3).tolist() == [[[0, 1, 2]], [[3, 4, 5]]]
 
@@ -198,7 +200,7 @@ def test_inputs_are_divided_by_255_and_get_a_channel() -> None:
     assert (inputs == np.float32(51) / np.float32(255)).all()
 
 
-def test_the_split_is_that_of_scikit_learn_and_stratified_only_if_asked() -> None:
+def test_split_is_reproducible_and_stratified_only_on_request() -> None:
     loaded = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
     training, validation = loaded.split(Fit())
     assert (len(training.labels), len(validation.labels)) == (204, 52)
@@ -210,7 +212,7 @@ def test_the_split_is_that_of_scikit_learn_and_stratified_only_if_asked() -> Non
     assert np.abs(np.bincount(validation.labels) - wanted * 0.8).max() > 1
 
 
-def test_an_array_of_all_images_is_split_as_they_are() -> None:
+def test_split_as_splits_an_array_like_the_images() -> None:
     loaded = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
     for fit in (Fit(), Fit(validation_fraction=0.25, stratify=True)):
         training, validation = loaded.split(fit)
@@ -219,7 +221,7 @@ def test_an_array_of_all_images_is_split_as_they_are() -> None:
         np.testing.assert_array_equal(labels[1], validation.labels)
 
 
-def test_a_split_that_leaves_a_part_empty_is_one_sentence() -> None:
+def test_split_with_an_empty_part_is_rejected() -> None:
     loaded = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
     with pytest.raises(DataError, match="cannot be split"):
         loaded.split(Fit(validation_fraction=0.001, stratify=True))

@@ -19,7 +19,7 @@ def one_hot(classes: list[int], confidence: float = 1.0) -> np.ndarray[tuple[int
     return np.where(np.eye(10)[classes] == 1, confidence, rest).astype(np.float32)
 
 
-def test_the_scores_are_those_that_keras_measures(tiny: Published) -> None:
+def test_scores_equal_those_of_keras(tiny: Published) -> None:
     test = load_fashion_mnist(IDX_FOLDER, allow_other_data=True).test()
     model = keras.models.load_model(Run(tiny.run_dir).best)
     loss, accuracy = model.evaluate(test.images, np.eye(10)[test.labels], verbose=0)
@@ -32,7 +32,7 @@ def test_the_scores_are_those_that_keras_measures(tiny: Published) -> None:
     assert correct / 64 == scores["test"]["accuracy"]
 
 
-def test_precision_and_recall_of_a_class_are_read_off_the_confusion_matrix() -> None:
+def test_precision_recall_f1_and_support_follow_from_the_confusion_matrix() -> None:
     labels = np.array([0, 0, 0, 1], np.uint8)
     scores = score(one_hot([0, 0, 1, 1]), labels, CLASS_NAMES)
     assert scores["confusion_matrix"][0][:2] == [2, 1]
@@ -49,11 +49,11 @@ def test_precision_and_recall_of_a_class_are_read_off_the_confusion_matrix() -> 
     json.dumps(scores, allow_nan=False)
 
 
-def test_the_loss_of_a_sure_mistake_is_finite() -> None:
+def test_loss_of_a_certain_mistake_is_finite() -> None:
     assert 16 < cross_entropy(one_hot([1]), np.array([0], np.uint8)) < 40
 
 
-def test_photographs_are_right_where_any_of_their_classes_is_and_every_kind_counts_alike() -> None:
+def test_any_class_of_a_photograph_is_correct_and_kinds_weigh_equally() -> None:
     photographs = read_photographs("validation")
     everything_is_a_sandal = one_hot([5] * len(photographs.label), 0.91)
     scores = score_photographs(everything_is_a_sandal, photographs)
@@ -61,7 +61,7 @@ def test_photographs_are_right_where_any_of_their_classes_is_and_every_kind_coun
     assert scores["macro_average"] == pytest.approx(1 / 7)
 
 
-def test_calibration_on_photographs_leaves_out_those_of_several_right_classes() -> None:
+def test_calibration_on_photographs_omits_those_with_several_correct_classes() -> None:
     photographs = read_photographs("validation")
     everything_is_a_sandal = one_hot([5] * len(photographs.label), 0.91)
     shoes = score_photographs(everything_is_a_sandal, photographs)
@@ -70,11 +70,11 @@ def test_calibration_on_photographs_leaves_out_those_of_several_right_classes() 
     trousers = score_photographs(everything_is_trousers, photographs)
     several = ("Shoes", "Polo")
     known = photographs.has_class & ~np.isin(photographs.label, several)
-    right = np.mean(photographs.label[known] == "Pants")
-    assert trousers["expected_calibration_error"] == pytest.approx(0.91 - right, abs=1e-4)
+    correct_share = np.mean(photographs.label[known] == "Pants")
+    assert trousers["expected_calibration_error"] == pytest.approx(0.91 - correct_share, abs=1e-4)
 
 
-def test_the_threshold_of_photographs_is_their_own() -> None:
+def test_photographs_have_a_separate_novelty_threshold() -> None:
     rng = np.random.default_rng(0)
     images = rng.random((40, 28, 28, 1), np.float32)
     model = build_network(Network(blocks=(Block(filters=2),), dense_units=4))

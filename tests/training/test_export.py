@@ -53,7 +53,7 @@ def export_tiny(tiny: Published, artifacts: Path, *arguments: str) -> int:
     return main(["export", *TINY_DATA, *where, *arguments])
 
 
-def test_the_saved_model_has_every_signature_and_answers_as_keras_does(
+def test_saved_model_has_every_signature_and_predicts_like_keras(
     tiny: Published, model: Any, test_images: Labelled
 ) -> None:
     loaded = tf.saved_model.load(str(tiny.version_dir))
@@ -84,7 +84,7 @@ def test_the_saved_model_has_every_signature_and_answers_as_keras_does(
         ("model.int8.tflite", ["novelty", "serving_default"]),
     ],
 )
-def test_the_flatbuffers_answer_as_keras_does(
+def test_flatbuffers_predict_like_keras(
     tiny: Published, model: Any, test_images: Labelled, name: str, signatures: list[str]
 ) -> None:
     interpreter = Interpreter(model_path=str(tiny.version_dir / "assets.extra" / name))
@@ -119,15 +119,13 @@ def test_the_manifest_lists_every_file_with_its_digest(
     assert not (tiny.version_dir / "assets").exists()
 
 
-def test_the_saved_model_holds_each_weight_once(tiny: Published, manifest: dict[str, Any]) -> None:
+def test_saved_model_stores_each_weight_once(tiny: Published, manifest: dict[str, Any]) -> None:
     [data] = (tiny.version_dir / "variables").glob("variables.data-*")
     weights = 4 * manifest["parameters"]["total"]
     assert weights < data.stat().st_size < 1.5 * weights
 
 
-def test_the_manifest_says_what_the_run_was(
-    tiny: Published, manifest: dict[str, Any], model: Any
-) -> None:
+def test_manifest_describes_the_run(tiny: Published, manifest: dict[str, Any], model: Any) -> None:
     assert (manifest["format"], manifest["name"], manifest["version"]) == (1, "fashion_mnist", 1)
     history = Run(tiny.run_dir).read_history()
     training = manifest["training"]
@@ -169,7 +167,7 @@ def test_the_next_version_follows_the_highest_valid_one(tmp_path: Path) -> None:
     assert next_version(tmp_path) == 11
 
 
-def test_a_version_can_be_named_and_is_never_overwritten(
+def test_existing_version_is_never_overwritten(
     tiny: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "7").mkdir()
@@ -179,7 +177,7 @@ def test_a_version_can_be_named_and_is_never_overwritten(
     assert [path.name for path in tmp_path.rglob("*")] == ["7", "kept"]
 
 
-def test_a_version_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_version_is_published_atomically(tmp_path: Path) -> None:
     with published(tmp_path / "artifacts" / "2") as folder:
         (folder / "file").touch()
         assert folder.parent == tmp_path / "artifacts"
@@ -189,7 +187,7 @@ def test_a_version_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (tmp_path / "artifacts" / "2").stat().st_mode & 0o777 == 0o755
 
 
-def test_two_exports_of_one_version_leave_the_first(tmp_path: Path) -> None:
+def test_concurrent_export_does_not_overwrite_the_first(tmp_path: Path) -> None:
     target = tmp_path / "1"
 
     def publish_while_another_does() -> None:
@@ -202,7 +200,7 @@ def test_two_exports_of_one_version_leave_the_first(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["1", "theirs"]
 
 
-def test_an_export_that_is_stopped_at_the_last_step_leaves_nothing_behind(
+def test_interrupted_export_leaves_no_files(
     tiny: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def press_ctrl_c(_: Path) -> None:
@@ -227,7 +225,7 @@ def test_a_flatbuffer_that_differs_from_keras_fails_the_export(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_int8_flatbuffer_that_does_not_hold_parity_is_measured_but_not_shipped(
+def test_int8_flatbuffer_without_parity_is_measured_but_not_shipped(
     tiny: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "MIN_LABEL_AGREEMENT", 1.1)
@@ -240,8 +238,8 @@ def test_an_int8_flatbuffer_that_does_not_hold_parity_is_measured_but_not_shippe
     assert "model.int8.tflite" not in (extra / "MODEL_CARD.md").read_text()
 
 
-def test_parity_needs_the_labels_the_accuracy_and_the_novelty() -> None:
-    for labels, accuracy, novelty, enough in (
+def test_parity_requires_agreement_of_labels_accuracy_and_novelty() -> None:
+    for labels, accuracy, novelty, is_parity in (
         (1.0, 0.9, 1.0, True),
         (0.995, 0.9009, 0.99, True),
         (0.9949, 0.9, 1.0, False),
@@ -249,10 +247,10 @@ def test_parity_needs_the_labels_the_accuracy_and_the_novelty() -> None:
         (1.0, 0.9, 0.989, False),
     ):
         parity = {"label_agreement": labels, "accuracy": accuracy, "novelty_agreement": novelty}
-        assert export.agrees_enough(parity, keras_accuracy=0.9) is enough
+        assert export.agrees_enough(parity, keras_accuracy=0.9) is is_parity
 
 
-def test_a_model_without_novelty_is_published_without(tiny: Published, tmp_path: Path) -> None:
+def test_model_without_novelty_is_exported_without_it(tiny: Published, tmp_path: Path) -> None:
     run_dir = Path(shutil.copytree(tiny.run_dir, tmp_path / "run"))
     scores = json.loads((run_dir / "evaluation.json").read_text())
     del scores["novelty"]
@@ -269,20 +267,19 @@ def test_a_model_without_novelty_is_published_without(tiny: Published, tmp_path:
 
 
 @pytest.mark.parametrize("missing", ["evaluation.json", "model.keras"])
-def test_export_asks_for_an_evaluation_first(
+def test_export_without_an_evaluation_is_rejected(
     tiny: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str], missing: str
 ) -> None:
     run_dir = Path(shutil.copytree(tiny.run_dir, tmp_path / "run"))
     (run_dir / missing).unlink()
     arguments = [f"--run-dir={run_dir}", f"--artifacts={tmp_path / 'artifacts'}"]
     assert main(["export", *TINY_DATA, *arguments]) == EXIT_FAILED
-    assert "run `python -m training evaluate` first" in capsys.readouterr().err
+    command = f"python -m training evaluate --run-dir {run_dir}"
+    assert f"run `{command}`" in capsys.readouterr().err
     assert not (tmp_path / "artifacts").exists()
 
 
-def test_what_was_measured_of_the_recipe_gets_into_the_card(
-    tiny: Published, tmp_path: Path
-) -> None:
+def test_results_of_experiments_appear_in_the_model_card(tiny: Published, tmp_path: Path) -> None:
     measure = {"mean": 0.9253, "standard_deviation": 0.0012, "values": [0.9241, 0.9265]}
     experiments = {
         "ablation": {
@@ -312,7 +309,7 @@ def test_a_folder_without_experiments_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_experiment_that_is_not_json_is_one_sentence(
+def test_invalid_json_of_an_experiment_is_reported_with_its_path(
     tiny: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "seeds.json").write_text("{")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.training.conftest import TINY_DATA
-from tests.training.runs import FIT, RECIPE, assert_same_run, fit, stopped_after
+from tests.training.runs import FIT, RECIPE, assert_same_run, fit, interrupted_after
 from training.__main__ import EXIT_FAILED, EXIT_INTERRUPTED, main
 from training.architecture import build_network
 from training.fit import Checkpoints, Crossentropy, accuracy, build_optimizer
@@ -23,7 +23,7 @@ from training.run import Run, best_epoch
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing interrupted."""
+    """An uninterrupted run."""
     run_dir = tmp_path_factory.mktemp("reference") / "run"
     assert fit(run_dir) == 0
     return run_dir
@@ -33,7 +33,9 @@ def test_training_stops_after_the_patience_and_keeps_the_best_weights(reference:
     run = Run(reference)
     history = run.read_history()
     best = best_epoch(history)
-    assert 2 <= best == len(history) - 3 < 17, "the run must overshoot for these tests to bite"
+    assert 2 <= best == len(history) - 3 < 17, (
+        "the run must overshoot for these tests to be meaningful"
+    )
     model = keras.models.load_model(run.best)
     assert int(model.optimizer.iterations.numpy()) == (best + 1) * 13
     assert run.checkpoint(Fit()) == run.best
@@ -41,34 +43,34 @@ def test_training_stops_after_the_patience_and_keeps_the_best_weights(reference:
     assert (reference / "run.json").exists()
 
 
-def test_a_run_of_every_ingredient_that_keeps_its_last_weights_goes_on_as_if_not_stopped(
+def test_interrupted_run_of_the_full_recipe_equals_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     arguments = [*RECIPE, "--fit.keep=last", "--fit.epochs=3", "--fit.patience=3"]
     assert fit(whole, *arguments) == 0
-    for last in (1, 2):  # the last of them with all epochs done, and not finished
-        with stopped_after(last, Checkpoints, monkeypatch):
+    for last in (1, 2):  # After the last one all epochs are done, but the run is not finished.
+        with interrupted_after(last, Checkpoints, monkeypatch):
             assert fit(stopped, *arguments) == EXIT_INTERRUPTED
     assert not Run(stopped).is_finished(Fit(epochs=3))
     assert fit(stopped, *arguments) == 0
     assert_same_run(stopped, whole)
 
 
-def test_a_run_stopped_after_any_epoch_goes_on_as_if_it_had_not_been(
+def test_run_interrupted_after_several_epochs_equals_an_uninterrupted_one(
     reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     best = best_epoch(Run(reference).read_history())
-    (tmp_path / ".last.keras").write_bytes(b"half")  # nothing goes on from a half-written model
-    # At the best epoch, not saved; a worse one, saved; and not saved the last, after which
-    # patience is used up: whether that one was backed up does not matter then.
+    (tmp_path / ".last.keras").write_bytes(b"half")  # A half-written model is ignored.
+    # At the best epoch before its checkpoint, at a worse one after it, and at the last before it:
+    # patience is used up then, and the missing checkpoint makes no difference.
     stops = {
         best: keras.callbacks.CSVLogger,
         best + 1: Checkpoints,
         best + 2: keras.callbacks.CSVLogger,
     }
     for last, callback in stops.items():
-        with stopped_after(last, callback, monkeypatch):
+        with interrupted_after(last, callback, monkeypatch):
             assert fit(tmp_path) == EXIT_INTERRUPTED
         assert len(Run(tmp_path).read_history()) == last + 1
     assert fit(tmp_path) == 0
@@ -78,11 +80,13 @@ def test_a_run_stopped_after_any_epoch_goes_on_as_if_it_had_not_been(
 def wait_for_epochs(run_dir: Path, count: int) -> None:
     deadline = time.monotonic() + 180
     while len(Run(run_dir).read_history()) < count:
-        assert time.monotonic() < deadline, "the training does not come forward"
+        assert time.monotonic() < deadline, "the training makes no progress"
         time.sleep(0.005)
 
 
-def test_a_killed_process_goes_on_as_if_it_had_not_been(reference: Path, tmp_path: Path) -> None:
+def test_run_resumed_after_a_kill_equals_an_uninterrupted_one(
+    reference: Path, tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "training", "fit", *FIT, f"--run-dir={tmp_path}"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         wait_for_epochs(tmp_path, 2)
@@ -93,7 +97,7 @@ def test_a_killed_process_goes_on_as_if_it_had_not_been(reference: Path, tmp_pat
     assert_same_run(tmp_path, reference)
 
 
-def test_ctrl_c_ends_with_one_sentence_on_how_to_go_on(
+def test_ctrl_c_exits_with_a_message_on_how_to_resume(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def press_ctrl_c() -> None:
@@ -122,7 +126,7 @@ def test_another_configuration_in_the_same_folder_is_refused(
     assert (reference / "history.csv").read_bytes() == before
 
 
-def test_a_complete_run_is_left_as_it_is(
+def test_complete_run_is_left_unchanged(
     reference: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in reference.rglob("*")}
@@ -131,7 +135,7 @@ def test_a_complete_run_is_left_as_it_is(
     assert {path: path.stat().st_mtime_ns for path in reference.rglob("*")} == before
 
 
-def test_a_run_from_before_a_setting_there_is_now_counts_as_one_at_its_default(
+def test_missing_setting_of_an_older_run_counts_as_the_default(
     reference: Path, tmp_path: Path
 ) -> None:
     earlier = Path(shutil.copytree(reference, tmp_path / "earlier"))
@@ -141,9 +145,7 @@ def test_a_run_from_before_a_setting_there_is_now_counts_as_one_at_its_default(
     assert fit(earlier) == 0
 
 
-def test_fresh_starts_again_with_another_seed_and_spares_what_is_not_of_the_run(
-    reference: Path, tmp_path: Path
-) -> None:
+def test_fresh_restarts_the_run_and_keeps_unrelated_files(reference: Path, tmp_path: Path) -> None:
     shutil.copytree(reference, tmp_path, dirs_exist_ok=True)
     (tmp_path / "evaluation.json").write_text("{}")
     (tmp_path / "notes.txt").write_text("mine")
@@ -165,7 +167,7 @@ def test_fresh_starts_again_with_another_seed_and_spares_what_is_not_of_the_run(
         (["--photographs.share=0.5", f"--classes={','.join('abcdefghijkl')}"], "ten classes"),
     ],
 )
-def test_fresh_keeps_the_run_if_the_new_one_cannot_be_trained(
+def test_fresh_keeps_the_run_if_the_new_one_cannot_start(
     reference: Path, capsys: pytest.CaptureFixture[str], impossible: list[str], reason: str
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in reference.rglob("*")}
@@ -174,7 +176,7 @@ def test_fresh_keeps_the_run_if_the_new_one_cannot_be_trained(
     assert {path: path.stat().st_mtime_ns for path in reference.rglob("*")} == before
 
 
-def test_a_training_that_diverges_says_so(
+def test_diverging_training_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert fit(tmp_path, "--fit.learning-rate=1e38") == EXIT_FAILED
@@ -184,7 +186,7 @@ def test_a_training_that_diverges_says_so(
 
 
 @pytest.mark.usefixtures("unsaved_figures")
-def test_a_network_that_learnt_nothing_is_said_to_have_and_can_be_evaluated(
+def test_run_at_chance_level_is_reported_and_can_be_evaluated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert fit(tmp_path, "--fit.learning-rate=1e-9", "--fit.epochs=1") == 0
@@ -194,13 +196,13 @@ def test_a_network_that_learnt_nothing_is_said_to_have_and_can_be_evaluated(
     assert main(["evaluate", *TINY_DATA, f"--run-dir={tmp_path}"]) == 0
 
 
-def test_more_epochs_go_on_with_a_finished_run(reference: Path, tmp_path: Path) -> None:
+def test_finished_run_continues_with_more_epochs(reference: Path, tmp_path: Path) -> None:
     for epochs in (1, 2):
         assert fit(tmp_path, f"--fit.epochs={epochs}") == 0
     assert Run(tmp_path).read_history() == Run(reference).read_history()[:2]
 
 
-def test_the_loss_of_a_set_of_right_classes_is_that_of_their_sum() -> None:
+def test_loss_of_several_correct_classes_uses_their_total_probability() -> None:
     probabilities = np.array([[0.5, 0.3, 0.2]] * 3, np.float32)
     targets = np.array([[1, 0, 0], [0, 1, 1], [0.6, 0.4, 0]], np.float32)
     losses = np.asarray(Crossentropy().call(targets, probabilities))
@@ -210,13 +212,13 @@ def test_the_loss_of_a_set_of_right_classes_is_that_of_their_sum() -> None:
     np.testing.assert_allclose(smooth, -(np.log([0.5, 0.3, 0.2]) @ [0.8, 0.1, 0.1]), rtol=1e-5)
 
 
-def test_any_of_a_set_of_classes_is_right() -> None:
+def test_accuracy_accepts_any_of_several_correct_classes() -> None:
     probabilities = np.array([[0.5, 0.3, 0.2]] * 4, np.float32)
     targets = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1], [0.6, 0.4, 0]], np.float32)
     np.testing.assert_array_equal(accuracy(targets, probabilities), [1, 1, 0, 1])
 
 
-def test_only_what_images_are_multiplied_by_decays() -> None:
+def test_weight_decay_applies_only_to_kernels() -> None:
     model = build_network(Network(blocks=(Block(filters=2),), dense_units=4))
     variables = model.trainable_variables
     before = [np.asarray(variable) + 1 for variable in variables]

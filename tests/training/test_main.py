@@ -11,20 +11,20 @@ from training.__main__ import EXIT_FAILED, main
 from training.native_logging import native_noise_hidden
 
 
-def test_the_three_commands_in_a_row_say_what_comes_next_and_nothing_else(tiny: Published) -> None:
+def test_each_command_prints_the_next_one_and_nothing_to_stderr(tiny: Published) -> None:
     printed = json.loads(tiny.printed.read_text())
     assert [(status, errors) for status, _, errors in printed] == [(0, "")] * 3
-    said = [output.splitlines() for _, output, _ in printed]
+    printed_lines = [output.splitlines() for _, output, _ in printed]
     rest = ["--run-dir", str(tiny.run_dir), *TINY_DATA]
-    for lines, command in zip(said[:2], ("evaluate", "export"), strict=True):
+    for lines, command in zip(printed_lines[:2], ("evaluate", "export"), strict=True):
         assert lines[-1].endswith(f"Next: python -m training {command} {shlex.join(rest)}")
-    assert said[2][-2:] == [
+    assert printed_lines[2][-2:] == [
         f"Published {tiny.artifacts / '1'}",
         f"Serve it: python -m service --artifacts {tiny.artifacts}",
     ]
 
 
-def test_a_missing_data_set_is_one_sentence_and_not_a_traceback(
+def test_missing_data_set_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["fit", f"--data-dir={tmp_path}", f"--run-dir={tmp_path / 'run'}"]) == EXIT_FAILED
@@ -34,7 +34,7 @@ def test_a_missing_data_set_is_one_sentence_and_not_a_traceback(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_folder_that_cannot_be_made_is_one_sentence(
+def test_run_folder_that_cannot_be_created_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     in_the_way = tmp_path / "file"
@@ -45,7 +45,7 @@ def test_a_run_folder_that_cannot_be_made_is_one_sentence(
     assert message.count("\n") == 1
 
 
-def test_a_library_that_is_missing_is_named(
+def test_missing_library_is_reported_with_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delitem(sys.modules, "training.evaluate", raising=False)
@@ -61,7 +61,7 @@ def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str])
     assert "choose from" in capsys.readouterr().err
 
 
-def test_native_noise_is_hidden_unless_the_block_fails(capfd: pytest.CaptureFixture[str]) -> None:
+def test_native_output_is_hidden_unless_the_block_fails(capfd: pytest.CaptureFixture[str]) -> None:
     with native_noise_hidden():
         os.write(2, b"chatter")
     assert not capfd.readouterr().err

@@ -7,7 +7,7 @@ from training.manifest import count_parameters, describe_layer, layer_inputs, su
 from training.recipe import Block, Network
 
 
-def test_a_layer_is_described_by_what_makes_it_what_it_is() -> None:
+def test_layer_is_described_by_type_configuration_shape_and_parameters() -> None:
     model = build_network(Network())
     assert [describe_layer(model.get_layer(name)) for name in ("conv2d_1", "max_pooling2d_1")] == [
         {
@@ -57,7 +57,7 @@ def test_the_summary_is_plain_text_of_at_most_80_columns() -> None:
     assert "Total params" in text
 
 
-def test_each_layer_names_the_layers_whose_outputs_it_takes() -> None:
+def test_layer_inputs_names_the_layers_whose_outputs_each_layer_takes() -> None:
     names = [layer.name for layer in build_network(Network()).layers]
     inputs = layer_inputs(build_network(Network()))
     assert list(inputs) == names

@@ -21,19 +21,19 @@ def manifest(tiny: Published) -> dict[str, Any]:
     return content
 
 
-def test_the_front_matter_is_what_hugging_face_reads(card: str, manifest: dict[str, Any]) -> None:
+def test_front_matter_has_the_fields_for_hugging_face(card: str, manifest: dict[str, Any]) -> None:
     _, front_matter, _ = card.split("---\n", 2)
     for line in ("license: mit", "library_name: keras", "model-index:"):
         assert line in front_matter.splitlines()
     assert f"value: {manifest['scores']['test']['accuracy']:.4f}" in front_matter
 
 
-def test_nothing_is_claimed_of_other_data(card: str) -> None:
+def test_card_for_other_data_does_not_mention_fashion_mnist(card: str) -> None:
     for claim in ("Zalando", "Fashion-MNIST:", "T-shirt", "fashion_mnist\nmetrics", "photographs"):
         assert claim not in card
 
 
-def test_every_figure_is_that_of_the_manifest(card: str, manifest: dict[str, Any]) -> None:
+def test_numbers_in_the_card_equal_the_manifest(card: str, manifest: dict[str, Any]) -> None:
     scores = manifest["scores"]
     for name, row in scores["classes"].items():
         assert f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} |" in card
@@ -44,7 +44,7 @@ def test_every_figure_is_that_of_the_manifest(card: str, manifest: dict[str, Any
         assert f"- {name} {version}" in card
 
 
-def test_every_section_and_every_figure_is_there(tiny: Published, card: str) -> None:
+def test_card_has_every_section_and_every_figure(tiny: Published, card: str) -> None:
     sections = re.findall(r"^## (.+)$", card, flags=re.MULTILINE)
     assert sections == [
         "Model description",
@@ -61,7 +61,7 @@ def test_every_section_and_every_figure_is_there(tiny: Published, card: str) -> 
         assert (tiny.version_dir / "assets.extra" / figure).is_file()
 
 
-def test_the_procedure_names_every_setting_that_is_not_at_its_default(
+def test_procedure_lists_the_settings_that_differ_from_the_default(
     manifest: dict[str, Any], card: str
 ) -> None:
     for line in ("network.dense_units = 16", "fit.epochs = 3"):
@@ -98,7 +98,7 @@ def test_the_procedure_names_every_setting_that_is_not_at_its_default(
         assert phrase in rendered, phrase
 
 
-def test_a_class_name_cannot_break_a_table(manifest: dict[str, Any]) -> None:
+def test_pipe_in_a_class_name_does_not_break_the_table(manifest: dict[str, Any]) -> None:
     classes = {f"{name}|x": row for name, row in manifest["scores"]["classes"].items()}
     rendered = render_model_card({**manifest, "scores": {**manifest["scores"], "classes": classes}})
     rows = [line for line in rendered.splitlines() if "|x" in line]
@@ -107,7 +107,7 @@ def test_a_class_name_cannot_break_a_table(manifest: dict[str, Any]) -> None:
         assert len(re.split(r"(?<!\\)\|", row)) == 7, row
 
 
-def test_a_model_that_was_not_scored_claims_no_accuracy(manifest: dict[str, Any]) -> None:
+def test_card_of_an_unscored_model_has_no_evaluation(manifest: dict[str, Any]) -> None:
     scores = {"parity": manifest["scores"]["parity"]}
     rendered = render_model_card({**manifest, "scores": scores})
     assert "model-index" not in rendered

@@ -16,13 +16,13 @@ from training.novelty import (
 from training.recipe import Block, Network
 
 
-def test_the_score_is_nothing_for_certainty_and_highest_where_all_classes_are_alike() -> None:
+def test_entropy_is_zero_for_certainty_and_highest_for_equal_probabilities() -> None:
     probabilities = np.array([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.25] * 4], np.float32)
     np.testing.assert_allclose(entropy(probabilities), [0, math.log(2), math.log(4)], atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["sequential", "functional"])
-def test_a_network_with_its_score_answers_as_before(kind: str) -> None:
+def test_adding_the_novelty_output_keeps_the_probabilities(kind: str) -> None:
     model = build_network(Network(blocks=(Block(filters=2),), dense_units=4))
     if kind == "functional":
         model = keras.Model(model.inputs, model(model.inputs[0]))
@@ -33,7 +33,7 @@ def test_a_network_with_its_score_answers_as_before(kind: str) -> None:
     np.testing.assert_allclose(answer["novelty"], entropy(expected), atol=1e-6)
 
 
-def test_one_in_twenty_lies_above_the_threshold_and_percentiles_are_in_order() -> None:
+def test_threshold_is_the_95th_percentile_and_percentiles_ascend() -> None:
     keras.utils.set_random_seed(1)
     model = build_network(Network(blocks=(Block(filters=8),), dense_units=16))
     images = np.random.default_rng(0).random((400, 28, 28, 1), np.float32)
@@ -45,7 +45,7 @@ def test_one_in_twenty_lies_above_the_threshold_and_percentiles_are_in_order() -
     assert novelty["threshold"] == pytest.approx(percentiles[PERCENTILES.index(95)])
 
 
-def test_the_area_is_one_where_all_that_is_novel_scores_higher() -> None:
+def test_area_under_roc_is_one_or_zero_for_separated_scores() -> None:
     low, high = np.array([0.1, 0.2], np.float32), np.array([0.3, 0.4], np.float32)
     assert area_under_roc(low, high) == 1
     assert area_under_roc(high, low) == 0

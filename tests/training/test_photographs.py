@@ -22,7 +22,7 @@ def test_no_sender_is_in_both_splits_and_every_label_is_known() -> None:
     assert set(KINDS) <= set(validation.label)
 
 
-def test_a_label_allows_its_classes() -> None:
+def test_photographs_have_the_classes_of_their_label() -> None:
     photographs = read_photographs("train")
     for label, classes in CLASSES_OF_A_LABEL.items():
         chosen = photographs.label == label
@@ -30,7 +30,7 @@ def test_a_label_allows_its_classes() -> None:
         assert photographs.has_class[chosen].all() == bool(classes)
 
 
-def test_each_group_of_right_classes_is_drawn_as_often_as_the_others() -> None:
+def test_groups_of_correct_classes_are_sampled_equally_often() -> None:
     photographs = read_photographs("train")
     chances = photographs.chances(without_class=1.5)
     assert chances.sum() == pytest.approx(1)
@@ -45,7 +45,7 @@ def test_each_group_of_right_classes_is_drawn_as_often_as_the_others() -> None:
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the photographs themselves")
-def test_the_committed_images_are_what_the_service_makes_of_the_photographs() -> None:
+def test_committed_images_equal_the_service_preparation_of_the_photographs() -> None:
     with np.load(PHOTOGRAPHS) as arrays:
         names, pixels = arrays["name"], arrays["pixels"]
     for index in range(0, len(names), 400):
@@ -55,7 +55,7 @@ def test_the_committed_images_are_what_the_service_makes_of_the_photographs() ->
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"text"])
-def test_a_file_that_holds_no_photographs_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+def test_invalid_photographs_file_is_rejected(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "photographs.npz"
     file.write_bytes(content)
     with pytest.raises(DataError, match="cannot be read as prepared photographs"):

@@ -1,4 +1,4 @@
-"""Models made elsewhere, published and served."""
+"""Publishing of models made elsewhere, and their predictions in the service."""
 
 import tarfile
 from collections.abc import Callable
@@ -35,8 +35,8 @@ def lesson() -> Model:
     )
 
 
-def everything(*, augmented: bool = True) -> Model:
-    """Grey values in, logits out, and the kinds of layers of later lessons."""
+def many_layers(*, augmented: bool = True) -> Model:
+    """Rescaling of grey values, many kinds of layers, and logits as output."""
     images = keras.Input((32, 24, 1))
     x = layers.Rescaling(1 / 255)(images)
     if augmented:
@@ -55,7 +55,7 @@ def flat() -> Model:
 
 
 def compiled() -> Model:
-    """What LiteRT makes other operations of, in a SavedModel."""
+    """Layers that LiteRT compiles to other operations in a SavedModel."""
     images = keras.Input((20, 20))
     x = layers.Rescaling(1 / 127.5, offset=-1)(layers.Reshape((20, 20, 1))(images))
     x = layers.Conv2D(4, 3, strides=2, activation="leaky_relu")(layers.ZeroPadding2D(2)(x))
@@ -83,11 +83,11 @@ def publish_file(path: Path, *options: str) -> Path:
     return artifacts / "1"
 
 
-def with_uneven_normalisation(model: Model) -> Model:
-    numbers = np.random.default_rng(0)
+def with_random_normalisation(model: Model) -> Model:
+    rng = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
-            layer.set_weights([numbers.uniform(0.5, 2, w.shape) for w in layer.get_weights()])
+            layer.set_weights([rng.uniform(0.5, 2, w.shape) for w in layer.get_weights()])
     return model
 
 
@@ -96,12 +96,12 @@ def with_uneven_normalisation(model: Model) -> Model:
     ("make", "suffix", "options", "scale"),
     [
         (lesson, ".h5", [*TINY_DATA, "--novelty"], 255),
-        (everything, ".keras", ["--classes=a,b", "--classes=c"], 1),
+        (many_layers, ".keras", ["--classes=a,b", "--classes=c"], 1),
         (flat, ".keras", [], 255),
         (compiled, ".keras", [], 1),
     ],
 )
-def test_a_model_is_served_as_keras_runs_it(
+def test_published_model_predicts_like_keras(
     tmp_path: Path,
     make: Callable[[], Model],
     suffix: str,
@@ -109,12 +109,12 @@ def test_a_model_is_served_as_keras_runs_it(
     scale: float,
 ) -> None:
     keras.utils.set_random_seed(1)
-    model = with_uneven_normalisation(make())
+    model = with_random_normalisation(make())
     version = publish(model, tmp_path, *options, suffix=suffix)
     for engine in ENGINES:
         classifier = load_classifier(version, engine)
         manifest = classifier.manifest
-        first = {lesson: "T-shirt/top", everything: "a"}.get(make, "0")
+        first = {lesson: "T-shirt/top", many_layers: "a"}.get(make, "0")
         assert manifest.class_names[0] == first
         assert manifest.input.scale == scale
         assert (manifest.novelty is not None) == ("--novelty" in options)
@@ -123,11 +123,11 @@ def test_a_model_is_served_as_keras_runs_it(
         images = classifier.to_images(list(grey))
         given = images.reshape(-1, *model.input_shape[1:])
         expected = keras.ops.convert_to_numpy(model(given, training=False))
-        if make is everything:
+        if make is many_layers:
             expected = keras.ops.convert_to_numpy(keras.ops.softmax(expected))
         answers = classifier.assess(images).probabilities
         assert np.allclose(answers, expected, atol=0.02 if engine == "litert" else 1e-4)
-        last = manifest.layers[-1].name  # whose weights are not compressed
+        last = manifest.layers[-1].name  # Its weights are not quantised.
         assert np.allclose(classifier.feature_maps(images)[last], expected, atol=1e-4)
         for layer in manifest.layers:
             if classifier.has_weights(layer):
@@ -144,49 +144,49 @@ def test_a_model_is_served_as_keras_runs_it(
     [
         (lesson, "Conv2D MaxPooling2D Flatten Dense"),
         (
-            lambda: everything(augmented=False),
+            lambda: many_layers(augmented=False),
             "Conv2D Conv2D DepthwiseConv2D Add DepthwiseConv2D Conv2D AveragePooling2D "
             "GlobalAveragePooling2D Dense Softmax",
         ),
         (compiled, ""),
         (flat, "Reshape Dense"),
     ],
-    ids=["lesson", "everything", "compiled", "flat"],
+    ids=["lesson", "many_layers", "compiled", "flat"],
 )
-def test_a_saved_model_is_served_with_the_layers_it_was_compiled_to(
+def test_saved_model_predicts_like_keras_and_lists_its_compiled_layers(
     tmp_path: Path, make: Callable[[], Model], kinds: str
 ) -> None:
     keras.utils.set_random_seed(1)
-    model = with_uneven_normalisation(make())
+    model = with_random_normalisation(make())
     classifier = load_classifier(publish(model, tmp_path, "--no-evaluate", suffix=""), "litert")
     images = np.random.default_rng(0).random((9, *classifier.manifest.input.shape), np.float32)
     expected = model.predict(images.reshape(-1, *model.input_shape[1:]), verbose=0)
     if "Softmax" in kinds:
         expected = keras.ops.convert_to_numpy(keras.ops.softmax(expected))
-    assert_answers(classifier, images, expected)
+    assert_predictions(classifier, images, expected)
     if kinds:
         assert " ".join(layer.type for layer in classifier.manifest.layers) == kinds
 
 
-def assert_answers(classifier: Classifier, images: Any, expected: Any) -> None:
-    """Predictions may come from int8 weights, the last of the feature maps do not."""
+def assert_predictions(classifier: Classifier, images: Any, expected: Any) -> None:
+    """Predictions may come from int8 weights, feature maps do not."""
     last = classifier.manifest.layers[-1].name
     assert np.allclose(classifier.feature_maps(images)[last], expected, atol=1e-5)
     assert np.allclose(classifier.assess(images).probabilities, expected, atol=0.02)
 
 
-def test_a_saved_model_of_tf_keras_is_served(tmp_path: Path) -> None:
+def test_saved_model_of_tf_keras_predicts_as_before(tmp_path: Path) -> None:
     with tarfile.open(DATA / "tf_keras.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
     classifier = load_classifier(publish_file(tmp_path / "model", *TINY_DATA), "litert")
     with np.load(tmp_path / "answers.npz") as answers:
-        assert_answers(classifier, answers["images"], answers["expected"])
+        assert_predictions(classifier, answers["images"], answers["expected"])
     names = [layer.name for layer in classifier.manifest.layers]
     assert names == ["conv2d", "max_pooling2d", "flatten", "dense"]
     assert classifier.manifest.class_names[0] == "T-shirt/top"
 
 
-def test_a_model_is_scored_on_test_data_of_any_size(
+def test_model_is_scored_on_valid_test_data_and_invalid_data_is_rejected(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     keras.utils.set_random_seed(1)
@@ -212,32 +212,32 @@ def test_a_model_is_scored_on_test_data_of_any_size(
         assert sentence in capfd.readouterr().err
 
 
-def test_a_saved_model_that_cannot_be_told_names_its_operation(
+def test_unsupported_saved_model_is_rejected_with_the_reason(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "model"
     images = keras.Input((8, 8, 1))
     squared = keras.Model(images, layers.Flatten()(keras.ops.square(images)))
     negative = keras.Model(images, layers.Flatten()(1 - images))
-    anywhere = keras.Model(
+    any_size = keras.Model(
         open_size := keras.Input((None, None, 1)), layers.GlobalMaxPooling2D()(open_size)
     )
     pair = keras.Model([images, other := keras.Input((8, 8, 1))], layers.Add()([images, other]))
     refused = {
         "no layer is known for an operation": squared,
         "no layer is known for an operation of a constant": negative,
-        "cannot be compiled with LiteRT, it runs Stateless": everything(),
-        "takes images of any size": anywhere,
+        "cannot be compiled with LiteRT, it runs Stateless": many_layers(),
+        "takes images of any size": any_size,
         "the SavedModel has 2 inputs and 1 outputs": pair,
     }
     for sentence, model in refused.items():
         model.export(folder, verbose=False)
         assert main(["publish", str(folder)]) == 1
-        told = capfd.readouterr().err
-        assert sentence in told
+        error = capfd.readouterr().err
+        assert sentence in error
         assert (
-            model in (pair, anywhere)
-            or "publish the .keras or .h5 file that it was made from" in told
+            model in (pair, any_size)
+            or "publish the .keras or .h5 file that it was made from" in error
         )
     (folder / "saved_model.pb").write_bytes(b"no model")
     assert main(["publish", str(folder)]) == 1
@@ -245,7 +245,7 @@ def test_a_saved_model_that_cannot_be_told_names_its_operation(
 
 
 @pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
-def test_what_cannot_be_served_is_one_sentence(
+def test_unservable_model_is_rejected_with_the_reason(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     colour, grey = keras.Input((8, 8, 3)), keras.Input((8, 8, 1))
@@ -289,7 +289,7 @@ def test_what_cannot_be_served_is_one_sentence(
     assert not (tmp_path / "none").exists()
 
 
-def test_wrong_class_names_and_missing_test_images_are_one_sentence(
+def test_wrong_class_names_and_missing_test_images_are_rejected(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "model.keras"
@@ -308,7 +308,7 @@ def test_wrong_class_names_and_missing_test_images_are_one_sentence(
 
 @pytest.mark.filterwarnings("ignore:.*HDF5:UserWarning")
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_no_code_in_a_model_file_is_run(
+def test_model_file_with_code_is_rejected(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], suffix: str
 ) -> None:
     twice = layers.Lambda(lambda x: x * 2, output_shape=(8, 8, 1))
@@ -320,7 +320,7 @@ def test_no_code_in_a_model_file_is_run(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_layer_that_litert_cannot_run_is_named_in_one_sentence(
+def test_operation_that_litert_cannot_run_is_named_in_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "model.keras"
@@ -338,7 +338,7 @@ def test_a_layer_that_litert_cannot_run_is_named_in_one_sentence(
     assert not list((tmp_path / "none").iterdir())
 
 
-def test_layers_may_have_the_names_of_those_that_publish_adds(tmp_path: Path) -> None:
+def test_added_layers_do_not_take_names_of_existing_layers(tmp_path: Path) -> None:
     model = keras.Sequential(
         [
             keras.Input((8, 8)),
@@ -355,17 +355,17 @@ def test_layers_may_have_the_names_of_those_that_publish_adds(tmp_path: Path) ->
     assert names[-2:] == ["softmax", "softmax_1"]
 
 
-def test_the_output_may_be_one_of_keras_ops_or_in_a_dict(tmp_path: Path) -> None:
+def test_model_with_keras_ops_and_dicts_predicts_like_keras(tmp_path: Path) -> None:
     images = keras.Input((8, 8, 1), name="image")
     means = keras.ops.mean(layers.Conv2D(3, 3)(images), axis=(1, 2))
     model = keras.Model({"image": images}, {"scores": keras.ops.softmax(means)})
     classifier = load_classifier(publish(model, tmp_path), "litert")
-    numbers = np.random.default_rng(0).random((9, 8, 8, 1), np.float32)
-    expected = model.predict({"image": numbers}, verbose=0)["scores"]
-    assert_answers(classifier, numbers, expected)
+    inputs = np.random.default_rng(0).random((9, 8, 8, 1), np.float32)
+    expected = model.predict({"image": inputs}, verbose=0)["scores"]
+    assert_predictions(classifier, inputs, expected)
 
 
-def test_a_rescaling_inside_a_nested_model_shows_the_scale(tmp_path: Path) -> None:
+def test_rescaling_in_a_nested_model_sets_the_input_scale(tmp_path: Path) -> None:
     prepared = keras.Sequential([layers.Rescaling(1 / 255), layers.RandomFlip("horizontal")])
     model = keras.Sequential(
         [keras.Input((8, 8, 1)), prepared, layers.Flatten(), layers.Dense(3, "softmax")]
@@ -373,7 +373,7 @@ def test_a_rescaling_inside_a_nested_model_shows_the_scale(tmp_path: Path) -> No
     assert load_classifier(publish(model, tmp_path), "litert").manifest.input.scale == 1
 
 
-def test_a_model_of_mixed_precision_is_served_in_float32(tmp_path: Path) -> None:
+def test_mixed_precision_model_predicts_like_keras(tmp_path: Path) -> None:
     inner = keras.Sequential([layers.Conv2D(2, 3, dtype="mixed_float16")])
     dense = layers.Dense(3, activation="softmax", dtype="mixed_float16")
     model = keras.Sequential([keras.Input((8, 8, 1)), inner, layers.Flatten(), dense])
@@ -403,7 +403,7 @@ def test_a_class_file_may_have_a_byte_order_mark_and_windows_line_ends(tmp_path:
     assert read_class_names(settings, 2) == ("가방", "코트")
 
 
-def test_the_command_that_serves_the_model_can_be_pasted(
+def test_printed_serve_command_quotes_the_path(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "my models"
@@ -417,24 +417,22 @@ class Doubled(layers.Layer):  # type: ignore[misc]  # Keras ships no types
         return inputs * 2
 
 
-def test_a_layer_that_keras_does_not_know_is_named(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_unknown_layer_class_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "model.keras"
     keras.Sequential([keras.Input((8, 8)), Doubled(), layers.Flatten()]).save(path)
     assert main(["publish", str(path)]) == 1
     assert "Could not locate class 'Doubled'" in capfd.readouterr().err
 
 
-def test_an_input_may_have_any_name() -> None:
+def test_input_name_may_contain_a_space() -> None:
     images = keras.Input((8, 8, 1), name="my input")
     scores = layers.Dense(3, activation="softmax")(layers.Flatten()(images))
     network = as_classifier(keras.Model(images, scores), "clothes", from_logits=False)
     assert network.input_shape == (None, 8, 8, 1)
 
 
-def test_large_logits_are_no_reason_to_refuse_a_model(tmp_path: Path) -> None:
-    """Float32 rounds them by more than small ones; the lesson without ÷ 255 has such."""
+def test_model_with_large_logits_predicts_like_keras(tmp_path: Path) -> None:
+    """Large logits, as of images not scaled to [0, 1], have larger rounding errors in float32."""
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((28, 28)), layers.Flatten(), layers.Dense(10)])
     kernel = np.random.default_rng(0).random((784, 10), np.float32)

@@ -7,12 +7,12 @@ from training.architecture import build_network
 from training.recipe import Block, Network, Padding, output_size
 
 
-def test_ten_inputs_under_a_valid_kernel_of_three_give_eight_outputs() -> None:
+def test_output_size_of_a_valid_convolution() -> None:
     assert output_size(10, 3, 1, "valid") == 8
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
-def test_sizes_are_those_of_keras(padding: Padding) -> None:
+def test_output_sizes_equal_those_of_keras(padding: Padding) -> None:
     random = np.random.default_rng(0)
     for _ in range(100):
         size, stride = int(random.integers(1, 40)), int(random.integers(1, 6))
@@ -26,7 +26,7 @@ def test_sizes_are_those_of_keras(padding: Padding) -> None:
 
 
 def random_network(random: np.random.Generator) -> dict[str, object]:
-    """Draw a configuration, possible or not."""
+    """Return a random configuration, valid or not."""
     blocks = [
         {
             "filters": int(random.integers(1, 4)),
@@ -60,7 +60,7 @@ def blocks_of(settings: dict[str, object]) -> tuple[object, ...]:
     return tuple(Network(blocks=(part,)).blocks[0] for part in parts)
 
 
-def test_a_network_is_refused_exactly_where_keras_cannot_build_it() -> None:
+def test_network_is_rejected_exactly_if_keras_cannot_build_it() -> None:
     random = np.random.default_rng(1)
     accepted = 0
     for _ in range(120):
@@ -83,7 +83,7 @@ def test_a_network_is_refused_exactly_where_keras_cannot_build_it() -> None:
     assert 20 < accepted < 100
 
 
-def test_a_side_may_be_two_numbers_and_each_axis_has_its_arithmetic() -> None:
+def test_kernel_and_stride_may_differ_by_axis() -> None:
     block = Block(kernel_size=(3, 29), padding="valid")
     assert next(block.steps(28, axis=0)).output == 26
     with pytest.raises(ValidationError, match=r"conv 29 valid, stride 1: floor\(\(28-29\)/1\)"):

@@ -20,7 +20,7 @@ MAX_BYTES = 150_000
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_is_drawn_small_and_not_blank(tiny: Published, name: str) -> None:
+def test_every_figure_is_small_and_not_blank(tiny: Published, name: str) -> None:
     path = tiny.run_dir / "report" / f"{name}.png"
     assert path.stat().st_size < MAX_BYTES
     with Image.open(path) as figure:
@@ -28,12 +28,12 @@ def test_every_figure_is_drawn_small_and_not_blank(tiny: Published, name: str) -
         assert len(figure.convert("RGB").getcolors(maxcolors=2**24)) > 50  # type: ignore[arg-type]  # None only beyond maxcolors
 
 
-def test_nothing_but_the_figures_is_in_the_report(tiny: Published) -> None:
+def test_report_contains_only_the_figures(tiny: Published) -> None:
     names = sorted(path.stem for path in (tiny.run_dir / "report").iterdir())
     assert names == FIGURES
 
 
-def test_the_surest_mistakes_come_in_order_and_right_answers_do_not_come() -> None:
+def test_surest_mistakes_are_in_order_and_without_correct_predictions() -> None:
     probabilities = np.zeros((4, 10), np.float32)
     probabilities[[0, 1, 2, 3], [1, 2, 3, 0]] = [0.6, 0.9, 0.7, 1.0]
     images = np.zeros((4, 28, 28, 1), np.float32)
@@ -50,25 +50,25 @@ def test_a_model_without_mistakes_has_an_empty_figure(tmp_path: Path) -> None:
     assert not any(axes.get_title() for axes in figure.axes)
 
 
-@pytest.mark.parametrize(("classes", "figures"), [(40, 40), (41, 0)])
-def test_a_confusion_matrix_has_figures_where_there_is_room(classes: int, figures: int) -> None:
+@pytest.mark.parametrize(("classes", "numbers"), [(40, 40), (41, 0)])
+def test_confusion_matrix_shows_numbers_for_at_most_40_classes(classes: int, numbers: int) -> None:
     labels = np.arange(classes)
     figure = draw_confusion_matrix(labels, np.eye(classes, dtype=np.float32), [*map(str, labels)])
     shown = [text for text in figure.axes[0].texts if text.get_visible()]
-    assert [text.get_text() for text in shown] == ["100.0"] * figures
+    assert [text.get_text() for text in shown] == ["100.0"] * numbers
 
 
 @pytest.mark.skipif("Noto Sans CJK KR" not in get_font_names(), reason="no font has Korean")
 def test_class_names_may_be_korean(tmp_path: Path) -> None:
     figure = draw_confusion_matrix(np.arange(2), np.eye(2, dtype=np.float32), ["가방", "코트"])
-    figure.savefig(tmp_path / "korean.png")  # A missing letter would be a warning.
+    figure.savefig(tmp_path / "korean.png")  # A missing glyph would raise a warning.
 
 
-def test_photographs_are_drawn_with_their_answers() -> None:
+def test_photographs_are_drawn_with_their_predictions() -> None:
     photographs = read_photographs("validation")
-    answers = np.full((len(photographs.label), 10), 0.01, np.float32)
-    answers[:, 1] = 0.91
-    figure = draw_photographs(photographs, answers, CLASS_NAMES)
+    probabilities = np.full((len(photographs.label), 10), 0.01, np.float32)
+    probabilities[:, 1] = 0.91
+    figure = draw_photographs(photographs, probabilities, CLASS_NAMES)
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert len(titles) > 100
     assert set(titles) == {"Trouser, 91%"}

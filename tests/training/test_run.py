@@ -21,7 +21,7 @@ def run_of(folder: Path, epochs: int) -> Run:
     return run
 
 
-def test_the_history_is_read_as_exactly_as_it_was_written_and_cut_where_a_run_goes_on(
+def test_history_is_read_exactly_and_truncated_on_resume(
     tmp_path: Path,
 ) -> None:
     assert Run(tmp_path).read_history() == []
@@ -32,13 +32,13 @@ def test_the_history_is_read_as_exactly_as_it_was_written_and_cut_where_a_run_go
     assert run.history.read_text() == ""
 
 
-def test_the_best_epoch_is_the_first_of_the_lowest_validation_loss() -> None:
+def test_best_epoch_is_the_first_with_the_lowest_validation_loss() -> None:
     assert best_epoch(ROWS) == 1
     assert kept_epoch(ROWS, Fit()) == 1
     assert kept_epoch(ROWS, Fit(keep="last")) == len(ROWS) - 1 != 1
 
 
-def test_a_run_is_finished_when_epochs_or_patience_are_used_up_and_it_says_so(
+def test_run_is_finished_once_used_up_and_marked_as_finished(
     tmp_path: Path,
 ) -> None:
     for epochs, most, patience, used_up in (
@@ -56,12 +56,12 @@ def test_a_run_is_finished_when_epochs_or_patience_are_used_up_and_it_says_so(
         run.discard()
 
 
-def test_another_recipe_is_refused_by_the_names_of_its_settings_but_for_more_epochs(
+def test_other_recipe_is_rejected_by_setting_except_for_more_epochs(
     tmp_path: Path,
 ) -> None:
     run, data = Run(tmp_path), load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
     run.begin(Recipe(fit=Fit(seed=1)), data)
-    run.begin(Recipe(), data)  # no epoch of the other recipe is lost
+    run.begin(Recipe(), data)  # allowed, as no epoch is done yet
     run.last.touch()
     run.begin(Recipe(fit=Fit(epochs=21)), data)
     assert run.read_about()[0].fit.epochs == 21
@@ -70,19 +70,19 @@ def test_another_recipe_is_refused_by_the_names_of_its_settings_but_for_more_epo
         (Recipe(fit=Fit(epochs=22, seed=1)), "configuration (fit.seed is 42 there, 1 here)"),
         (Recipe(augmentation=Augmentation(flip=True)), "augmentation.flip is False there, True"),
     ):
-        with pytest.raises(RunError) as refusal:
+        with pytest.raises(RunError) as caught:
             run.begin(recipe, data)
-        assert words in str(refusal.value)
+        assert words in str(caught.value)
     cosine = Recipe(fit=Fit(schedule="cosine"))
     run.discard()
     run.begin(cosine, data)
     run.last.touch()
-    with pytest.raises(RunError):  # more epochs would be another schedule
+    with pytest.raises(RunError):  # More epochs would change the cosine schedule.
         run.begin(Recipe(fit=Fit(schedule="cosine", epochs=21)), data)
 
 
 @pytest.mark.parametrize("command", ["evaluate", "export"])
-def test_a_folder_without_a_run_is_one_sentence(
+def test_folder_without_a_run_is_reported(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, *TINY_DATA, f"--run-dir={tmp_path}"]) == EXIT_FAILED
@@ -100,7 +100,7 @@ def test_an_unfinished_run_is_refused(
 
 
 @pytest.mark.parametrize("command", ["fit", "evaluate", "export"])
-def test_a_run_is_not_continued_with_other_data(
+def test_run_with_other_data_is_rejected(
     tiny: Published, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = Path(shutil.copytree(IDX_FOLDER, tmp_path / "idx"))
@@ -111,7 +111,7 @@ def test_a_run_is_not_continued_with_other_data(
     assert "other data" in capsys.readouterr().err
 
 
-def test_more_epochs_need_another_evaluation(
+def test_export_after_more_epochs_requires_another_evaluation(
     tiny: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where = [*TINY_DATA, f"--run-dir={shutil.copytree(tiny.run_dir, tmp_path / 'run')}"]
@@ -121,7 +121,7 @@ def test_more_epochs_need_another_evaluation(
 
 
 @pytest.mark.parametrize("command", ["fit", "evaluate", "export"])
-def test_a_run_is_not_continued_with_other_names_of_the_classes(
+def test_run_with_other_class_names_is_rejected(
     tiny: Published, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where = [*TINY_DATA, f"--run-dir={tiny.run_dir}", f"--classes={','.join('abcdefghij')}"]
@@ -129,6 +129,6 @@ def test_a_run_is_not_continued_with_other_names_of_the_classes(
     assert "other data" in capsys.readouterr().err
 
 
-def test_scores_are_asked_for_only_after_the_evaluation(tmp_path: Path) -> None:
+def test_reading_scores_before_the_evaluation_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="run `python -m training evaluate --run-dir /"):
         Run(tmp_path).read_evaluation()

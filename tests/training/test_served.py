@@ -1,4 +1,4 @@
-"""The whole path: what the training commands publish, the service answers with as Keras would."""
+"""End to end: the service predicts like Keras with a model that the training commands published."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from training.run import Run
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_service_answers_for_a_model_just_trained_as_keras_does(
+def test_service_predicts_like_keras_for_a_newly_trained_model(
     tiny: Published, engine: EngineChoice
 ) -> None:
     figures = load_fashion_mnist(IDX_FOLDER, allow_other_data=True).test_images[:8]
@@ -38,5 +38,5 @@ def assert_close(answer: httpx.Response, expected: Any) -> None:
     rows = [
         list(prediction["probabilities"].values()) for prediction in answer.json()["predictions"]
     ]
-    # As far as int8 weights may move a probability of so small a network.
+    # The tolerance allows for int8 weights in so small a network.
     np.testing.assert_allclose(rows, expected, atol=0.02)
