@@ -43,7 +43,7 @@ def main() -> None:
     images = images[:IMAGES]
     classes = classifier.assess(images).probabilities.argmax(axis=1)
     methods: dict[str, Callable[[], Tensor]] = {
-        "at random": lambda: np.random.default_rng(0).random(images.shape[:3], np.float32),
+        "random": lambda: np.random.default_rng(0).random(images.shape[:3], np.float32),
         "Grad-CAM": lambda: _gradients(classifier, images, classes)[0],
         "gradient × activation": lambda: _gradients(classifier, images, classes)[1],
         "/explain": lambda: _explain(classifier, images),
@@ -108,8 +108,8 @@ def _areas(classifier: Classifier, images: Tensor, classes: Tensor, heats: Tenso
     rows = np.arange(len(images))
     flat = images.reshape(len(images), -1)
     areas = []
-    for nothing in (np.zeros_like(flat), _blurred(images).reshape(flat.shape)):
-        for before, after in ((flat, nothing), (nothing, flat)):
+    for baseline in (np.zeros_like(flat), _blurred(images).reshape(flat.shape)):
+        for before, after in ((flat, baseline), (baseline, flat)):
             shares = []
             for count in range(0, flat.shape[1] + 1, STEP):
                 changed, chosen = before.copy(), order[:, :count]

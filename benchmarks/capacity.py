@@ -1,4 +1,4 @@
-"""What an image and a request cost, and how many machines a load needs.
+"""The cost of an image and of a request, and the machines that a load needs.
 
     python -m benchmarks.capacity
 
@@ -32,11 +32,11 @@ WARM_UP_REQUESTS = 50
 LOADS = (1_000, 100_000, 10_000_000)
 HEADROOM = 0.6
 """Planned utilisation of a core: queues grow without bound as it approaches 1."""
-CORES_A_MACHINE = 32
+CORES_PER_MACHINE = 32
 
 
 @dataclass(frozen=True)
-class Way:
+class RequestForm:
     """One form of request."""
 
     name: str
@@ -56,48 +56,50 @@ class Cost:
         resident_mb: Resident memory of the process at the end, in megabytes.
     """
 
-    way: Way
+    form: RequestForm
     cpu_us: float
     request_bytes: float
     resident_mb: float
 
 
-def ways() -> list[Way]:
+def request_forms() -> list[RequestForm]:
     """Return the forms of requests, the most expensive first."""
     image = IMAGE.read_bytes()
     pixels = [number % 256 for number in range(784)]
     instances = json.dumps({"instances": [pixels] * 64}).encode()
     return [
-        Way("one PNG a request", 1, "/predict", image, {"Content-Type": "image/png"}),
-        tensor_of(1),
-        Way("64 as JSON numbers", 64, "/predict", instances, {"Content-Type": "application/json"}),
-        tensor_of(BATCH),
+        RequestForm("one PNG a request", 1, "/predict", image, {"Content-Type": "image/png"}),
+        binary_tensor(1),
+        RequestForm(
+            "64 as JSON numbers", 64, "/predict", instances, {"Content-Type": "application/json"}
+        ),
+        binary_tensor(BATCH),
     ]
 
 
-def tensor_of(images: int) -> Way:
+def binary_tensor(images: int) -> RequestForm:
     """Return the form that sends images as a binary tensor."""
     head, body = binary_request(images)
     headers = {JSON_LENGTH_HEADER: str(head), "Content-Type": "application/octet-stream"}
-    return Way(f"{images} as a binary tensor", images, INFER, body, headers)
+    return RequestForm(f"{images} as a binary tensor", images, INFER, body, headers)
 
 
-def measure(way: Way) -> Cost:
+def measure(form: RequestForm) -> Cost:
     """Saturate one process, and divide its CPU time by the number of images it classified."""
     with service() as server:
         connection = HTTPConnection("127.0.0.1", server.port)
         for _ in range(WARM_UP_REQUESTS):
-            ask(connection, way)
+            send(connection, form)
         process = server.pid
         counts = [0] * CLIENTS
         end = time.monotonic() + SECONDS
 
         def client(number: int) -> None:
-            own = HTTPConnection("127.0.0.1", server.port)
+            client_connection = HTTPConnection("127.0.0.1", server.port)
             while time.monotonic() < end:
-                ask(own, way)
+                send(client_connection, form)
                 counts[number] += 1
-            own.close()
+            client_connection.close()
 
         before = cpu_seconds(process)
         threads = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
@@ -105,10 +107,10 @@ def measure(way: Way) -> Cost:
             thread.start()
         for thread in threads:
             thread.join()
-        images = sum(counts) * way.images
+        images = sum(counts) * form.images
         spent = cpu_seconds(process) - before
         resident = resident_mb(process)
-    return Cost(way, 1e6 * spent / images, len(way.body) / way.images, resident)
+    return Cost(form, 1e6 * spent / images, len(form.body) / form.images, resident)
 
 
 def median_cost(costs: Sequence[Cost]) -> Cost:
@@ -121,18 +123,18 @@ def request_and_image(one: Cost, batch: Cost) -> tuple[float, float]:
 
     A request of n images costs a + n b; one image and one batch give two equations.
     """
-    images = batch.way.images
+    images = batch.form.images
     image = (images * batch.cpu_us - one.cpu_us) / (images - 1)
     return one.cpu_us - image, image
 
 
-def ask(connection: HTTPConnection, way: Way) -> None:
+def send(connection: HTTPConnection, form: RequestForm) -> None:
     """Send one request and read the whole response."""
-    connection.request("POST", way.path, way.body, dict(way.headers))
+    connection.request("POST", form.path, form.body, dict(form.headers))
     response = connection.getresponse()
-    answer = response.read()
+    content = response.read()
     if response.status != OK:
-        raise RuntimeError(answer.decode())
+        raise RuntimeError(content.decode())
 
 
 def resident_mb(process: int) -> float:
@@ -148,7 +150,7 @@ def table(costs: list[Cost]) -> str:
         "| --- | --- | --- | --- |",
     ]
     lines += [
-        f"| {c.way.name} | {c.cpu_us:,.0f} µs | {c.request_bytes:,.0f} | {c.resident_mb:.0f} MB |"
+        f"| {c.form.name} | {c.cpu_us:,.0f} µs | {c.request_bytes:,.0f} | {c.resident_mb:.0f} MB |"
         for c in costs
     ]
     lines += [
@@ -160,9 +162,9 @@ def table(costs: list[Cost]) -> str:
         for cost in costs:
             cores = load * cost.cpu_us / 1e6 / HEADROOM
             processes = ceil(cores)
-            machines = ceil(processes / CORES_A_MACHINE)
+            machines = ceil(processes / CORES_PER_MACHINE)
             lines.append(
-                f"| {load:,} | {cost.way.name} | {cores:,.1f} | "
+                f"| {load:,} | {cost.form.name} | {cores:,.1f} | "
                 f"{processes * cost.resident_mb / 1e3:,.1f} GB | {machines:,} | "
                 f"{load * cost.request_bytes * 8 / 1e9:,.2f} Gbit/s |"
             )
@@ -171,13 +173,11 @@ def table(costs: list[Cost]) -> str:
 
 def main() -> int:
     """Measure and print."""
-    rounds = [[measure(way) for way in ways()] for _ in range(ROUNDS)]
-    costs = [median_cost(of_way) for of_way in zip(*rounds, strict=True)]
+    rounds = [[measure(form) for form in request_forms()] for _ in range(ROUNDS)]
+    costs = [median_cost(of_form) for of_form in zip(*rounds, strict=True)]
     request, image = request_and_image(costs[1], costs[-1])
-    print(
-        f"An image costs {image:,.0f} µs of CPU, the request around it {request:,.0f} µs by V2 and"
-    )
-    print(f"{costs[0].cpu_us - image:,.0f} µs by /predict, the decoding of a PNG included.\n")
+    print(f"An image costs {image:,.0f} µs of CPU, its request {request:,.0f} µs by V2 and")
+    print(f"{costs[0].cpu_us - image:,.0f} µs by /predict, which includes decoding a PNG.\n")
     print(table(costs))
     return 0
 

@@ -29,7 +29,7 @@ from benchmarks.load import closed_loop, open_loop, post
 from benchmarks.peers.contenders import Request, batch, protocols
 from benchmarks.peers.generator import load
 from benchmarks.process_tree import cpu_seconds, proportional_mib
-from benchmarks.scaling import gains_of_two
+from benchmarks.scaling import two_worker_gains
 from benchmarks.server import Server, free_port, service, wait_until_ready
 from benchmarks.tensor_overhead import INFER, JSON_LENGTH_HEADER, binary_request
 from service.capacity.admission import Admission
@@ -43,28 +43,28 @@ from service.telemetry.record import RequestRecord
 
 IMAGES = 256
 ROUNDS = 5
-ROUNDS_OF_MANY = 15
-REQUESTS_A_ROUND = 12
+BATCH_ROUNDS = 15
+REQUESTS_PER_ROUND = 12
 SECONDS = 2
 STARTS = 5
 WORKERS = 4
 CONNECTIONS = (1, 16, 256)
 LARGE_SIDE = 256
 LARGE_IMAGES = 64
-FORMS_AT_ONCE = 8
+FORMS_IN_FLIGHT = 8
 PNG = Request("/predict", "image/png", small_png())
 
 
 def main() -> int:
     """Measure and print one line per goal."""
     sections = (
-        shared_runs,
-        many_images,
-        all_cores,
+        batch_invariance,
+        large_batches,
+        scaling_by_processors,
         latency,
         start_and_memory,
-        scale,
-        each_protocol,
+        scaling_by_connections_and_workers,
+        cost_by_protocol,
         feature_maps,
     )
     lines = [line for section in tqdm(sections, unit="section") for line in section()]
@@ -72,18 +72,18 @@ def main() -> int:
     return 0
 
 
-def shared_runs() -> list[str]:
-    """Compare the results for single images with those for the same images in a batch."""
+def batch_invariance() -> list[str]:
+    """Compare the probabilities of single images with those of the same images in a batch."""
     random = np.random.default_rng(0)
     images = random.random((IMAGES, 28, 28, 1), np.float32)
     run = network()
     alone = np.concatenate([run(images=images[i : i + 1])["probabilities"] for i in range(IMAGES)])
-    together = run(images=images)["probabilities"]
-    difference = float(np.abs(alone - together).max())
-    return [f"a probability alone and beside {IMAGES - 1} other images: {difference:g} apart"]
+    batched = run(images=images)["probabilities"]
+    difference = float(np.abs(alone - batched).max())
+    return [f"a probability alone and in a batch of {IMAGES}: difference {difference:g}"]
 
 
-def many_images() -> list[str]:
+def large_batches() -> list[str]:
     """Compare 256 images per request, in three forms, with the network alone on as many threads.
 
     One connection per processor keeps all processors busy in both cases.
@@ -97,36 +97,36 @@ def many_images() -> list[str]:
         "JSON": (numbers.path, numbers.body, {"Content-Type": numbers.media_type}, 0.5),
         "multipart PNGs": ("/predict", form, {"Content-Type": content_type}, None),
     }
-    networks = [network_alone() for _ in range(available_processors())]
+    networks = [network_runner() for _ in range(available_processors())]
     permit = Admission(max_images=1, max_bytes=1).admit(RequestRecord(""))
     decode = partial(ImageReader("auto", (28, 28), permit).read, small_png())
     shares: dict[str, list[float]] = {name: [] for name in requests}
     decoding: list[float] = []
     with service() as server:
         clients = [http.client.HTTPConnection("127.0.0.1", server.port) for _ in networks]
-        for _ in range(ROUNDS_OF_MANY):
-            alone = cpu_of(networks, REQUESTS_A_ROUND)
-            decoding.append(cpu_of([decode], IMAGES) * IMAGES / alone)
+        for _ in range(BATCH_ROUNDS):
+            alone = cpu_per_call(networks, REQUESTS_PER_ROUND)
+            decoding.append(cpu_per_call([decode], IMAGES) * IMAGES / alone)
             for name, (path, body, fields, _) in requests.items():
                 before = cpu_seconds(server.pid)
-                asked = [partial(ask, client, path, body, fields) for client in clients]
-                at_once(asked, REQUESTS_A_ROUND)
-                spent = (cpu_seconds(server.pid) - before) / REQUESTS_A_ROUND / len(clients)
+                calls = [partial(send, client, path, body, fields) for client in clients]
+                run_concurrently(calls, REQUESTS_PER_ROUND)
+                spent = (cpu_seconds(server.pid) - before) / REQUESTS_PER_ROUND / len(clients)
                 shares[name].append(alone / spent)
     lines = []
     for name, (*_, goal) in requests.items():
         low, share, high = statistics.quantiles(shares[name], n=4)
-        aim = f"goal {goal:.0%}" if goal else "the network and decoding alone would be "
+        goal_text = f"goal {goal:.0%}" if goal else "the network and decoding alone would be "
         if goal is None:
-            aim += f"{1 / (1 + statistics.median(decoding)):.0%}"
+            goal_text += f"{1 / (1 + statistics.median(decoding)):.0%}"
         lines.append(
             f"{IMAGES} images as {name}: {share:.0%} of the network alone "
-            f"(half of {ROUNDS_OF_MANY} rounds {low:.0%} to {high:.0%}; {aim})"
+            f"(half of {BATCH_ROUNDS} rounds {low:.0%} to {high:.0%}; {goal_text})"
         )
     return lines
 
 
-def all_cores() -> list[str]:
+def scaling_by_processors() -> list[str]:
     """Compare the throughput of forms on all processors with that on one.
 
     The forms hold small or large images, and several are in flight. Threads of one worker, or one
@@ -137,30 +137,32 @@ def all_cores() -> list[str]:
         f"{LARGE_IMAGES} PNGs of {LARGE_SIDE}×{LARGE_SIDE}": (large_png(LARGE_SIDE), LARGE_IMAGES),
     }
     processors = available_processors()
-    held = service(processors={max(os.sched_getaffinity(0))})
+    pinned = service(processors={max(os.sched_getaffinity(0))})
     lines = []
-    with held as one, service() as threads, service(f"--workers={processors}") as workers:
+    with pinned as one, service() as threads, service(f"--workers={processors}") as workers:
         for name, (image, images) in kinds.items():
             body, content_type = multipart([image] * images)
             request = Request("/predict", content_type, body)
             rates = [
-                [forms_a_second(each, request) for each in (one, threads, workers)]
+                [forms_per_second(each, request) for each in (one, threads, workers)]
                 for _ in range(ROUNDS)
             ]
             by_threads, by_workers = (
-                statistics.quantiles([each[who] / each[0] for each in rates], n=4) for who in (1, 2)
+                statistics.quantiles([each[index] / each[0] for each in rates], n=4)
+                for index in (1, 2)
             )
             lines.append(
-                f"forms of {name} on {processors} processors, times one: "
-                f"by a worker for each {spread(by_workers)}, by threads of one {spread(by_threads)}"
+                f"throughput of forms of {name} on {processors} processors, relative to one: "
+                f"one worker per processor {spread(by_workers)}, "
+                f"threads of one worker {spread(by_threads)}"
             )
     return lines
 
 
-def forms_a_second(server: Server, request: Request) -> float:
+def forms_per_second(server: Server, request: Request) -> float:
     """Return the forms answered per second with several in flight."""
     form = post(request.path, request.body, request.media_type)
-    loop = closed_loop(server.port, [form], connections=FORMS_AT_ONCE, seconds=SECONDS)
+    loop = closed_loop(server.port, [form], connections=FORMS_IN_FLIGHT, seconds=SECONDS)
     return asyncio.run(loop).rate()
 
 
@@ -211,7 +213,7 @@ def start_and_memory() -> list[str]:
     ]
 
 
-def scale() -> list[str]:
+def scaling_by_connections_and_workers() -> list[str]:
     """Measure the cost of a request on more connections, and the gain of a second worker."""
     costs: dict[int, list[float]] = {connections: [] for connections in CONNECTIONS}
     with service() as server:
@@ -227,11 +229,11 @@ def scale() -> list[str]:
         )
         + " (goal: flat)",
         "two workers, each on a processor of its own: "
-        f"{spread(statistics.quantiles(gains_of_two(), n=4))} times one (goal 1.8)",
+        f"{spread(statistics.quantiles(two_worker_gains(), n=4))} times one (goal 1.8)",
     ]
 
 
-def each_protocol() -> list[str]:
+def cost_by_protocol() -> list[str]:
     """Measure the cost of one image per request in each protocol, alternating."""
     costs: dict[str, list[float]] = {name: [] for name in protocols()}
     with service() as server:
@@ -256,7 +258,7 @@ def feature_maps() -> list[str]:
             times = []
             for _ in range(50):
                 begin = time.perf_counter()
-                ask(connection, f"/feature-maps?format={form}", PNG.body, {})
+                send(connection, f"/feature-maps?format={form}", PNG.body, {})
                 times.append(1000 * (time.perf_counter() - begin))
             lines.append(
                 f"all feature maps as {form}: {statistics.median(times):.1f} ms, "
@@ -265,7 +267,7 @@ def feature_maps() -> list[str]:
     return lines
 
 
-def network_alone(count: int = IMAGES) -> Callable[[], object]:
+def network_runner(count: int = IMAGES) -> Callable[[], object]:
     """Return a function that runs the network on `count` images in the best batch size."""
     with Image.open(io.BytesIO(small_png())) as image:
         pixels = np.asarray(image, np.float32).reshape(1, 28, 28, 1) / np.float32(255)
@@ -287,22 +289,22 @@ def network() -> SignatureRunner:
     return interpreter.get_signature_runner("serving_default")
 
 
-def cpu_of(works: Sequence[Callable[[], object]], times: int) -> float:
+def cpu_per_call(functions: Sequence[Callable[[], object]], times: int) -> float:
     """Return the CPU seconds per call in this process, with all threads running at once."""
     begin = time.process_time()
-    at_once(works, times)
-    return (time.process_time() - begin) / times / len(works)
+    run_concurrently(functions, times)
+    return (time.process_time() - begin) / times / len(functions)
 
 
-def at_once(works: Sequence[Callable[[], object]], times: int) -> None:
+def run_concurrently(functions: Sequence[Callable[[], object]], times: int) -> None:
     """Run each function repeatedly, on a thread of its own."""
 
-    def repeat(work: Callable[[], object]) -> None:
+    def repeat(function: Callable[[], object]) -> None:
         for _ in range(times):
-            work()
+            function()
 
-    with ThreadPoolExecutor(len(works)) as pool:
-        list(pool.map(repeat, works))
+    with ThreadPoolExecutor(len(functions)) as pool:
+        list(pool.map(repeat, functions))
 
 
 def cost(
@@ -314,15 +316,15 @@ def cost(
     return (cpu_seconds(server.pid) - before) / answered
 
 
-def ask(
+def send(
     connection: http.client.HTTPConnection, path: str, body: bytes, headers: dict[str, str]
 ) -> None:
     """Send one request and read the whole response."""
     connection.request("POST", path, body, headers)
     response = connection.getresponse()
-    answer = response.read()
+    content = response.read()
     if response.status != http.client.OK:
-        raise RuntimeError(answer.decode())
+        raise RuntimeError(content.decode())
 
 
 def multipart(files: list[bytes]) -> tuple[bytes, str]:

@@ -1,4 +1,4 @@
-"""What hostile clients cost the service and other clients: every known worst case.
+"""The cost of hostile clients to the service and other clients: every known worst case.
 
     python -m benchmarks.hostile [--only NAME …] [--seconds 6] [--rest 60]
 
@@ -30,13 +30,13 @@ from benchmarks.load import Connection, get, post
 from benchmarks.server import free_port, wait_until_ready
 
 WARM_UP_SECONDS = 1.5
-SECONDS_BETWEEN_TICKS = 0.001
+TICK_SECONDS = 0.001
 IDLE_SECONDS = 0.0003
-"""An iteration of the loop that took no longer did nothing but wake the monitor."""
-SECONDS_BETWEEN_PROBES = 0.05
-SMALL_PAUSE = 0.02
-PHOTO_PAUSE = 0.5
-PATIENCE_SECONDS = 60  # of the well-behaved client
+"""An iteration of the loop that took no longer only woke the monitor."""
+PROBE_INTERVAL_SECONDS = 0.05
+SMALL_PAUSE_SECONDS = 0.02
+PHOTO_PAUSE_SECONDS = 0.5
+TIMEOUT_SECONDS = 60  # of the well-behaved client
 
 GOAL_MIB = 400
 GOAL_HEALTH_MS = 100
@@ -60,7 +60,7 @@ class Row(NamedTuple):
 
     @property
     def is_met(self) -> bool:
-        """Whether the case keeps to the goals."""
+        """Whether the case meets the goals."""
         return (
             self.highest <= GOAL_MIB
             and self.health <= GOAL_HEALTH_MS
@@ -94,29 +94,31 @@ def main() -> int:
 
 
 def measure(name: str, seconds: float, rest: float) -> Row:
-    """Run one case against a service of its own."""
-    with watched_service() as server:
-        with beside(_behave, server.port, seconds=WARM_UP_SECONDS):
+    """Run one case against a new service."""
+    with monitored_service() as server:
+        with run_in_process(_run_normal_client, server.port, seconds=WARM_UP_SECONDS):
             time.sleep(WARM_UP_SECONDS)
         before = memory_mib(server.pid, "VmRSS")
         for value in (server.held, server.held_cpu):
             value.value = 0.0
         with (
-            beside(_probe, server.port, seconds=seconds) as health,
-            beside(_behave, server.port, seconds=seconds) as behaved,
-            beside(_attack, name, server.port, server.grpc_port, seconds=seconds),
+            run_in_process(_probe_health, server.port, seconds=seconds) as health,
+            run_in_process(_run_normal_client, server.port, seconds=seconds) as normal,
+            run_in_process(
+                _run_hostile_client, name, server.port, server.grpc_port, seconds=seconds
+            ),
         ):
             pass
         highest = memory_mib(server.pid, "VmHWM")
         held, held_cpu = server.held.value, server.held_cpu.value
         time.sleep(rest)
         later = memory_mib(server.pid, "VmRSS")
-    [slowest], (sent, lost) = health, behaved
+    [slowest], (sent, lost) = health, normal
     held_ms, cpu_ms = 1000 * held, 1000 * held_cpu
     return Row(before, highest, later, slowest, held_ms, cpu_ms, int(sent), int(lost))
 
 
-class Watched(NamedTuple):
+class MonitoredService(NamedTuple):
     """A service with a monitored loop; `held` and `held_cpu` are the blocked seconds."""
 
     port: int
@@ -127,8 +129,8 @@ class Watched(NamedTuple):
 
 
 @contextmanager
-def watched_service() -> Iterator[Watched]:
-    """Run the service in a process of its own until the block ends."""
+def monitored_service() -> Iterator[MonitoredService]:
+    """Run the service in a separate process until the block ends."""
     held, held_cpu = _context.Value("d", 0.0), _context.Value("d", 0.0)
     ports = free_port(), free_port()
     process = _context.Process(target=_serve, args=(*ports, held, held_cpu))
@@ -136,7 +138,7 @@ def watched_service() -> Iterator[Watched]:
     assert process.pid is not None  # noqa: S101 (it has started)
     try:
         wait_until_ready(ports[0])
-        yield Watched(*ports, process.pid, held, held_cpu)
+        yield MonitoredService(*ports, process.pid, held, held_cpu)
     finally:
         process.terminate()
         process.join(10)
@@ -150,16 +152,16 @@ def _serve(port: int, grpc_port: int, held: Synchronized, held_cpu: Synchronized
 
     start = Batcher.__init__
 
-    def start_watched(*args: object) -> None:
+    def start_with_monitor(*args: object) -> None:
         start(*args)  # type: ignore[arg-type]  # passed through
-        tasks.append(asyncio.get_running_loop().create_task(_watch(held, held_cpu)))
+        tasks.append(asyncio.get_running_loop().create_task(_monitor_loop(held, held_cpu)))
 
     tasks: list[asyncio.Task[None]] = []  # The loop keeps only weak references.
-    Batcher.__init__ = start_watched  # type: ignore[assignment]  # to monitor its loop
+    Batcher.__init__ = start_with_monitor  # type: ignore[assignment]  # to monitor its loop
     serve([f"--port={port}", f"--grpc-port={grpc_port}", "--log-level=error"])
 
 
-async def _watch(held: Synchronized, held_cpu: Synchronized) -> None:  # type: ignore[type-arg]  # as above
+async def _monitor_loop(held: Synchronized, held_cpu: Synchronized) -> None:  # type: ignore[type-arg]  # as above
     pause = 0.0
     while True:
         clock, cpu = time.perf_counter(), time.thread_time()
@@ -168,7 +170,7 @@ async def _watch(held: Synchronized, held_cpu: Synchronized) -> None:  # type: i
         held.value = max(held.value, now - clock - pause)
         held_cpu.value = max(held_cpu.value, cpu_now - cpu)
         # Each iteration while there is work: a timer would include the iteration that fires it.
-        pause = SECONDS_BETWEEN_TICKS if cpu_now - cpu < IDLE_SECONDS else 0.0
+        pause = TICK_SECONDS if cpu_now - cpu < IDLE_SECONDS else 0.0
 
 
 def memory_mib(pid: int, field: str) -> float:
@@ -180,18 +182,18 @@ def memory_mib(pid: int, field: str) -> float:
 
 
 @contextmanager
-def beside(
+def run_in_process(
     function: Callable[..., Awaitable[tuple[float, ...]]], *args: object, seconds: float
 ) -> Iterator[list[float]]:
     """Run a coroutine function in another process; its result is in the list after the block."""
-    ours, theirs = _context.Pipe(duplex=False)
-    process = _context.Process(target=_run, args=(function, args, seconds, theirs))
+    receiver, sender = _context.Pipe(duplex=False)
+    process = _context.Process(target=_run, args=(function, args, seconds, sender))
     process.start()
     result: list[float] = []
     try:
         yield result
-        if ours.poll(seconds + 2 * PATIENCE_SECONDS):
-            result += ours.recv()
+        if receiver.poll(seconds + 2 * TIMEOUT_SECONDS):
+            result += receiver.recv()
     finally:
         process.join(5)
         process.kill()
@@ -206,41 +208,45 @@ def _run(
     results.send(asyncio.run(function(*args, seconds=seconds)))  # type: ignore[arg-type]  # it is a coroutine
 
 
-async def _probe(port: int, *, seconds: float) -> tuple[float, ...]:
+async def _probe_health(port: int, *, seconds: float) -> tuple[float, ...]:
     """Return the slowest response of the health check, in milliseconds."""
     slowest, end = 0.0, time.perf_counter() + seconds
     connection = Connection(port)
     while time.perf_counter() < end:
         start = time.perf_counter()
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            status, _ = await connection.ask(get("/livez"))
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            status, _ = await connection.exchange(get("/livez"))
         assert status == 200  # noqa: S101
         slowest = max(slowest, time.perf_counter() - start)
-        await asyncio.sleep(SECONDS_BETWEEN_PROBES)
+        await asyncio.sleep(PROBE_INTERVAL_SECONDS)
     return (1000 * slowest,)
 
 
-async def _behave(port: int, *, seconds: float) -> tuple[float, ...]:
+async def _run_normal_client(port: int, *, seconds: float) -> tuple[float, ...]:
     """Return how many well-behaved requests were sent, and how many failed."""
     small, photo = post("/predict", small_png(), "image/png"), post("/predict", jpeg(1280, 1024))
     end, counts = time.perf_counter() + seconds, [0, 0]
 
-    async def ask(request: bytes, pause: float) -> None:
+    async def send_repeatedly(request: bytes, pause: float) -> None:
         connection = Connection(port)
         while time.perf_counter() < end:
             status = 0
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    status, _ = await connection.ask(request)
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    status, _ = await connection.exchange(request)
             counts[0] += 1
             counts[1] += status != 200
             await asyncio.sleep(pause)
 
-    await asyncio.gather(ask(small, SMALL_PAUSE), ask(photo, PHOTO_PAUSE))
+    await asyncio.gather(
+        send_repeatedly(small, SMALL_PAUSE_SECONDS), send_repeatedly(photo, PHOTO_PAUSE_SECONDS)
+    )
     return counts[0], counts[1]
 
 
-async def _attack(name: str, port: int, grpc_port: int, *, seconds: float) -> tuple[float, ...]:
+async def _run_hostile_client(
+    name: str, port: int, grpc_port: int, *, seconds: float
+) -> tuple[float, ...]:
     """Run the hostile client for some seconds, then disconnect it."""
     await asyncio.sleep(0.5)  # The other clients start first.
     with contextlib.suppress(TimeoutError):

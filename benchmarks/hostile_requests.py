@@ -99,7 +99,7 @@ def repeated(count: int, *requests: bytes) -> Case:
     """Return a case of complete requests, back to back on each connection."""
 
     async def case(port: int, _: int) -> None:
-        async def ask() -> None:
+        async def send_repeatedly() -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             while True:
                 for request in requests:
@@ -111,12 +111,12 @@ def repeated(count: int, *requests: bytes) -> Case:
                         writer.close()
                         reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
-        await asyncio.gather(*(ask() for _ in range(count)), return_exceptions=True)
+        await asyncio.gather(*(send_repeatedly() for _ in range(count)), return_exceptions=True)
 
     return case
 
 
-async def apart(port: int, _: int) -> None:
+async def head_and_body_apart(port: int, _: int) -> None:
     """Send head and body in separate packets on many connections, repeatedly."""
     client = Client(port)
     await client.open(600)
@@ -179,7 +179,7 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def png_of_text(kind: bytes, count: int) -> bytes:
+def png_with_inflating_chunks(kind: bytes, count: int) -> bytes:
     """Return a small PNG with compressed chunks that inflate to 1 MiB each."""
     start, end = small_png()[:33], small_png()[33:]
     name = b"ICC\0\0" if kind == b"iCCP" else b"a\0\0"
@@ -193,14 +193,14 @@ def webp() -> bytes:
     return buffer.getvalue()
 
 
-def noise(mode: str) -> Image.Image:
+def large_image(mode: str) -> Image.Image:
     """Return an image of 25 megapixels."""
     rows = np.arange(5000, dtype=np.uint8)[:, None]
     channels = {"LA": 2, "RGBA": 4}[mode]
     return Image.fromarray(np.broadcast_to(rows[..., None], (5000, 5000, channels)).copy(), mode)
 
 
-def image(count: int, make: Callable[[], bytes], query: str = "") -> Case:
+def repeated_image(count: int, make: Callable[[], bytes], query: str = "") -> Case:
     """Return a case of one image that some connections send back to back."""
 
     async def case(port: int, grpc_port: int) -> None:
@@ -224,14 +224,14 @@ def grpc_calls(count: int, kind: bytes) -> Case:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
 
-            async def ask() -> None:
+            async def send_repeatedly() -> None:
                 while True:
                     try:
                         await call(message)
                     except grpc.aio.AioRpcError:
                         await asyncio.sleep(0)
 
-            await asyncio.gather(*(ask() for _ in range(count)))
+            await asyncio.gather(*(send_repeatedly() for _ in range(count)))
 
     return case
 
@@ -280,7 +280,7 @@ CASES: dict[str, Case] = {
     "slow senders": stalled(40, 16 * MIB, 15 * MIB),
     "slow heads": slow_heads,
     "tiny chunks": tiny_chunks,
-    "head and body apart": apart,
+    "head and body apart": head_and_body_apart,
     "pipelined health": pipelined(16, LIVEZ, 1500),
     "pipelined nonsense": pipelined(16, post("/predict", b"x"), 1500),
     "pipelined in the hundreds": pipelined(600, LIVEZ, 200),
@@ -288,11 +288,13 @@ CASES: dict[str, Case] = {
     "JSON unread": unread(4, partial(all_layers, images=256, is_binary=False)),
     "small answers unread": unread(500, lambda _: get("/openapi.json"), 20),
     "gzip bombs": repeated(8, head(len(BOMB), "/predict", "Content-Encoding: gzip") + BOMB),
-    "image of one line": image(4, lambda: png(Image.new("L", (25_000_000, 1))), "?prepare=plain"),
-    "text in images": image(32, lambda: png_of_text(b"zTXt", 46)),
-    "profiles in images": image(8, lambda: png_of_text(b"iCCP", 46)),
-    "transparent WebP": image(4, webp),
-    "RGBA of 25 megapixels": image(4, lambda: png(noise("RGBA"))),
+    "image of one line": repeated_image(
+        4, lambda: png(Image.new("L", (25_000_000, 1))), "?prepare=plain"
+    ),
+    "text in images": repeated_image(32, lambda: png_with_inflating_chunks(b"zTXt", 46)),
+    "profiles in images": repeated_image(8, lambda: png_with_inflating_chunks(b"iCCP", 46)),
+    "transparent WebP": repeated_image(4, webp),
+    "RGBA of 25 megapixels": repeated_image(4, lambda: png(large_image("RGBA"))),
     "gRPC outputs": grpc_calls(2, b"\x32\x00"),
     "gRPC inputs": grpc_calls(8, b"\x2a\x00"),
     "gRPC stalled": grpc_stalled,

@@ -1,4 +1,4 @@
-"""Images to send, made from one of the data set's, and their preparation without a service."""
+"""Images for requests, made from one of the data set, and their preparation without a service."""
 
 import io
 from pathlib import Path
@@ -23,14 +23,14 @@ def jpeg(width: int, height: int) -> bytes:
     Texture makes it 0.25 bytes per pixel: 3 MB for twelve megapixels, as from a phone.
     """
     buffer = io.BytesIO()
-    _boot_on_ground(width, height).save(buffer, "JPEG", quality=90)
+    _boot_on_background(width, height).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
 
 
 def large_png(side: int) -> bytes:
     """Return the same image as a square PNG."""
     buffer = io.BytesIO()
-    _boot_on_ground(side, side).save(buffer, "PNG")
+    _boot_on_background(side, side).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -43,7 +43,7 @@ def read_image(
     return ImageReader(prepare, shape, permit).read(data)
 
 
-def _boot_on_ground(width: int, height: int) -> Image.Image:
+def _boot_on_background(width: int, height: int) -> Image.Image:
     with Image.open(io.BytesIO(small_png())) as small:
         boot = small.convert("L")
     side = min(width, height) * 3 // 4

@@ -18,7 +18,7 @@ from benchmarks.server import service
 
 ROUNDS = 5
 SECONDS = 6.0
-PAUSE = 0.01
+PAUSE_SECONDS = 0.01
 PHOTO_CONNECTIONS = 2
 GOAL = 5.0
 
@@ -37,11 +37,11 @@ async def measure() -> int:
         await closed_loop(server.port, [small, large], connections=2, seconds=2)
         for _ in range(ROUNDS):
             quiet = await closed_loop(
-                server.port, [small], connections=1, seconds=SECONDS, pause=PAUSE
+                server.port, [small], connections=1, seconds=SECONDS, pause=PAUSE_SECONDS
             )
-            others = pool.apply_async(send, (server.port, large))
+            others = pool.apply_async(send_photographs, (server.port, large))
             busy = await closed_loop(
-                server.port, [small], connections=1, seconds=SECONDS, pause=PAUSE
+                server.port, [small], connections=1, seconds=SECONDS, pause=PAUSE_SECONDS
             )
             quiet_ms.append(1000 * quiet.percentile(99))
             busy_ms.append(1000 * busy.percentile(99))
@@ -50,14 +50,14 @@ async def measure() -> int:
     ratio = statistics.median(ratios)
     print(f"{ROUNDS} rounds of {SECONDS:g} s; 99th percentiles of small images, medians:")
     print(f"  alone                     {statistics.median(quiet_ms):.2f} ms")
-    print(f"  beside photographs        {statistics.median(busy_ms):.2f} ms")
-    print(f"  photographs meanwhile     {statistics.median(photos):.1f} a second")
+    print(f"  with photographs          {statistics.median(busy_ms):.2f} ms")
+    print(f"  photographs answered      {statistics.median(photos):.1f} a second")
     print(f"  ratio                     {ratio:.1f} ({min(ratios):.1f} to {max(ratios):.1f})")
     print(f"  goal                      at most {GOAL:g}: {'met' if ratio <= GOAL else 'missed'}")
     return int(ratio > GOAL)
 
 
-def send(port: int, request: bytes) -> float:
+def send_photographs(port: int, request: bytes) -> float:
     """Send photographs back to back; return the responses per second."""
     sending = closed_loop(port, [request], connections=PHOTO_CONNECTIONS, seconds=SECONDS)
     return asyncio.run(sending).rate()

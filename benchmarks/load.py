@@ -43,7 +43,7 @@ class Connection:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, request: bytes) -> tuple[int, bytes]:
+    async def exchange(self, request: bytes) -> tuple[int, bytes]:
         """Send a request and return the status and body of the response."""
         is_reused = self._streams is not None
         await self.open()
@@ -112,7 +112,7 @@ async def closed_loop(
     """
     end = time.perf_counter() + seconds
 
-    async def converse(result: Result, connection: Connection, first: int) -> None:
+    async def send_repeatedly(result: Result, connection: Connection, first: int) -> None:
         index = first
         while time.perf_counter() < end:
             await _timed(result, connection, requests[index % len(requests)])
@@ -120,7 +120,7 @@ async def closed_loop(
             if pause:
                 await asyncio.sleep(pause)
 
-    return await _with_connections(port, connections, converse)
+    return await _with_connections(port, connections, send_repeatedly)
 
 
 async def open_loop(
@@ -137,16 +137,15 @@ async def open_loop(
     """
     result = Result()
     idle = [Connection(port) for _ in range(connections)]
-    everyone = list(idle)
+    connection_pool = list(idle)
     tasks: set[asyncio.Task[None]] = set()
 
     async def send(connection: Connection) -> None:
         await _timed(result, connection, request)
         idle.append(connection)
 
-    for (
-        connection
-    ) in everyone:  # Before the load, because many simultaneous connects would delay each other.
+    # Connect before the load: many simultaneous connects would delay each other.
+    for connection in connection_pool:
         await connection.open()
     start = time.perf_counter()
     due = 0
@@ -162,25 +161,28 @@ async def open_loop(
         await asyncio.sleep(0.001)
     await asyncio.gather(*tasks)
     result.elapsed = time.perf_counter() - start
-    for connection in everyone:
+    for connection in connection_pool:
         connection.close()
     return result
 
 
 async def _timed(result: Result, connection: Connection, request: bytes) -> None:
     start = time.perf_counter()
-    status, _ = await connection.ask(request)
+    status, _ = await connection.exchange(request)
     result.seconds.setdefault(status, []).append(time.perf_counter() - start)
 
 
 async def _with_connections(
-    port: int, count: int, converse: Callable[[Result, Connection, int], Awaitable[None]]
+    port: int, count: int, send_repeatedly: Callable[[Result, Connection, int], Awaitable[None]]
 ) -> Result:
     result = Result()
     connections = [Connection(port) for _ in range(count)]
     start = time.perf_counter()
     await asyncio.gather(
-        *(converse(result, connection, index) for index, connection in enumerate(connections))
+        *(
+            send_repeatedly(result, connection, index)
+            for index, connection in enumerate(connections)
+        )
     )
     result.elapsed = time.perf_counter() - start
     for connection in connections:

@@ -1,10 +1,10 @@
-"""What instrumentation costs a request, compared with the Prometheus client counting the same.
+"""The cost of instrumentation per request, compared with counting by the Prometheus client.
 
     python -m benchmarks.metrics_overhead
 
-Without network and image: the times are those of ids, phases, counters and histograms of one
-request with one image, with the values in files that several workers share. The Prometheus client
-does only the counting, in its multiprocess mode.
+The time of ids, phases, counters and histograms of one request with one image, without network and
+decoding, and with the values in files that several workers share. The Prometheus client does only
+the counting, in its multiprocess mode.
 """
 
 import logging
@@ -24,7 +24,7 @@ from service.telemetry.instrumentation import Instrumentation
 from service.telemetry.metrics import Metrics
 from service.telemetry.record import Predictions
 
-REQUESTS_A_ROUND = 5_000
+REQUESTS_PER_ROUND = 5_000
 ROUNDS = 15
 PHASES = ("receive", "queue", "decode", "prepare", "infer", "encode")
 BOUNDS = [0.0005 * 2**exponent for exponent in range(15)]
@@ -33,25 +33,31 @@ BOUNDS = [0.0005 * 2**exponent for exponent in range(15)]
 def main() -> None:
     """Print the microseconds of both, measured alternately."""
     logging.getLogger("service.access").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = theirs
+    with (
+        tempfile.TemporaryDirectory() as service_directory,
+        tempfile.TemporaryDirectory() as client_directory,
+    ):
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = client_directory
         # The client chooses its mode on import, and the service has imported it.
         values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
-        candidates = {"observed": observed(Path(ours)), "prometheus_client": counted()}
+        candidates = {
+            "service": instrumented_request(Path(service_directory)),
+            "prometheus_client": prometheus_request(),
+        }
         times: dict[str, list[float]] = {name: [] for name in candidates}
         for _ in range(ROUNDS):
             for name, request in candidates.items():
-                seconds = timeit.timeit(request, number=REQUESTS_A_ROUND)
-                times[name].append(1e6 * seconds / REQUESTS_A_ROUND)
+                seconds = timeit.timeit(request, number=REQUESTS_PER_ROUND)
+                times[name].append(1e6 * seconds / REQUESTS_PER_ROUND)
     for name, microseconds in times.items():
         median, least = statistics.median(microseconds), min(microseconds)
-        print(f"{name:20} {median:6.1f} µs a request (median), {least:.1f} at best")
+        print(f"{name:20} {median:6.1f} µs per request (median), {least:.1f} at best")
     ratios = [a / b for a, b in zip(*times.values(), strict=True)]
     print(f"ratio                {statistics.median(ratios):6.2f}")
 
 
-def observed(directory: Path) -> Callable[[], None]:
-    """Return a function that observes one request as the service does."""
+def instrumented_request(directory: Path) -> Callable[[], None]:
+    """Return a function that records one request as the service does."""
     instrumentation = Instrumentation(Metrics(directory), "0")
     class_names = [f"class {number}" for number in range(10)]
     probabilities = np.full((1, 10), 0.1, np.float32)
@@ -71,7 +77,7 @@ def observed(directory: Path) -> Callable[[], None]:
     return request
 
 
-def counted() -> Callable[[], None]:
+def prometheus_request() -> Callable[[], None]:
     """Return a function that counts one request with the Prometheus client."""
 
     def counter(name: str, *labels: str) -> Any:

@@ -1,4 +1,4 @@
-"""What the novelty score adds to the time of an inference.
+"""The time that the novelty score adds to an inference.
 
     python -m benchmarks.novelty_cost
 
@@ -22,7 +22,7 @@ from service.settings import EngineChoice, Settings
 
 GOAL = 0.10
 ROUNDS = 60
-IMAGES_A_ROUND = 512
+IMAGES_PER_ROUND = 512
 BATCHES = 1, 256
 ENGINES: tuple[EngineChoice, ...] = ("litert", "tensorflow")
 
@@ -39,7 +39,7 @@ def main() -> int:
             costs = measure(artifact, plain, choice, batch)
             low, middle, high = statistics.quantiles(costs, n=4)
             print(
-                f"{choice:11}{batch:4} at once   {middle:+.1%} (half of {ROUNDS} rounds "
+                f"{choice:11}batch of {batch:3}   {middle:+.1%} (half of {ROUNDS} rounds "
                 f"{low:+.1%} to {high:+.1%})"
             )
             missed |= choice == "litert" and middle > GOAL
@@ -53,7 +53,7 @@ def measure(artifact: Artifact, plain: Artifact, choice: EngineChoice, batch: in
     with_score, without = load_engine(artifact, choice), load_engine(plain, choice)
     for engine in (with_score, without):
         engine.assess(images)
-    repeats = max(1, IMAGES_A_ROUND // batch)
+    repeats = max(1, IMAGES_PER_ROUND // batch)
     costs = []
     for number in range(ROUNDS):
         # In alternating order, so that neither always has the warmer caches.

@@ -36,26 +36,28 @@ ROUNDS = 5
 SECONDS = 8.0
 PEAK_CONNECTIONS = 8
 CONNECTIONS = 900
-TIMES_THE_PEAK = 10
+OVERLOAD_FACTOR = 10
 GOAL_SHARE = 0.8
 DEADLINE_SECONDS = 10
-GOAL_LOST = 0.01
+GOAL_LATE_SHARE = 0.01
 GOAL_HEALTH_SECONDS = 0.1
 GOAL_GROWTH = 0.1
-SECONDS_OF_REST = 4
-SECONDS_BETWEEN_PROBES = 0.05
+REST_SECONDS = 4
+PROBE_INTERVAL_SECONDS = 0.05
 
 
 def main() -> int:
     """Print what was measured; return 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", action="store_true", help="do not divide the processors")
-    of_service = None if parser.parse_args().shared else divide_processors()
+    service_processors = None if parser.parse_args().shared else divide_processors()
     requests = {
         "photograph, 1.3 megapixels": post("/predict", jpeg(1280, 1024), "image/jpeg"),
         "image of the data set": post("/predict", small_png(), "image/png"),
     }
-    met = [uvloop.run(measure(name, request, of_service)) for name, request in requests.items()]
+    met = [
+        uvloop.run(measure(name, request, service_processors)) for name, request in requests.items()
+    ]
     return int(not all(met))
 
 
@@ -65,57 +67,59 @@ def divide_processors() -> set[int]:
     Raises:
         RuntimeError: there is only one.
     """
-    *of_service, ours = sorted(os.sched_getaffinity(0))
-    if not of_service:
+    *service_processors, client_processor = sorted(os.sched_getaffinity(0))
+    if not service_processors:
         raise RuntimeError("one processor cannot be divided: measure with --shared")
-    os.sched_setaffinity(0, {ours})
-    return set(of_service)
+    os.sched_setaffinity(0, {client_processor})
+    return set(service_processors)
 
 
-async def measure(name: str, request: bytes, of_service: set[int] | None) -> bool:
+async def measure(name: str, request: bytes, service_processors: set[int] | None) -> bool:
     """Measure one kind of request and print it; return whether the goals are met."""
-    peaks, floods, late, lost, sent = [], [], [], [], []
+    peaks, overload_rates, p99_seconds, late_shares, loads = [], [], [], [], []
     health: list[float] = []
-    with service(processors=of_service) as server:
-        await peak_of(server, request, 2)
-        memory, highest = [server.resident_mib()], []
-        peaks.append(await peak_of(server, request, SECONDS))
+    with service(processors=service_processors) as server:
+        await measure_peak(server, request, 2)
+        memory, memory_peaks = [server.resident_mib()], []
+        peaks.append(await measure_peak(server, request, SECONDS))
         for _ in range(ROUNDS):
             with health_probes(server) as seconds:
                 watching = asyncio.create_task(watch_memory(server))
-                flood = await flood_with(server, request, peaks[-1])
+                overload = await send_overload(server, request, peaks[-1])
                 watching.cancel()
-                highest.append(await watching)
-            floods.append(flood.rate())
-            late.append(flood.percentile(99))
+                memory_peaks.append(await watching)
+            overload_rates.append(overload.rate())
+            p99_seconds.append(overload.percentile(99))
             health += seconds
-            sent.append(flood.counts.total() / SECONDS / peaks[-1])
-            await asyncio.sleep(SECONDS_OF_REST)
+            loads.append(overload.counts.total() / SECONDS / peaks[-1])
+            await asyncio.sleep(REST_SECONDS)
             memory.append(server.resident_mib())
-            accepted = flood.counts[200] + flood.counts[504]
-            lost.append(flood.counts[504] / accepted)
-            if unexpected := set(flood.counts) - {200, 503, 504}:
-                raise RuntimeError(f"answers with status {unexpected}")
-            peaks.append(await peak_of(server, request, SECONDS))
+            accepted = overload.counts[200] + overload.counts[504]
+            late_shares.append(overload.counts[504] / accepted)
+            if unexpected := set(overload.counts) - {200, 503, 504}:
+                raise RuntimeError(f"unexpected status {unexpected}")
+            peaks.append(await measure_peak(server, request, SECONDS))
     shares = [
-        flood / statistics.mean(around)
-        for flood, around in zip(floods, pairwise(peaks), strict=True)
+        rate / statistics.mean(neighbours)
+        for rate, neighbours in zip(overload_rates, pairwise(peaks), strict=True)
     ]
     print(f"{name}: {ROUNDS} rounds of {SECONDS:g} s")
     print(f"  peak                      {min(peaks):.0f} to {max(peaks):.0f} a second")
-    print(f"  load that was sent        {min(sent):.1f} to {max(sent):.1f} times the peak")
+    print(f"  load sent                 {min(loads):.1f} to {max(loads):.1f} times the peak")
     spread = f"{min(shares):.0%} to {max(shares):.0%}"
-    print(f"  throughput of the peak    {statistics.median(shares):.0%} ({spread}), goal 80 %")
-    print(f"  p99 of what was accepted  {max(late):.2f} s (worst), goal {DEADLINE_SECONDS} s")
-    print(f"  accepted and late (504)   {max(lost):.2%} (worst), goal less than 1 %")
-    print(f"  slowest health answer     {1000 * max(health):.0f} ms of {len(health)}, goal 100 ms")
-    growth = max(highest) / highest[0] - 1
-    print(f"  resident, highest a round {mib(highest)}, growth {growth:.0%}, goal under 10 %")
+    print(f"  throughput, of the peak   {statistics.median(shares):.0%} ({spread}), goal 80 %")
+    print(
+        f"  p99 of accepted requests  {max(p99_seconds):.2f} s (worst), goal {DEADLINE_SECONDS} s"
+    )
+    print(f"  accepted and late (504)   {max(late_shares):.2%} (worst), goal less than 1 %")
+    print(f"  slowest health check      {1000 * max(health):.0f} ms of {len(health)}, goal 100 ms")
+    growth = max(memory_peaks) / memory_peaks[0] - 1
+    print(f"  resident, peak of a round {mib(memory_peaks)}, growth {growth:.0%}, goal under 10 %")
     print(f"  resident, between rounds  {mib(memory)}")
     return (
         statistics.median(shares) >= GOAL_SHARE
-        and max(late) <= DEADLINE_SECONDS
-        and max(lost) < GOAL_LOST
+        and max(p99_seconds) <= DEADLINE_SECONDS
+        and max(late_shares) < GOAL_LATE_SHARE
         and max(health) <= GOAL_HEALTH_SECONDS
         and growth < GOAL_GROWTH
     )
@@ -128,27 +132,27 @@ def mib(memory: list[float]) -> str:
 
 async def watch_memory(server: Server) -> float:
     """Return the peak resident memory until this is cancelled, in MiB."""
-    most = 0.0
+    peak_mib = 0.0
     try:
         while True:
-            most = max(most, server.resident_mib())
-            await asyncio.sleep(SECONDS_BETWEEN_PROBES)
+            peak_mib = max(peak_mib, server.resident_mib())
+            await asyncio.sleep(PROBE_INTERVAL_SECONDS)
     except asyncio.CancelledError:
-        return most
+        return peak_mib
 
 
-async def peak_of(server: Server, request: bytes, seconds: float) -> float:
+async def measure_peak(server: Server, request: bytes, seconds: float) -> float:
     """Return the responses per second of back-to-back requests."""
     peak = await closed_loop(server.port, [request], connections=PEAK_CONNECTIONS, seconds=seconds)
     return peak.rate()
 
 
-async def flood_with(server: Server, request: bytes, peak: float) -> Result:
-    """Return the responses."""
+async def send_overload(server: Server, request: bytes, peak: float) -> Result:
+    """Return the result of requests at ten times the peak rate."""
     return await open_loop(
         server.port,
         request,
-        rate=TIMES_THE_PEAK * peak,
+        rate=OVERLOAD_FACTOR * peak,
         connections=CONNECTIONS,
         seconds=SECONDS,
     )
@@ -162,27 +166,27 @@ def health_probes(server: Server) -> Iterator[list[float]]:
     """
     seconds: list[float] = []
     stop = multiprocessing.Event()
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.Process(target=_probe, args=(server.port, stop.is_set, theirs))
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.Process(target=_probe_health, args=(server.port, stop.is_set, sender))
     process.start()
     yield seconds
     stop.set()
-    seconds += ours.recv()
+    seconds += receiver.recv()
     process.join()
 
 
-def _probe(port: int, is_over: Callable[[], bool], results: Pipe) -> None:
+def _probe_health(port: int, is_over: Callable[[], bool], results: Pipe) -> None:
     seconds = []
     connection = http.client.HTTPConnection("127.0.0.1", port)
     while not is_over():
         start = time.perf_counter()
         connection.request("GET", "/livez")
-        answer = connection.getresponse()
-        answer.read()
+        response = connection.getresponse()
+        response.read()
         seconds.append(time.perf_counter() - start)
-        if answer.status != http.client.OK:
-            raise RuntimeError(f"health answers {answer.status}")
-        time.sleep(SECONDS_BETWEEN_PROBES)
+        if response.status != http.client.OK:
+            raise RuntimeError(f"the health check returned {response.status}")
+        time.sleep(PROBE_INTERVAL_SECONDS)
     results.send(seconds)
 
 

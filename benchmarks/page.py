@@ -1,4 +1,4 @@
-"""How soon the page shows a result after an image is dropped on it.
+"""The time from dropping an image on the page to its result.
 
     python -m benchmarks.page
 
@@ -21,8 +21,8 @@ ROUNDS = 15
 
 DROP = """async ([content, type]) => {
     const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
-    const carried = new DataTransfer();
-    carried.items.add(new File([bytes], "dropped", { type }));
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([bytes], "dropped", { type }));
     const start = performance.now();
     const drawn = (selector) => new Promise((done) => {
         new MutationObserver((_, observer) => {
@@ -31,10 +31,10 @@ DROP = """async ([content, type]) => {
             requestAnimationFrame(() => setTimeout(() => done(performance.now() - start)));
         }).observe(document.body, { childList: true, subtree: true, attributes: true });
     });
-    const both = [drawn("#bars .best"), drawn("#network-section[aria-busy=false]")];
-    const how = { bubbles: true, cancelable: true, dataTransfer: carried };
-    document.getElementById("drop").dispatchEvent(new DragEvent("drop", how));
-    const times = await Promise.all(both);
+    const shown = [drawn("#bars .best"), drawn("#network-section[aria-busy=false]")];
+    const options = { bubbles: true, cancelable: true, dataTransfer: transfer };
+    document.getElementById("drop").dispatchEvent(new DragEvent("drop", options));
+    const times = await Promise.all(shown);
     await new Promise((done) => setTimeout(done, 300));
     return times;
 }"""
@@ -56,7 +56,7 @@ def main() -> int:
         page.goto(f"http://127.0.0.1:{server.port}")
         page.locator("#derivation .formula").first.wait_for()
         for name, (image, media_type) in images.items():
-            answer, layers = dropped(page, image, media_type)
+            answer, layers = measure_drop(page, image, media_type)
             print(
                 f"{name:15} {len(image):9,} bytes   answer {answer:4.0f} ms   "
                 f"every layer {layers:4.0f} ms"
@@ -67,7 +67,7 @@ def main() -> int:
     return int(missed)
 
 
-def dropped(page: Page, image: bytes, media_type: str) -> tuple[float, float]:
+def measure_drop(page: Page, image: bytes, media_type: str) -> tuple[float, float]:
     """Return the median milliseconds to the result and to the layers."""
     arguments = [base64.b64encode(image).decode(), media_type]
     times = [page.evaluate(DROP, arguments) for _ in range(ROUNDS)]

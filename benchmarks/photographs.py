@@ -1,4 +1,4 @@
-"""How accurate the service is on photographs that people took at home.
+"""The accuracy of the service on photographs that people took at home.
 
     python -m benchmarks.photographs FOLDER [--for-training]
 
@@ -53,8 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = measure(classifier, rows, prepare(options.folder, rows, options.prepare))
     for label, row in results["labels"].items():
         right = "      " if row["right"] is None else f"{row['right']:.2f}"
-        print(f"{label:12}{row['photographs']:4}   right {right:6} novel {row['called_novel']:.2f}")
-    print(f"{'average':12}{results['photographs']:4}   right {results['macro_average']:.2f}")
+        print(
+            f"{label:12}{row['photographs']:4}   correct {right:6} novel {row['called_novel']:.2f}"
+        )
+    print(f"{'average':12}{results['photographs']:4}   correct {results['macro_average']:.2f}")
     if options.prepare == "auto":
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / "photographs.json").write_text(json.dumps(results, indent=2) + "\n")
@@ -68,14 +70,14 @@ def measure(
     probabilities, novelty = classifier.assess(classifier.to_images(list(pixels)))
     if novelty is None:
         raise SystemExit("the model has no novelty score")
-    answers = [names[class_id] for class_id in probabilities.argmax(axis=1)]
+    predicted = [names[class_id] for class_id in probabilities.argmax(axis=1)]
     novel = ~classifier.in_distribution(novelty, photos=True)
     labels: dict[str, Any] = {}
     for label, classes in CLASSES_OF_A_LABEL.items():
         chosen = [index for index, row in enumerate(rows) if row["label"] == label]
         labels[label] = {
             "photographs": len(chosen),
-            "right": float(np.mean([answers[index] in classes for index in chosen]))
+            "right": float(np.mean([predicted[index] in classes for index in chosen]))
             if classes
             else None,
             "called_novel": float(novel[chosen].mean()),
@@ -88,11 +90,13 @@ def measure(
     }
 
 
-def prepare(folder: Path, rows: Sequence[Row], how: Prepare) -> NDArray[np.uint8]:
+def prepare(folder: Path, rows: Sequence[Row], preparation: Prepare) -> NDArray[np.uint8]:
     """Return the prepared photographs, (n, 28, 28)."""
     files = (folder / row["file"] for row in rows)
     prepared = [
-        read_image(file.read_bytes(), prepare=how, shape=SHAPE, max_pixels=MAX_PIXELS).pixels
+        read_image(
+            file.read_bytes(), prepare=preparation, shape=SHAPE, max_pixels=MAX_PIXELS
+        ).pixels
         for file in tqdm(files, total=len(rows), desc="photographs", unit="photograph")
     ]
     return np.array(prepared, np.uint8)

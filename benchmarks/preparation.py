@@ -1,4 +1,4 @@
-"""What the preparation of a photograph costs, compared with decoding its JPEG.
+"""The cost of preparing a photograph, compared with decoding its JPEG.
 
     python -m benchmarks.preparation
 
@@ -23,7 +23,7 @@ ROUNDS = 40
 
 def main() -> None:
     """Print a row for each size."""
-    print(f"{'size':>10}{'decoding':>12}{'prepared':>12}{'a second on one core':>24}")
+    print(f"{'size':>10}{'decoding':>12}{'prepared':>12}{'per second on one core':>24}")
     for width, height in SIZES:
         file = jpeg(width, height)
         rounds = [(cpu_ms(decode, file), cpu_ms(prepare, file)) for _ in range(ROUNDS)]

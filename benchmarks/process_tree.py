@@ -7,26 +7,26 @@ _CPUCLOCK_SCHED = 2
 """User and kernel mode, in nanoseconds; /proc counts in hundredths of a second."""
 
 
-def family(pid: int) -> list[int]:
+def process_tree(pid: int) -> list[int]:
     """Return a process and its descendants."""
-    members = [pid]
-    for member in members:
+    pids = [pid]
+    for member in pids:
         try:
             for task in Path(f"/proc/{member}/task").iterdir():
-                members += map(int, (task / "children").read_text().split())
-        except OSError:  # It has ended in the meantime.
+                pids += map(int, (task / "children").read_text().split())
+        except OSError:  # The process has ended.
             continue
-    return members
+    return pids
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of all of them, in user and kernel mode."""
-    return sum(map(_cpu_seconds, family(pid)))
+    """Return the CPU time of a process and its descendants, in user and kernel mode."""
+    return sum(map(_cpu_seconds, process_tree(pid)))
 
 
 def proportional_mib(pid: int) -> float:
-    """Return the memory of all of them, shared pages in proportion (PSS)."""
-    return sum(map(_proportional_kib, family(pid))) / 1024
+    """Return the memory of a process and its descendants, shared pages in proportion (PSS)."""
+    return sum(map(_proportional_kib, process_tree(pid))) / 1024
 
 
 def _cpu_seconds(pid: int) -> float:

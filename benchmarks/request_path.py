@@ -1,4 +1,4 @@
-"""What the service adds to decoding and inference, compared with a minimal server.
+"""The cost of the service beyond decoding and inference, compared with a minimal server.
 
     python -m benchmarks.request_path [--profile | --check]
 
@@ -46,10 +46,10 @@ from service.model.store import open_source
 from service.settings import Settings
 
 ROUNDS = 25
-REQUESTS_A_ROUND = 96
+REQUESTS_PER_ROUND = 96
 CONNECTIONS = 16
 PROFILED_REQUESTS = 3000
-LEAST_RATIO = 1.3
+MIN_RATIO = 1.3
 """Ratio of the service's speed to the script's."""
 
 Work = Callable[[], Awaitable[object]]
@@ -64,7 +64,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument("--profile", action="store_true", help="show where the time goes")
-    kinds.add_argument("--check", action="store_true", help=f"fail under {LEAST_RATIO}")
+    kinds.add_argument("--check", action="store_true", help=f"fail under {MIN_RATIO}")
     options = parser.parse_args()
     logging.disable(logging.INFO)  # Without the access log.
     settings = Settings(log_level="warning")
@@ -75,7 +75,7 @@ def main() -> int:
             runner.run(profile(app))
             return 0
         ratios = runner.run(compare(app, settings))
-    return int(options.check and min(ratios.values()) < LEAST_RATIO)
+    return int(options.check and min(ratios.values()) < MIN_RATIO)
 
 
 async def compare(app: FastAPI, settings: Settings) -> dict[str, float]:
@@ -84,57 +84,62 @@ async def compare(app: FastAPI, settings: Settings) -> dict[str, float]:
     Returns:
         Ratio of the service's speed to the script's, by the form of the image.
     """
-    to_script = {}
+    ratios = {}
     source = open_source(settings.artifacts, settings.cache)
     flatbuffer = source.directory(source.versions()[0]) / INT8_FLATBUFFER
-    script = twenty_lines(flatbuffer)
+    script = plain_script(flatbuffer)
     for form, (body, media_type) in bodies().items():
         request = post("/predict", body, media_type)
-        by_itself = alone(flatbuffer, body, media_type)
+        baseline = without_http(flatbuffer, body, media_type)
         for count in (1, CONNECTIONS):
-            works: dict[str, Work] = {
-                "service": partial(ask, to_service(app, count), request),
-                "script": partial(ask, connect(script, HttpToolsProtocol, {}, count), request),
-                "alone": by_itself,
+            calls: dict[str, Work] = {
+                "service": partial(send_to_each, connect_to_service(app, count), request),
+                "script": partial(
+                    send_to_each, connect(script, HttpToolsProtocol, {}, count), request
+                ),
+                "without HTTP": baseline,
             }
-            seconds: dict[str, list[float]] = {name: [] for name in works}
+            seconds: dict[str, list[float]] = {name: [] for name in calls}
             for _ in range(ROUNDS):
-                for name, work in works.items():
-                    times = REQUESTS_A_ROUND // (1 if name == "alone" else count)
+                for name, call in calls.items():
+                    times = REQUESTS_PER_ROUND // (1 if name == "without HTTP" else count)
                     start = time.process_time()
                     for _ in range(times):
-                        await work()
-                    seconds[name].append((time.process_time() - start) / REQUESTS_A_ROUND)
-            name = f"{form}, {count} at once"
-            to_script[name] = show(name, seconds)
-    return to_script
+                        await call()
+                    seconds[name].append((time.process_time() - start) / REQUESTS_PER_ROUND)
+            name = f"{form}, connections: {count}"
+            ratios[name] = show(name, seconds)
+    return ratios
 
 
 def show(name: str, seconds: dict[str, list[float]]) -> float:
     """Print the time per request of each, and return the median ratio of service to script."""
-    print(f"{name}: {1e6 * statistics.median(seconds['service']):.0f} µs a request (median)")
-    middles = {}
-    for other, meaning in (("script", "times as fast as the script"), ("alone", "of the limit")):
+    print(f"{name}: {1e6 * statistics.median(seconds['service']):.0f} µs per request (median)")
+    medians = {}
+    for other, meaning in (
+        ("script", "times as fast as the script"),
+        ("without HTTP", "of the time without HTTP"),
+    ):
         ratios = [o / s for o, s in zip(seconds[other], seconds["service"], strict=True)]
-        low, middles[other], high = statistics.quantiles(ratios, n=4)
-        print(f"  {middles[other]:.2f} {meaning} (half of {ROUNDS} rounds {low:.2f} to {high:.2f})")
-    return middles["script"]
+        low, medians[other], high = statistics.quantiles(ratios, n=4)
+        print(f"  {medians[other]:.2f} {meaning} (half of {ROUNDS} rounds {low:.2f} to {high:.2f})")
+    return medians["script"]
 
 
 async def profile(app: FastAPI) -> None:
     """Print a profile of requests with a PNG."""
     body, media_type = bodies()["PNG"]
     request = post("/predict", body, media_type)
-    service = to_service(app, 1)
+    service = connect_to_service(app, 1)
     profiler = cProfile.Profile()
     profiler.enable()
     for _ in range(PROFILED_REQUESTS):
-        await ask(service, request)
+        await send_to_each(service, request)
     profiler.disable()
     pstats.Stats(profiler).strip_dirs().sort_stats("tottime").print_stats(40)
 
 
-def to_service(app: FastAPI, count: int) -> list["Connection"]:
+def connect_to_service(app: FastAPI, count: int) -> list["Connection"]:
     """Return connections to the service as `python -m service` serves it."""
     return connect(app, ServiceProtocol, {"fast_path": Batcher(app.state)}, count)
 
@@ -165,37 +170,37 @@ def bodies() -> dict[str, tuple[bytes, str]]:
     return {"PNG": (png, "image/png"), "JSON": (numbers, "application/json")}
 
 
-def twenty_lines(flatbuffer: Path) -> ASGIApp:
-    """Return the script: what one writes to get something that works."""
+def plain_script(flatbuffer: Path) -> ASGIApp:
+    """Return the application of `benchmarks/peers/apps/plain_script.py`."""
     os.environ["FLATBUFFER"] = str(flatbuffer)
     from benchmarks.peers.apps.plain_script import app  # noqa: PLC0415 (it loads the model on import)
 
     return app
 
 
-def alone_us(flatbuffer: Path, seconds: float) -> dict[str, float]:
+def without_http_us(flatbuffer: Path, seconds: float) -> dict[str, float]:
     """Return the CPU time to decode and classify one image in a loop, by its form."""
     return {
-        form: asyncio.run(_cpu_us(alone(flatbuffer, *body), seconds))
+        form: asyncio.run(_cpu_us(without_http(flatbuffer, *body), seconds))
         for form, body in bodies().items()
     }
 
 
-async def _cpu_us(work: Work, seconds: float) -> float:
+async def _cpu_us(call: Work, seconds: float) -> float:
     count, start = 0, time.process_time()
     while (elapsed := time.process_time() - start) < seconds:
-        for _ in range(REQUESTS_A_ROUND):
-            await work()
-        count += REQUESTS_A_ROUND
+        for _ in range(REQUESTS_PER_ROUND):
+            await call()
+        count += REQUESTS_PER_ROUND
     return 1e6 * elapsed / count
 
 
-def alone(flatbuffer: Path, body: bytes, media_type: str) -> Work:
+def without_http(flatbuffer: Path, body: bytes, media_type: str) -> Work:
     """Return decoding and inference of one body without any HTTP."""
     interpreter = Interpreter(str(flatbuffer), num_threads=1)
     network = interpreter.get_signature_runner("serving_default")
 
-    async def work() -> object:
+    async def call() -> object:
         if media_type == "application/json":
             pixels = np.array(json.loads(body)["instances"], np.float32)
         else:
@@ -203,7 +208,7 @@ def alone(flatbuffer: Path, body: bytes, media_type: str) -> Work:
         images = pixels.reshape(-1, 28, 28, 1) / np.float32(255)
         return network(images=images)["probabilities"]
 
-    return work
+    return call
 
 
 class Connection:
@@ -220,7 +225,7 @@ class Connection:
         self._protocol.data_received(request)
 
     @property
-    def has_answered(self) -> bool:
+    def is_complete(self) -> bool:
         """Return whether the response is complete.
 
         Raises:
@@ -230,16 +235,16 @@ class Connection:
         if not self._transport.written or not (cycle is None or cycle.response_complete):
             return False
         if not self._transport.written[0].startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(f"answers {self._transport.written[0]!r}")
+            raise RuntimeError(f"unexpected response {self._transport.written[0]!r}")
         return True
 
 
-async def ask(connections: Sequence[Connection], request: bytes) -> None:
+async def send_to_each(connections: Sequence[Connection], request: bytes) -> None:
     """Send a request on each connection at once, and wait for all responses."""
     for connection in connections:
         connection.send(request)
     for connection in connections:
-        while not connection.has_answered:
+        while not connection.is_complete:
             await asyncio.sleep(0)
 
 

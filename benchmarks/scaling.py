@@ -1,4 +1,4 @@
-"""What a second worker adds, with no client on the processors.
+"""The throughput that a second worker adds, without a client on the processors.
 
     python -m benchmarks.scaling
 
@@ -22,7 +22,13 @@ from contextlib import contextmanager
 import uvloop
 
 from benchmarks.load import post
-from benchmarks.request_path import CONNECTIONS, Connection, ask, bodies, to_service
+from benchmarks.request_path import (
+    CONNECTIONS,
+    Connection,
+    bodies,
+    connect_to_service,
+    send_to_each,
+)
 from service.app import create_app
 from service.settings import WORKERS_DIRECTORY, Settings
 
@@ -38,12 +44,12 @@ Worker = subprocess.Popen[str]
 def main() -> int:
     """Print the gain, or run as one of the workers."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--worker", type=int, metavar="PROCESSOR", help="be one of the workers")
+    parser.add_argument("--worker", type=int, metavar="PROCESSOR", help="run as a worker")
     processor = parser.parse_args().worker
     if processor is not None:
-        work(processor)
+        run_worker(processor)
     else:
-        low, middle, high = statistics.quantiles(gains_of_two(), n=4)
+        low, middle, high = statistics.quantiles(two_worker_gains(), n=4)
         print(
             f"two workers, each on a processor of its own: {middle:.2f} times one "
             f"(half of {ROUNDS} rounds {low:.2f} to {high:.2f}; goal {GOAL})"
@@ -51,7 +57,7 @@ def main() -> int:
     return 0
 
 
-def gains_of_two() -> list[float]:
+def two_worker_gains() -> list[float]:
     """Return the throughput of two workers relative to one, by round.
 
     Raises:
@@ -61,15 +67,15 @@ def gains_of_two() -> list[float]:
     if len(processors) < WORKERS:
         raise RuntimeError("two workers need two processors")
     gains = []
-    with started(processors) as workers:
+    with started_workers(processors) as workers:
         for _ in range(ROUNDS):
-            alone = statistics.mean(rate for one in workers for rate in rates([one]))
-            gains.append(sum(rates(workers)) / alone)
+            alone = statistics.mean(rate for one in workers for rate in measure_rates([one]))
+            gains.append(sum(measure_rates(workers)) / alone)
     return gains
 
 
 @contextmanager
-def started(processors: Sequence[int]) -> Iterator[list[Worker]]:
+def started_workers(processors: Sequence[int]) -> Iterator[list[Worker]]:
     """Run a worker on each processor until the block ends."""
     command = [sys.executable, "-m", "benchmarks.scaling", "--worker"]
     with tempfile.TemporaryDirectory() as directory:
@@ -84,26 +90,26 @@ def started(processors: Sequence[int]) -> Iterator[list[Worker]]:
             for processor in processors
         ]
         try:
-            rates(workers)  # Loads the model in each and runs it once.
+            measure_rates(workers)  # Loads the model in each and runs it once.
             yield workers
         finally:
             for worker in workers:
                 worker.communicate()
 
 
-def rates(workers: Sequence[Worker]) -> list[float]:
+def measure_rates(workers: Sequence[Worker]) -> list[float]:
     """Run workers at once; return the requests per second of each."""
     for worker in workers:
         assert worker.stdin is not None  # noqa: S101
         print(SECONDS, file=worker.stdin, flush=True)
-    found = []
+    results = []
     for worker in workers:
         assert worker.stdout is not None  # noqa: S101
-        found.append(float(worker.stdout.readline()))
-    return found
+        results.append(float(worker.stdout.readline()))
+    return results
 
 
-def work(processor: int) -> None:
+def run_worker(processor: int) -> None:
     """Answer requests for the number of seconds that each line of standard input gives."""
     os.sched_setaffinity(0, {processor})
     logging.disable(logging.INFO)
@@ -114,12 +120,12 @@ def work(processor: int) -> None:
     async def answer_for(seconds: float) -> float:
         begin, answered = time.perf_counter(), 0
         while (elapsed := time.perf_counter() - begin) < seconds:
-            await ask(connections, request)
+            await send_to_each(connections, request)
             answered += len(connections)
         return answered / elapsed
 
     async def connect() -> None:
-        connections.extend(to_service(app, CONNECTIONS))
+        connections.extend(connect_to_service(app, CONNECTIONS))
 
     connections: list[Connection] = []
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -18,7 +18,7 @@ from benchmarks.tensor_overhead import binary_request
 
 REQUESTS = 200_000
 CONNECTIONS = 16
-SECONDS_A_STEP = 5.0
+STEP_SECONDS = 5.0
 WARM_UP_SHARE = 0.1
 GOAL_MIB = 10
 
@@ -35,7 +35,7 @@ async def measure() -> int:
     with service() as server, tqdm(total=REQUESTS, unit=" requests") as bar:
         while counts.total() < REQUESTS:
             result = await closed_loop(
-                server.port, requests(), connections=CONNECTIONS, seconds=SECONDS_A_STEP
+                server.port, requests(), connections=CONNECTIONS, seconds=STEP_SECONDS
             )
             counts += result.counts
             bar.update(result.counts.total())
@@ -46,9 +46,9 @@ async def measure() -> int:
         print(f"  after {done:7d} requests   {mib:.1f} MiB resident")
     print(f"  statuses                {dict(sorted(counts.items()))}")
     print(f"  growth after warm-up    {growth:+.1f} MiB, goal at most {GOAL_MIB} MiB")
-    faults = sum(count for status, count in counts.items() if status >= 500)
-    print(f"  answers of 5xx          {faults}")
-    return int(growth > GOAL_MIB or faults > 0)
+    server_errors = sum(count for status, count in counts.items() if status >= 500)
+    print(f"  5xx responses           {server_errors}")
+    return int(growth > GOAL_MIB or server_errors > 0)
 
 
 def requests() -> list[bytes]:

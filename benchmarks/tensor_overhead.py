@@ -1,4 +1,4 @@
-"""How much of a large binary request is spent outside the network.
+"""The share of a large binary request that is spent outside the network.
 
     python -m benchmarks.tensor_overhead
 
@@ -18,7 +18,7 @@ from benchmarks.server import service
 IMAGES = 256
 PIXELS = 784
 ROUNDS = 15
-REQUESTS_A_ROUND = 20
+REQUESTS_PER_ROUND = 20
 GOAL = 0.2
 
 INFER = "/v2/models/fashion_mnist/infer"
@@ -32,21 +32,21 @@ def main() -> int:
     headers = {JSON_LENGTH_HEADER: str(head), "Content-Type": "application/octet-stream"}
     with service() as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
-        for _ in range(REQUESTS_A_ROUND):
-            ask(connection, body, headers)
+        for _ in range(REQUESTS_PER_ROUND):
+            send(connection, body, headers)
         shares, milliseconds = [], []
         for _ in range(ROUNDS):
             before = engine_seconds(connection)
             start = time.perf_counter()
-            for _ in range(REQUESTS_A_ROUND):
-                ask(connection, body, headers)
+            for _ in range(REQUESTS_PER_ROUND):
+                send(connection, body, headers)
             elapsed = time.perf_counter() - start
             engine = engine_seconds(connection) - before
             shares.append(1 - engine / elapsed)
-            milliseconds.append(1000 * elapsed / REQUESTS_A_ROUND)
+            milliseconds.append(1000 * elapsed / REQUESTS_PER_ROUND)
     share = statistics.median(shares)
     low, _, high = statistics.quantiles(shares, n=4)
-    print(f"{ROUNDS} rounds of {REQUESTS_A_ROUND} requests, each {IMAGES} images as UINT8")
+    print(f"{ROUNDS} rounds of {REQUESTS_PER_ROUND} requests, each {IMAGES} images as UINT8")
     print(f"one request           {statistics.median(milliseconds):.2f} ms (median)")
     print(f"outside the engine    {share:.1%} (median; half of the rounds {low:.1%} to {high:.1%})")
     print(f"goal                  at most {GOAL:.0%}: {'met' if share <= GOAL else 'missed'}")
@@ -67,13 +67,13 @@ def binary_request(images: int = IMAGES) -> tuple[int, bytes]:
     return len(head), head + values
 
 
-def ask(connection: http.client.HTTPConnection, body: bytes, headers: dict[str, str]) -> None:
+def send(connection: http.client.HTTPConnection, body: bytes, headers: dict[str, str]) -> None:
     """Send one request and read the whole response."""
     connection.request("POST", INFER, body, headers)
     response = connection.getresponse()
-    answer = response.read()
+    content = response.read()
     if response.status != http.client.OK:
-        raise RuntimeError(answer.decode())
+        raise RuntimeError(content.decode())
 
 
 def engine_seconds(connection: http.client.HTTPConnection) -> float:

@@ -24,7 +24,7 @@ from benchmarks.peers.environments import ENVIRONMENTS, ROOT
 from benchmarks.peers.generator import load
 from benchmarks.peers.processes import DoesNotRunError, Running, running
 from benchmarks.peers.report import draw, machine, table
-from benchmarks.request_path import alone_us
+from benchmarks.request_path import without_http_us
 from service.model.artifact import INT8_FLATBUFFER
 from service.model.store import open_source
 from service.settings import Settings
@@ -44,8 +44,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=3, help="of each stretch of load")
     parser.add_argument("--only", nargs="+", help="names of contenders; nothing is written")
     options = parser.parse_args()
-    chosen = [c for c in contenders() if options.only is None or c.name in options.only]
-    results = measure(chosen, options.rounds, options.seconds)
+    selected = [c for c in contenders() if options.only is None or c.name in options.only]
+    results = measure(selected, options.rounds, options.seconds)
     print(table(results))
     if options.only is None:
         (RESULTS / "peers.json").write_text(json.dumps(results, indent=1) + "\n")
@@ -53,7 +53,7 @@ def main() -> None:
         (ROOT / "benchmarks" / "PEERS.md").write_text(table(results))
 
 
-def measure(chosen: list[Contender], rounds: int, seconds: int) -> dict[str, Any]:
+def measure(selected: list[Contender], rounds: int, seconds: int) -> dict[str, Any]:
     """Return the results of each contender and of a loop without HTTP, by round."""
     ENVIRONMENTS.mkdir(exist_ok=True)
     settings = _model_paths()
@@ -61,8 +61,8 @@ def measure(chosen: list[Contender], rounds: int, seconds: int) -> dict[str, Any
     absent: dict[str, str] = {}
     limits: list[dict[str, float]] = []
     for _ in tqdm(range(rounds), desc="rounds", unit="round"):
-        limits.append(alone_us(Path(settings["FLATBUFFER"]), seconds))
-        for contender in tqdm(chosen, desc="contenders", leave=False):
+        limits.append(without_http_us(Path(settings["FLATBUFFER"]), seconds))
+        for contender in tqdm(selected, desc="contenders", leave=False):
             if contender.name in absent:
                 continue
             log = ENVIRONMENTS / f"{contender.name.replace(' ', '-')}.log"
@@ -90,17 +90,17 @@ def _measure_one(contender: Contender, server: Running, seconds: int) -> dict[st
     for form, request in contender.requests.items():
         load(server.port, request, connections=CONNECTIONS, seconds=WARM_UP_SECONDS)
         before = server.cpu_seconds()
-        busy = load(server.port, request, connections=CONNECTIONS, seconds=seconds)
+        loaded = load(server.port, request, connections=CONNECTIONS, seconds=seconds)
         spent = server.cpu_seconds() - before
-        if not busy.requests:
+        if not loaded.requests:
             raise DoesNotRunError(f"no answer within {seconds} s under load")
-        quiet = load(server.port, request, connections=1, seconds=max(1, seconds // 2))
+        unloaded = load(server.port, request, connections=1, seconds=max(1, seconds // 2))
         result[form] = {
-            "rate": busy.rate,
-            "cpu_us": 1e6 * spent / busy.requests,
-            "percentiles_ms": list(busy.percentiles_ms.items()),
-            "p99_ms": busy.percentiles_ms[99],
-            "p50_ms_of_one_connection": quiet.percentiles_ms[50],
+            "rate": loaded.rate,
+            "cpu_us": 1e6 * spent / loaded.requests,
+            "percentiles_ms": list(loaded.percentiles_ms.items()),
+            "p99_ms": loaded.percentiles_ms[99],
+            "p50_ms_of_one_connection": unloaded.percentiles_ms[50],
         }
     result["proportional_mib"] = server.proportional_mib()
     if contender.name in (SERVICE, SCRIPT):

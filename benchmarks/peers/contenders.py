@@ -47,21 +47,23 @@ class Contender:
 def contenders() -> list[Contender]:
     """Return all contenders, the service and its baseline first."""
     return [
-        Contender(SERVICE, "service", _service(), _as_they_are()),
-        Contender(SCRIPT, "service", _uvicorn("plain_script"), _as_they_are()),
-        Contender(f"{SERVICE}, 2 workers", "service", _service("--workers=2"), _as_they_are()),
+        Contender(SERVICE, "service", _service(), _predict_requests()),
+        Contender(SCRIPT, "service", _uvicorn("plain_script"), _predict_requests()),
+        Contender(f"{SERVICE}, 2 workers", "service", _service("--workers=2"), _predict_requests()),
         Contender(
             f"{SCRIPT}, 2 workers",
             "service",
             _uvicorn("plain_script", "--workers=2"),
-            _as_they_are(),
+            _predict_requests(),
         ),
         Contender("MLServer", "mlserver", _app("mlserver_app"), _open_inference()),
-        Contender("LitServe", "litserve", _app("litserve_app"), _in_json()),
-        Contender("BentoML", "bentoml", _bentoml, _in_json("document")),
-        Contender("Ray Serve", "ray", _app("ray_app"), _as_they_are()),
+        Contender("LitServe", "litserve", _app("litserve_app"), _json_requests()),
+        Contender("BentoML", "bentoml", _bentoml, _json_requests("document")),
+        Contender("Ray Serve", "ray", _app("ray_app"), _predict_requests()),
         Contender("Triton (PyTriton)", "triton", _app("pytriton_app"), _numbers_for_triton()),
-        Contender("FastAPI + model.predict", "service", _uvicorn("keras_predict"), _as_they_are()),
+        Contender(
+            "FastAPI + model.predict", "service", _uvicorn("keras_predict"), _predict_requests()
+        ),
     ]
 
 
@@ -74,7 +76,7 @@ def batch(images: int) -> Request:
 
 def protocols() -> dict[str, Request]:
     """Return a request with one image for each HTTP protocol of the service."""
-    own, v2 = _as_they_are(), _open_inference()
+    own, v2 = _predict_requests(), _open_inference()
     _, [numbers] = _contents()
     instance = [[number / 255 for number in row] for row in numbers]
     body = json.dumps({"instances": [instance]}).encode()
@@ -89,13 +91,13 @@ def protocols() -> dict[str, Request]:
     }
 
 
-def _as_they_are() -> dict[str, Request]:
+def _predict_requests() -> dict[str, Request]:
     return {
         form: Request("/predict", media_type, body) for form, (body, media_type) in bodies().items()
     }
 
 
-def _in_json(argument: str | None = None) -> dict[str, Request]:
+def _json_requests(argument: str | None = None) -> dict[str, Request]:
     """For servers whose handlers receive parsed JSON: the image in base64."""
     png, numbers = _contents()
     requests = {}

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from benchmarks.peers.contenders import Contender, Request
 from benchmarks.peers.environments import ROOT
-from benchmarks.process_tree import cpu_seconds, family, proportional_mib
+from benchmarks.process_tree import cpu_seconds, process_tree, proportional_mib
 
 STARTUP_SECONDS = 120
 STOP_SECONDS = 20
-_PORTS_A_SERVER = 3
+_PORTS_PER_SERVER = 3
 
 
 class DoesNotRunError(RuntimeError):
@@ -75,7 +75,7 @@ def running(contender: Contender, settings: Mapping[str, str], log: Path) -> Ite
             _wait_for_answer(process, port, next(iter(contender.requests.values())), log)
             yield Running(port, process.pid, time.perf_counter() - start)
         finally:
-            _end(process)
+            _stop(process)
 
 
 def _free_port() -> int:
@@ -84,8 +84,8 @@ def _free_port() -> int:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port: int = listener.getsockname()[1]
             try:
-                for further in range(1, _PORTS_A_SERVER):
-                    socket.create_server(("127.0.0.1", port + further)).close()
+                for offset in range(1, _PORTS_PER_SERVER):
+                    socket.create_server(("127.0.0.1", port + offset)).close()
             except (OSError, OverflowError):
                 continue
         return port
@@ -112,12 +112,12 @@ def _wait_for_answer(
     raise DoesNotRunError(f"no answer (last status {status or 'none'}); see {log.name}")
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    members = family(process.pid)
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    pids = process_tree(process.pid)
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)
-    for pid in members:  # Processes that outlive their parent.
+    for pid in pids:  # Processes that outlive their parent.
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:

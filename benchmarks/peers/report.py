@@ -55,16 +55,16 @@ def table(results: dict[str, Any]) -> str:
         "p50 ms, 1 conn. | p99 ms | MiB (PSS) | first answer s |",
         "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
     ]
-    for name, of in rounds.items():
-        reference = rounds.get(f"{SERVICE}, 2 workers" if "2 workers" in name else SERVICE, of)
+    for name, data in rounds.items():
+        reference = rounds.get(f"{SERVICE}, 2 workers" if "2 workers" in name else SERVICE, data)
         cells = [name]
         for form in ("PNG", "JSON"):
-            cells += _rate_cells(reference, of, form)
+            cells += _rate_cells(reference, data, form)
         cells += [
-            _median(of, lambda r: _one_image(r)["p50_ms_of_one_connection"], "{:.2f}"),
-            _median(of, lambda r: _one_image(r)["p99_ms"], "{:.1f}"),
-            _median(of, lambda r: r["proportional_mib"], "{:.0f}"),
-            _median(of, lambda r: r["first_answer_seconds"], "{:.1f}"),
+            _median(data, lambda r: _one_image(r)["p50_ms_of_one_connection"], "{:.2f}"),
+            _median(data, lambda r: _one_image(r)["p99_ms"], "{:.1f}"),
+            _median(data, lambda r: r["proportional_mib"], "{:.0f}"),
+            _median(data, lambda r: r["first_answer_seconds"], "{:.1f}"),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", *_limit_lines(results), ""]
@@ -80,15 +80,15 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rate_cells(reference: list[Round], of: list[Round], form: str) -> list[str]:
-    if form not in of[0]:
+def _rate_cells(reference: list[Round], data: list[Round], form: str) -> list[str]:
+    if form not in data[0]:
         return ["–", "–", "–"]
-    rate = _median(of, lambda r: r[form]["rate"], "{:,.0f}")
-    cpu = _median(of, lambda r: r[form]["cpu_us"], "{:,.0f}")
-    if of is reference:
+    rate = _median(data, lambda r: r[form]["rate"], "{:,.0f}")
+    cpu = _median(data, lambda r: r[form]["cpu_us"], "{:,.0f}")
+    if data is reference:
         return [rate, "1", cpu]
-    faster = [a[form]["rate"] / b[form]["rate"] for a, b in zip(reference, of, strict=False)]
-    cheaper = [b[form]["cpu_us"] / a[form]["cpu_us"] for a, b in zip(reference, of, strict=False)]
+    faster = [a[form]["rate"] / b[form]["rate"] for a, b in zip(reference, data, strict=False)]
+    cheaper = [b[form]["cpu_us"] / a[form]["cpu_us"] for a, b in zip(reference, data, strict=False)]
     return [rate, _spread(faster), f"{cpu}: {_spread(cheaper)}"]
 
 
@@ -114,14 +114,14 @@ def _limit_lines(results: dict[str, Any]) -> list[str]:
     ]
 
 
-def _one_image(of: Round) -> dict[str, Any]:
+def _one_image(data: Round) -> dict[str, Any]:
     """Return the results with an image file, or with numbers if a contender takes no file."""
-    measured: dict[str, Any] = of["PNG" if "PNG" in of else "JSON"]
+    measured: dict[str, Any] = data["PNG" if "PNG" in data else "JSON"]
     return measured
 
 
-def _median(of: list[Round], value: Callable[[Round], float], form: str) -> str:
-    return form.format(statistics.median(value(r) for r in of))
+def _median(data: list[Round], value: Callable[[Round], float], form: str) -> str:
+    return form.format(statistics.median(value(r) for r in data))
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
@@ -188,9 +188,9 @@ def draw(results: dict[str, Any], path: Path) -> None:
 
 def _draw_latency(axis: Any, rounds: dict[str, list[Round]]) -> None:
     """Plot the distribution of latency on 16 connections."""
-    for index, (name, of) in enumerate(rounds.items()):
-        percents = [percent for percent, _ in _one_image(of[0])["percentiles_ms"]]
-        curves = [[ms for _, ms in _one_image(r)["percentiles_ms"]] for r in of]
+    for index, (name, data) in enumerate(rounds.items()):
+        percents = [percent for percent, _ in _one_image(data[0])["percentiles_ms"]]
+        curves = [[ms for _, ms in _one_image(r)["percentiles_ms"]] for r in data]
         middle = [statistics.median(column) for column in zip(*curves, strict=True)]
         own = name.startswith(SERVICE)
         axis.plot(

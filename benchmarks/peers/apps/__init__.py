@@ -1,1 +1,1 @@
-"""What each peer runs. Of other packages there is what its environment has."""
+"""The application of each peer. Each imports only what is installed in its peer's environment."""

@@ -1,4 +1,4 @@
-"""BentoML, as its documentation begins."""
+"""BentoML, as its documentation introduces it."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from network import Network
 
 @bentoml.service(workers=1, traffic={"timeout": 10}, logging={"access": {"enabled": False}})
 class FashionMnist:
-    """One network, asked from BentoML's worker process."""
+    """One network, called from BentoML's worker process."""
 
     def __init__(self) -> None:
         self.network = Network()
@@ -16,4 +16,4 @@ class FashionMnist:
     @bentoml.api(route="/predict")
     def predict(self, document: dict[str, Any]) -> dict[str, Any]:
         """Decode and infer."""
-        return self.network.answer(document)
+        return self.network.respond(document)

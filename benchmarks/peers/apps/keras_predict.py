@@ -1,4 +1,4 @@
-"""What tutorials do: FastAPI and Keras' `model.predict`."""
+"""FastAPI with Keras' `model.predict`, as in tutorials."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""LitServe, as its documentation begins."""
+"""LitServe, as its documentation introduces it."""
 
 import sys
 from typing import Any
@@ -8,7 +8,7 @@ from network import Network
 
 
 class FashionMnist(litserve.LitAPI):
-    """One network, asked from LitServe's worker process."""
+    """One network, called from LitServe's worker process."""
 
     def setup(self, device: str) -> None:
         """Load the network."""
@@ -21,10 +21,10 @@ class FashionMnist(litserve.LitAPI):
 
     def predict(self, x: dict[str, Any]) -> dict[str, Any]:
         """Decode and infer."""
-        return self.network.answer(x)
+        return self.network.respond(x)
 
     def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:
-        """Return what is to be JSON."""
+        """Return the content of the JSON response."""
         return output
 
 

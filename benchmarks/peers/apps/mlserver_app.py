@@ -9,7 +9,7 @@ from network import Network
 
 
 class FashionMnist(MLModel):
-    """One network, asked in the server's own process."""
+    """One network, called in the server's process."""
 
     async def load(self) -> bool:
         """Load the network."""

@@ -12,7 +12,7 @@ from PIL import Image
 
 
 class Network:
-    """The flatbuffer that the service uses as well, in one interpreter of one thread."""
+    """The flatbuffer that the service uses, in an interpreter with one thread."""
 
     def __init__(self) -> None:
         self._interpreter = Interpreter(os.environ["FLATBUFFER"], num_threads=1)
@@ -28,7 +28,7 @@ class Network:
         """Return the probabilities of one image file in base64."""
         return self.classify(np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))))
 
-    def answer(self, document: Any) -> dict[str, Any]:
+    def respond(self, document: Any) -> dict[str, Any]:
         """Answer `{"png": base64}` or `{"instances": numbers}`."""
         rows = (
             self.classify_png(document["png"])

@@ -1,4 +1,4 @@
-"""The twenty lines one writes to have something that works: FastAPI and LiteRT."""
+"""The minimal script of about twenty lines: FastAPI and LiteRT."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Ray Serve with a FastAPI ingress, as its documentation begins."""
+"""Ray Serve with a FastAPI ingress, as its documentation introduces it."""
 
 import base64
 import sys
@@ -16,7 +16,7 @@ app = FastAPI()
 @serve.deployment(num_replicas=1, max_ongoing_requests=64)
 @serve.ingress(app)
 class FashionMnist:
-    """One network, asked in one replica."""
+    """One network, called in one replica."""
 
     def __init__(self) -> None:
         self.network = Network()
@@ -25,8 +25,8 @@ class FashionMnist:
     async def predict(self, request: Request) -> dict[str, Any]:
         """Decode and infer."""
         if request.headers["content-type"] == "application/json":
-            return self.network.answer(await request.json())
-        return self.network.answer({"png": base64.b64encode(await request.body())})
+            return self.network.respond(await request.json())
+        return self.network.respond({"png": base64.b64encode(await request.body())})
 
 
 if __name__ == "__main__":
