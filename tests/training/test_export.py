@@ -276,7 +276,8 @@ def test_export_asks_for_an_evaluation_first(
     (run_dir / missing).unlink()
     arguments = [f"--run-dir={run_dir}", f"--artifacts={tmp_path / 'artifacts'}"]
     assert main(["export", *TINY_DATA, *arguments]) == EXIT_FAILED
-    assert "run `python -m training evaluate` first" in capsys.readouterr().err
+    command = f"run `python -m training evaluate --run-dir {run_dir}`"
+    assert command in capsys.readouterr().err
     assert not (tmp_path / "artifacts").exists()
 
 
