@@ -76,13 +76,13 @@ def batch(images: int) -> Request:
 
 def protocols() -> dict[str, Request]:
     """Return a request with one image for each HTTP protocol of the service."""
-    own, v2 = _predict_requests(), _open_inference()
+    native, v2 = _predict_requests(), _open_inference()
     _, [numbers] = _contents()
     instance = [[number / 255 for number in row] for row in numbers]
     body = json.dumps({"instances": [instance]}).encode()
     return {
-        "its own, PNG": own["PNG"],
-        "its own, JSON": own["JSON"],
+        "native API, PNG": native["PNG"],
+        "native API, JSON": native["JSON"],
         "V2, PNG": v2["PNG"],
         "V2, JSON": v2["JSON"],
         "TensorFlow Serving, JSON": Request(

@@ -274,8 +274,8 @@ def test_export_without_an_evaluation_is_rejected(
     (run_dir / missing).unlink()
     arguments = [f"--run-dir={run_dir}", f"--artifacts={tmp_path / 'artifacts'}"]
     assert main(["export", *TINY_DATA, *arguments]) == EXIT_FAILED
-    command = f"python -m training evaluate --run-dir {run_dir}"
-    assert f"run `{command}`" in capsys.readouterr().err
+    command = f"run `python -m training evaluate --run-dir {run_dir}`"
+    assert command in capsys.readouterr().err
     assert not (tmp_path / "artifacts").exists()
 
 
