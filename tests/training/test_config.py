@@ -111,7 +111,7 @@ def test_file_with_an_unknown_key_or_invalid_toml_is_rejected(tmp_path: Path, co
         fit_settings("--config", str(file))
 
 
-def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+def test_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     file = tmp_path / "training.toml"
     file.write_text("\ufeff[fit]\nepochs = 7\n", encoding="utf-8")
     assert fit_settings("--config", str(file)).fit.epochs == 7

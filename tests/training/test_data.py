@@ -181,7 +181,7 @@ def test_extra_label_extends_default_names_and_is_rejected_with_given_names(
         load_fashion_mnist(folder, allow_other_data=True, class_names=CLASS_NAMES)
 
 
-def test_an_empty_set_is_refused(folder: Path) -> None:
+def test_empty_set_is_refused(folder: Path) -> None:
     rewrite(folder, IMAGES, bytes([0, 0, 8, 3]) + np.array([0, 28, 28], ">u4").tobytes())
     rewrite(folder, LABELS, bytes([0, 0, 8, 1, 0, 0, 0, 0]))
     assert "labels must be there" in load_error(folder)

@@ -95,7 +95,7 @@ def test_flatbuffers_predict_like_keras(
     np.testing.assert_allclose(answer["probabilities"], expected, atol=tolerance)
 
 
-def test_the_manifest_lists_every_file_with_its_digest(
+def test_manifest_lists_every_file_with_its_digest(
     tiny: Published, manifest: dict[str, Any]
 ) -> None:
     files = {
@@ -160,7 +160,7 @@ def test_no_absolute_path_of_the_machine_is_published(tiny: Published) -> None:
                 assert str(place).encode() not in content, path
 
 
-def test_the_next_version_follows_the_highest_valid_one(tmp_path: Path) -> None:
+def test_next_version_follows_the_highest_valid_one(tmp_path: Path) -> None:
     assert next_version(tmp_path / "none yet") == 1
     for name in ("1", "9", "10", ".11.tmp-x", "12a", "latest", "013"):
         (tmp_path / name).mkdir()
@@ -211,7 +211,7 @@ def test_interrupted_export_leaves_no_files(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_flatbuffer_that_differs_from_keras_fails_the_export(
+def test_flatbuffer_that_differs_from_keras_fails_the_export(
     tiny: Published,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -301,7 +301,7 @@ def test_results_of_experiments_appear_in_the_model_card(tiny: Published, tmp_pa
     assert "| test accuracy | 0.9253 | 0.0012 |" in card
 
 
-def test_a_folder_without_experiments_is_refused(
+def test_folder_without_experiments_is_refused(
     tiny: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert export_tiny(tiny, tmp_path, f"--experiments={tmp_path / 'none'}") == EXIT_FAILED

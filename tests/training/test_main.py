@@ -55,7 +55,7 @@ def test_missing_library_is_reported_with_the_extra(
     assert message.endswith(": the extra `training` brings it\n")
 
 
-def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["tune"])
     assert "choose from" in capsys.readouterr().err

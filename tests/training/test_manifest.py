@@ -48,7 +48,7 @@ def test_parameters_are_counted_without_the_state_of_the_dropout() -> None:
     assert counts == {"total": 333_526, "trainable": 333_526, "non_trainable": 0}
 
 
-def test_the_summary_is_plain_text_of_at_most_80_columns() -> None:
+def test_summary_is_plain_text_of_at_most_80_columns() -> None:
     blocks = tuple(Block(filters=1000, pooling="none") for _ in range(5))
     text = summarise(build_network(Network(blocks=blocks)))
     assert max(map(len, text.splitlines())) <= 80

@@ -383,7 +383,7 @@ def test_mixed_precision_model_predicts_like_keras(tmp_path: Path) -> None:
     assert np.allclose(classifier.assess(images).probabilities, expected, atol=0.02)
 
 
-def test_a_model_of_more_than_256_classes_is_scored(
+def test_model_of_more_than_256_classes_is_scored(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     model = keras.Sequential([keras.Input((8, 8)), layers.Flatten(), layers.Dense(300, "softmax")])
@@ -396,7 +396,7 @@ def test_a_model_of_more_than_256_classes_is_scored(
     assert "Right on 100.00% of the 5 test images" in capfd.readouterr().out
 
 
-def test_a_class_file_may_have_a_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
+def test_class_file_may_have_a_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
     file = tmp_path / "classes.txt"
     file.write_bytes("\ufeff가방\r\n코트\r\n\r\n".encode())
     settings = PublishSettings(model=tmp_path, class_file=file)

@@ -42,7 +42,7 @@ def test_surest_mistakes_are_in_order_and_without_correct_predictions() -> None:
     assert titles == ["Pullover, 90.0% sure", "Dress, 70.0% sure", "Trouser, 60.0% sure"] + [""] * 3
 
 
-def test_a_model_without_mistakes_has_an_empty_figure(tmp_path: Path) -> None:
+def test_model_without_mistakes_has_an_empty_figure(tmp_path: Path) -> None:
     images = np.zeros((1, 28, 28, 1), np.float32)
     probabilities = np.eye(10, dtype=np.float32)[:1]
     figure = draw_surest_mistakes(images, np.zeros(1, np.uint8), probabilities, CLASS_NAMES)

@@ -90,7 +90,7 @@ def test_folder_without_a_run_is_reported(
 
 
 @pytest.mark.parametrize("command", ["evaluate", "export"])
-def test_an_unfinished_run_is_refused(
+def test_unfinished_run_is_refused(
     tiny: Published, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     unfinished = Run(Path(shutil.copytree(tiny.run_dir, tmp_path / "run")))

@@ -211,7 +211,7 @@ def test_plain_decodes_a_jpeg_at_full_size(encode: Encode) -> None:
     np.testing.assert_array_equal(pixels, np.asarray(whole))
 
 
-def test_an_empty_file_is_rejected() -> None:
+def test_empty_file_is_rejected() -> None:
     with pytest.raises(EmptyBody):
         read(b"")
 

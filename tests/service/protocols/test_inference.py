@@ -170,7 +170,7 @@ def test_cancelled_request_is_not_run(classifier: Classifier, permit: Permit) ->
     assert permit.record.batch == 0
 
 
-def test_an_unknown_output_is_rejected_before_images_are_read(
+def test_unknown_output_is_rejected_before_images_are_read(
     classifier: Classifier, permit: Permit
 ) -> None:
     with pytest.raises(
