@@ -59,7 +59,7 @@ def main() -> int:
     """Print the ratios, or with `--profile` a profile of the service.
 
     Returns:
-        1 if `--check` is set and a ratio to the script is below `LEAST_RATIO`, else 0.
+        1 if `--check` is set and a ratio to the script is below `MIN_RATIO`, else 0.
     """
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     kinds = parser.add_mutually_exclusive_group()
