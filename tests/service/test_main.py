@@ -12,7 +12,7 @@ from service.cli import unknown_variables
 from service.model.artifact import FLATBUFFER
 from service.settings import Settings
 from tests.service.conftest import run_service, serve_process, wait_until_ready
-from tests.service.http.connections import read_answer
+from tests.service.http.connections import read_response
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -137,12 +137,12 @@ def test_idle_connections_are_closed_after_the_advertised_keep_alive_time(
             # A started request is not idle, even if its head follows the end of an unread body.
             unread = b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
             connection.sendall(unread)
-            assert read_answer(connection).status == 404
+            assert read_response(connection).status == 404
             head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
             connection.sendall(b"\r\n" + head % len(boot_png))
             time.sleep(1.5)
             connection.sendall(boot_png)
-            assert read_answer(connection).status == 200
+            assert read_response(connection).status == 200
         process.terminate()
         process.communicate(timeout=30)
     assert Settings.model_fields["keep_alive_seconds"].default > 60, (

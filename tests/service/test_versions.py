@@ -25,7 +25,7 @@ from tests.service.conftest import (
     wait_until_ready,
     withdraw,
 )
-from tests.service.http.test_predict import answer_of, error_of
+from tests.service.http.test_predict import parse_error, parse_predictions
 
 POLL_SECONDS = 0.1
 
@@ -197,7 +197,7 @@ def both_versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Cl
 def test_query_parameters_select_the_version(
     both_versions: httpx.Client, boot_png: bytes, query: dict[str, str], version: int
 ) -> None:
-    answer = answer_of(both_versions.post("/predict", params=query, content=boot_png))
+    answer = parse_predictions(both_versions.post("/predict", params=query, content=boot_png))
     assert answer.model.version == version
     maps = both_versions.post("/feature-maps", params=query, content=boot_png)
     assert maps.json()["model"]["version"] == version
@@ -220,7 +220,7 @@ def test_unknown_or_invalid_version_returns_an_error(
 ) -> None:
     method = "GET" if path == "/model/summary" else "POST"
     response = both_versions.request(method, f"{path}?{query}", content=b"x")
-    code, message = error_of(response, status)
+    code, message = parse_error(response, status)
     assert code == {404: "unknown_version", 400: "invalid_parameter"}[status]
     assert reason in message
 
