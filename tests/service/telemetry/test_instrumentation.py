@@ -1,4 +1,4 @@
-"""Every request has an id and, if its caller sent one, a trace; and is counted and logged once."""
+"""Requests are counted and logged once, and have an id."""
 
 import logging
 
@@ -47,12 +47,14 @@ def test_a_failed_request_is_counted_as_an_internal_error(
 
 
 @pytest.mark.parametrize("sent", ["order-7.b", "a/b+c=d:e_f", "x" * 128])
-def test_a_usable_request_id_is_kept(instrumentation: Instrumentation, sent: str) -> None:
+def test_valid_request_id_is_kept(instrumentation: Instrumentation, sent: str) -> None:
     assert instrumentation.begin({"x-request-id": sent}).request_id == sent
 
 
 @pytest.mark.parametrize("sent", ["", "has space", 'quo"te', "x" * 129, "line\n", "ü"])
-def test_any_other_request_id_is_replaced(instrumentation: Instrumentation, sent: str) -> None:
+def test_invalid_request_id_is_replaced_by_a_unique_one(
+    instrumentation: Instrumentation, sent: str
+) -> None:
     ids = {instrumentation.begin({"x-request-id": sent}).request_id for _ in range(3)}
     assert len(ids) == 3
     assert all(len(request_id) == 16 for request_id in ids)
