@@ -93,7 +93,7 @@ def edited(draw: st.DrawFn, originals: list[bytes]) -> bytes:
     data=st.one_of(st.binary(max_size=200), edited(IMAGES)),
     prepare=st.sampled_from(["auto", "photo", "plain"]),
 )
-def test_an_image_is_read_or_rejected(data: bytes, prepare: Any) -> None:
+def test_image_is_read_or_rejected(data: bytes, prepare: Any) -> None:
     image = outcome(lambda: read_image(data, prepare=prepare, shape=SHAPE, max_pixels=10_000))
     if isinstance(image, RequestError):
         assert str(image)

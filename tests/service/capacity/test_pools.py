@@ -348,7 +348,7 @@ def test_threads_of_large_jobs_are_pinned_if_there_is_a_processor_for_each(
 ) -> None:
     processors = os.sched_getaffinity(0)
 
-    def places(threads: int) -> list[set[int]]:
+    def affinities(threads: int) -> list[set[int]]:
         pools = Pools(threads)
         meet = threading.Barrier(threads)
 
@@ -368,6 +368,6 @@ def test_threads_of_large_jobs_are_pinned_if_there_is_a_processor_for_each(
         pools.close()
         return found
 
-    assert sorted(places(len(processors)), key=min) == [{each} for each in sorted(processors)]
+    assert sorted(affinities(len(processors)), key=min) == [{each} for each in sorted(processors)]
     more = len(processors) + 1
-    assert places(more) == [processors] * more
+    assert affinities(more) == [processors] * more

@@ -97,7 +97,7 @@ def test_requests(url: str) -> None:
 
 
 def test_aiohttp(url: str) -> None:
-    async def ask() -> None:
+    async def send_requests() -> None:
         async with aiohttp.ClientSession(url) as session:
             form, nested = aiohttp.FormData(), aiohttp.MultipartWriter("mixed")
             form.add_field("사진", io.BytesIO(BOOT.read_bytes()), filename="신발.png")
@@ -114,7 +114,7 @@ def test_aiohttp(url: str) -> None:
             async with session.head("/readyz") as answer:
                 assert answer.status == 200
 
-    asyncio.run(ask())
+    asyncio.run(send_requests())
 
 
 @contextmanager

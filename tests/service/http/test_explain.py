@@ -353,7 +353,7 @@ def test_large_image_in_the_style_of_the_data_set_is_only_cropped_and_centred(
 
 
 @pytest.mark.parametrize("mode", ["1", "P", "LA", "I;16", "CMYK"])
-def test_every_colour_mode_has_its_steps_drawn(
+def test_steps_are_drawn_for_every_colour_mode(
     client: httpx.Client, encode: Encode, mode: str
 ) -> None:
     image = Image.new(mode, (40, 60))

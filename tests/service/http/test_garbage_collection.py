@@ -55,7 +55,7 @@ def in_json(path: str) -> Send:
     )
 
 
-def photo_behind(beginning: bytes, media_type: str) -> Send:
+def with_prefix(beginning: bytes, media_type: str) -> Send:
     return lambda client, photo: client.post(
         "/predict", content=beginning + photo, headers={"Content-Type": media_type}
     )
@@ -83,13 +83,13 @@ KINDS = [
     ("form", 200, in_form(3)),
     ("form of damaged photographs", 400, in_form(3, length=9000)),
     ("form of too many files", 413, in_form(4)),
-    ("truncated form", 400, photo_behind(PART, "multipart/form-data; boundary=x")),
-    ("malformed form", 400, photo_behind(b"--x\r\nno\r\n\r\n", "multipart/form-data; boundary=x")),
+    ("truncated form", 400, with_prefix(PART, "multipart/form-data; boundary=x")),
+    ("malformed form", 400, with_prefix(b"--x\r\nno\r\n\r\n", "multipart/form-data; boundary=x")),
     ("JSON", 200, in_json("/predict")),
-    ("malformed JSON", 400, photo_behind(b"{", "application/json")),
+    ("malformed JSON", 400, with_prefix(b"{", "application/json")),
     ("TF Serving", 200, in_json("/v1/models/fashion_mnist:predict")),
     ("exceeded deadline", 504, photo_upload(**{"X-Request-Timeout": "1e-9"})),
-    ("unsupported media type", 415, photo_behind(b"no image", "text/plain")),
+    ("unsupported media type", 415, with_prefix(b"no image", "text/plain")),
     ("feature maps", 200, photo_upload("/feature-maps")),
     ("feature maps as PNG", 200, photo_upload("/feature-maps?format=png")),
     ("preparation", 200, photo_upload("/preparation")),
@@ -109,15 +109,15 @@ def test_request_leaves_no_reference_cycles(
     gc.set_debug(gc.DEBUG_SAVEALL)
     send_repeatedly(strict_client, photo, status, send)
     gc.collect()
-    assert not Counter(type(left).__qualname__ for left in gc.garbage if is_of_the_service(left))
+    assert not Counter(type(left).__qualname__ for left in gc.garbage if is_service_object(left))
     assert not [left for left in gc.garbage if isinstance(left, BaseException)]
 
 
 def send_repeatedly(client: httpx.Client, photo: bytes, status: int, send: Send) -> None:
     for _ in range(REQUESTS):
         assert send(client, photo).status_code == status
-    time.sleep(0.1)  # A request's task ends photo_behind its response is sent.
+    time.sleep(0.1)  # A request's task ends after its response is sent.
 
 
-def is_of_the_service(thing: object) -> bool:
+def is_service_object(thing: object) -> bool:
     return type(thing).__module__.startswith("service.")

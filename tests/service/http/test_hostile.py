@@ -298,7 +298,7 @@ class TestUnreadResponses:
             with suppress(TimeoutError):  # The server stops reading as well.
                 connection.sendall(request + last)
             wait_for(lambda: time.monotonic() - start > SEND_SECONDS + 1)
-            assert count_received_bytes(connection) < 7_000_000  # of more
+            assert count_received_bytes(connection) < 7_000_000  # less than all responses
         wait_for(lambda: app.state.admission.bytes == 0)
 
     def test_client_that_reads_late_but_within_the_timeout_receives_all(
@@ -433,7 +433,7 @@ class TestRejectedBodies:
         admission = app.state.admission
         requests = full_request(bytes(1_000_000), "Content-Type: image/png") + HEALTH
 
-        def ask(_: int) -> list[int]:
+        def send_requests(_: int) -> list[int]:
             with connect(client) as connection:
                 connection.sendall(requests)
                 return statuses(read_responses(connection, 2))
@@ -441,6 +441,6 @@ class TestRejectedBodies:
         admission.reserve(admission.max_images, 0)
         try:
             with ThreadPoolExecutor(32) as threads:
-                assert list(threads.map(ask, range(128))) == [[503, 200]] * 128
+                assert list(threads.map(send_requests, range(128))) == [[503, 200]] * 128
         finally:
             admission.release(admission.max_images, 0)

@@ -31,7 +31,7 @@ def bearer(scope: Scope) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[httpx.Client]:
-    """A client of a server with one key for each scope, which sends none by itself."""
+    """A client without a key, of a server with one key for each scope."""
     settings = Settings(
         artifacts=ARTIFACTS, engine="litert", api_keys=LINES, cors_origins=(ORIGIN,)
     )
@@ -254,7 +254,7 @@ def test_invalid_request_id_is_replaced(strict_client: httpx.Client, sent: str) 
     assert response.headers["X-Request-ID"] != sent
 
 
-def test_an_unknown_path_is_a_404(strict_client: httpx.Client) -> None:
+def test_unknown_path_is_a_404(strict_client: httpx.Client) -> None:
     assert parse_error(strict_client.get("/nowhere"), 404) == (
         "not_found",
         "GET /nowhere: Not Found",
@@ -290,12 +290,12 @@ def test_unhandled_exception_is_a_500_without_its_message(caplog: pytest.LogCapt
     async def bug() -> None:
         raise RuntimeError(internal)
 
-    async def ask() -> httpx.Response:
+    async def send_request() -> httpx.Response:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             return await client.get("/bug", headers={"X-Request-ID": "mine"})
 
-    response = asyncio.run(ask())
+    response = asyncio.run(send_request())
     code, message = parse_error(response, 500)
     assert code == "internal_error"
     assert internal not in message

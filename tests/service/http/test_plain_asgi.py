@@ -164,7 +164,7 @@ def test_responses_are_the_same_without_a_server_and_lifespan(
     app = create_app(SETTINGS)
     app.state.repository.open()
 
-    async def ask() -> list[ComparedResponse]:
+    async def send_requests() -> list[ComparedResponse]:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return [
@@ -172,7 +172,7 @@ def test_responses_are_the_same_without_a_server_and_lifespan(
                 for number, (method, path, request) in enumerate(requests)
             ]
 
-    answers = asyncio.run(ask())
+    answers = asyncio.run(send_requests())
     app.state.pools.close()
     for number, (method, path, _) in enumerate(requests):
         assert answers[number] == expected[number], (method, path)
@@ -184,7 +184,7 @@ def test_mounted_application_returns_errors_in_the_format_of_their_protocol(
     app = create_app(SETTINGS)
     app.state.repository.open()
 
-    async def ask() -> list[httpx.Response]:
+    async def send_requests() -> list[httpx.Response]:
         transport = httpx.ASGITransport(Starlette(routes=[Mount("/ml", app)]))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return [
@@ -192,7 +192,7 @@ def test_mounted_application_returns_errors_in_the_format_of_their_protocol(
                 for method, path, request in requests
             ]
 
-    answers = asyncio.run(ask())
+    answers = asyncio.run(send_requests())
     app.state.pools.close()
     forms = set()
     for answer, (status, _, body), (_, path, _) in zip(answers, expected, requests, strict=True):
@@ -220,12 +220,12 @@ def test_application_itself_checks_api_keys(
 def test_requests_are_answered_while_the_model_is_loading() -> None:
     app = create_app(SETTINGS)
 
-    async def ask() -> list[httpx.Response]:
+    async def send_requests() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return [await client.get(path) for path in ("/livez", "/readyz", V2)]
 
-    assert [answer.status_code for answer in asyncio.run(ask())] == [200, 503, 503]
+    assert [answer.status_code for answer in asyncio.run(send_requests())] == [200, 503, 503]
 
 
 def test_short_job_does_not_listen_for_a_disconnect(

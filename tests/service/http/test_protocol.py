@@ -617,7 +617,7 @@ def test_body_that_arrives_at_its_timeout_is_answered_once(
 ) -> None:
     """A busy event loop may process the body and its timeout in one pass."""
 
-    async def converse() -> bytes:
+    async def exchange() -> bytes:
         sink = Sink()
         connection = open_connection(config, sink)
         if is_known:
@@ -633,7 +633,7 @@ def test_body_that_arrives_at_its_timeout_is_answered_once(
         return sink.written
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        written = runner.run(converse())
+        written = runner.run(exchange())
     assert written.count(b"HTTP/1.1 ") == 1
     assert written.startswith(b"HTTP/1.1 200")
 
@@ -643,7 +643,7 @@ def test_new_connection_may_send_its_first_request_during_shutdown(
 ) -> None:
     monkeypatch.setattr(protocol_module, "FIRST_REQUEST_SECONDS", 0.05)
 
-    async def converse() -> None:
+    async def exchange() -> None:
         silent, sending, used = Sink(), Sink(), Sink()
         connections = [open_connection(config, sink) for sink in (silent, sending, used)]
         connections[2].data_received(full_request(boot_png))
@@ -660,7 +660,7 @@ def test_new_connection_may_send_its_first_request_during_shutdown(
         for connection in connections:
             connection.connection_lost(None)
 
-    asyncio.run(converse())
+    asyncio.run(exchange())
 
 
 def test_requests_waiting_for_a_batch_are_answered_during_shutdown(
@@ -668,7 +668,7 @@ def test_requests_waiting_for_a_batch_are_answered_during_shutdown(
 ) -> None:
     monkeypatch.setattr(scheduling, "PARSING_SECONDS", 60)  # Both are parsed in one pass.
 
-    async def converse() -> None:
+    async def exchange() -> None:
         state, sinks = ServerState(), [Sink(), Sink()]
         connections = [open_connection(config, sink, state) for sink in sinks]
         for connection in connections:
@@ -684,14 +684,14 @@ def test_requests_waiting_for_a_batch_are_answered_during_shutdown(
         for connection in connections:
             connection.connection_lost(None)
 
-    asyncio.run(converse())
+    asyncio.run(exchange())
 
 
 @pytest.mark.parametrize("sent", [0, 100])
 def test_body_that_the_fast_path_awaits_may_arrive_during_shutdown(
     config: uvicorn.Config, boot_png: bytes, sent: int
 ) -> None:
-    async def converse() -> None:
+    async def exchange() -> None:
         sink = Sink()
         connection = open_connection(config, sink)
         connection.data_received(request_head(len(boot_png)) + boot_png[:sent])
@@ -704,7 +704,7 @@ def test_body_that_the_fast_path_awaits_may_arrive_during_shutdown(
         assert sink.written.startswith(b"HTTP/1.1 200 ")
         connection.connection_lost(None)
 
-    asyncio.run(converse())
+    asyncio.run(exchange())
 
 
 def test_pipelined_request_is_parsed_only_after_the_previous_responses(
@@ -712,7 +712,7 @@ def test_pipelined_request_is_parsed_only_after_the_previous_responses(
 ) -> None:
     """A parsed request takes kilobytes more than its bytes."""
 
-    async def converse() -> None:
+    async def exchange() -> None:
         for request, status in (
             (full_request(b"x"), b"400"),
             (full_request(b"x", path=SLOW), b"400"),
@@ -725,7 +725,7 @@ def test_pipelined_request_is_parsed_only_after_the_previous_responses(
                 await asyncio.sleep(0.001)
             connection.connection_lost(None)
 
-    asyncio.run(converse())
+    asyncio.run(exchange())
 
 
 def test_requests_of_many_connections_start_over_several_passes(
@@ -733,7 +733,7 @@ def test_requests_of_many_connections_start_over_several_passes(
 ) -> None:
     request = full_request(boot_png, "Forwarded: for=192.0.2.1")  # Handled by the application.
 
-    async def converse() -> None:
+    async def exchange() -> None:
         sinks, health = [Sink() for _ in range(100)], Sink()
         connections = [open_connection(config, sink) for sink in (*sinks, health)]
         for connection in connections[:-1]:
@@ -752,14 +752,14 @@ def test_requests_of_many_connections_start_over_several_passes(
         for connection in connections:
             connection.connection_lost(None)
 
-    asyncio.run(converse())
+    asyncio.run(exchange())
 
 
 @pytest.mark.parametrize("senders", [8, 400])
 def test_request_does_not_wait_for_pipelines_of_other_connections(
     config: uvicorn.Config, senders: int
 ) -> None:
-    async def converse() -> None:
+    async def exchange() -> None:
         sinks = [Sink() for _ in range(senders)]
         connections = [open_connection(config, sink) for sink in sinks]
         for connection in connections:
@@ -782,7 +782,7 @@ def test_request_does_not_wait_for_pipelines_of_other_connections(
             connection.connection_lost(None)
         await asyncio.sleep(0.1)  # Other tests use the same scheduler.
 
-    asyncio.run(converse())
+    asyncio.run(exchange())
 
 
 def test_simultaneous_disconnects_are_handled_over_several_passes(
@@ -791,7 +791,7 @@ def test_simultaneous_disconnects_are_handled_over_several_passes(
     ended: list[object] = []
     monkeypatch.setattr(HttpToolsProtocol, "connection_lost", lambda *_: ended.append(1))
 
-    async def converse() -> None:
+    async def exchange() -> None:
         connections = [open_connection(config, Sink()) for _ in range(100)]
         for connection in connections:
             connection.data_received(request_head(100, "Forwarded: for=192.0.2.1") + b"half")
@@ -801,20 +801,20 @@ def test_simultaneous_disconnects_are_handled_over_several_passes(
             await asyncio.sleep(0)
             assert len(ended) - before <= 2 * TASKS
 
-    asyncio.run(converse())
+    asyncio.run(exchange())
 
 
 @pytest.mark.parametrize("path", [FAST, SLOW])
-@pytest.mark.parametrize("sent", ["answered", "in its body", "pipelined"])
+@pytest.mark.parametrize("sent", ["answered", "in the body", "pipelined"])
 def test_closed_connection_leaves_no_reference_cycle(
     config: uvicorn.Config, boot_png: bytes, path: str, sent: str
 ) -> None:
     request = full_request(boot_png, path=path)
 
-    async def converse() -> weakref.ref[ServiceProtocol]:
+    async def exchange() -> weakref.ref[ServiceProtocol]:
         transport = Sink()
         connection = open_connection(config, transport)
-        connection.data_received(request[:-1] if sent == "in its body" else request)
+        connection.data_received(request[:-1] if sent == "in the body" else request)
         if sent == "answered":
             while not connection.cycle.response_complete:
                 await asyncio.sleep(0.01)
@@ -833,7 +833,7 @@ def test_closed_connection_leaves_no_reference_cycle(
 
     gc.disable()
     try:
-        assert asyncio.run(converse())() is None
+        assert asyncio.run(exchange())() is None
     finally:
         gc.enable()
 
@@ -844,7 +844,7 @@ def test_deferred_requests_of_a_half_closed_connection_are_answered(
     monkeypatch.setattr(FairScheduler, "may_parse", lambda _: False)
     by_app = full_request(boot_png, "Forwarded: for=192.0.2.1")
 
-    async def converse(requests: list[bytes]) -> bytes:
+    async def exchange(requests: list[bytes]) -> bytes:
         sink = Sink()
         connection = open_connection(config, sink)
         connection.data_received(b"".join(requests))
@@ -859,7 +859,7 @@ def test_deferred_requests_of_a_half_closed_connection_are_answered(
         [full_request(boot_png), HEALTH],
         [full_request(boot_png), by_app, HEALTH],
     ):
-        written = asyncio.run(converse(requests))
+        written = asyncio.run(exchange(requests))
         assert written.count(b"HTTP/1.1 200 ") == len(requests)
 
 
@@ -870,7 +870,7 @@ def test_reading_stays_paused_while_a_deferred_body_exceeds_the_high_water_mark(
     monkeypatch.setattr(FairScheduler, "may_parse", lambda _: False)
     body = bytes(HIGH_WATER_LIMIT + excess)
 
-    async def converse() -> None:
+    async def exchange() -> None:
         connection = open_connection(config, Sink())
         connection.data_received(request_head(len(body) + 1, "Forwarded: for=192.0.2.1") + body)
         assert connection.flow.read_paused
@@ -880,7 +880,7 @@ def test_reading_stays_paused_while_a_deferred_body_exceeds_the_high_water_mark(
         connection.connection_lost(None)
         await asyncio.sleep(0.01)
 
-    asyncio.run(converse())
+    asyncio.run(exchange())
 
 
 def test_only_listed_private_names_of_uvicorn_are_used() -> None:

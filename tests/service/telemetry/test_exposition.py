@@ -65,7 +65,7 @@ def test_process_metrics_are_labelled_by_worker_and_omit_ended_workers(tmp_path:
     workers[0].close()
 
 
-def test_the_metrics_of_the_service_pass_promtool() -> None:
+def test_metrics_pass_promtool() -> None:
     text = Metrics().write()
     checked = subprocess.run(
         ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False

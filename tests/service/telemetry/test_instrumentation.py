@@ -16,7 +16,7 @@ def instrumentation() -> Instrumentation:
     return Instrumentation(Metrics(), "0")
 
 
-def test_a_request_is_counted_and_logged_when_it_ends(
+def test_request_is_counted_and_logged_when_it_ends(
     instrumentation: Instrumentation, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "service.access"):
@@ -31,7 +31,7 @@ def test_a_request_is_counted_and_logged_when_it_ends(
     assert samples_of(instrumentation.metrics.write())[COUNT % 200] == 1
 
 
-def test_a_failed_request_is_counted_as_an_internal_error(
+def test_failed_request_is_counted_as_an_internal_error(
     instrumentation: Instrumentation,
 ) -> None:
     record = instrumentation.begin({})

@@ -35,7 +35,7 @@ def test_non_finite_predictions_are_not_counted() -> None:
     assert prediction_samples(metrics)["fashion_mnist_novelty_count"] == 0
 
 
-def test_a_request_is_counted_with_its_predictions() -> None:
+def test_request_is_counted_with_its_predictions() -> None:
     metrics = Metrics()
     record = completed_request()
     record.key = "shop"
@@ -56,7 +56,7 @@ def test_a_request_is_counted_with_its_predictions() -> None:
         assert samples[name] == value, name
 
 
-def test_the_error_of_a_request_is_counted() -> None:
+def test_error_of_a_request_is_counted() -> None:
     metrics = Metrics()
     record = completed_request()
     record.status, record.error_code = 400, "invalid_image"

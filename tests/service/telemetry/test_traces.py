@@ -232,7 +232,7 @@ def begin_request(traceparent: str, tracer: RequestTracer) -> RequestRecord:
 @pytest.mark.parametrize(
     "off", [{}, {"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}]
 )
-def test_the_sdk_is_not_imported_unless_traces_are_exported(
+def test_sdk_is_not_imported_unless_traces_are_exported(
     monkeypatch: pytest.MonkeyPatch, off: dict[str, str]
 ) -> None:
     if off:
