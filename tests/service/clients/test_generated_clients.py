@@ -33,9 +33,9 @@ def test_client_generated_by_openapi_python_client(
 ) -> None:
     url = str(client.base_url).rstrip("/")
     generate = [sys.executable, "-m", "openapi_python_client", "generate", "--meta=none"]
-    said = run([*generate, f"--url={url}/openapi.json", f"--output-path={PACKAGE}"], tmp_path)
+    output = run([*generate, f"--url={url}/openapi.json", f"--output-path={PACKAGE}"], tmp_path)
     # It ignores media types that it does not know, and sends an image as bytes instead.
-    unknown = [line for line in said if line.startswith(("Unsupported", "Cannot", "ERROR"))]
+    unknown = [line for line in output if line.startswith(("Unsupported", "Cannot", "ERROR"))]
     assert all(line.startswith("Unsupported content type image/") for line in unknown)
     monkeypatch.syspath_prepend(str(tmp_path))
 

@@ -119,5 +119,5 @@ def test_no_request_writes_a_file_opens_a_connection_or_runs_code(
     assert seen == []
     assert [answer.status_code for answer in answers[:4]] == [200] * 4
     assert {answer.status_code for answer in answers[4:]} == {400}
-    told = json.dumps([answer.text for answer in answers]) + caplog.text
-    assert "evil" not in told
+    texts = json.dumps([answer.text for answer in answers]) + caplog.text
+    assert "evil" not in texts

@@ -224,12 +224,14 @@ def framings(boot: bytes) -> Iterator[Stream]:  # noqa: PLR0912 (it is a list)
         yield Stream([chunked(body, 7) + END])
         yield Stream([request(body, method="GET", path="/livez") + END])
     for token in ("h2c", "websocket", "anything"):
-        asked = ("Connection: Upgrade", f"Upgrade: {token}")
+        upgrade = ("Connection: Upgrade", f"Upgrade: {token}")
         for path in ("/predict", "/nowhere"):
-            yield Stream([request(boot, *asked, path=path) + END], Difference.UPGRADE)
-            head, body = request(boot, *asked, path=path).split(b"\r\n\r\n", 1)
+            yield Stream([request(boot, *upgrade, path=path) + END], Difference.UPGRADE)
+            head, body = request(boot, *upgrade, path=path).split(b"\r\n\r\n", 1)
             yield Stream([head + b"\r\n\r\n", body + END], Difference.UPGRADE)
-        yield Stream([request(None, *asked, method="GET", path="/livez") + END], Difference.UPGRADE)
+        yield Stream(
+            [request(None, *upgrade, method="GET", path="/livez") + END], Difference.UPGRADE
+        )
     yield Stream([request(None, method="CONNECT", path="a:80") + END])
     yield Stream([request(boot, "Expect: 100-continue", version="1.0")], Difference.CONTINUE)
     for garbage in (b"\x00\r\n\r\n", b"nonsense\r\n\r\n", b"GET / HTTP/9\r\n\r\n"):

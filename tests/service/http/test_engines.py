@@ -76,7 +76,7 @@ def requests(boot_png: bytes, test_slice: Slice, encode: Encode) -> dict[str, di
     }
     nan = b'{"instances": [[' + b",".join([b"NaN"] * 784) + b"]]}"
     files = [("files", (path.name, path.read_bytes())) for path in sorted((DATA / "png").glob("*"))]
-    asked: dict[str, dict[str, Any]] = {
+    posted: dict[str, dict[str, Any]] = {
         "/predict": {"content": boot_png},
         "/predict?top_k=3": {"content": boot_png},
         "/predict?prepare=photo": {"content": boot_png},
@@ -106,7 +106,7 @@ def requests(boot_png: bytes, test_slice: Slice, encode: Encode) -> dict[str, di
         f"{V1}:predict?signature": {"json": {"instances": rows, "signature_name": "no"}},
         f"{V1}:regress": {"json": {"instances": rows}},
     }
-    return {path: {"method": "POST", **request} for path, request in asked.items()} | {
+    return {path: {"method": "POST", **request} for path, request in posted.items()} | {
         path: {"method": "GET"}
         for path in (
             *("/readyz", "/model/summary", "/model/layers/conv2d_1", "/model/layers/dense_2"),

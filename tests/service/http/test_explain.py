@@ -371,8 +371,8 @@ def test_numbers_are_not_prepared(client: httpx.Client) -> None:
 
 
 def test_invalid_image_has_the_error_of_predict(client: httpx.Client) -> None:
-    words = parse_error(client.post("/preparation", content=b"no image"), 400)
-    assert words[:2] == parse_error(client.post("/predict", content=b"no image"), 400)[:2]
+    error = parse_error(client.post("/preparation", content=b"no image"), 400)
+    assert error[:2] == parse_error(client.post("/predict", content=b"no image"), 400)[:2]
 
 
 def test_preparation_of_two_images_is_a_413(client: httpx.Client, boot_png: bytes) -> None:

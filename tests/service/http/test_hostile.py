@@ -212,12 +212,12 @@ class TestFairness:
         }[kind]
         count = 300
         with ExitStack() as stack:
-            beside = stack.enter_context(connect(other_process))
+            other = stack.enter_context(connect(other_process))
             senders = [stack.enter_context(connect(other_process)) for _ in range(8)]
             for sender in senders:
                 sender.sendall(request * count)
-            beside.sendall(HEALTH)
-            assert read_response(beside).status == 200
+            other.sendall(HEALTH)
+            assert read_response(other).status == 200
             answered = sum(peek(sender).count(b"HTTP/1.1 ") for sender in senders)
             assert answered < len(senders) * count * 0.7
             for sender in senders:

@@ -180,13 +180,13 @@ def test_openapi_document_marks_routes_that_need_a_key(
 
 
 def test_listed_origin_may_send_requests_and_read_errors(guarded: httpx.Client) -> None:
-    asked = {
+    preflight = {
         "Origin": ORIGIN,
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization, content-type, x-request-timeout, "
         "traceparent, tracestate, content-encoding, inference-header-content-length",
     }
-    permission = guarded.options("/predict", headers=asked)
+    permission = guarded.options("/predict", headers=preflight)
     assert permission.status_code == 200
     assert permission.headers["Access-Control-Allow-Origin"] == ORIGIN
     refused = guarded.post("/predict", headers={"Origin": ORIGIN})
@@ -203,10 +203,10 @@ def test_origins_are_rejected_unless_listed(
     for client in (guarded, strict_client):
         answer = client.get("/livez", headers={"Origin": "https://evil.example"})
         assert "Access-Control-Allow-Origin" not in answer.headers
-    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+    preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
     assert (
         "Access-Control-Allow-Origin"
-        not in strict_client.options("/predict", headers=asked).headers
+        not in strict_client.options("/predict", headers=preflight).headers
     )
 
 

@@ -342,12 +342,12 @@ class TestOtherProtocols:
             assert statuses(read_responses(connection, 2)) == [200, 200]
 
     def test_websocket_upgrade_is_ignored(self, server: httpx.Client) -> None:
-        asked = (
+        lines = (
             *("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"),
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
         )
         with connect(server) as connection:
-            connection.sendall(request_head(None, *asked, method="GET", path="/livez") + HEALTH)
+            connection.sendall(request_head(None, *lines, method="GET", path="/livez") + HEALTH)
             assert statuses(read_responses(connection, 2)) == [200, 200]
 
     @pytest.mark.parametrize("target", ["localhost:80", "/", "/predict", "http://localhost/"])

@@ -63,12 +63,12 @@ def full() -> Iterator[httpx.Client]:
 
 
 def test_early_rejection_equals_that_of_the_application_byte_for_byte(full: httpx.Client) -> None:
-    asked = ["X-Request-ID: mine", "X-Request-Timeout: 3", "traceparent: 00-" + "1" * 32]
+    lines = ["X-Request-ID: mine", "X-Request-Timeout: 3", "traceparent: 00-" + "1" * 32]
     for path in ROUTES:
         for method in ("POST", "PUT"):
             before = samples_of(full.get("/metrics").text)
             with connect(full) as connection:
-                request = full_request(LARGE, *asked, method=method, path=path)
+                request = full_request(LARGE, *lines, method=method, path=path)
                 connection.sendall(request)
                 early = read_response(connection)
                 with without_early_rejection():
