@@ -89,7 +89,7 @@ def test_request_in_progress_at_sigterm_is_answered(free_port: int, encode: Enco
     assert isinstance(client.failure, httpx.NetworkError) or client.answers[-1].status_code == 503
 
 
-def test_request_on_an_open_connection_after_the_drain_is_a_503(free_port: int) -> None:
+def test_request_on_an_open_connection_during_the_drain_is_a_503(free_port: int) -> None:
     arguments = ("--drain-notice-seconds=0", "--log-level=warning")
     address = ("127.0.0.1", free_port)
     with serve_process(*arguments, port=free_port) as process:
