@@ -1,4 +1,4 @@
-"""What the tests of both halves use: real images of the data set."""
+"""Fixtures of all tests: real images of the data set."""
 
 import gzip
 import socket
@@ -12,12 +12,12 @@ DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).parent.parent
 
 
-LONG = ("tests/training/", "tests/service/web/", "tests/test_lesson.py")
+SLOW_TESTS = ("tests/training/", "tests/service/web/", "tests/test_lesson.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the long files first: one begun last has one processor, and the others nothing to do."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    """Run the slow files first, so that none runs alone at the end while other workers idle."""
+    items.sort(key=lambda item: not item.nodeid.startswith(SLOW_TESTS))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Who may import whom, and how large the service may become (docs/how-it-is-built.md)."""
+"""Import rules and size limits of both packages (docs/how-it-is-built.md)."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ MAX_SERVICE_LINES = 9_126
 MAX_TRAINING_LINES = 2_740
 MAX_TRAINING_MODULES = 19
 MAX_TOP_MODULES = 12
-MAX_FLOORS = 7
+MAX_IMPORT_DEPTH = 7
 
 MAY_IMPORT = {
     "arrays": (),
@@ -55,15 +55,15 @@ ONLY_IN = {
 }
 """Packages that only these modules and folders of the service may import."""
 
-PUBLIC_DESPITE_ITS_NAME = "os._exit"
+PUBLIC_UNDERSCORE_NAME = "os._exit"
 
 UVICORN_CLASSES = (HttpToolsProtocol, RequestResponseCycle)
 
 
-def modules_of(half: str) -> dict[str, Path]:
-    """Return the files of a half by module name; generated ones are left out."""
+def modules_of(package: str) -> dict[str, Path]:
+    """Return the source files of a package by module name, without generated ones."""
     names = {}
-    for path in sorted((ROOT / half).rglob("*.py")):
+    for path in sorted((ROOT / package).rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
         if not path.stem.endswith("_pb2"):
             names[".".join(parts).removesuffix(".__init__")] = path
@@ -71,7 +71,7 @@ def modules_of(half: str) -> dict[str, Path]:
 
 
 def parse(module: str, path: Path) -> ast.Module:
-    """Return the syntax tree with absolute names in the place of relative imports."""
+    """Return the syntax tree with relative imports resolved to absolute names."""
     tree = ast.parse(path.read_text())
     package = module if path.stem == "__init__" else module.rpartition(".")[0]
     for node in ast.walk(tree):
@@ -90,7 +90,7 @@ SERVICE, TRAINING = parsed(SERVICE_FILES), parsed(TRAINING_FILES)
 
 
 def imports(tree: ast.AST) -> set[str]:
-    """Return the full dotted names that are imported, wherever in the module the import stands."""
+    """Return the full dotted names that a tree imports, at any level of nesting."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -105,13 +105,13 @@ def is_within(name: str, folders: tuple[str, ...] | list[str]) -> bool:
 
 
 def service_imports(module: str) -> set[str]:
-    """Return the modules of the service that a module of it imports."""
+    """Return the modules of the service that one of them imports."""
     names = imports(SERVICE[module])
     return (names | {name.rpartition(".")[0] for name in names}) & SERVICE_FILES.keys()
 
 
 def private_names(tree: ast.AST) -> Iterator[str]:
-    """Yield the names with a leading underscore that a module takes from another package."""
+    """Yield the names with a leading underscore that a module uses of other packages."""
     packages = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -122,7 +122,7 @@ def private_names(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and is_private(node.attr):
             name = ast.unparse(node)
-            if name.split(".")[0] in packages and name != PUBLIC_DESPITE_ITS_NAME:
+            if name.split(".")[0] in packages and name != PUBLIC_UNDERSCORE_NAME:
                 yield name
 
 
@@ -130,40 +130,40 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not name.endswith("__")
 
 
-def test_the_two_halves_share_nothing_but_the_artifact() -> None:
+def test_service_and_training_do_not_import_each_other() -> None:
     for modules, other in ((SERVICE, "training"), (TRAINING, "service")):
         for module, tree in modules.items():
             assert not [name for name in imports(tree) if is_within(name, [other])], module
 
 
-def test_imports_within_a_half_are_relative() -> None:
-    """Installed, `service` and `training` are no names of packages."""
+def test_imports_within_a_package_are_relative() -> None:
+    """Once installed, the packages are not importable as `service` and `training`."""
     for path in chain(SERVICE_FILES.values(), TRAINING_FILES.values()):
         for name in imports(ast.parse(path.read_text())):
             assert not is_within(name, ["service", "training"]), path
 
 
-def test_a_module_is_one_thing() -> None:
+def test_no_module_exceeds_the_line_limit() -> None:
     for module, path in chain(SERVICE_FILES.items(), TRAINING_FILES.items()):
         assert len(path.read_text().splitlines()) <= MAX_MODULE_LINES, module
 
 
-def test_the_service_is_small() -> None:
+def test_service_stays_within_its_line_limit() -> None:
     lines = sum(len(path.read_text().splitlines()) for path in SERVICE_FILES.values())
     assert lines <= MAX_SERVICE_LINES, lines
 
 
-def test_training_is_small_and_has_few_modules() -> None:
+def test_training_stays_within_its_line_and_module_limits() -> None:
     lines = sum(len(path.read_text().splitlines()) for path in TRAINING_FILES.values())
     assert lines <= MAX_TRAINING_LINES, lines
     assert len(TRAINING_FILES) <= MAX_TRAINING_MODULES
 
 
-def test_the_service_has_few_modules_at_the_top() -> None:
+def test_service_stays_within_its_limit_of_top_level_modules() -> None:
     assert len(list((ROOT / "service").glob("*.py"))) <= MAX_TOP_MODULES
 
 
-def test_a_folder_imports_only_those_below_it() -> None:
+def test_each_folder_imports_only_the_folders_it_may() -> None:
     for module in SERVICE_FILES:
         own = module.split(".")[1] if "." in module else None
         if own in MAY_IMPORT:
@@ -172,20 +172,20 @@ def test_a_folder_imports_only_those_below_it() -> None:
                 assert is_within(name, allowed), f"{module} imports {name}"
 
 
-def test_imports_have_few_floors_and_no_cycle() -> None:
+def test_import_graph_is_acyclic_and_within_the_depth_limit() -> None:
     graph = {module: service_imports(module) for module in SERVICE_FILES}
-    floors: dict[str, int] = {}
+    depths: dict[str, int] = {}
     for module in TopologicalSorter(graph).static_order():  # Raises CycleError.
-        floors[module] = 1 + max((floors[name] for name in graph[module]), default=0)
-    assert {module: floor for module, floor in floors.items() if floor > MAX_FLOORS} == {}
+        depths[module] = 1 + max((depths[name] for name in graph[module]), default=0)
+    assert {module: depth for module, depth in depths.items() if depth > MAX_IMPORT_DEPTH} == {}
 
 
-def test_no_import_is_hidden_from_the_running_program() -> None:
+def test_no_module_has_imports_for_type_checking_only() -> None:
     for module, path in SERVICE_FILES.items():
         assert "TYPE_CHECKING" not in path.read_text(), module
 
 
-def test_packages_stay_inside_the_modules_that_are_about_them() -> None:
+def test_restricted_packages_are_imported_only_where_listed() -> None:
     for packages, places in ONLY_IN.items():
         allowed = [f"service.{place}" for place in places]
         for module, tree in SERVICE.items():
@@ -193,12 +193,12 @@ def test_packages_stay_inside_the_modules_that_are_about_them() -> None:
             assert not used or is_within(module, allowed), f"{module} imports {used}"
 
 
-def test_nothing_private_of_another_package_is_used() -> None:
+def test_no_private_name_of_another_package_is_used() -> None:
     for module, tree in SERVICE.items():
         assert not list(private_names(tree)), module
 
 
-def test_the_private_names_of_uvicorn_are_listed_in_one_place() -> None:
+def test_private_names_of_uvicorn_are_listed_and_used_only_in_protocol() -> None:
     tree = SERVICE["service.http.protocol"]
     used, own = set(), set()
     for node in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""What the documents show is what happens."""
+"""Commands, programs, error codes, links and scores in the documents are correct."""
 
 import io
 import json
@@ -31,7 +31,7 @@ DOCUMENTS = {
     for path in (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")))
 }
 
-# A console block: commands behind "$ ", each followed by what it prints.
+# In a console block, each command follows "$ " and is followed by its output.
 COMMAND = re.compile(r"^\$ (curl .*|printf .*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 PROGRAMS = {
     "python": (sys.executable, "example.py", "# "),
@@ -41,7 +41,7 @@ PROGRAMS = {
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
-    """Return the code of a language, each with the name of its document."""
+    """Return the code blocks in a language, each with the name of its document."""
     pattern = re.compile(rf"^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
     return [(name, code) for name, text in DOCUMENTS.items() for code in pattern.findall(text)]
 
@@ -59,7 +59,7 @@ def grpc_address() -> str:
 
 @pytest.fixture(scope="module")
 def server(grpc_address: str) -> Iterator[str]:
-    """The address of a service in a process of its own, as gRPC's clients need."""
+    """The URL of a service in a separate process, which gRPC clients require."""
     port, grpc_port = unused_port(), grpc_address.rpartition(":")[2]
     with (
         serve_process(f"--grpc-port={grpc_port}", port=port),
@@ -69,17 +69,19 @@ def server(grpc_address: str) -> Iterator[str]:
         yield str(client.base_url).rstrip("/")
 
 
-def test_each_readme_shows_how_to_ask_and_is_short() -> None:
+def test_each_readme_is_short_and_has_python_and_javascript_examples() -> None:
     for name in READMES:
         assert len(DOCUMENTS[name].split()) <= MAX_README_WORDS
         assert {"python", "js"} <= {language for language, where, _ in CODE if where == name}
 
 
 @pytest.mark.parametrize("command", EXAMPLES)
-def test_a_command_prints_what_the_document_says(server: str, tmp_path: Path, command: str) -> None:
+def test_console_command_prints_the_documented_output(
+    server: str, tmp_path: Path, command: str
+) -> None:
     assert ADDRESS in command
     output = EXAMPLES[command]
-    # Files it reads are named from the root of the repository, files it writes stay out of it.
+    # Input paths are relative to the repository; output files go to a temporary folder.
     command = re.sub(r"-o (\S+\.png)", lambda match: f"-o {tmp_path / match[1]}", command)
     ran = subprocess.run(
         ["bash", "-c", command.replace(ADDRESS, server)],
@@ -90,21 +92,21 @@ def test_a_command_prints_what_the_document_says(server: str, tmp_path: Path, co
         check=True,
     )
     if output.startswith("{"):
-        assert close(json.loads(output), json.loads(ran.stdout))
+        assert is_close(json.loads(output), json.loads(ran.stdout))
     else:
         assert not output or ran.stdout.strip() == output.strip()
     for written in tmp_path.iterdir():
         Image.open(written).verify()
 
 
-def close(expected: object, actual: object) -> bool:
-    """Whether two JSON documents are the same but for the last digits of numbers."""
+def is_close(expected: object, actual: object) -> bool:
+    """Return whether two JSON documents are equal except for the last digits of numbers."""
     if isinstance(expected, dict) and isinstance(actual, dict):
         return expected.keys() == actual.keys() and all(
-            close(expected[k], actual[k]) for k in actual
+            is_close(expected[k], actual[k]) for k in actual
         )
     if isinstance(expected, list) and isinstance(actual, list):
-        return len(expected) == len(actual) and all(map(close, expected, actual))
+        return len(expected) == len(actual) and all(map(is_close, expected, actual))
     if isinstance(expected, float) or isinstance(actual, float):
         return actual == pytest.approx(expected, abs=1e-4)
     return expected == actual
@@ -115,7 +117,7 @@ def close(expected: object, actual: object) -> bool:
     [(language, code) for language, _, code in CODE],
     ids=[f"{language}-{name}-{index}" for index, (language, name, _) in enumerate(CODE)],
 )
-def test_a_program_prints_what_its_comments_say(
+def test_example_program_prints_the_output_in_its_comments(
     server: str, grpc_address: str, tmp_path: Path, language: str, code: str
 ) -> None:
     command, file, comment = PROGRAMS[language]
@@ -136,14 +138,16 @@ def test_a_program_prints_what_its_comments_say(
     assert all(text in ran.stdout for text in printed), ran.stdout
 
 
-def test_every_error_is_explained() -> None:
+def test_every_error_code_is_documented() -> None:
     rows = re.findall(r"^\| (`.*?) \| \d", DOCUMENTS["docs/errors.md"], re.MULTILINE)
     of_any_server = {"internal_error", "method_not_allowed", "not_found"}
     explained = {code for row in rows for code in re.findall(r"`(\w+)`", row)}
     assert explained == {*error_codes(), *of_any_server}
 
 
-def test_the_image_of_feature_maps_is_what_the_service_draws(server: str, boot_png: bytes) -> None:
+def test_documented_feature_map_image_matches_the_rendered_one(
+    server: str, boot_png: bytes
+) -> None:
     shown = Image.open(ROOT / "docs/feature-maps.png").convert("RGB")
     response = httpx.post(f"{server}/feature-maps?format=png", content=boot_png)
     drawn = Image.open(io.BytesIO(response.content)).convert("RGB")
@@ -152,7 +156,7 @@ def test_the_image_of_feature_maps_is_what_the_service_draws(server: str, boot_p
     assert difference.mean() < 1
 
 
-def test_the_serve_command_serves(free_port: int) -> None:
+def test_make_serve_starts_the_service(free_port: int) -> None:
     for name in READMES:
         assert "make serve" in DOCUMENTS[name]
     environment = {**os.environ, "FASHION_PORT": str(free_port)}
@@ -166,9 +170,7 @@ def test_the_serve_command_serves(free_port: int) -> None:
             os.killpg(make.pid, 15)
 
 
-def test_a_network_of_ones_own_is_published_and_served_by_two_commands(
-    tmp_path: Path, free_port: int
-) -> None:
+def test_readme_commands_publish_and_serve_a_custom_network(tmp_path: Path, free_port: int) -> None:
     import keras  # noqa: PLC0415 (takes seconds, and only this test needs it)
 
     (commands,) = {code for name, code in blocks("sh") if name in READMES and "MODEL" in code}
@@ -189,19 +191,19 @@ def test_a_network_of_ones_own_is_published_and_served_by_two_commands(
             service.terminate()
 
 
-def test_every_relative_link_leads_somewhere() -> None:
+def test_relative_links_point_to_existing_files() -> None:
     for name, text in DOCUMENTS.items():
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
             assert (ROOT / name).parent.joinpath(target).exists(), (name, target)
 
 
-def test_every_make_target_that_is_named_is_there() -> None:
+def test_documented_make_targets_exist() -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for name, text in DOCUMENTS.items():
         assert set(re.findall(r"^make ([\w-]+)", text, re.MULTILINE)) <= targets, name
 
 
-def test_the_published_figures_are_those_of_the_model() -> None:
+def test_documented_scores_match_the_manifest() -> None:
     scores = verify(ARTIFACTS / str(Directory(ARTIFACTS).versions()[0])).manifest.scores
     for name in READMES:
         text = DOCUMENTS[name]

@@ -1,4 +1,4 @@
-"""The notebook of the lesson: its code runs as it is printed, on a slice of the data."""
+"""The code of the lesson notebook runs unchanged on a slice of the data set."""
 
 import json
 import os
@@ -29,8 +29,8 @@ MINUTE = 60
 
 
 @contextmanager
-def reader(folder: Path, program: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a program in `docs` of a folder that has nothing but the two packages."""
+def run_program(folder: Path, program: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a program in the `docs` folder of a directory with only the packages and the data."""
     for package in ("service", "training"):
         (folder / package).symlink_to(ROOT / package)
     data = folder / "keras" / "datasets" / "fashion-mnist"
@@ -56,17 +56,17 @@ def reader(folder: Path, program: str) -> Iterator[subprocess.Popen[str]]:
     try:
         yield process
     finally:
-        with suppress(ProcessLookupError):  # the service that it started, should it have failed
+        with suppress(ProcessLookupError):  # also ends a service left by a failed program
             os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.thorough
-def test_the_code_runs_to_an_answer_and_both_its_models_are_published(
+def test_notebook_code_runs_and_both_saved_formats_publish_the_same_model(
     tmp_path: Path, free_port: int
 ) -> None:
-    with reader(tmp_path, "\n\n".join(CODE).replace("8000", str(free_port))) as process:
-        printed, told = process.communicate(timeout=5 * MINUTE)
-        assert process.returncode == 0, told
+    with run_program(tmp_path, "\n\n".join(CODE).replace("8000", str(free_port))) as process:
+        printed, stderr = process.communicate(timeout=5 * MINUTE)
+        assert process.returncode == 0, stderr
     assert "1 × (-1) + 1 × (0) + 2 × (1) = 1\n" in printed
     [answer] = re.findall(r'^\{"model":.*', printed, re.MULTILINE)
     assert json.loads(answer)["predictions"][0]["label"] in printed
@@ -82,16 +82,16 @@ def test_the_code_runs_to_an_answer_and_both_its_models_are_published(
         assert np.allclose(of_file[name], of_folder[name], atol=1e-5)
 
 
-def test_a_service_that_still_runs_is_not_taken_for_ones_own(tmp_path: Path) -> None:
+def test_starting_the_service_fails_if_the_port_is_taken(tmp_path: Path) -> None:
     [start] = [source for source in CODE if "Popen" in source]
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        with reader(tmp_path, f"{CODE[0]}\n\n{start}".replace("8000", port)) as process:
-            _, told = process.communicate(timeout=MINUTE)
-    assert f"port {port} is taken: stop the other service" in told
+        with run_program(tmp_path, f"{CODE[0]}\n\n{start}".replace("8000", port)) as process:
+            _, stderr = process.communicate(timeout=MINUTE)
+    assert f"port {port} is taken: stop the other service" in stderr
 
 
-def test_images_are_kept_with_the_code_that_draws_them() -> None:
+def test_every_drawing_cell_has_a_saved_png_output() -> None:
     drawing = [
         cell
         for cell, source in zip(CODE_CELLS, CODE, strict=True)
@@ -104,7 +104,7 @@ def test_images_are_kept_with_the_code_that_draws_them() -> None:
         ]
 
 
-def test_the_notebook_is_small_was_run_to_its_end_and_tells_no_place() -> None:
+def test_notebook_is_small_fully_executed_and_contains_no_local_path() -> None:
     text = NOTEBOOK.read_text()
     assert len(text.encode()) < MAX_BYTES
     assert not re.search(r"/(home|root|tmp|usr|work)/", text)
@@ -114,7 +114,7 @@ def test_the_notebook_is_small_was_run_to_its_end_and_tells_no_place() -> None:
     assert counts == list(range(1, len(counts) + 1))
 
 
-def test_headings_are_in_both_languages() -> None:
+def test_headings_are_in_english_and_korean() -> None:
     prose = "\n".join("".join(cell["source"]) for cell in CELLS if cell not in CODE_CELLS)
     headings = re.findall(r"^#+ .*", prose, re.MULTILINE)
     assert len(headings) == 15

@@ -1,4 +1,4 @@
-"""What `pip install .` gives: two commands, the model, and nothing that needs the checkout."""
+"""`pip install .` installs two commands and the model, which work without the checkout."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the commands are after an installation that has the dependencies of this one."""
+    """The folder of the installed commands, in an environment with the same dependencies."""
     environment = tmp_path_factory.mktemp("environment")
     venv.create(environment, symlinks=True)
     python = environment / "bin" / "python"
@@ -39,8 +39,8 @@ def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory that has nothing of the checkout in it."""
+def outside_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory outside of the checkout."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -51,7 +51,7 @@ def run(*arguments: str | Path) -> str:
     ).stdout
 
 
-def ask(command: Path, *arguments: str) -> str:
+def run_command(command: Path, *arguments: str) -> str:
     return subprocess.run(
         [command, *arguments], check=True, capture_output=True, text=True, timeout=60
     ).stdout
@@ -65,7 +65,7 @@ def files_of(folder: Path) -> set[str]:
     }
 
 
-def test_the_wheel_has_every_file_of_both_packages_and_the_shipped_model(wheel: Path) -> None:
+def test_wheel_contains_both_packages_and_the_shipped_model(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder, files in (
         ("fashion_mnist_service", files_of(ROOT / "service")),
@@ -75,15 +75,15 @@ def test_the_wheel_has_every_file_of_both_packages_and_the_shipped_model(wheel: 
         assert {f"{folder}/{name}" for name in files} <= names
 
 
-def test_the_wheel_has_nothing_else(wheel: Path) -> None:
+def test_wheel_contains_no_other_top_level_entry(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert tops == {"fashion_mnist_service", f"{wheel.name.split('-py3')[0]}.dist-info"}
 
 
-def test_the_installed_service_serves_the_model_it_came_with(
-    bin_folder: Path, elsewhere: Path, free_port: int, boot_png: bytes
+def test_installed_service_serves_the_packaged_model(
+    bin_folder: Path, outside_checkout: Path, free_port: int, boot_png: bytes
 ) -> None:
-    log = elsewhere / "log"
+    log = outside_checkout / "log"
     with (
         log.open("w") as output,
         subprocess.Popen(
@@ -101,19 +101,19 @@ def test_the_installed_service_serves_the_model_it_came_with(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_says_its_version(bin_folder: Path, elsewhere: Path, command: str) -> None:
-    assert ask(bin_folder / command, "--version") == f"{command} {service.__version__}\n"
+def test_command_prints_its_version(bin_folder: Path, outside_checkout: Path, command: str) -> None:
+    assert run_command(bin_folder / command, "--version") == f"{command} {service.__version__}\n"
 
 
-def test_both_halves_have_the_same_version() -> None:
+def test_service_and_training_have_the_same_version() -> None:
     assert training.__version__ == service.__version__
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_is_called_what_the_user_called(
-    bin_folder: Path, elsewhere: Path, command: str
+def test_usage_names_the_installed_command(
+    bin_folder: Path, outside_checkout: Path, command: str
 ) -> None:
-    assert ask(bin_folder / command, "--help").startswith(f"usage: {command} [")
+    assert run_command(bin_folder / command, "--help").startswith(f"usage: {command} [")
 
 
 @pytest.mark.parametrize(
@@ -126,12 +126,12 @@ def test_help_is_called_what_the_user_called(
         ("fashion-mnist-training export --art", {"--artifacts"}),
     ],
 )
-def test_bash_completes(
-    bin_folder: Path, elsewhere: Path, line: str, completions: set[str]
+def test_bash_completion_offers_options_and_values(
+    bin_folder: Path, outside_checkout: Path, line: str, completions: set[str]
 ) -> None:
     words = line.split()
-    script = elsewhere / "completion.bash"
-    script.write_text(ask(bin_folder / words[0], "--print-completion", "bash"))
+    script = outside_checkout / "completion.bash"
+    script.write_text(run_command(bin_folder / words[0], "--print-completion", "bash"))
     bash = f"""
         source {script}
         COMP_WORDS=({line}) COMP_CWORD={len(words) - 1}
@@ -145,7 +145,9 @@ def test_bash_completes(
     assert {word.strip() for word in completed.splitlines()} == completions
 
 
-def test_training_without_tensorflow_says_what_to_install(wheel: Path, tmp_path: Path) -> None:
+def test_training_without_tensorflow_names_the_extra_to_install(
+    wheel: Path, tmp_path: Path
+) -> None:
     dependencies = tmp_path / "dependencies"
     dependencies.mkdir()
     for package in Path(sysconfig.get_path("purelib")).iterdir():

@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent
 TINY_TRAIN_IMAGES = 256
 TINY_TEST_IMAGES = 64
 ACCURACY_IMAGES = 1000
-PNGS_A_CLASS = 2
+PNGS_PER_CLASS = 2
 
 
 def write_idx(path: Path, items: npt.NDArray[np.integer[Any]]) -> None:
@@ -41,7 +41,7 @@ def write_pngs(data: FashionMnist, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for label, name in enumerate(CLASS_NAMES):
         slug = name.lower().replace("/", "-").replace(" ", "-")
-        for index in np.flatnonzero(data.test_labels == label)[:PNGS_A_CLASS]:
+        for index in np.flatnonzero(data.test_labels == label)[:PNGS_PER_CLASS]:
             image = Image.fromarray(data.test_images[index])
             image.save(folder / f"{index:04}-{slug}.png", optimize=True)
 

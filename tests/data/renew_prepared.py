@@ -1,9 +1,9 @@
-"""Write prepared.png: what the service makes of drawn photographs, side by side.
+"""Write prepared.png: synthetic photographs as the service prepares them, side by side.
 
     python -m tests.data.renew_prepared
 
-The network learnt from photographs as the service prepared them. After a change here, prepare those
-again and train the network anew (training/assets/README.md).
+The network was trained on photographs that the service prepared. If this file changes, prepare
+them again and retrain the network (training/assets/README.md).
 """
 
 import gzip
@@ -23,7 +23,7 @@ GARMENTS = {0: (0.5, 0.3, 0.2), 1: (0.2, 0.3, 0.6), 2: (0.1, 0.1, 0.1), 13: (0.9
 """Colours, red, green and blue in [0, 1], of images of the data set."""
 
 
-def drawn_photographs() -> Iterator[Image.Image]:
+def synthetic_photographs() -> Iterator[Image.Image]:
     """Yield garments of the data set in colour: on a plain wall, a checked cloth and a rug."""
     content = gzip.decompress((FOLDER / "test-1000-images-idx3-ubyte.gz").read_bytes())
     images = np.frombuffer(content, np.uint8, offset=16).reshape(-1, *SHAPE)
@@ -47,8 +47,8 @@ def drawn_photographs() -> Iterator[Image.Image]:
 
 
 def prepared() -> NDArray[np.uint8]:
-    """Return what the service makes of them: (28, 28 n)."""
-    return np.hstack([prepare_photo(photo, shape=SHAPE) for photo in drawn_photographs()])
+    """Return the photographs as the service prepares them: (28, 28 n)."""
+    return np.hstack([prepare_photo(photo, shape=SHAPE) for photo in synthetic_photographs()])
 
 
 if __name__ == "__main__":

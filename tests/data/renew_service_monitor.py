@@ -1,12 +1,12 @@
-"""Write down the schema of a ServiceMonitor, from the published models of the Prometheus operator.
+"""Write the schema of a ServiceMonitor from the published models of the Prometheus operator.
 
-In an environment of its own, for the package brings a plugin that no other test can use:
+Run it in a separate environment: the package installs a plugin that the tests cannot use:
 
     python -m venv operator
     operator/bin/pip install cloudcoil-models-prometheus-operator==0.80.1.0
     operator/bin/python tests/data/renew_service_monitor.py
 
-The number is that of the operator. It is under the Apache License 2.0, as its models are.
+The version is the operator's. Both are under the Apache License 2.0.
 """
 
 import json
@@ -19,16 +19,18 @@ SCHEMA = Path(__file__).with_name("kubernetes") / "service_monitor.json"
 
 
 def strict(schema: Any) -> Any:
-    """Return the schema without its prose; what it does not name, it does not allow."""
+    """Return the schema without descriptions, and without properties that it does not name."""
     if isinstance(schema, list):
         return [strict(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    said = {key: strict(schema[key]) for key in schema.keys() - {"description", "title", "default"}}
+    result = {
+        key: strict(schema[key]) for key in schema.keys() - {"description", "title", "default"}
+    }
     if "properties" in schema:
-        said["properties"] = {name: strict(kind) for name, kind in schema["properties"].items()}
-        said.setdefault("additionalProperties", False)
-    return said
+        result["properties"] = {name: strict(kind) for name, kind in schema["properties"].items()}
+        result.setdefault("additionalProperties", False)
+    return result
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Write tf_keras.tar.gz again: a SavedModel that `model.save(folder)` of Keras 2 wrote.
+"""Regenerate tf_keras.tar.gz: a SavedModel written by `model.save(folder)` of Keras 2.
 
     pip install tf-keras
     python tests/data/renew_tf_keras.py
 
-tf-keras is none of the requirements, so this runs in an environment of its own.
+tf-keras is not a requirement, so run this in a separate environment.
 """
 
 import tarfile

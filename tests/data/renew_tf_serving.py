@@ -1,8 +1,8 @@
-"""Ask each question in tf_serving/ again and write the answers down: after a new model was shipped.
+"""Record the responses to the requests in tf_serving/ again, after a new model is shipped.
 
     python -m tests.data.renew_tf_serving
 
-What changes but for numbers is a change of the protocol, to be held against its documents by hand.
+A change in anything but numbers is a change of the protocol: check it against its documents.
 """
 
 import json
@@ -19,7 +19,7 @@ def main() -> None:
             content = json.dumps(case["request"]) if "request" in case else None
             response = client.request(case["method"], case["path"], content=content)
             answer = response.json()
-            if "ready" in answer:  # KServe asks at the same path.
+            if "ready" in answer:  # KServe's fields at the same path.
                 del answer["name"], answer["ready"]
             case |= {"status": response.status_code, "answer": answer}
             lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in case.items()]

@@ -1,4 +1,4 @@
-"""Fuzzing uses the service as its other tests do."""
+"""Fixtures of the tests of the service."""
 
 from tests.service.conftest import artifact, client, engine_choice
 

@@ -1,4 +1,4 @@
-"""What OpenAPI cannot say of this service; Schemathesis loads it by name."""
+"""Constraints that OpenAPI cannot express; Schemathesis loads this module by name."""
 
 from typing import Any
 
@@ -7,6 +7,6 @@ import schemathesis
 
 @schemathesis.hook
 def filter_case(context: Any, case: Any) -> bool:
-    """Leave out requests that name a version twice: of two parameters one may be given."""
+    """Skip requests with both parameters for the version, which exclude each other."""
     del context
     return not {"version", "version_label"} <= set(case.query or {})

@@ -1,4 +1,4 @@
-"""Thousands of damaged images: each is classified or refused, and the service lives on."""
+"""Thousands of damaged images: each is classified or rejected, and the service keeps running."""
 
 import io
 import os
@@ -15,12 +15,12 @@ from tests.conftest import DATA
 from tests.service.conftest import ARTIFACTS, serve
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP"] + ["AVIF"] * bool(features.check("avif"))
-DAMAGED_OF_A_FORMAT = int(os.environ.get("FUZZ_IMAGES", "400"))
-"""A longer run: `make fuzz`."""
+IMAGES_PER_FORMAT = int(os.environ.get("FUZZ_IMAGES", "400"))
+"""`make fuzz` sends more."""
 CONNECTIONS = 8
-SECONDS_A_REQUEST = 20
+REQUEST_SECONDS = 20
 HEAD_BYTES = 64
-"""Where formats say what follows."""
+"""Where a format describes what follows."""
 
 
 def real_images(file_format: str) -> list[bytes]:
@@ -58,14 +58,14 @@ def damage(data: bytes, random: np.random.Generator) -> bytes:
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_a_damaged_image_never_breaks_the_service(file_format: str) -> None:
+def test_damaged_images_are_classified_or_rejected(file_format: str) -> None:
     originals = real_images(file_format)
 
-    def post_some(thread: int) -> Counter[int]:
+    def post_damaged_images(thread: int) -> Counter[int]:
         random = np.random.default_rng([FORMATS.index(file_format), thread])
         statuses: Counter[int] = Counter()
-        with httpx.Client(base_url=url, timeout=SECONDS_A_REQUEST) as client:
-            for _ in range(DAMAGED_OF_A_FORMAT // CONNECTIONS):
+        with httpx.Client(base_url=url, timeout=REQUEST_SECONDS) as client:
+            for _ in range(IMAGES_PER_FORMAT // CONNECTIONS):
                 data = damage(originals[random.integers(len(originals))], random)
                 prepare = str(random.choice(["auto", "photo", "plain"]))
                 answer = client.post("/predict", params={"prepare": prepare}, content=data)
@@ -75,7 +75,7 @@ def test_a_damaged_image_never_breaks_the_service(file_format: str) -> None:
     with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
         url = str(client.base_url)
         with ThreadPoolExecutor(CONNECTIONS) as threads:
-            statuses = sum(threads.map(post_some, range(CONNECTIONS)), Counter[int]())
+            statuses = sum(threads.map(post_damaged_images, range(CONNECTIONS)), Counter[int]())
         assert client.post("/predict", content=originals[0]).status_code == 200
     assert set(statuses) <= {200, 400, 413}
-    assert statuses[400] > DAMAGED_OF_A_FORMAT / 20, statuses
+    assert statuses[400] > IMAGES_PER_FORMAT / 20, statuses

@@ -1,4 +1,4 @@
-"""JSON, tensors and forms that were right once: each is answered or refused, whatever is sent."""
+"""Damaged JSON, tensors and forms: none causes a server error."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import DATA
 
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "300"))
-"""Of each kind. A longer run: `make fuzz`."""
+"""Of each kind; `make fuzz` sends more."""
 
 JSON_LENGTH = "Inference-Header-Content-Length"
 ODD_VALUES: list[Any] = [
@@ -25,23 +25,23 @@ PNG = (DATA / "png" / "0000-ankle-boot.png").read_bytes()
 BASE64 = base64.b64encode(PNG).decode()
 
 
-def odd(value: Any, random: np.random.Generator) -> Any:
-    """Return the document with something in it put in place of something else."""
+def mutated(value: Any, random: np.random.Generator) -> Any:
+    """Return the document with one part replaced, removed or renamed."""
     if isinstance(value, dict) and value and random.random() < 0.8:
         key = str(random.choice(sorted(value)))
         if random.random() < 0.15:
             return {k: v for k, v in value.items() if k != key}
         if random.random() < 0.1:
             return {**value, f"{key}x": value[key]}
-        return {**value, key: odd(value[key], random)}
+        return {**value, key: mutated(value[key], random)}
     if isinstance(value, list) and value and random.random() < 0.7:
         place = int(random.integers(len(value)))
-        return [*value[:place], odd(value[place], random), *value[place + 1 :]]
+        return [*value[:place], mutated(value[place], random), *value[place + 1 :]]
     return ODD_VALUES[random.integers(len(ODD_VALUES))]
 
 
 def damaged(body: bytes, random: np.random.Generator) -> bytes:
-    """Return the bytes with some of them changed, cut off or repeated."""
+    """Return the bytes with some of them changed or cut off."""
     content = bytearray(body)
     for _ in range(random.integers(1, 5)):
         content[random.integers(len(content))] = int(random.integers(256))
@@ -76,42 +76,44 @@ DOCUMENTS = {
 
 
 @pytest.mark.parametrize("kind", DOCUMENTS)
-def test_a_document_with_something_odd_in_it(client: httpx.Client, kind: str) -> None:
+def test_mutated_json_causes_no_server_error(client: httpx.Client, kind: str) -> None:
     path, document = DOCUMENTS[kind]
     random = np.random.default_rng(len(kind))
     headers = {"Content-Type": "application/json"}
     for _ in range(REQUESTS):
-        body = json.dumps(odd(document, random)).encode()
+        body = json.dumps(mutated(document, random)).encode()
         if random.random() < 0.3:
             body = damaged(body, random)
-        check(client.post(path, content=body, headers=headers))
+        assert_handled(client.post(path, content=body, headers=headers))
 
 
-def test_binary_tensors_that_do_not_add_up(client: httpx.Client) -> None:
+def test_inconsistent_binary_tensors_cause_no_server_error(client: httpx.Client) -> None:
     random = np.random.default_rng(0)
     for _ in range(REQUESTS):
-        inputs = [RAW if random.random() < 0.5 else odd(RAW, random)]
+        inputs = [RAW if random.random() < 0.5 else mutated(RAW, random)]
         head = json.dumps({"inputs": inputs}).encode()
         body = head + random.bytes(int(random.choice([0, 1, 783, 784, 785, 3136])))
         if random.random() < 0.3:
             body = damaged(body, random)
         length = len(head) + int(random.choice([0, 0, 0, 0, -1, 1, 1000]))
-        check(client.post(V2, content=body, headers={JSON_LENGTH: str(length)}))
+        assert_handled(client.post(V2, content=body, headers={JSON_LENGTH: str(length)}))
 
 
-def test_forms_that_break_their_format(client: httpx.Client) -> None:
+def test_damaged_forms_cause_no_server_error(client: httpx.Client) -> None:
     random = np.random.default_rng(1)
     files = [("files", (f"{number}.png", PNG)) for number in range(2)]
     request = client.build_request("POST", "/predict", files=files)
     whole, headers = request.read(), {"Content-Type": request.headers["Content-Type"]}
     for _ in range(REQUESTS):
-        check(client.post("/predict", content=damaged(whole, random), headers=headers))
+        assert_handled(client.post("/predict", content=damaged(whole, random), headers=headers))
 
 
 @pytest.mark.parametrize(
     "method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 )
-def test_every_path_with_every_verb(client: httpx.Client, method: str) -> None:
+def test_every_method_on_every_path_causes_no_server_error(
+    client: httpx.Client, method: str
+) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     fill: Callable[[str], str] = lambda path: (  # noqa: E731
         path.replace("{name}", "fashion_mnist").replace("{version}", "1").replace("{layer}", "a")
@@ -120,14 +122,14 @@ def test_every_path_with_every_verb(client: httpx.Client, method: str) -> None:
         if path.endswith("/unload"):
             continue  # The tests after this one need the model.
         answer = client.request(method, fill(path), content=b"{}")
-        check(answer)
+        assert_handled(answer)
         if answer.status_code == 405:
             assert method not in answer.headers["Allow"].split(", ")
             assert answer.headers["Allow"]
 
 
-def check(answer: httpx.Response) -> None:
-    """Fail if the answer is the service's fault, or an error without a sentence."""
+def assert_handled(answer: httpx.Response) -> None:
+    """Assert that the response is no server error, and that an error has a message."""
     assert answer.status_code < 500, answer.text
     if answer.status_code >= 400 and answer.request.method != "HEAD":
         assert answer.headers["Content-Type"] == "application/json", (answer.url, answer.text)

@@ -1,4 +1,4 @@
-"""What the OpenAPI document promises holds for whatever Schemathesis makes of it."""
+"""Schemathesis finds no response that violates the OpenAPI document."""
 
 import os
 import subprocess
@@ -17,8 +17,8 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "5"))
 SECONDS = 600
 
 
-def check(client: httpx.Client, folder: Path, *options: str) -> None:
-    """Have Schemathesis ask, with every check it knows; fail with what it says."""
+def run_schemathesis(client: httpx.Client, folder: Path, *options: str) -> None:
+    """Run Schemathesis with all its checks; fail with its output."""
     command = [
         *(sys.executable, "-m", "schemathesis.cli"),
         *("--config-file", str(HERE / "schemathesis.toml")),
@@ -49,13 +49,15 @@ def check(client: httpx.Client, folder: Path, *options: str) -> None:
 @pytest.mark.parametrize(
     ("scopes", "options"),
     [
-        # It may not unload the model, so that every other answer is one of a service in use.
+        # Its key may not unload the model, which the other requests need.
         (["predict", "observe"], []),
         (["predict", "administer"], ["--include-path-regex=^/v2/repository/"]),
     ],
     ids=["use", "administration"],
 )
-def test_the_document_is_kept(tmp_path: Path, scopes: list[Scope], options: list[str]) -> None:
+def test_responses_conform_to_the_openapi_document(
+    tmp_path: Path, scopes: list[Scope], options: list[str]
+) -> None:
     secret, key = make_key("fuzz", scopes)
     with serve(Settings(artifacts=ARTIFACTS, api_keys=key.line())) as client:
-        check(client, tmp_path, f"--header=Authorization: Bearer {secret}", *options)
+        run_schemathesis(client, tmp_path, f"--header=Authorization: Bearer {secret}", *options)

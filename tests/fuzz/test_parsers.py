@@ -1,4 +1,4 @@
-"""Hypothesis looks for bytes that a parser neither reads nor rejects."""
+"""Hypothesis searches for input that a parser neither reads nor rejects."""
 
 import io
 import json
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 def outcome(read: Callable[[], T]) -> T | RequestError:
-    """Return what is read, or the error it is rejected with; any other error passes."""
+    """Return the result or the RequestError; any other exception propagates."""
     try:
         return read()
     except RequestError as error:
@@ -76,7 +76,7 @@ IMAGES = [
 
 @st.composite
 def edited(draw: st.DrawFn, originals: list[bytes]) -> bytes:
-    """A file with pieces of it replaced, removed, repeated or put elsewhere."""
+    """A file with parts of it replaced, removed, repeated or moved."""
     content = draw(st.sampled_from(originals))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(content)))
@@ -93,7 +93,7 @@ def edited(draw: st.DrawFn, originals: list[bytes]) -> bytes:
     data=st.one_of(st.binary(max_size=200), edited(IMAGES)),
     prepare=st.sampled_from(["auto", "photo", "plain"]),
 )
-def test_an_image_is_read_or_rejected(data: bytes, prepare: Any) -> None:
+def test_image_is_read_or_rejected(data: bytes, prepare: Any) -> None:
     image = outcome(lambda: read_image(data, prepare=prepare, shape=SHAPE, max_pixels=10_000))
     if isinstance(image, RequestError):
         assert str(image)
@@ -102,7 +102,7 @@ def test_an_image_is_read_or_rejected(data: bytes, prepare: Any) -> None:
         assert 0 <= image.pixels.min() <= image.pixels.max() <= 255
 
 
-# Of more than 64 bits, a whole number is read as a float.
+# Integers of more than 64 bits are parsed as floats.
 NUMBERS = st.one_of(st.integers(-(2**63), 2**64 - 1), st.floats(), st.booleans(), st.none())
 VALUES = st.recursive(
     st.one_of(NUMBERS, st.text(max_size=8), st.just({"b64": BASE64})),
@@ -116,7 +116,7 @@ VALUES = st.recursive(
 
 @fuzzed
 @given(value=VALUES)
-def test_json_is_read_as_python_reads_it(value: Any) -> None:
+def test_json_is_parsed_as_by_the_json_module(value: Any) -> None:
     text = json.dumps(value).encode()
     document = outcome(lambda: parse_json(text, LIMITS))
     if isinstance(document, RequestError):
@@ -127,7 +127,7 @@ def test_json_is_read_as_python_reads_it(value: Any) -> None:
 
 @fuzzed
 @given(text=st.one_of(st.binary(max_size=100), edited([json.dumps(ODD_VALUES).encode()])))
-def test_other_text_is_json_or_is_rejected(text: bytes) -> None:
+def test_arbitrary_bytes_are_parsed_as_json_or_rejected(text: bytes) -> None:
     outcome(lambda: parse_json(text, LIMITS))
 
 
@@ -139,7 +139,7 @@ ARRAYS = [
 
 @fuzzed
 @given(text=edited([*ARRAYS, *(array.replace(b'"a": 1, ', b"") for array in ARRAYS)]))
-def test_numbers_read_as_an_array_are_those_of_the_json(text: bytes) -> None:
+def test_numbers_parsed_as_an_array_equal_those_of_the_full_parser(text: bytes) -> None:
     read = outcome(lambda: parse_with_numbers(text, ["data"], [(6,), (2, 3), (2, 3, 1)], LIMITS))
     if isinstance(read, dict) and isinstance(read.get("data"), np.ndarray):
         assert {**read, "data": read["data"].tolist()} == json.loads(text)
@@ -160,7 +160,7 @@ def test_numbers_read_as_an_array_are_those_of_the_json(text: bytes) -> None:
         max_size=3,
     )
 )
-def test_instances_are_read_or_rejected_with_their_place(instances: list[Any]) -> None:
+def test_instances_are_read_or_rejected_with_their_position(instances: list[Any]) -> None:
     body = json.dumps({"instances": instances}).encode()
     with new_permit() as permit:
         images = outcome(lambda: read_instances(body, ImageReader("auto", SHAPE, permit)))
@@ -177,7 +177,7 @@ def read(body: bytes, json_length: int | None, classifier: Classifier) -> Infere
 
 @st.composite
 def binary_messages(draw: st.DrawFn) -> tuple[bytes, int | None, list[tuple[str, bytes]]]:
-    """A V2 request of tensors in binary, how long its JSON is, and the tensors' bytes."""
+    """A V2 request of binary tensors, the length of its JSON, and the bytes of the tensors."""
     inputs, tensors = [], []
     for number in range(draw(st.integers(1, 3))):
         datatype = draw(st.sampled_from([*DTYPES, BYTES]))
@@ -205,7 +205,7 @@ def binary_messages(draw: st.DrawFn) -> tuple[bytes, int | None, list[tuple[str,
 
 @fuzzed
 @given(message=binary_messages())
-def test_a_binary_tensor_is_read_as_it_was_sent(
+def test_binary_tensors_are_read_unchanged(
     classifier: Classifier, message: tuple[bytes, int, list[tuple[str, bytes]]]
 ) -> None:
     body, length, tensors = message
@@ -234,7 +234,7 @@ WHOLE = json.dumps({"id": "1", "inputs": [TENSOR, IMAGE], "outputs": [{"name": "
     ),
     length=st.one_of(st.none(), st.integers(-1, 400)),
 )
-def test_a_message_is_read_or_rejected(
+def test_v2_message_is_parsed_or_rejected(
     classifier: Classifier, body: bytes, length: int | None
 ) -> None:
     outcome(lambda: read(body, length, classifier))

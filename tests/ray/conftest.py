@@ -1,4 +1,4 @@
-"""These tests need Ray, which has an environment of its own: `make test-ray`."""
+"""These tests need Ray, which has a separate environment: `make test-ray`."""
 
 import importlib.util
 

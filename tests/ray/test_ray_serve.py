@@ -39,14 +39,14 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def port(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Where `serve run` answers with the shipped configuration, once it is ready."""
+    """The port of `serve run` with the shipped configuration, once it is ready."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     configuration = CONFIGURATION.read_text()
     for name, here in {
         "host: 0.0.0.0": "host: 127.0.0.1",
         "port: 8000": f"port: {port}",
-        "EveryNode": "HeadOnly",  # Both nodes are one machine, which has the port once.
+        "EveryNode": "HeadOnly",  # Both nodes are on one machine and cannot share the port.
     }.items():
         assert configuration.count(name) == 1
         configuration = configuration.replace(name, here)
@@ -64,7 +64,7 @@ def port(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             wait_for(lambda: len(replicas()) == 2)
             yield port
         finally:
-            process.terminate()  # Not by SIGINT, which it ignores if whoever runs the tests does.
+            process.terminate()  # Not by SIGINT, which it ignores if the test process does.
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +89,15 @@ def is_ready(url: str) -> bool:
 def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.2)
 
 
-def test_a_replica_runs_on_each_node(client: httpx.Client) -> None:
+def test_each_node_runs_a_replica(client: httpx.Client) -> None:
     assert len(set(replicas().values())) == 2
 
 
-def test_an_image_is_classified(client: httpx.Client) -> None:
+def test_image_is_classified(client: httpx.Client) -> None:
     answer = client.post("/predict", content=BOOT).json()
     assert answer["predictions"][0]["label"] == "Ankle boot"
 
@@ -105,11 +105,11 @@ def test_an_image_is_classified(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "route", ["/livez", "/readyz", "/model/summary", "/docs", "/v2/health/ready", "/v2/models"]
 )
-def test_the_routes_are_those_of_the_service(client: httpx.Client, route: str) -> None:
+def test_routes_of_the_service_are_available(client: httpx.Client, route: str) -> None:
     assert client.get(route).status_code == 200
 
 
-def test_what_is_wrong_is_answered_as_by_the_service(client: httpx.Client) -> None:
+def test_invalid_image_returns_the_error_of_the_service(client: httpx.Client) -> None:
     response = client.post("/predict", content=b"no image", headers={"X-Request-ID": "ray"})
     assert response.status_code == 400
     assert response.json()["error"]["request_id"] == "ray"
@@ -117,11 +117,11 @@ def test_what_is_wrong_is_answered_as_by_the_service(client: httpx.Client) -> No
 
 @contextmanager
 def under_load(url: str, clients: int = CLIENTS) -> Iterator[list[int | str]]:
-    """Post images without a pause; what they were answered is complete after the block."""
+    """Post images continuously; the list of results is complete after the block."""
     answers: list[int | str] = []
     over = threading.Event()
 
-    def ask() -> None:
+    def send_requests() -> None:
         with httpx.Client(base_url=url, timeout=30) as client:
             while not over.is_set():
                 try:
@@ -129,7 +129,7 @@ def under_load(url: str, clients: int = CLIENTS) -> Iterator[list[int | str]]:
                 except httpx.TransportError as error:
                     answers.append(repr(error))
 
-    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    threads = [threading.Thread(target=send_requests) for _ in range(clients)]
     for thread in threads:
         thread.start()
     try:
@@ -141,7 +141,7 @@ def under_load(url: str, clients: int = CLIENTS) -> Iterator[list[int | str]]:
             thread.join()
 
 
-def test_a_replica_killed_under_load_loses_nothing_behind_the_proxy_and_is_replaced(
+def test_replica_killed_under_load_is_replaced_without_failed_requests_behind_the_proxy(
     port: int, tmp_path: Path
 ) -> None:
     with proxied(["127.0.0.1"], port, tmp_path) as url:
@@ -155,7 +155,7 @@ def test_a_replica_killed_under_load_loses_nothing_behind_the_proxy_and_is_repla
     assert set(answers) == {200}
 
 
-def test_a_node_that_joins_under_load_gets_a_replica_by_itself(cluster: Cluster, port: int) -> None:
+def test_node_added_under_load_receives_a_replica(cluster: Cluster, port: int) -> None:
     assert len(replicas()) == 2
     cluster.add_node(num_cpus=1)
     with under_load(f"http://127.0.0.1:{port}", clients=24) as answers:

@@ -1,4 +1,4 @@
-"""The system's Chromium, as the tests of pages drive it."""
+"""Start the system's Chromium for tests of pages."""
 
 import shutil
 from collections.abc import Iterator

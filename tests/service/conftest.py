@@ -61,7 +61,7 @@ def client() -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def strict_client() -> Iterator[httpx.Client]:
-    """A client of a server with limits small enough to reach."""
+    """A client of a server with low limits."""
     settings = Settings(
         artifacts=ARTIFACTS,
         engine="litert",
@@ -84,7 +84,7 @@ def serve(
     listener = socket.create_server(("127.0.0.1", 0))
     app = app or create_app(settings)
     config = uvicorn.Config(app, log_config=None, ws="none", http=ServiceProtocol)
-    # uvicorn's own 5 s are those of httpx: both would close a connection at the same moment.
+    # uvicorn's default is the 5 s of httpx: both would close a connection at the same time.
     config.timeout_keep_alive = settings.keep_alive_seconds
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],))
@@ -92,7 +92,7 @@ def serve(
     try:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         if wait:
-            with httpx.Client(base_url=url) as waiting:  # Its connection is closed again.
+            with httpx.Client(base_url=url) as waiting:  # So that its connection is closed.
                 wait_until_ready(waiting)
         with httpx.Client(base_url=url, timeout=30) as client:
             yield client
@@ -116,7 +116,7 @@ def wait_until_ready(client: httpx.Client) -> None:
 
 @contextmanager
 def serve_process(*arguments: str, port: int) -> Iterator[subprocess.Popen[str]]:
-    """Run `python -m service` as users do; it is told to stop when the block ends."""
+    """Run `python -m service` until the block ends."""
     process = subprocess.Popen(
         service_command(*arguments, "--port", str(port)),
         cwd=ROOT,
@@ -135,16 +135,16 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     workers = []
     for pid in children:
-        with suppress(FileNotFoundError, ProcessLookupError):  # It has ended since.
+        with suppress(FileNotFoundError, ProcessLookupError):  # It has ended meanwhile.
             if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 workers.append(int(pid))
     return workers
 
 
 def unused_port() -> int:
-    """A port of loopback, outside of those that outgoing connections are given.
+    """Return a free port of loopback outside of the ephemeral range.
 
-    Of these the tests make many, and one may take the port before the service listens at it.
+    One of the tests' many outgoing connections could take an ephemeral port before the service.
     """
     while True:
         port = 20_000 + secrets.randbelow(12_000)
@@ -153,7 +153,7 @@ def unused_port() -> int:
 
 
 def run_service(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m service` until it ends by itself."""
+    """Run `python -m service` until it exits."""
     return subprocess.run(
         service_command(*arguments),
         cwd=ROOT,
@@ -171,7 +171,7 @@ def service_command(*arguments: str) -> Sequence[str]:
 
 @pytest.fixture
 def copied_artifacts(tmp_path: Path) -> Path:
-    """A copy of the default model alone, as version 1, that a test may damage."""
+    """A copy of the default model as version 1, which a test may modify."""
     copy = tmp_path / "fashion_mnist"
     copy_default(copy, 1)
     return copy
@@ -191,9 +191,9 @@ def edit_manifest(version: Path, edit: Callable[[dict[str, Any]], object]) -> No
 
 
 def publish(root: Path, version: int, *, good: bool = True) -> None:
-    """Publish a copy of the lowest version as training does: written aside, then renamed.
+    """Publish a copy of the lowest version as training does: written elsewhere, then renamed.
 
-    A bad one has a file that is not what its manifest says.
+    Unless it is `good`, one of its files does not match its manifest.
     """
     source = root / str(Directory(root).versions()[-1])
     aside = root / f".{version}.tmp"
@@ -205,7 +205,7 @@ def publish(root: Path, version: int, *, good: bool = True) -> None:
 
 
 def withdraw(root: Path, version: int) -> None:
-    """Take a version away as it came: in one step."""
+    """Remove a version atomically, by renaming it first."""
     aside = root / f".{version}.old"
     (root / str(version)).rename(aside)
     shutil.rmtree(aside)
@@ -214,12 +214,12 @@ def withdraw(root: Path, version: int) -> None:
 def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.02)
 
 
 def samples_of(exposition: str) -> dict[str, float]:
-    """Read metrics as Prometheus' own client does: the value of each `name{label="value",…}`."""
+    """Parse metrics with Prometheus' own client: the value of each `name{label="value",…}`."""
     samples = {}
     for family in text_string_to_metric_families(exposition):
         for sample in family.samples:
@@ -233,7 +233,7 @@ Encode = Callable[..., bytes]
 
 @pytest.fixture(scope="session")
 def encode() -> Encode:
-    """An image file from an array or a Pillow image, with Pillow's own options."""
+    """A function that encodes an array or a Pillow image, with Pillow's own options."""
 
     def encode_image(
         source: ArrayLike | Image.Image, file_format: str = "PNG", **options: object

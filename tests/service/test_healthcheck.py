@@ -20,7 +20,7 @@ def port(monkeypatch: pytest.MonkeyPatch, free_port: int) -> int:
 
 
 class Ready(BaseHTTPRequestHandler):
-    """Answers /readyz alone."""
+    """Returns 200 for /readyz and 404 for any other path."""
 
     def do_GET(self) -> None:
         self.send_response(200 if self.path == "/readyz" else 404)
@@ -32,7 +32,7 @@ class Ready(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def tls_port(tmp_path: Path) -> Iterator[int]:
-    """The port of a server with a certificate that nobody else knows, for another name."""
+    """The port of a TLS server with a self-signed certificate for another host name."""
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     subprocess.run(
         [
@@ -53,13 +53,13 @@ def tls_port(tmp_path: Path) -> Iterator[int]:
         thread.join()
 
 
-def test_a_ready_service_is_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ready_service_is_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
     with serve(Settings(artifacts=ARTIFACTS)) as client:
         monkeypatch.setenv("FASHION_PORT", str(client.base_url.port))
         assert main() == 0
 
 
-def test_a_ready_service_with_a_certificate_is_healthy(
+def test_ready_service_with_a_self_signed_certificate_is_healthy(
     monkeypatch: pytest.MonkeyPatch, tls_port: int
 ) -> None:
     monkeypatch.setenv("FASHION_PORT", str(tls_port))
@@ -67,7 +67,7 @@ def test_a_ready_service_with_a_certificate_is_healthy(
     assert main() == 0
 
 
-def test_a_service_without_a_model_is_unhealthy_and_the_reason_is_printed(
+def test_service_without_a_model_is_unhealthy_and_prints_the_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serve(Settings(artifacts=ARTIFACTS)) as client:
@@ -77,7 +77,7 @@ def test_a_service_without_a_model_is_unhealthy_and_the_reason_is_printed(
     assert capsys.readouterr().err == "not ready: status 503\n"
 
 
-def test_a_port_without_a_service_is_unhealthy(
+def test_refused_connection_is_unhealthy_and_printed(
     port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(httpx.ConnectError):

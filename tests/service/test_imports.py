@@ -1,4 +1,4 @@
-"""The modules a worker imports before it is ready: counted, because time depends on the machine."""
+"""Modules that a worker imports at startup: counted, because time depends on the machine."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT
 
 MAX_MODULES = 490
-"""Without those of the standard library, whose number changes with Python."""
+"""Without the standard library, whose modules differ between versions of Python."""
 
 NEEDED = {
     *("ai_edge_litert", "flatbuffers"),  # the engine
@@ -38,7 +38,7 @@ NOT_COUNTED = {
 }
 """Packages that FastAPI and uvicorn look for, or that only the tests install."""
 
-START = """
+STARTUP_CODE = """
 import json, sys
 import service.__main__
 from service.app import create_app
@@ -50,11 +50,11 @@ print(json.dumps(sorted(sys.modules)))
 
 @pytest.fixture(scope="module")
 def modules() -> list[str]:
-    """Names of all modules of a worker that has loaded the model."""
-    # Coverage, if it is measured, would follow into the process and be counted with the rest.
+    """Names of the loaded modules, without the standard library, once the model is loaded."""
+    # With its variables set, coverage would start in the process and its modules be counted.
     environment = {name: os.environ[name] for name in os.environ if not name.startswith("COV")}
     ran = subprocess.run(
-        [sys.executable, "-c", START],
+        [sys.executable, "-c", STARTUP_CODE],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -72,12 +72,12 @@ def test_only_packages_that_serving_needs_are_imported(modules: list[str]) -> No
     assert packages - {"service"} <= NEEDED | NOT_COUNTED
 
 
-def test_there_are_no_more_modules_than_allowed(modules: list[str]) -> None:
+def test_number_of_imported_modules_is_within_the_limit(modules: list[str]) -> None:
     counted = [name for name in modules if name.split(".")[0] not in NOT_COUNTED]
     assert len(counted) <= MAX_MODULES, len(counted)
 
 
-def test_rarely_used_modules_are_imported_on_use(modules: list[str]) -> None:
+def test_rarely_used_modules_are_not_imported_at_startup(modules: list[str]) -> None:
     assert not {
         "service.model.engines.tensorflow",
         "service.model.engines.flatbuffer",

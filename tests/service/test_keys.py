@@ -23,7 +23,7 @@ def test_each_key_is_found_with_its_name_and_scopes() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", "fashion_", "ключ", "\udcff"])
-def test_another_secret_is_not_found(wrong: str) -> None:
+def test_wrong_secret_matches_no_key(wrong: str) -> None:
     secret, key = make_key("shop", ["predict"])
     ring = KeyRing(read_keys(key.line()))
     assert ring.find(wrong) is None
@@ -32,7 +32,7 @@ def test_another_secret_is_not_found(wrong: str) -> None:
     assert ring.find(key.digest.hex()) is None
 
 
-def test_a_key_is_kept_only_as_its_digest() -> None:
+def test_line_of_a_key_contains_only_the_digest_of_its_random_secret() -> None:
     secret, key = make_key("shop", ["predict"])
     assert key.line() == f"shop:predict:sha256:{hashlib.sha256(secret.encode()).hexdigest()}"
     assert make_key("shop", ["predict"])[0] != secret
@@ -50,13 +50,13 @@ def test_a_key_is_kept_only_as_its_digest() -> None:
         f"two words:predict:sha256:{'0' * 64}",
     ],
 )
-def test_a_line_of_another_form_is_refused_by_its_number_without_its_content(line: str) -> None:
+def test_malformed_line_is_rejected_by_line_number_without_its_content(line: str) -> None:
     with pytest.raises(StartError, match="line 2 of the API keys") as refused:
         read_keys(f"# clients\n{line}")
     assert line not in str(refused.value)
 
 
-def test_two_keys_with_the_same_name_or_digest_are_refused() -> None:
+def test_duplicate_names_and_digests_are_rejected() -> None:
     _, shop = make_key("shop", ["predict"])
     _, other = make_key("shop", ["predict"])
     for second in (other.line(), shop.line().replace("shop", "twin")):
@@ -64,13 +64,13 @@ def test_two_keys_with_the_same_name_or_digest_are_refused() -> None:
             read_keys(f"{shop.line()}\n{second}")
 
 
-def test_a_list_of_thousands_of_keys_is_read_in_linear_time() -> None:
-    count = 50_000  # Compared with each other, they would take minutes.
+def test_thousands_of_keys_are_read_in_linear_time() -> None:
+    count = 50_000  # Pairwise comparison would take minutes.
     keys = read_keys("\n".join(f"n{n}:predict:sha256:{n:064x}" for n in range(count)))
     assert [key.name for key in keys] == [f"n{n}" for n in range(count)]
 
 
-def test_the_keys_of_a_file_are_those_that_it_has_now(
+def test_changed_key_file_is_reloaded_unless_it_is_invalid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(keys_module, "LOOK_SECONDS", 0)
@@ -87,7 +87,7 @@ def test_the_keys_of_a_file_are_those_that_it_has_now(
             changed.replace(file)
             assert (ring.find(other) is None) == (line == shop_key.line()), way
             assert (ring.find(shop) is None) == (line == other_key.line()), way
-    # What cannot be read revokes nothing and is said once.
+    # An unreadable or invalid file revokes no key and is logged once.
     for text in ("nonsense", "", None):
         file.unlink() if text is None else file.write_text(text)
         caplog.clear()
@@ -97,7 +97,7 @@ def test_the_keys_of_a_file_are_those_that_it_has_now(
     assert ring.find(shop) is None
 
 
-def test_a_file_is_not_looked_at_for_every_request(tmp_path: Path) -> None:
+def test_key_file_is_not_checked_on_every_lookup(tmp_path: Path) -> None:
     (shop, shop_key), (_, other_key) = (make_key(name, ["predict"]) for name in ("a", "b"))
     file = tmp_path / "keys"
     file.write_text(shop_key.line())
@@ -108,7 +108,7 @@ def test_a_file_is_not_looked_at_for_every_request(tmp_path: Path) -> None:
     assert ring.find(shop) == shop_key
 
 
-def test_the_command_prints_the_line_of_the_key_it_shows() -> None:
+def test_command_prints_a_secret_and_the_line_of_its_key() -> None:
     command = [sys.executable, "-m", "service.keys", "shop", "--scopes", "predict", "administer"]
     made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     found = KeyRing(read_keys(made.stdout)).find(made.stderr.split()[-1])
@@ -117,7 +117,7 @@ def test_the_command_prints_the_line_of_the_key_it_shows() -> None:
     assert found.scopes == {"predict", "administer"}
 
 
-def test_a_name_that_could_harm_a_log_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_key_name_with_a_space_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["two words"])
     assert "a name has 1 to 64" in capsys.readouterr().err

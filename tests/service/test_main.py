@@ -1,4 +1,4 @@
-"""`python -m service` as a user starts it."""
+"""`python -m service` as a separate process."""
 
 import signal
 import socket
@@ -12,11 +12,11 @@ from service.cli import unknown_variables
 from service.model.artifact import FLATBUFFER
 from service.settings import Settings
 from tests.service.conftest import run_service, serve_process, wait_until_ready
-from tests.service.http.connections import read_answer
+from tests.service.http.connections import read_response
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_it_serves_until_told_to_stop(workers: int, free_port: int, boot_png: bytes) -> None:
+def test_service_runs_until_sigint(workers: int, free_port: int, boot_png: bytes) -> None:
     with serve_process("--workers", str(workers), port=free_port) as process:
         with httpx.Client(base_url=f"http://127.0.0.1:{free_port}") as client:
             wait_until_ready(client)
@@ -32,7 +32,7 @@ def test_it_serves_until_told_to_stop(workers: int, free_port: int, boot_png: by
     assert "Traceback" not in log
 
 
-def test_what_is_heavy_is_not_loaded_by_default() -> None:
+def test_heavy_packages_are_not_imported_by_default() -> None:
     code = "import sys; from service.app import create_app; app = create_app();"
     code += "app.state.repository.open();"
     code += "heavy = {'tensorflow', 'grpc', 'fsspec', 'model_signing'};"
@@ -44,7 +44,7 @@ def test_what_is_heavy_is_not_loaded_by_default() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_model_that_fails_its_digests_ends_the_process_with_a_sentence(
+def test_model_with_a_wrong_digest_ends_the_process_without_a_traceback(
     copied_artifacts: Path, free_port: int, workers: int
 ) -> None:
     (copied_artifacts / "1" / FLATBUFFER).write_bytes(b"")
@@ -74,7 +74,7 @@ def test_a_model_that_fails_its_digests_ends_the_process_with_a_sentence(
         (["--tls-key=key.pem"], {}, "service: tls_certificate and tls_key must be set together"),
     ],
 )
-def test_a_wrong_setting_is_a_sentence_and_status_2(
+def test_invalid_setting_exits_with_status_2_and_names_the_reason(
     arguments: list[str], environment: dict[str, str], reason: str
 ) -> None:
     ended = run_service(*arguments, **environment)
@@ -83,7 +83,7 @@ def test_a_wrong_setting_is_a_sentence_and_status_2(
     assert "Traceback" not in ended.stderr
 
 
-def test_a_taken_port_is_the_last_line(free_port: int) -> None:
+def test_port_in_use_is_reported_on_the_last_line(free_port: int) -> None:
     for workers in (1, 2):
         with socket.create_server(("127.0.0.1", free_port)):
             ended = run_service(f"--port={free_port}", f"--workers={workers}")
@@ -93,7 +93,7 @@ def test_a_taken_port_is_the_last_line(free_port: int) -> None:
         assert "choose another --port" in last
 
 
-def test_a_host_that_is_not_of_this_machine_is_the_last_line(free_port: int) -> None:
+def test_host_of_another_machine_is_reported_on_the_last_line(free_port: int) -> None:
     ended = run_service(f"--port={free_port}", "--host=203.0.113.1")
     assert ended.returncode == 3
     last = ended.stderr.splitlines()[-1]
@@ -101,7 +101,7 @@ def test_a_host_that_is_not_of_this_machine_is_the_last_line(free_port: int) -> 
     assert "--host must be an address of this machine" in last
 
 
-def test_an_environment_variable_that_is_no_setting_is_named_with_the_nearest() -> None:
+def test_unknown_environment_variable_is_reported_with_the_closest_setting() -> None:
     assert unknown_variables(
         [
             *("FASHION_PROT", "FASHION_PORT", "FASHION_SHOW", "PATH", "FASHION_TRAINING_RUN_DIR"),
@@ -116,7 +116,7 @@ def test_an_environment_variable_that_is_no_setting_is_named_with_the_nearest() 
     assert "FASHION_PROT is not a setting" in ended.stderr
 
 
-def test_idle_connections_are_kept_as_long_as_is_set_and_said(
+def test_idle_connections_are_closed_after_the_advertised_keep_alive_time(
     free_port: int, boot_png: bytes
 ) -> None:
     with serve_process("--keep-alive-seconds=1", port=free_port) as process:
@@ -130,22 +130,24 @@ def test_idle_connections_are_kept_as_long_as_is_set_and_said(
                 connection.sendall(sent)
                 assert connection.recv(4096)
                 start = time.monotonic()
-                connection.sendall(then)  # A blank line begins no request (RFC 9112, 2.2).
+                connection.sendall(then)  # A blank line does not start a request (RFC 9112, 2.2).
                 assert connection.recv(1) == b""
                 assert 0.8 < time.monotonic() - start < 5
         with socket.create_connection(("127.0.0.1", free_port), timeout=20) as connection:
-            # A request is not idle, even if its head comes with the end of a body not waited for.
+            # A started request is not idle, even if its head follows the end of an unread body.
             unread = b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
             connection.sendall(unread)
-            assert read_answer(connection).status == 404
+            assert read_response(connection).status == 404
             head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
             connection.sendall(b"\r\n" + head % len(boot_png))
             time.sleep(1.5)
             connection.sendall(boot_png)
-            assert read_answer(connection).status == 200
+            assert read_response(connection).status == 200
         process.terminate()
         process.communicate(timeout=30)
-    assert Settings.model_fields["keep_alive_seconds"].default > 60, "nginx keeps them so long"
+    assert Settings.model_fields["keep_alive_seconds"].default > 60, (
+        "nginx keeps idle connections for 60 s"
+    )
 
 
 def test_help_names_every_setting_and_shows_no_empty_default() -> None:

@@ -1,4 +1,4 @@
-"""Every answer is for the image that was sent, whatever happens beside it."""
+"""Every response belongs to the image of its request, also under concurrent load."""
 
 import json
 import socket
@@ -20,18 +20,18 @@ from tests.service.conftest import ARTIFACTS, Encode, serve
 Images = NDArray[np.uint8]
 Answers = NDArray[np.float32]
 Large = tuple[list[bytes], Answers]
-"""Files, and the answer to each."""
+"""Files and the probabilities of each."""
 
 THREADS = 8
-REQUESTS_A_THREAD = 40
+REQUESTS_PER_THREAD = 40
 SCALE = 4
 TOLERANCE = 0.01
-"""What quantisation may make of a batch; any two images of the pool are further apart."""
+"""Differences that quantisation may cause; images of the pool differ by more."""
 
 
 @pytest.fixture(scope="module")
 def client(engine_choice: EngineChoice) -> Iterator[httpx.Client]:
-    # On a busy machine jobs may have to wait longer than the default deadline lets them.
+    # On a busy machine, jobs may wait longer than the default deadline.
     settings = Settings(artifacts=ARTIFACTS, engine=engine_choice, deadline_seconds=120)
     with serve(settings) as client:
         yield client
@@ -39,7 +39,7 @@ def client(engine_choice: EngineChoice) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def pool(test_slice: tuple[Images, Images], classifier: Classifier) -> tuple[Images, Answers]:
-    """Images whose answers cannot be mistaken for one another, and the answers."""
+    """Images whose probabilities clearly differ from one another, and the probabilities."""
     images = test_slice[0]
     answers = classifier.assess(classifier.to_images(list(images))).probabilities
     chosen: list[int] = []
@@ -52,7 +52,7 @@ def pool(test_slice: tuple[Images, Images], classifier: Classifier) -> tuple[Ima
 
 @pytest.fixture(scope="session")
 def large(pool: tuple[Images, Answers], classifier: Classifier, encode: Encode) -> Large:
-    """The same images in a size that is long work, and the answers to them."""
+    """The same images, enlarged so that each is a large job, and their probabilities."""
     files = [encode(image.repeat(SCALE, 0).repeat(SCALE, 1)) for image in pool[0]]
     prepared = [
         read_image(file, prepare="plain", shape=(28, 28), max_pixels=100_000).pixels
@@ -61,27 +61,27 @@ def large(pool: tuple[Images, Answers], classifier: Classifier, encode: Encode) 
     return files, classifier.assess(classifier.to_images(prepared)).probabilities
 
 
-def ask_for_a_large_one(client: httpx.Client, file: bytes) -> Answers:
+def predict_large_file(client: httpx.Client, file: bytes) -> Answers:
     answer = client.post("/predict?prepare=plain", content=file)
     assert answer.status_code == 200, answer.text
-    return rows_of(answer)
+    return probabilities_of(answer)
 
 
-def ask_in_vain(client: httpx.Client, file: bytes) -> None:
-    """Ask for an answer sooner than it can be had."""
+def exceed_deadline(client: httpx.Client, file: bytes) -> None:
+    """Send a request with a deadline that cannot be met."""
     late = client.post("/predict?prepare=plain", content=file, headers={DEADLINE_HEADER: "1e-6"})
     assert late.status_code == 504
 
 
-def rows_of(answer: httpx.Response) -> Answers:
+def probabilities_of(answer: httpx.Response) -> Answers:
     rows = [list(p["probabilities"].values()) for p in answer.json()["predictions"]]
     return np.array(rows, np.float32)
 
 
-def ask(
+def predict(
     client: httpx.Client, random: np.random.Generator, images: Images, encode: Encode
 ) -> Answers:
-    """Return the probabilities of the images, asked for in one form or another."""
+    """Return the probabilities of the images, sent in a random form of request."""
     form = int(random.integers(5))
     if form == 4 and len(images) == 1:
         answer = client.put("/predict", content=encode(images[0]))
@@ -111,10 +111,10 @@ def ask(
         data: Answers = np.array(answer.json()["outputs"][0]["data"], np.float32)
         return data.reshape(-1, 10)
     assert answer.status_code == 200, answer.text
-    return rows_of(answer)
+    return probabilities_of(answer)
 
 
-def hang_up_half_way(client: httpx.Client, image: bytes) -> None:
+def disconnect_before_response(client: httpx.Client, image: bytes) -> None:
     url = client.base_url
     with socket.create_connection((url.host, url.port or 80), timeout=10) as connection:
         head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(image)
@@ -122,7 +122,7 @@ def hang_up_half_way(client: httpx.Client, image: bytes) -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_under_concurrency_cancellation_and_mixed_sizes(
+def test_responses_match_their_images_under_concurrency_and_cancellation(
     client: httpx.Client,
     pool: tuple[Images, Answers],
     large: Large,
@@ -133,27 +133,27 @@ def test_under_concurrency_cancellation_and_mixed_sizes(
     files, expected_of_files = large
     start = threading.Barrier(THREADS)
 
-    def converse(thread: int) -> float:
+    def run_client(thread: int) -> float:
         random = np.random.default_rng([seed, thread])
         start.wait()
         worst = 0.0
-        for _ in range(REQUESTS_A_THREAD):
+        for _ in range(REQUESTS_PER_THREAD):
             one = int(random.integers(len(files)))
             if random.random() < 0.2:
-                hang_up_half_way(client, encode(images[one]))
+                disconnect_before_response(client, encode(images[one]))
             if random.random() < 0.2:
-                hang_up_half_way(client, files[one])
+                disconnect_before_response(client, files[one])
             if random.random() < 0.1:
-                ask_in_vain(client, files[one])
+                exceed_deadline(client, files[one])
             if random.random() < 0.3:
-                given = ask_for_a_large_one(client, files[one])
+                given = predict_large_file(client, files[one])
                 worst = max(worst, float(np.abs(given - expected_of_files[one]).max()))
             rows = random.integers(len(images), size=random.choice([1, 1, 2, 7, 40]))
-            given = ask(client, random, images[rows], encode)
+            given = predict(client, random, images[rows], encode)
             assert given.shape == expected[rows].shape
             worst = max(worst, float(np.abs(given - expected[rows]).max()))
         return worst
 
     with ThreadPoolExecutor(THREADS) as threads:
-        worst = max(threads.map(converse, range(THREADS)))
+        worst = max(threads.map(run_client, range(THREADS)))
     assert worst < TOLERANCE

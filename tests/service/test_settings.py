@@ -8,49 +8,49 @@ from service.cli import describe_problem, read_options
 from service.settings import PACKAGED_ARTIFACTS, Settings
 
 
-def read(options: list[str], monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings_of(options: list[str], monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name, value in read_options(options).items():
         monkeypatch.setenv(name, value)
     return Settings()
 
 
-def test_by_default_only_this_machine_can_reach_the_service() -> None:
+def test_defaults_are_loopback_port_8000_and_one_worker() -> None:
     settings = Settings()
     assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
     assert settings.artifacts == Path("artifacts/fashion_mnist")
 
 
-def test_an_empty_host_is_no_address() -> None:
+def test_empty_host_is_rejected() -> None:
     with pytest.raises(ValidationError, match="at least 1 character"):
         Settings(host="")
 
 
-def test_without_a_model_directory_the_default_is_the_model_of_the_package(
+def test_packaged_model_is_the_default_without_an_artifacts_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("service.settings.PACKAGED_ARTIFACTS", tmp_path)  # A wheel has it.
+    monkeypatch.setattr("service.settings.PACKAGED_ARTIFACTS", tmp_path)  # As in a wheel.
     assert Settings().artifacts == tmp_path
     (tmp_path / "artifacts" / "fashion_mnist").mkdir(parents=True)
     assert Settings().artifacts == Path("artifacts/fashion_mnist")
 
 
-def test_a_checkout_has_the_shipped_model_only_once() -> None:
+def test_checkout_has_no_packaged_copy_of_the_model() -> None:
     assert not PACKAGED_ARTIFACTS.exists()
 
 
-def test_the_command_line_comes_before_the_environment(
+def test_command_line_overrides_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("FASHION_PORT", "9000")
     monkeypatch.setenv("FASHION_ENGINE", "litert")
-    settings = read(["--port", "9000", "--port", "9001"], monkeypatch)
+    settings = settings_of(["--port", "9000", "--port", "9001"], monkeypatch)
     assert settings.port == 9001
     assert settings.engine == "litert"
 
 
 @pytest.mark.parametrize("field", sorted(Settings.model_fields))
-def test_every_setting_is_described(field: str) -> None:
+def test_every_setting_has_a_description(field: str) -> None:
     assert Settings.model_fields[field].description
 
 
@@ -75,10 +75,10 @@ def test_every_setting_is_described(field: str) -> None:
         ("--artifacts=models", Path("models")),
     ],
 )
-def test_lists_and_mappings_are_typed_shortly(
+def test_lists_and_mappings_have_a_short_syntax(
     monkeypatch: pytest.MonkeyPatch, options: str, value: object
 ) -> None:
-    settings = read(re.split(" (?=--)", options), monkeypatch)
+    settings = settings_of(re.split(" (?=--)", options), monkeypatch)
     name = options.partition("=")[0].removeprefix("--").replace("-", "_")
     assert getattr(settings, name) == value
 
@@ -106,7 +106,7 @@ def test_lists_and_mappings_are_typed_shortly(
     ],
     ids=str,
 )
-def test_an_invalid_value_is_refused(values: dict[str, object]) -> None:
+def test_invalid_value_is_rejected(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Settings.model_validate(values)
 
@@ -124,10 +124,10 @@ def test_an_invalid_value_is_refused(values: dict[str, object]) -> None:
         ("--cors-origins=all", "'all' is neither * nor of the form https://example.org"),
     ],
 )
-def test_an_invalid_list_is_explained_in_one_line(
+def test_invalid_list_or_mapping_is_reported_as_one_problem(
     monkeypatch: pytest.MonkeyPatch, options: str, message: str
 ) -> None:
     with pytest.raises(ValidationError) as raised:
-        read([options], monkeypatch)
+        settings_of([options], monkeypatch)
     [problem] = raised.value.errors()
     assert message in describe_problem(problem)

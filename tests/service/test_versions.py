@@ -1,4 +1,4 @@
-"""Versions come and go under load, and no request notices but by the number in its answer."""
+"""Versions are selected by requests, and change under load without failing any."""
 
 import threading
 import time
@@ -25,15 +25,15 @@ from tests.service.conftest import (
     wait_until_ready,
     withdraw,
 )
-from tests.service.http.test_predict import answer_of, error_of
+from tests.service.http.test_predict import parse_error, parse_predictions
 
 POLL_SECONDS = 0.1
 
 
 class Load:
-    """A client that never stops asking, by several routes, and keeps what it is told.
+    """A client that sends requests to several routes in a loop and records the responses.
 
-    Each request has a connection of its own, so that every worker gets some.
+    Each request has its own connection, so that every worker receives some.
     """
 
     def __init__(self, address: str, image: bytes, grpc_address: str = "") -> None:
@@ -49,11 +49,11 @@ class Load:
         limits = httpx.Limits(max_keepalive_connections=0)
         with httpx.Client(base_url=self._address, timeout=60, limits=limits) as client:
             while not self._stop.is_set():
-                self._ask(client)
+                self._send_http_requests(client)
                 if self._grpc_address:
-                    self._ask_by_grpc()
+                    self._send_grpc_request()
 
-    def _ask(self, client: httpx.Client) -> None:
+    def _send_http_requests(self, client: httpx.Client) -> None:
         pixels = {"name": "images", "shape": [1, 784], "datatype": "UINT8", "data": [0] * 784}
         for response in (
             client.get("/readyz"),
@@ -71,7 +71,7 @@ class Load:
                 self.versions.append(answer["model"]["version"])
                 self.workers |= {answer["worker"]} if "worker" in answer else set()
 
-    def _ask_by_grpc(self) -> None:
+    def _send_grpc_request(self) -> None:
         options = [("grpc.use_local_subchannel_pool", 1)]
         given = triton.InferInput("images", [1, 784], "UINT8")
         given.set_data_from_numpy(np.zeros((1, 784), np.uint8))
@@ -84,7 +84,7 @@ class Load:
                 self.versions.append(int(answer.get_response().model_version))
 
     @contextmanager
-    def applied(self, clients: int = 2) -> Iterator[None]:
+    def running(self, clients: int = 2) -> Iterator[None]:
         threads = [threading.Thread(target=self.run) for _ in range(clients)]
         for thread in threads:
             thread.start()
@@ -104,13 +104,13 @@ def serves(client: httpx.Client, version: int) -> bool:
     return version_of(client) == version
 
 
-def test_not_one_request_fails_while_versions_come_and_go(
+def test_no_request_fails_while_versions_are_published_and_withdrawn(
     copied_artifacts: Path, engine_choice: EngineChoice, boot_png: bytes
 ) -> None:
     settings = Settings(artifacts=copied_artifacts, engine=engine_choice, poll_seconds=POLL_SECONDS)
     with serve(settings) as client:
         load = Load(str(client.base_url), boot_png)
-        with load.applied():
+        with load.running():
             for version in (2, 3, 10):
                 publish(copied_artifacts, version)
                 wait_for(partial(serves, client, version))
@@ -127,7 +127,7 @@ def test_not_one_request_fails_while_versions_come_and_go(
     assert set(load.versions) <= {1, 2, 3, 10}
 
 
-def test_every_worker_follows_and_not_one_request_fails(
+def test_all_workers_switch_versions_without_failing_a_request(
     copied_artifacts: Path, free_port: int, boot_png: bytes
 ) -> None:
     grpc_port = unused_port()
@@ -143,9 +143,9 @@ def test_every_worker_follows_and_not_one_request_fails(
         httpx.Client(base_url=f"http://127.0.0.1:{free_port}", timeout=30) as client,
     ):
         wait_until_ready(client)
-        wait_for(lambda: workers_that_serve(client, 1) == 2, seconds=60)
+        wait_for(lambda: count_workers_serving(client, 1) == 2, seconds=60)
         load = Load(str(client.base_url), boot_png, f"127.0.0.1:{grpc_port}")
-        with load.applied():
+        with load.running():
             wait_for(lambda: 1 in load.versions)
             for version in (2, 3):
                 publish(copied_artifacts, version)
@@ -161,21 +161,21 @@ def test_every_worker_follows_and_not_one_request_fails(
     assert len(load.workers) == 2
 
 
-def workers_that_serve(client: httpx.Client, version: int) -> float:
+def count_workers_serving(client: httpx.Client, version: int) -> float:
     samples = samples_of(client.get("/metrics").text)
     return samples.get(f'fashion_mnist_model_version{{version="{version}"}}', 0)
 
 
 def all_workers_serve(client: httpx.Client, version: int) -> bool:
     others = {1, 2, 3} - {version}
-    return workers_that_serve(client, version) == 2 and not any(
-        workers_that_serve(client, other) for other in others
+    return count_workers_serving(client, version) == 2 and not any(
+        count_workers_serving(client, other) for other in others
     )
 
 
 @pytest.fixture(scope="module")
 def both_versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A server of versions 1 and 2, with labels, one of them for a version that is not there."""
+    """A client of a server of versions 1 and 2, and labels, one of a missing version."""
     artifacts = tmp_path_factory.mktemp("both") / "fashion_mnist"
     copy_default(artifacts, 1)
     publish(artifacts, 2)
@@ -194,10 +194,10 @@ def both_versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Cl
     ("query", "version"),
     [({}, 2), ({"version": 1}, 1), ({"version_label": "stable"}, 1), ({"version": 2}, 2)],
 )
-def test_a_query_chooses_the_version(
+def test_query_parameters_select_the_version(
     both_versions: httpx.Client, boot_png: bytes, query: dict[str, str], version: int
 ) -> None:
-    answer = answer_of(both_versions.post("/predict", params=query, content=boot_png))
+    answer = parse_predictions(both_versions.post("/predict", params=query, content=boot_png))
     assert answer.model.version == version
     maps = both_versions.post("/feature-maps", params=query, content=boot_png)
     assert maps.json()["model"]["version"] == version
@@ -215,12 +215,12 @@ def test_a_query_chooses_the_version(
         ("version=one", 400, "version: "),
     ],
 )
-def test_a_version_that_is_not_there_is_the_error_body(
+def test_unknown_or_invalid_version_returns_an_error(
     both_versions: httpx.Client, path: str, query: str, status: int, reason: str
 ) -> None:
     method = "GET" if path == "/model/summary" else "POST"
     response = both_versions.request(method, f"{path}?{query}", content=b"x")
-    code, message = error_of(response, status)
+    code, message = parse_error(response, status)
     assert code == {404: "unknown_version", 400: "invalid_parameter"}[status]
     assert reason in message
 
@@ -232,7 +232,9 @@ def test_a_version_that_is_not_there_is_the_error_body(
         ("/v2/models/fashion_mnist/versions/1", "1"),
     ],
 )
-def test_v2_reaches_versions_by_path(both_versions: httpx.Client, path: str, version: str) -> None:
+def test_v2_selects_the_version_by_path(
+    both_versions: httpx.Client, path: str, version: str
+) -> None:
     assert both_versions.get(path).json()["versions"] == ["1", "2"]
     assert both_versions.get(f"{path}/ready").status_code == 200
     pixels = {"name": "images", "shape": [1, 784], "datatype": "UINT8", "data": [0] * 784}
@@ -243,7 +245,7 @@ def test_v2_reaches_versions_by_path(both_versions: httpx.Client, path: str, ver
 @pytest.mark.parametrize(
     ("path", "version"), [("", "2"), ("/versions/1", "1"), ("/labels/stable", "1")]
 )
-def test_v1_reaches_versions_by_path_and_label(
+def test_v1_selects_the_version_by_path_and_label(
     both_versions: httpx.Client, path: str, version: str
 ) -> None:
     model = f"/v1/models/fashion_mnist{path}"
@@ -275,7 +277,7 @@ def test_v1_reaches_versions_by_path_and_label(
         ("GET", "/v1/models/fashion_mnist/versions/x/metadata", "is not a number"),
     ],
 )
-def test_a_version_that_is_not_there_is_a_404_of_the_protocol(
+def test_unknown_version_is_a_404_with_the_error_of_the_protocol(
     both_versions: httpx.Client, method: str, path: str, reason: str
 ) -> None:
     response = both_versions.request(method, path)

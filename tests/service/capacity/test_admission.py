@@ -16,7 +16,7 @@ def admit(admission: Admission, images: int = 1) -> Permit:
     return admission.admit(RequestRecord("test"), images)
 
 
-def test_a_request_holds_its_capacity_until_the_last_of_its_users_leaves(
+def test_capacity_is_released_when_the_last_user_of_a_permit_exits(
     admission: Admission,
 ) -> None:
     with admit(admission) as permit:
@@ -29,7 +29,7 @@ def test_a_request_holds_its_capacity_until_the_last_of_its_users_leaves(
     assert (admission.images, admission.bytes) == (0, 0)
 
 
-def test_a_permit_carries_the_record_and_the_limits_of_its_request() -> None:
+def test_permit_has_the_record_and_limits_of_its_request() -> None:
     record, limits = RequestRecord("test"), Limits(max_images=3)
     admission = Admission(max_images=10, max_bytes=100, limits=limits)
     with admission.admit(record) as permit:
@@ -37,7 +37,7 @@ def test_a_permit_carries_the_record_and_the_limits_of_its_request() -> None:
         assert permit.limits is limits
 
 
-def test_each_change_of_the_images_in_flight_is_reported() -> None:
+def test_changes_of_images_in_flight_are_reported() -> None:
     changes: list[int] = []
     admission = Admission(max_images=10, max_bytes=100, on_change=changes.append)
     with admit(admission) as permit:
@@ -46,7 +46,7 @@ def test_each_change_of_the_images_in_flight_is_reported() -> None:
     assert changes == [1, 3, -4]
 
 
-def test_reserving_as_many_images_or_fewer_changes_nothing(admission: Admission) -> None:
+def test_reserving_no_more_images_than_before_changes_nothing(admission: Admission) -> None:
     with admit(admission) as permit:
         permit.reserve_images(4)
         permit.reserve_images(4)
@@ -54,7 +54,9 @@ def test_reserving_as_many_images_or_fewer_changes_nothing(admission: Admission)
         assert admission.images == 4
 
 
-def test_too_many_images_are_rejected_and_those_in_flight_stay(admission: Admission) -> None:
+def test_images_over_the_limit_are_rejected_without_affecting_those_in_flight(
+    admission: Admission,
+) -> None:
     with admit(admission) as first, admit(admission) as second:
         first.reserve_images(6)
         with pytest.raises(Overloaded, match="7 images are in flight; the limit is 10"):
@@ -69,7 +71,7 @@ def test_too_many_images_are_rejected_and_those_in_flight_stay(admission: Admiss
     assert admission.images == 0
 
 
-def test_too_many_bytes_are_rejected_and_large_requests_leave_room_for_small_ones() -> None:
+def test_bytes_over_the_limit_are_rejected_with_a_reserve_for_small_requests() -> None:
     admission = Admission(max_images=10, max_bytes=4 * SMALL_BYTES)
     with admit(admission) as large, admit(admission) as small:
         large.reserve_bytes(3 * SMALL_BYTES)
@@ -83,7 +85,7 @@ def test_too_many_bytes_are_rejected_and_large_requests_leave_room_for_small_one
     assert admission.bytes == 0
 
 
-def test_a_request_that_grows_is_small_no_longer() -> None:
+def test_growing_request_loses_the_reserve_for_small_requests() -> None:
     admission = Admission(max_images=10, max_bytes=2 * SMALL_BYTES)
     with admit(admission) as other, admit(admission) as growing:
         growing.reserve_bytes(SMALL_BYTES)
@@ -92,16 +94,16 @@ def test_a_request_that_grows_is_small_no_longer() -> None:
             growing.reserve_bytes(1)
 
 
-def test_bytes_are_held_during_a_block(admission: Admission) -> None:
+def test_hold_counts_bytes_only_during_its_block(admission: Admission) -> None:
     with admit(admission) as permit:
         with admission.hold(100):
             assert (admission.images, admission.bytes) == (1, 100)
             with pytest.raises(Overloaded):
-                permit.reserve_bytes(26)  # A small one may take a quarter more.
+                permit.reserve_bytes(26)  # A small request may take a quarter more.
         assert (admission.images, admission.bytes) == (1, 0)
 
 
-def test_a_closed_admission_accepts_nothing_new_and_lets_the_rest_go_on(
+def test_closed_admission_rejects_new_requests_but_not_existing_permits(
     admission: Admission,
 ) -> None:
     with admit(admission) as permit:
@@ -114,7 +116,7 @@ def test_a_closed_admission_accepts_nothing_new_and_lets_the_rest_go_on(
         assert admission.images == 5
 
 
-def test_a_period_begins_when_the_admission_is_closed(admission: Admission) -> None:
+def test_remaining_time_starts_when_the_admission_is_closed(admission: Admission) -> None:
     time.sleep(0.01)
     assert admission.remaining(30) == 30
     admission.close()
@@ -123,7 +125,7 @@ def test_a_period_begins_when_the_admission_is_closed(admission: Admission) -> N
     assert admission.remaining(0.001) == 0
 
 
-def test_work_stops_at_the_deadline_and_when_it_is_cancelled(admission: Admission) -> None:
+def test_checks_of_a_permit_raise_after_its_deadline_or_cancellation(admission: Admission) -> None:
     with admit(admission) as permit:
         permit.check()
         permit.start_deadline(0.005)
@@ -136,7 +138,9 @@ def test_work_stops_at_the_deadline_and_when_it_is_cancelled(admission: Admissio
             permit.check()
 
 
-def test_a_request_is_deferred_by_the_sum_of_its_images(admission: Admission) -> None:
+def test_request_is_deferred_when_its_images_exceed_the_pixel_budget_in_total(
+    admission: Admission,
+) -> None:
     with admit(admission) as permit:
         permit.pixel_budget = 100
         permit.charge_pixels(60)

@@ -1,4 +1,4 @@
-"""Requests when the process, or one of several workers, ends."""
+"""Draining of the process, and loss of the supervisor or a worker."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ CLIENTS = 8
 
 
 class Client(threading.Thread):
-    """Posts one image after the other until it is rejected, on one connection or on many."""
+    """Posts images until a request is rejected, on one connection or on one per request."""
 
     def __init__(self, url: str, image: bytes, *, keep_alive: bool = True) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Client(threading.Thread):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_on_sigterm_accepted_requests_are_answered_and_the_rest_are_rejected(
+def test_requests_are_rejected_after_sigterm_and_earlier_ones_answered(
     workers: int, free_port: int, boot_png: bytes
 ) -> None:
     url = f"http://127.0.0.1:{free_port}"
@@ -69,7 +69,7 @@ def test_on_sigterm_accepted_requests_are_answered_and_the_rest_are_rejected(
         assert rejected.headers["Connection"] == "close"
 
 
-def test_a_request_in_progress_is_finished(free_port: int, encode: Encode) -> None:
+def test_request_in_progress_at_sigterm_is_answered(free_port: int, encode: Encode) -> None:
     image = encode(Image.new("RGB", (5000, 4900), "white"))
     url = f"http://127.0.0.1:{free_port}"
     arguments = ("--drain-notice-seconds=0", "--log-level=warning")
@@ -85,11 +85,11 @@ def test_a_request_in_progress_is_finished(free_port: int, encode: Encode) -> No
         process.communicate(timeout=20)
     assert process.returncode == 0
     assert [answer.status_code for answer in client.answers[:2]] == [200, 200]
-    # The service does not even hang up on connections that the system has yet to hand over.
+    # A connection still in the backlog of the listener is reset or gets a 503.
     assert isinstance(client.failure, httpx.NetworkError) or client.answers[-1].status_code == 503
 
 
-def test_a_client_that_connected_before_the_end_is_told_of_it(free_port: int) -> None:
+def test_request_on_an_open_connection_during_the_drain_is_a_503(free_port: int) -> None:
     arguments = ("--drain-notice-seconds=0", "--log-level=warning")
     address = ("127.0.0.1", free_port)
     with serve_process(*arguments, port=free_port) as process:
@@ -106,7 +106,7 @@ def test_a_client_that_connected_before_the_end_is_told_of_it(free_port: int) ->
     assert b'"draining"' in answer
 
 
-def test_nobody_waits_for_workers_that_only_finish(free_port: int) -> None:
+def test_draining_workers_refuse_new_connections_and_finish_their_requests(free_port: int) -> None:
     arguments = ("--workers=2", "--drain-notice-seconds=0.5", "--drain-seconds=20")
     address = ("127.0.0.1", free_port)
     with serve_process(*arguments, "--log-level=warning", port=free_port) as process:
@@ -116,8 +116,8 @@ def test_nobody_waits_for_workers_that_only_finish(free_port: int) -> None:
             slow.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx")
             time.sleep(0.2)
             process.send_signal(signal.SIGTERM)
-            wait_for(lambda: ask_for_health(address) == "refused")
-            assert process.poll() is None, "it waits for the slow one"
+            wait_for(lambda: probe_new_connection(address) == "refused")
+            assert process.poll() is None, "it waits for the slow request"
             slow.sendall(b"12345678")
             assert slow.recv(4096).startswith(b"HTTP/1.1 400 ")
         _, log = process.communicate(timeout=20)
@@ -125,8 +125,8 @@ def test_nobody_waits_for_workers_that_only_finish(free_port: int) -> None:
     assert "Traceback" not in log
 
 
-def ask_for_health(address: tuple[str, int]) -> str:
-    """Return what becomes of a new connection; it must show long before the drain ends."""
+def probe_new_connection(address: tuple[str, int]) -> str:
+    """Return whether a new connection is answered or refused, long before the drain ends."""
     try:
         with socket.create_connection(address, timeout=5) as connection:
             connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -144,7 +144,7 @@ def is_refused(address: tuple[str, int]) -> bool:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_request_that_cannot_finish_in_time_is_told_and_does_not_keep_the_process(
+def test_request_longer_than_the_drain_is_a_503_and_does_not_delay_the_exit(
     workers: int, free_port: int, encode: Encode
 ) -> None:
     image = encode(Image.new("RGB", (5000, 4900), "white"))
@@ -173,7 +173,7 @@ def test_a_request_that_cannot_finish_in_time_is_told_and_does_not_keep_the_proc
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="workers are found under /proc")
-def test_workers_end_with_a_supervisor_that_is_killed(free_port: int) -> None:
+def test_workers_drain_and_exit_if_the_supervisor_is_killed(free_port: int) -> None:
     url, arguments = f"http://127.0.0.1:{free_port}", ("--workers=2", "--drain-notice-seconds=2")
     with serve_process(*arguments, "--log-level=warning", port=free_port) as process:
         with httpx.Client(base_url=url) as probe:
@@ -189,7 +189,7 @@ def test_workers_end_with_a_supervisor_that_is_killed(free_port: int) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="workers are found under /proc")
-def test_a_killed_worker_is_replaced_and_its_clients_only_lose_their_connections(
+def test_killed_worker_is_replaced_and_only_its_connections_fail(
     free_port: int, boot_png: bytes
 ) -> None:
     url = f"http://127.0.0.1:{free_port}"

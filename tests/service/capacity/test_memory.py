@@ -21,7 +21,7 @@ MIB = 2**20
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"),
-    reason="only glibc keeps memory this way and can be told not to",
+    reason="only glibc keeps freed memory and has malloc_trim",
 )
 
 
@@ -53,8 +53,8 @@ def release() -> None:
     asyncio.run(run())
 
 
-def release_holes() -> float:
-    """Return how many of 64 MiB are returned that are free between small blocks in use."""
+def release_fragmented_memory() -> float:
+    """Return how many MiB are released of 64 MiB that are free between small blocks in use."""
     blocks = [b"x" * (16 * 1024) for _ in range(64 * 64)]
     kept = blocks[::64]
     del blocks
@@ -64,14 +64,14 @@ def release_holes() -> float:
     return before - resident_mib()
 
 
-def test_free_memory_between_blocks_in_use_is_returned_to_the_system(
+def test_fragmented_free_memory_is_returned_to_the_system(
     process: ProcessPoolExecutor,
 ) -> None:
-    assert process.submit(release_holes).result(120) > 40
+    assert process.submit(release_fragmented_memory).result(120) > 40
 
 
-def free_large_block() -> tuple[float, float]:
-    """Return how many MiB a block of 20 MiB leaves when it is freed, and after a release."""
+def release_large_block() -> tuple[float, float]:
+    """Return how many MiB of a block of 20 MiB remain once it is freed, and after a release."""
     release()
     before = resident_mib()
     block = b"x" * (20 * MIB)
@@ -81,16 +81,16 @@ def free_large_block() -> tuple[float, float]:
     return freed, resident_mib() - before
 
 
-def test_a_large_block_that_was_freed_stays_until_the_next_release(
+def test_freed_large_block_is_kept_until_the_next_release(
     process: ProcessPoolExecutor,
 ) -> None:
-    freed, released = process.submit(free_large_block).result(120)
+    freed, released = process.submit(release_large_block).result(120)
     assert freed > 15
     assert released < 5
 
 
-def free_in_a_thread() -> tuple[float, float]:
-    """Return the same of a block that a thread has freed."""
+def release_block_of_a_thread() -> tuple[float, float]:
+    """Return the same for a block that a thread has freed."""
     before = resident_mib()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(lambda: len(b"x" * (20 * MIB))).result()
@@ -100,7 +100,7 @@ def free_in_a_thread() -> tuple[float, float]:
 
 
 def test_free_memory_of_threads_is_returned_to_the_system(process: ProcessPoolExecutor) -> None:
-    freed, released = process.submit(free_in_a_thread).result(120)
+    freed, released = process.submit(release_block_of_a_thread).result(120)
     assert freed > 15
     assert released < 5
 
@@ -112,7 +112,7 @@ class Node:
         self.itself = self
 
 
-def old_garbage() -> weakref.ref[Node]:
+def make_old_garbage() -> weakref.ref[Node]:
     """Return a reference to a cycle that only a full collection finds."""
     node = Node()
     gc.collect(1)
@@ -122,8 +122,8 @@ def old_garbage() -> weakref.ref[Node]:
     return reference
 
 
-def watch_old_garbage(has_glibc: bool) -> None:
-    """Expect that a full collection comes after the pauses, and none before."""
+def check_collection_of_old_garbage(has_glibc: bool) -> None:
+    """Assert that a full collection follows the pauses, and none happens before."""
 
     async def run() -> None:
         releasing = asyncio.create_task(memory.release_memory())
@@ -138,18 +138,18 @@ def watch_old_garbage(has_glibc: bool) -> None:
         if not has_glibc:
             patch.setattr(memory, "_glibc", None)
             memory.tune_memory()
-        reference = old_garbage()
+        reference = make_old_garbage()
         asyncio.run(run())
 
 
 @pytest.mark.parametrize("has_glibc", [True, False])
-def test_garbage_is_collected_every_minute_and_not_before(
+def test_old_garbage_is_collected_after_several_pauses_and_not_before(
     has_glibc: bool, process: ProcessPoolExecutor
 ) -> None:
-    process.submit(watch_old_garbage, has_glibc).result(120)
+    process.submit(check_collection_of_old_garbage, has_glibc).result(120)
 
 
-def test_an_image_waits_for_the_memory_that_others_have() -> None:
+def test_image_waits_for_memory_in_use_by_other_images() -> None:
     first_is_in, first_may_go = threading.Event(), threading.Event()
     order = []
 
@@ -172,7 +172,7 @@ def test_an_image_waits_for_the_memory_that_others_have() -> None:
             pytest.raises(DeadlineExceeded, match="memory"),
             image_memory(MAX_IMAGE_BYTES // 2, time.monotonic() + 0.05),
         ):
-            pytest.fail("it got in")
+            pytest.fail("it did not wait for memory")
         second = pool.submit(decode_second)
         first_may_go.set()
         first.result(20)
@@ -180,9 +180,9 @@ def test_an_image_waits_for_the_memory_that_others_have() -> None:
     assert order == ["first", "second"]
 
 
-def test_a_failed_image_is_forgotten_before_the_next_may_come() -> None:
+def test_failed_image_is_freed_before_its_memory_is_available() -> None:
     class Pixels(list[int]):
-        """What can be watched."""
+        """A list that can have weak references."""
 
     watched = []
 

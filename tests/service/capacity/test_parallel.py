@@ -19,7 +19,7 @@ def current_thread(_: int) -> threading.Thread:
     return threading.current_thread()
 
 
-def test_free_threads_work_at_the_same_time_as_the_caller(workers: WorkerThreads) -> None:
+def test_free_threads_work_concurrently_with_the_caller(workers: WorkerThreads) -> None:
     all_three = threading.Barrier(3)
 
     def work(number: int) -> tuple[int, str]:
@@ -31,7 +31,7 @@ def test_free_threads_work_at_the_same_time_as_the_caller(workers: WorkerThreads
     assert len({name for _, name in results}) == 3
 
 
-def test_the_caller_does_all_of_the_work_if_no_thread_is_free(workers: WorkerThreads) -> None:
+def test_caller_does_all_work_if_no_thread_is_free(workers: WorkerThreads) -> None:
     may_end = threading.Event()
     others = [workers.executor.submit(may_end.wait, SECONDS) for _ in range(2)]
     assert parallel_map(current_thread, range(5), workers) == [threading.current_thread()] * 5
@@ -40,13 +40,15 @@ def test_the_caller_does_all_of_the_work_if_no_thread_is_free(workers: WorkerThr
 
 
 @pytest.mark.parametrize("total_bytes", [0, 5 * MIN_SHARED_BYTES - 1])
-def test_small_items_are_not_shared(workers: WorkerThreads, total_bytes: int) -> None:
+def test_small_items_are_processed_by_the_caller_alone(
+    workers: WorkerThreads, total_bytes: int
+) -> None:
     threads = parallel_map(current_thread, range(5), workers, total_bytes=total_bytes)
     assert threads == [threading.current_thread()] * 5
 
 
 @pytest.mark.parametrize("wrong", [[0], [3], [1, 2], [0, 9], [9]])
-def test_the_failure_of_the_first_item_that_fails_is_raised(
+def test_exception_of_the_first_failing_item_is_raised(
     workers: WorkerThreads, wrong: list[int]
 ) -> None:
     def work(number: int) -> int:
@@ -59,7 +61,7 @@ def test_the_failure_of_the_first_item_that_fails_is_raised(
             parallel_map(work, range(10), each)
 
 
-def test_nothing_goes_on_after_a_failure(workers: WorkerThreads) -> None:
+def test_no_further_items_start_after_a_failure(workers: WorkerThreads) -> None:
     done: list[int] = []
     lock = threading.Lock()
 
@@ -74,5 +76,5 @@ def test_nothing_goes_on_after_a_failure(workers: WorkerThreads) -> None:
     assert done == sorted(done)
 
 
-def test_no_items_give_no_results(workers: WorkerThreads) -> None:
+def test_no_items_return_no_results(workers: WorkerThreads) -> None:
     assert parallel_map(current_thread, [], workers) == []

@@ -37,7 +37,7 @@ def admit(admission: Admission) -> Permit:
     return admission.admit(RequestRecord("test"))
 
 
-def in_loop(test: Callable[[], Awaitable[None]]) -> None:
+def run_in_event_loop(test: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
         async with asyncio.timeout(30):
             await test()
@@ -45,7 +45,7 @@ def in_loop(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(bounded())
 
 
-def test_a_small_job_runs_at_full_priority_and_a_large_one_at_a_lower(
+def test_small_job_has_normal_priority_and_a_large_one_lower_priority(
     pools: Pools, admission: Admission
 ) -> None:
     runs: list[tuple[str, int]] = []
@@ -62,13 +62,13 @@ def test_a_small_job_runs_at_full_priority_and_a_large_one_at_a_lower(
                 assert await pools.run(lambda t=permit, p=pixels: job(t, p), permit) == "done"  # type: ignore[misc]
 
     usual = os.getpriority(os.PRIO_PROCESS, 0)
-    in_loop(test)
+    run_in_event_loop(test)
     lower = min(19, usual + LARGE_NICENESS) if sys.platform == "linux" else usual
     assert runs == [("small_0", usual), ("small_0", usual), ("large_0", lower)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority only on Linux")
-def test_a_thread_that_a_large_job_starts_has_its_priority(admission: Admission) -> None:
+def test_worker_thread_of_a_large_job_has_its_priority(admission: Admission) -> None:
     pools = Pools(2)
 
     def niceness() -> int:
@@ -85,7 +85,7 @@ def test_a_thread_that_a_large_job_starts_has_its_priority(admission: Admission)
 
     found: list[int] = []
     usual = os.getpriority(os.PRIO_PROCESS, 0)
-    in_loop(test)
+    run_in_event_loop(test)
     pools.close()
     assert found == [min(19, usual + LARGE_NICENESS)] * 2
 
@@ -108,10 +108,10 @@ def test_small_jobs_do_not_wait_for_large_ones(pools: Pools, admission: Admissio
             may_end.set()
             assert await waiting
 
-    in_loop(test)
+    run_in_event_loop(test)
 
 
-def test_a_job_that_has_not_started_by_its_deadline_never_does(
+def test_job_that_has_not_started_by_its_deadline_never_starts(
     pools: Pools, admission: Admission
 ) -> None:
     may_end = threading.Event()
@@ -128,12 +128,12 @@ def test_a_job_that_has_not_started_by_its_deadline_never_does(
             await blocking
             assert await pools.run(lambda: "next", first) == "next"
 
-    in_loop(test)
+    run_in_event_loop(test)
     assert not ran
     assert admission.images == 0
 
 
-def test_a_job_that_has_started_stops_at_its_next_check_and_holds_its_capacity_until_then(
+def test_started_job_stops_at_its_next_check_and_holds_capacity_until_then(
     pools: Pools, admission: Admission
 ) -> None:
     may_go_on, stopped = threading.Event(), threading.Event()
@@ -147,13 +147,13 @@ def test_a_job_that_has_started_stops_at_its_next_check_and_holds_its_capacity_u
 
     async def test() -> None:
         with admit(admission) as permit:
-            permit.start_deadline(0.5)  # Enough to begin.
+            permit.start_deadline(0.5)  # Enough to start.
             with pytest.raises(DeadlineExceeded):
                 await pools.run(lambda: job(permit), permit)
         assert admission.images == 1
         may_go_on.set()
 
-    in_loop(test)
+    run_in_event_loop(test)
     assert stopped.wait(30)
     for _ in range(1000):
         if admission.images == 0:
@@ -162,7 +162,7 @@ def test_a_job_that_has_started_stops_at_its_next_check_and_holds_its_capacity_u
     pytest.fail("the capacity was not released")
 
 
-def test_a_job_that_would_start_too_late_is_rejected_at_once(
+def test_job_that_would_start_after_its_deadline_is_rejected_immediately(
     pools: Pools, admission: Admission
 ) -> None:
     may_end = threading.Event()
@@ -170,7 +170,7 @@ def test_a_job_that_would_start_too_late_is_rejected_at_once(
 
     async def test() -> None:
         with admit(admission) as permit:
-            for _ in range(30):  # By now it is known that a job takes some 10 ms.
+            for _ in range(30):  # The estimate becomes about 10 ms per job.
                 await pools.run(lambda: time.sleep(0.01), permit)
             waiting = [
                 asyncio.create_task(pools.run(lambda: may_end.wait(30), permit)) for _ in range(20)
@@ -186,11 +186,11 @@ def test_a_job_that_would_start_too_late_is_rejected_at_once(
                 await pools.run(lambda: ran.append("patient"), patient)
             await asyncio.gather(*waiting)
 
-    in_loop(test)
+    run_in_event_loop(test)
     assert ran == ["patient"]
 
 
-def test_large_jobs_are_rejected_in_advance_only_while_there_are_many(
+def test_large_jobs_are_rejected_in_advance_only_while_many_are_queued(
     pools: Pools, admission: Admission
 ) -> None:
     may_end = threading.Event()
@@ -204,7 +204,7 @@ def test_large_jobs_are_rejected_in_advance_only_while_there_are_many(
             await pools.run(lambda: large_job(permit, 30), permit)
 
     async def until_rejected() -> None:
-        while True:  # They enter the large pool one after the other.
+        while True:  # Jobs enter the large pool one by one.
             pools.check_large_job(0.05)
             await asyncio.sleep(0.001)
 
@@ -221,14 +221,14 @@ def test_large_jobs_are_rejected_in_advance_only_while_there_are_many(
             await asyncio.gather(*waiting)
         pools.check_large_job(0.001)
 
-    in_loop(test)
+    run_in_event_loop(test)
 
 
-def test_a_large_job_whose_body_was_received_waits_longer_than_one_that_is_announced(
+def test_received_large_job_may_wait_longer_than_an_announced_one(
     pools: Pools, admission: Admission
 ) -> None:
     may_end = threading.Event()
-    seconds = 1.5 * INITIAL_LARGE_SECONDS / WAITING_SHARE  # enough for one to wait for
+    seconds = 1.5 * INITIAL_LARGE_SECONDS / WAITING_SHARE  # enough to wait for one job
 
     async def run(permit: Permit, job: Callable[[], object]) -> None:
         permit.start_deadline(seconds)
@@ -254,10 +254,10 @@ def test_a_large_job_whose_body_was_received_waits_longer_than_one_that_is_annou
             await asyncio.gather(first, second, third)
             pools.check_large_job(seconds)
 
-    in_loop(test)
+    run_in_event_loop(test)
 
 
-def test_a_cancelled_caller_cancels_its_work(pools: Pools, admission: Admission) -> None:
+def test_cancelled_caller_cancels_its_queued_job(pools: Pools, admission: Admission) -> None:
     may_end = threading.Event()
     ran = []
 
@@ -273,7 +273,7 @@ def test_a_cancelled_caller_cancels_its_work(pools: Pools, admission: Admission)
             may_end.set()
             await blocking
 
-    in_loop(test)
+    run_in_event_loop(test)
     assert not ran
     assert admission.images == 0
 
@@ -293,11 +293,11 @@ def test_closing_drops_the_jobs_that_have_not_started(pools: Pools, admission: A
             with pytest.raises(asyncio.CancelledError):
                 await waiting
 
-    in_loop(test)
+    run_in_event_loop(test)
     assert not ran
 
 
-def test_the_error_of_a_job_is_raised(pools: Pools, admission: Admission) -> None:
+def test_exception_of_a_job_is_raised(pools: Pools, admission: Admission) -> None:
     def job() -> None:
         raise InvalidImage("broken")
 
@@ -306,29 +306,29 @@ def test_the_error_of_a_job_is_raised(pools: Pools, admission: Admission) -> Non
             await pools.run(job, permit)
         assert admission.images == 0
 
-    in_loop(test)
+    run_in_event_loop(test)
 
 
 def test_at_least_one_processor_is_available() -> None:
     assert 1 <= available_processors() <= (os.cpu_count() or 1)
 
 
-def test_only_a_large_job_has_workers(pools: Pools, admission: Admission) -> None:
+def test_only_large_jobs_have_worker_threads(pools: Pools, admission: Admission) -> None:
     def job(permit: Permit, pixels: int) -> int | None:
         permit.charge_pixels(pixels)
         return None if permit.workers is None else permit.workers.limit
 
     async def test() -> None:
-        # Of its pool's threads, the job itself has one.
+        # The job itself occupies one thread of its pool.
         for pixels, workers in ((SMALL_PIXELS, None), (SMALL_PIXELS + 1, 0)):
             with admit(admission) as permit:
                 answer = await pools.run(lambda t=permit, p=pixels: job(t, p), permit)  # type: ignore[misc]
                 assert answer == workers
 
-    in_loop(test)
+    run_in_event_loop(test)
 
 
-def test_a_small_job_may_run_in_the_thread_of_its_caller(
+def test_inline_job_runs_in_the_callers_thread_and_is_deferred_if_large(
     pools: Pools, admission: Admission
 ) -> None:
     def job(permit: Permit, pixels: int) -> str:
@@ -342,13 +342,13 @@ def test_a_small_job_may_run_in_the_thread_of_its_caller(
             pools.run_inline(lambda: job(permit, SMALL_PIXELS + 1), permit)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have processors on Linux alone")
-def test_threads_of_large_jobs_stay_apart_if_each_can_have_a_processor(
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has processor affinity of threads")
+def test_threads_of_large_jobs_are_pinned_if_there_is_a_processor_for_each(
     admission: Admission,
 ) -> None:
     processors = os.sched_getaffinity(0)
 
-    def places(threads: int) -> list[set[int]]:
+    def affinities(threads: int) -> list[set[int]]:
         pools = Pools(threads)
         meet = threading.Barrier(threads)
 
@@ -368,6 +368,6 @@ def test_threads_of_large_jobs_stay_apart_if_each_can_have_a_processor(
         pools.close()
         return found
 
-    assert sorted(places(len(processors)), key=min) == [{each} for each in sorted(processors)]
+    assert sorted(affinities(len(processors)), key=min) == [{each} for each in sorted(processors)]
     more = len(processors) + 1
-    assert places(more) == [processors] * more
+    assert affinities(more) == [processors] * more

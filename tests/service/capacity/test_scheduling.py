@@ -18,7 +18,7 @@ def run(test: Callable[[FairScheduler], Awaitable[None]]) -> None:
     asyncio.run(begin())
 
 
-def test_each_pass_starts_so_many_tasks_in_order() -> None:
+def test_each_pass_starts_a_limited_number_of_tasks_in_order() -> None:
     started: list[int] = []
 
     async def test(scheduler: FairScheduler) -> None:
@@ -31,12 +31,12 @@ def test_each_pass_starts_so_many_tasks_in_order() -> None:
         await asyncio.sleep(0)
         assert started == [*range(2 * TASKS + 3)]
         scheduler.begin_task(partial(started.append, 2 * TASKS + 3))
-        assert started[-1] == 2 * TASKS + 3, "the pass has one left"
+        assert started[-1] == 2 * TASKS + 3, "the pass may start one more task"
 
     run(test)
 
 
-def test_data_is_parsed_in_order_and_pipelines_behind_all_but_one_of_them(
+def test_deferred_data_is_parsed_in_order_with_pipelines_last_except_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(scheduling, "PARSING_SECONDS", 60)
@@ -47,7 +47,7 @@ def test_data_is_parsed_in_order_and_pipelines_behind_all_but_one_of_them(
         for name in ("pipeline 1", "pipeline 2", "first", "second"):
             is_pipelined = name.startswith("pipeline")
             scheduler.later(partial(parsed.append, name), is_pipelined=is_pipelined)
-        assert not scheduler.may_parse(), "others wait"
+        assert not scheduler.may_parse(), "deferred data is parsed first"
         assert not parsed
         await asyncio.sleep(0)
         assert parsed == ["pipeline 1", "first", "second", "pipeline 2"]
@@ -56,7 +56,7 @@ def test_data_is_parsed_in_order_and_pipelines_behind_all_but_one_of_them(
     run(test)
 
 
-def test_a_pass_parses_until_its_time_is_over_and_goes_on_with_a_pipeline(
+def test_pass_stops_parsing_at_its_time_limit_and_starts_with_a_pipeline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 100.0
@@ -84,7 +84,7 @@ def test_a_pass_parses_until_its_time_is_over_and_goes_on_with_a_pipeline(
     run(test)
 
 
-def test_tasks_that_begin_between_passes_have_their_own() -> None:
+def test_limit_of_tasks_is_reset_for_each_pass() -> None:
     started: list[int] = []
 
     async def test(scheduler: FairScheduler) -> None:

@@ -1,4 +1,4 @@
-// The default HttpClient of Java 11 and later, which asks for HTTP/2 by an upgrade.
+// The default HttpClient of Java 11 and later, which requests HTTP/2 by an upgrade.
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;

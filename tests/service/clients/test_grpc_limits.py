@@ -1,4 +1,4 @@
-"""What a client sends by gRPC, or leaves unread, costs what it may; over real sockets."""
+"""Limits on what gRPC clients send or leave unread, over real sockets."""
 
 import socket
 import struct
@@ -37,11 +37,11 @@ class Server(NamedTuple):
     pid: int
 
     def memory(self) -> float:
-        """Resident, in MiB."""
+        """Return the resident memory in MiB."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * 4096 / MIB
 
     def call(self, message: bytes, method: str = INFER) -> tuple[grpc.StatusCode, str]:
-        """Send a message; return the status of the call and what it says."""
+        """Send a message; return the status code and details of the call."""
         options = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
         with grpc.insecure_channel(":".join(map(str, self.address)), options) as channel:
             try:
@@ -65,7 +65,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def watched(server: Server) -> Iterator[list[tuple[float, float]]]:
-    """The memory, and how long `/livez` took, again and again while a test runs."""
+    """Repeated samples of memory and of the latency of `/livez` while a test runs."""
     seen: list[tuple[float, float]] = []
     is_over = threading.Event()
 
@@ -83,7 +83,7 @@ def watched(server: Server) -> Iterator[list[tuple[float, float]]]:
 
 
 def field(number: int, content: bytes) -> bytes:
-    """Return a field of bytes or of a message."""
+    """Encode a field of bytes or of a message."""
     length, size = len(content), b""
     while length > 127:
         size, length = size + bytes([length & 127 | 128]), length >> 7
@@ -91,7 +91,7 @@ def field(number: int, content: bytes) -> bytes:
 
 
 MANY = 15 * MIB // 2
-HOSTILE = {
+OVERSIZED = {
     "inputs": NAME + field(5, b"") * MANY,
     "outputs": NAME + field(6, b"") * MANY,
     "parameters": NAME + field(4, b"") * MANY,
@@ -106,33 +106,33 @@ HOSTILE = {
 }
 
 
-def test_a_message_is_counted_before_it_is_parsed(
+def test_message_with_too_many_fields_is_rejected_before_it_is_parsed(
     server: Server, watched: list[tuple[float, float]]
 ) -> None:
     before = server.memory()
-    for name, message in HOSTILE.items():
+    for name, message in OVERSIZED.items():
         code, reason = server.call(message)
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED, name
         assert "more fields or numbers than any image needs" in reason
-    with ThreadPoolExecutor(8) as pool:  # As large as may be, at once.
-        codes = [code for code, _ in pool.map(server.call, [HOSTILE["inputs"]] * 8)]
+    with ThreadPoolExecutor(8) as pool:  # Of the maximum size, concurrently.
+        codes = [code for code, _ in pool.map(server.call, [OVERSIZED["inputs"]] * 8)]
     assert set(codes) <= {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
     assert max(memory for memory, _ in watched) < before + 200
-    assert max(seconds for _, seconds in watched) < 5  # Parsed in the event loop, it was 17.
+    assert max(seconds for _, seconds in watched) < 5  # Parsing in the event loop took 17 s.
 
 
 @pytest.mark.parametrize(
     "message",
     [
         b"\xff" * 20,
-        NAME + b"\x2a\x05\x0a",  # An input that is cut short.
-        NAME + b"\x2a\x02\x22\x05" + bytes(5),  # A parameter that is longer than its input.
-        NAME + b"\x7b\x08\x7c" + b"\x2a\x00" * 2000,  # A group hides what is behind it.
+        NAME + b"\x2a\x05\x0a",  # A truncated input.
+        NAME + b"\x2a\x02\x22\x05" + bytes(5),  # A parameter longer than its input.
+        NAME + b"\x7b\x08\x7c" + b"\x2a\x00" * 2000,  # A group hides the fields after it.
         b"\x0a" + b"\xff" * 9 + b"\x01" + NAME,  # A length of 2**63.
     ],
-    ids=["no field", "cut short", "overlapping", "group", "length"],
+    ids=["no field", "truncated", "overlapping", "group", "length"],
 )
-def test_what_is_no_message_is_told_so(server: Server, message: bytes) -> None:
+def test_malformed_message_is_an_invalid_argument(server: Server, message: bytes) -> None:
     code, reason = server.call(message)
     assert (code, reason) == (
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -140,7 +140,7 @@ def test_what_is_no_message_is_told_so(server: Server, message: bytes) -> None:
     )
 
 
-def test_messages_that_ask_for_no_inference_are_small(server: Server) -> None:
+def test_messages_other_than_inference_have_a_small_size_limit(server: Server) -> None:
     for method in ("ModelMetadata", "RepositoryIndex", "ModelStatistics"):
         message = b"\x78\x00" * 40_000
         code, reason = server.call(message, f"/inference.GRPCInferenceService/{method}")
@@ -148,8 +148,8 @@ def test_messages_that_ask_for_no_inference_are_small(server: Server) -> None:
         assert "at most 65536 bytes" in reason
 
 
-class Raw:
-    """A client that speaks just enough HTTP/2 to send part of a message, or to read no answer."""
+class RawClient:
+    """A minimal HTTP/2 client, which can send part of a message or leave a response unread."""
 
     def __init__(self, server: Server, method: str = INFER, *, key: str = SECRET) -> None:
         self.socket = socket.create_connection(server.address)
@@ -175,7 +175,7 @@ class Raw:
         )
 
     def send(self, data: bytes, *, last: bool = False) -> None:
-        """Send as the server lets it, for at most three seconds."""
+        """Send within the flow-control window, for at most three seconds."""
         deadline = time.monotonic() + 3
         while data and not self.ended and time.monotonic() < deadline:
             size = min(16384, self.window, self.connection_window, len(data))
@@ -190,7 +190,7 @@ class Raw:
             self.read(0 if size > 0 else 0.05)
 
     def read(self, seconds: float) -> None:
-        """Take what has arrived: windows and the end of the call."""
+        """Process received frames: window updates, pings and the end of the call."""
         self.socket.settimeout(seconds or 0.0001)
         try:
             received = self.socket.recv(1 << 20)
@@ -226,9 +226,9 @@ class Raw:
 PREFIX = b"\0" + struct.pack(">I", 16 * MIB)
 
 
-def send_most(server: Server, key: str) -> bool:
+def send_incomplete_message(server: Server, key: str) -> bool:
     """Send 15 of 16 MiB and wait; return whether the call was ended."""
-    raw = Raw(server, key=key)
+    raw = RawClient(server, key=key)
     with raw.socket:
         raw.send(PREFIX + bytes(15 * MIB))
         deadline = time.monotonic() + 20
@@ -237,23 +237,23 @@ def send_most(server: Server, key: str) -> bool:
     return raw.ended
 
 
-def test_without_a_key_nothing_is_received(
+def test_message_without_a_valid_key_is_not_received(
     server: Server, watched: list[tuple[float, float]]
 ) -> None:
     before = server.memory()
     with ThreadPoolExecutor(40) as pool:
-        assert all(pool.map(lambda _: send_most(server, "wrong"), range(40)))
+        assert all(pool.map(lambda _: send_incomplete_message(server, "wrong"), range(40)))
     assert max(memory for memory, _ in watched) < before + 50
 
 
-def test_few_messages_are_received_at_a_time_and_a_stalled_one_is_dropped(
+def test_concurrently_received_messages_are_limited_and_stalled_ones_dropped(
     server: Server, watched: list[tuple[float, float]]
 ) -> None:
     before = server.memory()
     with ThreadPoolExecutor(16) as pool:
-        stalled = [pool.submit(send_most, server, SECRET) for _ in range(16)]
+        stalled = [pool.submit(send_incomplete_message, server, SECRET) for _ in range(16)]
         time.sleep(0.5)
-        code, reason = server.call(NAME)  # It is answered all the same.
+        code, reason = server.call(NAME)  # It is answered nevertheless.
         assert (code, reason) == (
             grpc.StatusCode.INVALID_ARGUMENT,
             "0 inputs, expected one: images or image",
@@ -262,8 +262,8 @@ def test_few_messages_are_received_at_a_time_and_a_stalled_one_is_dropped(
     assert max(memory for memory, _ in watched) < before + 200
 
 
-def test_a_message_that_stays_incomplete_is_given_up(server: Server) -> None:
-    raw = Raw(server)
+def test_incomplete_message_ends_the_call_after_a_timeout(server: Server) -> None:
+    raw = RawClient(server)
     with raw.socket:
         raw.send(PREFIX + b"\0")
         start = time.monotonic()
@@ -273,18 +273,18 @@ def test_a_message_that_stays_incomplete_is_given_up(server: Server) -> None:
     assert time.monotonic() - start > 1.5
 
 
-def test_a_probe_that_stalls_keeps_no_other_waiting(server: Server) -> None:
-    stalled = [Raw(server, "/grpc.health.v1.Health/Check", key="none") for _ in range(40)]
+def test_stalled_health_checks_do_not_delay_another(server: Server) -> None:
+    stalled = [RawClient(server, "/grpc.health.v1.Health/Check", key="none") for _ in range(40)]
     for raw in stalled:
         raw.send(PREFIX + b"\0")
     start = time.monotonic()
     assert server.call(b"", "/grpc.health.v1.Health/Check")[0] is grpc.StatusCode.OK
-    assert time.monotonic() - start < 10  # In turns of two seconds, four at a time, it would be 20.
+    assert time.monotonic() - start < 10  # Four at a time for 2 s each would take 20 s.
     for raw in stalled:
         raw.socket.close()
 
 
-def test_a_limit_of_bytes_may_be_above_that_of_grpc() -> None:
+def test_byte_limits_may_exceed_the_maximum_of_grpc() -> None:
     port, grpc_port = unused_port(), unused_port()
     limits = ("--max-body-bytes=3000000000", "--max-bytes-in-flight=6000000000")
     with (
@@ -297,7 +297,7 @@ def test_a_limit_of_bytes_may_be_above_that_of_grpc() -> None:
         assert check(b"", timeout=60) == b"\x08\x01"  # SERVING
 
 
-def test_few_watch_health_and_the_end_of_the_service_ends_them() -> None:
+def test_health_watches_are_limited_and_end_with_the_service() -> None:
     port, grpc_port = unused_port(), unused_port()
     with (
         serve_process(f"--grpc-port={grpc_port}", "--engine=litert", port=port) as process,
@@ -317,7 +317,7 @@ def test_few_watch_health_and_the_end_of_the_service_ends_them() -> None:
         assert process.wait(timeout=30) == 0
 
 
-def test_a_call_that_began_before_a_drain_is_answered() -> None:
+def test_call_that_started_before_a_drain_is_answered() -> None:
     port, grpc_port = unused_port(), unused_port()
     is_draining = threading.Event()
 
@@ -332,7 +332,7 @@ def test_a_call_that_began_before_a_drain_is_answered() -> None:
     ):
         wait_until_ready(client)
         begun = channel.stream_unary(INFER).future(messages(), timeout=60)
-        time.sleep(0.5)  # Its head has arrived.
+        time.sleep(0.5)  # Its headers have arrived.
         process.terminate()
         wait_for(lambda: client.get("/readyz").status_code == 503)
         with pytest.raises(grpc.RpcError) as new:
@@ -342,7 +342,7 @@ def test_a_call_that_began_before_a_drain_is_answered() -> None:
         assert begun.exception().details() == "0 inputs, expected one: images or image"
 
 
-def test_an_answer_that_is_not_read_keeps_its_capacity() -> None:
+def test_unread_response_keeps_its_capacity() -> None:
     port, grpc_port = unused_port(), unused_port()
     arguments = (f"--grpc-port={grpc_port}", "--engine=litert", "--max-images-in-flight=14")
     with (
@@ -351,8 +351,8 @@ def test_an_answer_that_is_not_read_keeps_its_capacity() -> None:
     ):
         wait_until_ready(client)
         server = Server(client, ("127.0.0.1", grpc_port), process.pid)
-        message = layers_of_seven()
-        unread = [Raw(server), Raw(server, STREAM)]
+        message = request_for_layers_of_seven_images()
+        unread = [RawClient(server), RawClient(server, STREAM)]
         for raw in unread:
             raw.send(b"\0" + struct.pack(">I", len(message)) + message, last=True)
 
@@ -369,11 +369,11 @@ def test_an_answer_that_is_not_read_keeps_its_capacity() -> None:
         assert server.call(message)[0] is grpc.StatusCode.OK
         counted = samples_of(client.get("/metrics").text)
     series = f'fashion_mnist_requests_total{{method="gRPC",route="{INFER}",status="%d"}}'
-    assert counted[series % 400] == 2  # Of clients that are gone.
+    assert counted[series % 400] == 2  # Of disconnected clients.
     assert series % 500 not in counted
 
 
-def layers_of_seven() -> bytes:
+def request_for_layers_of_seven_images() -> bytes:
     message: Any = pb.ModelInferRequest(model_name="fashion_mnist_layers")
     message.inputs.add(name="images", datatype="UINT8", shape=[7, 784])
     message.raw_input_contents.append(bytes(7 * 784))

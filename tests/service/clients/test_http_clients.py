@@ -1,4 +1,4 @@
-"""HTTP clients, proxies and their health checks as published, in their default settings."""
+"""Published HTTP clients, proxies and their health checks, with default settings."""
 
 import asyncio
 import io
@@ -27,7 +27,7 @@ def url(client: httpx.Client) -> str:
 
 
 def run(*command: str | Path) -> list[str]:
-    """Run a client to its end; the lines it prints, status first."""
+    """Run a client until it exits; return the lines that it prints."""
     if shutil.which(str(command[0])) is None:
         pytest.skip(f"{command[0]} is not installed")
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -35,7 +35,7 @@ def run(*command: str | Path) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_javas_http_client(url: str) -> None:
+def test_java_http_client(url: str) -> None:
     if shutil.which("javac") is None:
         pytest.skip("a JDK is not installed")
     lines = run("java", HERE / "JavaClient.java", url, BOOT)
@@ -45,8 +45,8 @@ def test_javas_http_client(url: str) -> None:
         assert '"label":"Ankle boot"' in line
 
 
-def test_fetch_of_node(url: str) -> None:
-    *lines, unread, ready = run("node", HERE / "fetch_conversation.mjs", url, BOOT)
+def test_node_fetch(url: str) -> None:
+    *lines, unread, ready = run("node", HERE / "fetch_client.mjs", url, BOOT)
     for line, images in zip(lines, (1, 1, 1, 2, 1), strict=True):
         assert line.startswith("200 ")
         assert line.count('"label":"Ankle boot","class_id":9,"confidence"') == images
@@ -55,7 +55,7 @@ def test_fetch_of_node(url: str) -> None:
 
 
 def test_axios(url: str) -> None:
-    lines = run("node", HERE / "axios_conversation.mjs", url, BOOT)
+    lines = run("node", HERE / "axios_client.mjs", url, BOOT)
     types = ("application/x-www-form-urlencoded", "multipart/form-data", "application/json")
     for line, media_type in zip(lines, types, strict=True):
         assert line.startswith(f"200 {media_type}")
@@ -97,7 +97,7 @@ def test_requests(url: str) -> None:
 
 
 def test_aiohttp(url: str) -> None:
-    async def ask() -> None:
+    async def send_requests() -> None:
         async with aiohttp.ClientSession(url) as session:
             form, nested = aiohttp.FormData(), aiohttp.MultipartWriter("mixed")
             form.add_field("사진", io.BytesIO(BOOT.read_bytes()), filename="신발.png")
@@ -114,7 +114,7 @@ def test_aiohttp(url: str) -> None:
             async with session.head("/readyz") as answer:
                 assert answer.status == 200
 
-    asyncio.run(ask())
+    asyncio.run(send_requests())
 
 
 @contextmanager
@@ -145,7 +145,9 @@ def wait_for_status(client: httpx.Client, path: str, status: int) -> None:
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "GET"])
-def test_haproxy_finds_the_service_up(url: str, tmp_path: Path, method: str) -> None:
+def test_haproxy_health_check_reports_the_service_as_up(
+    url: str, tmp_path: Path, method: str
+) -> None:
     port = unused_port()
     configuration = f"""
 defaults
@@ -161,28 +163,28 @@ backend service
   option httpchk {method} /readyz
   server one {url.removeprefix("http://")} check inter 100ms rise 1 fall 1 init-state down
 """
-    if "init-state" not in _haproxy_words():
+    if "init-state" not in _haproxy_keywords():
         configuration = configuration.replace(" init-state down", "")
     with (
         running(configuration, tmp_path, "haproxy", "-db", "-f"),
         httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
     ):
         wait_for_status(client, "/readyz", 200)
-        time.sleep(0.3)  # The checks of these have all been answered.
+        time.sleep(0.3)  # Health checks run meanwhile.
         assert client.put("/predict", content=BOOT.read_bytes()).status_code == 200
         log = (tmp_path / "proxy.log").read_text()
         assert "is DOWN" not in log
 
 
-def _haproxy_words() -> str:
-    """Keywords for servers; `init-state` came with HAProxy 3.1."""
+def _haproxy_keywords() -> str:
+    """Return HAProxy's keywords; `init-state` exists since 3.1."""
     if shutil.which("haproxy") is None:
         return ""
     command = ["haproxy", "-dKall", "-q", "-c", "-f", "/dev/null"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def test_nginx_with_a_prefix(url: str, tmp_path: Path) -> None:
+def test_nginx_that_strips_a_prefix(url: str, tmp_path: Path) -> None:
     port = unused_port()
     configuration = f"""
 daemon off;

@@ -1,6 +1,6 @@
-"""KServe's Python inference client as published, pointed at this service.
+"""KServe's published Python inference client against this service.
 
-The client runs in a process of its own: it and tritonclient both register the protocol's messages,
+The client runs in a separate process: it and tritonclient both register the protocol's messages,
 which a process can do only once.
 """
 
@@ -12,30 +12,30 @@ import httpx
 
 from tests.service.conftest import serve_process, unused_port, wait_until_ready
 
-CONVERSATION = Path(__file__).with_name("kserve_conversation.py")
+CLIENT = Path(__file__).with_name("kserve_client.py")
 
 
-def test_kserves_client_gets_what_it_asks_for(client: httpx.Client) -> None:
-    talk("rest", str(client.base_url))
+def test_kserve_rest_client(client: httpx.Client) -> None:
+    run_client("rest", str(client.base_url))
 
 
-def test_kserves_client_gets_what_it_asks_for_by_grpc(free_port: int) -> None:
+def test_kserve_grpc_client(free_port: int) -> None:
     grpc_port = unused_port()
     with (
         serve_process("--engine=litert", f"--grpc-port={grpc_port}", port=free_port),
         httpx.Client(base_url=f"http://127.0.0.1:{free_port}") as client,
     ):
         wait_until_ready(client)
-        talk("grpc", f"127.0.0.1:{grpc_port}")
+        run_client("grpc", f"127.0.0.1:{grpc_port}")
 
 
-def talk(kind: str, address: str) -> None:
+def run_client(kind: str, address: str) -> None:
     ran = subprocess.run(
-        [sys.executable, CONVERSATION, kind, address],
+        [sys.executable, CLIENT, kind, address],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.strip().endswith("all was answered")
+    assert ran.stdout.strip().endswith("all requests succeeded")

@@ -1,7 +1,7 @@
-"""Triton's `perf_analyzer` as published, over HTTP, gRPC, and as a client of TensorFlow Serving.
+"""Triton's published `perf_analyzer` over HTTP, gRPC, and as a client of TensorFlow Serving.
 
-`make perf-analyzer` installs the last wheel of `tritonclient` that has it in it, for Linux on
-x86-64, beside a library of CUDA that it needs; that of `libb64-0d` (Debian) comes with the machine.
+`make perf-analyzer` installs the last wheel of `tritonclient` that includes it, for Linux on
+x86-64, and the CUDA library that it needs. The system must have `libb64-0d` (Debian).
 """
 
 import os
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def ports() -> Iterator[tuple[int, int]]:
     port, grpc_port = unused_port(), unused_port()
-    # Nobody reads its log meanwhile.
+    # Its log is not read.
     arguments = (f"--grpc-port={grpc_port}", "--engine=litert", "--log-level=warning")
     with (
         serve_process(*arguments, port=port),
@@ -48,7 +48,9 @@ def ports() -> Iterator[tuple[int, int]]:
     ],
     ids=["http", "http-json", "grpc", "grpc-stream", "tfserving"],
 )
-def test_it_measures(ports: tuple[int, int], is_grpc: bool, options: list[str]) -> None:
+def test_perf_analyzer_completes_requests(
+    ports: tuple[int, int], is_grpc: bool, options: list[str]
+) -> None:
     ran = subprocess.run(
         [
             INSTALLED / "bin/perf_analyzer",

@@ -1,7 +1,7 @@
-"""TensorFlow Serving's PredictionService, as its own clients call it.
+"""TensorFlow Serving's PredictionService over gRPC.
 
-They take its messages from the package `tensorflow-serving-api`, which needs TensorFlow; the
-service's own have the same fields.
+Its own clients use messages of the package `tensorflow-serving-api`, which needs TensorFlow; those
+of the service, used here, have the same fields.
 """
 
 import math
@@ -34,7 +34,7 @@ def channel() -> Iterator[grpc.Channel]:
         yield channel
 
 
-def ask(channel: grpc.Channel, method: str, request: Any, answer: Any) -> Any:
+def call(channel: grpc.Channel, method: str, request: Any, answer: Any) -> Any:
     return channel.unary_unary(
         f"{PATH}/{method}", lambda message: message.SerializeToString(), answer.FromString
     )(request, timeout=10)
@@ -44,7 +44,7 @@ def predict(channel: grpc.Channel, tensor: Any, **spec: Any) -> Any:
     request = pb.PredictRequest(
         model_spec=pb.ModelSpec(name="fashion_mnist", **spec), inputs={"images": tensor}
     )
-    return ask(channel, "Predict", request, pb.PredictResponse)
+    return call(channel, "Predict", request, pb.PredictResponse)
 
 
 def shaped(shape: tuple[int, ...], dtype: int, **values: Any) -> Any:
@@ -59,7 +59,7 @@ def array(tensor: Any) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("is_typed", [False, True], ids=["content", "values"])
 @pytest.mark.parametrize("dtype", ["DT_FLOAT", "DT_DOUBLE", "DT_UINT8", "DT_INT64"])
-def test_predict_takes_numbers(
+def test_predict_accepts_numbers(
     channel: grpc.Channel, test_slice: Slice, dtype: str, is_typed: bool
 ) -> None:
     kinds: EnumTypeWrapper = pb.DataType
@@ -78,7 +78,9 @@ def test_predict_takes_numbers(
     assert array(answer.outputs["probabilities"]).argmax(axis=1).tolist() == [9, 2, 1, 1]
 
 
-def test_images_versions_signatures_and_filters(channel: grpc.Channel, boot_png: bytes) -> None:
+def test_predict_supports_images_versions_signatures_and_output_filters(
+    channel: grpc.Channel, boot_png: bytes
+) -> None:
     image = shaped((1,), pb.DT_STRING, string_val=[boot_png])
     for spec in ({"version": {"value": int(DEFAULT_VERSION)}}, {"version_label": DEFAULT_VERSION}):
         answer = predict(channel, image, **spec)
@@ -90,17 +92,17 @@ def test_images_versions_signatures_and_filters(channel: grpc.Channel, boot_png:
         inputs={"images": image},
         output_filter=["dense_1"],
     )
-    answer = ask(channel, "Predict", request, pb.PredictResponse)
+    answer = call(channel, "Predict", request, pb.PredictResponse)
     assert [(name, array(tensor).shape) for name, tensor in answer.outputs.items()] == [
         ("dense_1", (1, 100))
     ]
 
 
-def test_the_metadata_are_the_signatures(channel: grpc.Channel) -> None:
+def test_model_metadata_lists_the_signatures(channel: grpc.Channel) -> None:
     request = pb.GetModelMetadataRequest(
         model_spec=pb.ModelSpec(name="fashion_mnist"), metadata_field=["signature_def"]
     )
-    answer = ask(channel, "GetModelMetadata", request, pb.GetModelMetadataResponse)
+    answer = call(channel, "GetModelMetadata", request, pb.GetModelMetadataResponse)
     packed = answer.metadata["signature_def"]
     assert packed.type_url.endswith("/tensorflow.serving.SignatureDefMap")
     signatures = pb.SignatureDefMap.FromString(packed.value).signature_def
@@ -142,7 +144,7 @@ def test_the_metadata_are_the_signatures(channel: grpc.Channel) -> None:
         "layers",
     ],
 )
-def test_a_wrong_request_has_its_status_and_its_reason(
+def test_invalid_request_returns_a_status_code_and_reason(
     channel: grpc.Channel, tensor: Any, spec: dict[str, Any], code: str, reason: str
 ) -> None:
     with pytest.raises(grpc.RpcError) as caught:

@@ -1,4 +1,4 @@
-"""Keys and TLS, over HTTP and gRPC, with a certificate made for the occasion."""
+"""API keys and TLS over HTTP and gRPC, with a self-signed certificate."""
 
 import ssl
 import subprocess
@@ -23,7 +23,7 @@ OTHER_SECRET, OTHER_KEY = make_key("operator", ["administer"])
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for this machine, signed by itself, and its key."""
+    """A self-signed certificate for localhost, and its key."""
     folder = tmp_path_factory.mktemp("tls")
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     subprocess.run(
@@ -67,7 +67,7 @@ def server(ports: tuple[int, int], certificate: tuple[Path, Path]) -> Iterator[A
         yield server
 
 
-def test_http_is_served_over_tls_alone(
+def test_http_is_served_only_over_tls(
     ports: tuple[int, int], certificate: tuple[Path, Path], boot_png: bytes
 ) -> None:
     headers = {"Authorization": f"Bearer {SECRET}"}
@@ -80,7 +80,9 @@ def test_http_is_served_over_tls_alone(
         client.get(f"http://localhost:{ports[0]}/livez")
 
 
-def test_several_workers_serve_it_as_well(certificate: tuple[Path, Path], boot_png: bytes) -> None:
+def test_several_workers_serve_only_over_tls(
+    certificate: tuple[Path, Path], boot_png: bytes
+) -> None:
     port = unused_port()
     arguments = (f"--tls-certificate={certificate[0]}", f"--tls-key={certificate[1]}")
     with serve_process(*arguments, "--workers=2", port=port) as process:
@@ -98,7 +100,7 @@ def test_several_workers_serve_it_as_well(certificate: tuple[Path, Path], boot_p
     assert "Traceback" not in log
 
 
-def test_grpc_asks_for_a_key_as_http_does(server: Any) -> None:
+def test_grpc_requires_a_key_with_the_scope_to_predict(server: Any) -> None:
     inputs = [tensor("images", np.zeros((1, 784), np.uint8), "UINT8")]
     assert server.is_server_live()
     assert server.is_server_ready()
@@ -114,7 +116,7 @@ def test_grpc_asks_for_a_key_as_http_does(server: Any) -> None:
     assert answer.as_numpy("probabilities").shape == (1, 10)
 
 
-def test_the_model_is_loaded_and_unloaded_with_the_scope_to_administer(server: Any) -> None:
+def test_loading_and_unloading_require_the_scope_to_administer(server: Any) -> None:
     operator, client = {"x-api-key": OTHER_SECRET}, {"x-api-key": SECRET}
     for method in (server.load_model, server.unload_model):
         with pytest.raises(InferenceServerException) as caught:
@@ -125,7 +127,7 @@ def test_the_model_is_loaded_and_unloaded_with_the_scope_to_administer(server: A
     assert server.is_model_ready(MODEL, headers=client)
 
 
-def test_files_that_are_no_certificate_are_a_sentence(tmp_path: Path) -> None:
+def test_invalid_certificate_files_exit_with_status_2_without_a_traceback(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.pem"
     wrong.write_text("no certificate")
     ended = run_service(f"--tls-certificate={wrong}", f"--tls-key={wrong}")
@@ -137,7 +139,7 @@ def test_files_that_are_no_certificate_are_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "is_warned"), [("", True), (KEY.line(), False)], ids=["without keys", "with a key"]
 )
-def test_without_keys_beyond_loopback_there_is_a_warning(keys: str, is_warned: bool) -> None:
+def test_public_host_without_keys_is_logged_as_a_warning(keys: str, is_warned: bool) -> None:
     arguments = ("--host=0.0.0.0", *([f"--api-keys={keys}"] if keys else []))
     port = unused_port()
     with serve_process(*arguments, port=port) as process:

@@ -1,6 +1,6 @@
-"""`tritonclient[grpc]` as published, pointed at this service.
+"""The published `tritonclient[grpc]` against this service.
 
-The service runs in a process of its own: it and the client both register the protocol's messages,
+The service runs in a separate process: it and the client both register the protocol's messages,
 which a process can do only once.
 """
 
@@ -78,7 +78,7 @@ def tensor(name: str, values: NDArray[Any], datatype: str) -> Any:
     return given
 
 
-def test_calls_are_counted_in_the_metrics_with_the_status_http_has() -> None:
+def test_calls_are_logged_and_counted_with_the_status_codes_of_http() -> None:
     port, grpc_port = unused_port(), unused_port()
     arguments = (f"--grpc-port={grpc_port}", "--engine=litert", "--log-format=json")
     with serve_process(*arguments, port=port) as process:
@@ -140,13 +140,13 @@ def test_infer_with_raw_contents(server: Any, test_slice: Slice, dtype: str) -> 
     assert "warning" not in answer.get_response().parameters
 
 
-def test_floats_above_1_are_answered_with_a_warning(server: Any, test_slice: Slice) -> None:
+def test_floats_above_1_cause_a_warning(server: Any, test_slice: Slice) -> None:
     images = test_slice[0][:2].astype(np.float32)
     answer = server.infer(MODEL, [tensor("images", images, "FP32")]).get_response()
     assert "divide by 255" in answer.parameters["warning"].string_param
 
 
-def test_layers_and_classification(server: Any, test_slice: Slice) -> None:
+def test_infer_returns_layers_and_classifications(server: Any, test_slice: Slice) -> None:
     wanted = [
         triton.InferRequestedOutput("conv2d_1"),
         triton.InferRequestedOutput("probabilities", class_count=2),
@@ -158,7 +158,7 @@ def test_layers_and_classification(server: Any, test_slice: Slice) -> None:
     assert answer.as_numpy("probabilities")[0, 0].endswith(b":9:Ankle boot")
 
 
-def test_encoded_images_and_their_preparation(
+def test_encoded_images_are_prepared_as_requested(
     server: Any, test_slice: Slice, encode: Encode
 ) -> None:
     files = np.array([encode(test_slice[0][i]) for i in (1, 0)], np.object_)
@@ -195,7 +195,7 @@ def test_infer_with_typed_contents(
     assert list(label.contents.bytes_contents) == [b"Ankle boot", b"Pullover"]
 
 
-def test_images_in_typed_contents(stub: Any, boot_png: bytes) -> None:
+def test_infer_with_images_in_typed_contents(stub: Any, boot_png: bytes) -> None:
     request = request_of("image", "BYTES", [1], bytes_contents=[boot_png])
     request.model_name = PICTURES
     response = stub.ModelInfer(request)
@@ -258,7 +258,7 @@ def test_configuration_statistics_and_repository(server: Any) -> None:
     assert server.is_model_ready(PICTURES)
 
 
-def test_a_stream_answers_in_order_and_goes_on_after_an_error(
+def test_stream_responds_in_order_and_continues_after_an_error(
     server: Any, test_slice: Slice
 ) -> None:
     answers: queue.Queue[Any] = queue.Queue()
@@ -275,7 +275,7 @@ def test_a_stream_answers_in_order_and_goes_on_after_an_error(
     assert [answer.as_numpy("class_id").tolist() for answer in received] == [[9], [1], [1]]
 
 
-def test_health_as_kubernetes_and_envoy_ask_for_it(address: str) -> None:
+def test_standard_health_check(address: str) -> None:
     with grpc.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         for service in ("", "inference.GRPCInferenceService"):
@@ -286,7 +286,7 @@ def test_health_as_kubernetes_and_envoy_ask_for_it(address: str) -> None:
     assert caught.value.code() is NOT_FOUND
 
 
-def test_health_is_watched_and_each_change_is_sent(address: str, server: Any) -> None:
+def test_health_watch_receives_every_change(address: str, server: Any) -> None:
     kind = health_pb2.HealthCheckResponse
     with grpc.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
@@ -376,7 +376,7 @@ INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
         ),
     ],
 )
-def test_a_wrong_request_has_its_status_and_its_reason(
+def test_invalid_request_returns_a_status_code_and_reason(
     stub: Any, request_: Any, code: grpc.StatusCode, reason: str
 ) -> None:
     with pytest.raises(grpc.RpcError) as caught:
@@ -385,7 +385,7 @@ def test_a_wrong_request_has_its_status_and_its_reason(
     assert reason in caught.value.details()
 
 
-def test_what_is_no_message_of_the_protocol_is_invalid(address: str) -> None:
+def test_malformed_message_is_an_invalid_argument(address: str) -> None:
     with grpc.insecure_channel(address) as channel:
         infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
         with pytest.raises(grpc.RpcError) as caught:
@@ -394,13 +394,13 @@ def test_what_is_no_message_of_the_protocol_is_invalid(address: str) -> None:
     assert caught.value.details() == "not a message of the type ModelInferRequest"
 
 
-def test_workers_share_the_port(free_port: int, test_slice: Slice) -> None:
+def test_two_workers_serve_one_port(free_port: int, test_slice: Slice) -> None:
     grpc_port = unused_port()
     with serve_process("--workers=2", f"--grpc-port={grpc_port}", port=free_port):
         options = [("grpc.use_local_subchannel_pool", 1)]
 
         def ready() -> bool:
-            # A connection stays with its worker, so that each question opens another.
+            # A connection stays with its worker, so each check opens another.
             for _ in range(10):
                 try:
                     with triton.InferenceServerClient(
@@ -419,7 +419,7 @@ def test_workers_share_the_port(free_port: int, test_slice: Slice) -> None:
         assert answer.as_numpy("class_id").tolist() == [9]
 
 
-def test_a_port_that_is_taken_is_a_sentence(free_port: int) -> None:
+def test_port_in_use_is_reported_without_a_traceback(free_port: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = run_service(f"--port={free_port}", f"--grpc-port={port}")
@@ -428,7 +428,7 @@ def test_a_port_that_is_taken_is_a_sentence(free_port: int) -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_grpc_that_is_not_installed_is_a_sentence() -> None:
+def test_missing_grpc_package_is_reported_with_the_extra_to_install() -> None:
     code = (
         "import asyncio, importlib.util; from service.app import create_app;"
         "from service.settings import Settings; find = importlib.util.find_spec;"

@@ -1,4 +1,4 @@
-"""`tritonclient[http]` as published, pointed at this service."""
+"""The published `tritonclient[http]` against this service."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,13 +75,13 @@ def test_infer_in_json_and_binary(
     assert labels[:2] == ["Ankle boot", "Pullover"]
 
 
-def test_infer_without_naming_outputs(server: Any, test_slice: Slice) -> None:
+def test_infer_with_default_outputs(server: Any, test_slice: Slice) -> None:
     given = tensor("images", test_slice[0][:2], "UINT8", binary=True)
     answer = server.infer(MODEL, [given], model_version=DEFAULT_VERSION)
     assert answer.as_numpy("probabilities").shape == (2, 10)
 
 
-def test_classification(server: Any, test_slice: Slice) -> None:
+def test_infer_returns_classifications(server: Any, test_slice: Slice) -> None:
     wanted = [triton.InferRequestedOutput("probabilities", class_count=2)]
     given = tensor("images", test_slice[0][:2], "UINT8", binary=True)
     ranked = server.infer(MODEL, [given], outputs=wanted).as_numpy("probabilities")
@@ -91,13 +91,13 @@ def test_classification(server: Any, test_slice: Slice) -> None:
     assert float(value) > 0.9
 
 
-def test_encoded_images(server: Any, test_slice: Slice, encode: Encode) -> None:
+def test_infer_with_encoded_images(server: Any, test_slice: Slice, encode: Encode) -> None:
     files = np.array([encode(test_slice[0][i]) for i in (1, 0)], np.object_)
     answer = server.infer("fashion_mnist_pictures", [tensor("image", files, "BYTES", binary=True)])
     assert answer.as_numpy("label").tolist() == [b"Pullover", b"Ankle boot"]
 
 
-def test_an_error_is_the_clients_own_exception(server: Any, test_slice: Slice) -> None:
+def test_error_is_raised_as_an_inference_server_exception(server: Any, test_slice: Slice) -> None:
     given = tensor("pixels", test_slice[0][:1], "UINT8", binary=True)
     with pytest.raises(InferenceServerException, match="no input 'pixels'"):
         server.infer(MODEL, [given])
@@ -178,7 +178,7 @@ def test_repository_index_load_and_unload(
         assert client.get("/readyz").json()["model"]["version"] == 3
 
 
-def test_what_the_repository_does_not_do_is_refused(strict_client: httpx.Client) -> None:
+def test_unsupported_and_invalid_repository_requests_are_a_400(strict_client: httpx.Client) -> None:
     load = f"/v2/repository/models/{MODEL}/load"
     response = strict_client.post(load, json={"parameters": {"config": "{}"}})
     assert (response.status_code, "config and files" in response.json()["error"]) == (400, True)
@@ -187,7 +187,7 @@ def test_what_the_repository_does_not_do_is_refused(strict_client: httpx.Client)
     assert strict_client.post("/v2/repository/index", content=b"[" * 1000).status_code == 400
 
 
-def test_loading_what_is_not_there_is_refused_without_naming_a_path(
+def test_loading_a_missing_model_is_a_400_without_its_path(
     copied_artifacts: Path,
 ) -> None:
     settings = Settings(artifacts=copied_artifacts, engine="litert", poll_seconds=0)
@@ -200,7 +200,9 @@ def test_loading_what_is_not_there_is_refused_without_naming_a_path(
 
 
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
-def test_a_compressed_request(server: Any, test_slice: Slice, algorithm: str) -> None:
+def test_compressed_request_returns_the_same_probabilities(
+    server: Any, test_slice: Slice, algorithm: str
+) -> None:
     inputs = [tensor("images", test_slice[0][:6], "UINT8", binary=True)]
     answer = server.infer(MODEL, inputs, request_compression_algorithm=algorithm)
     np.testing.assert_array_equal(

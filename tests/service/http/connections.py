@@ -1,4 +1,4 @@
-"""Raw connections, for what an HTTP client does not send or does not show."""
+"""Raw connections, for requests and responses that HTTP clients do not expose."""
 
 import socket
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import httpx
 
 
-class Answer(NamedTuple):
+class RawResponse(NamedTuple):
     status: int
     head: bytes
     """Status line and headers."""
@@ -16,13 +16,13 @@ class Answer(NamedTuple):
 
     @property
     def headers(self) -> dict[str, str]:
-        """By names in lower case."""
+        """By lower-case name."""
         pairs = (line.split(": ", 1) for line in self.head.decode("latin-1").split("\r\n")[1:])
         return {name.lower(): value for name, value in pairs}
 
     @property
-    def undated(self) -> tuple[bytes, list[bytes], bytes]:
-        """All of it but for the time, and the order of the headers."""
+    def without_date(self) -> tuple[bytes, list[bytes], bytes]:
+        """The response without its date, and with sorted headers."""
         first, *lines = self.head.split(b"\r\n")
         return first, sorted(line for line in lines if not line.startswith(b"date:")), self.body
 
@@ -37,28 +37,28 @@ def connect(client: httpx.Client, *, receive_bytes: int | None = None) -> socket
     return connection
 
 
-def head(
+def request_head(
     length: int | None,
     *lines: str,
     method: str = "POST",
     path: str = "/predict",
     version: str = "1.1",
 ) -> bytes:
-    """Return the head of a request whose body has so many bytes, or that has none."""
+    """Return the head of a request with a body of this length, or without a body."""
     fields = [f"{method} {path} HTTP/{version}", "Host: localhost"]
     if length is not None:
         fields.append(f"Content-Length: {length}")
     return "\r\n".join([*fields, *lines, "", ""]).encode("latin-1")
 
 
-def whole(body: bytes, *lines: str, method: str = "POST", path: str = "/predict") -> bytes:
+def full_request(body: bytes, *lines: str, method: str = "POST", path: str = "/predict") -> bytes:
     """Return a request with its body."""
-    return head(len(body), *lines, method=method, path=path) + body
+    return request_head(len(body), *lines, method=method, path=path) + body
 
 
-def read_answers(connection: socket.socket, count: int) -> list[Answer]:
-    """Read that many answers; more must not have come."""
-    answers: list[Answer] = []
+def read_responses(connection: socket.socket, count: int) -> list[RawResponse]:
+    """Read exactly this many responses; fail if more data has arrived."""
+    answers: list[RawResponse] = []
     received = b""
     while len(answers) < count:
         while b"\r\n\r\n" not in received:
@@ -67,22 +67,22 @@ def read_answers(connection: socket.socket, count: int) -> list[Answer]:
         length = _body_length(lines)
         while len(received) < length:
             received += _receive(connection)
-        answers.append(Answer(int(lines[9:12]), lines, received[:length]))
+        answers.append(RawResponse(int(lines[9:12]), lines, received[:length]))
         received = received[length:]
     assert not received
     return answers
 
 
-def read_answer(connection: socket.socket) -> Answer:
-    [answer] = read_answers(connection, 1)
+def read_response(connection: socket.socket) -> RawResponse:
+    [answer] = read_responses(connection, 1)
     return answer
 
 
-def statuses(answers: Sequence[Answer]) -> list[int]:
+def statuses(answers: Sequence[RawResponse]) -> list[int]:
     return [answer.status for answer in answers]
 
 
-def read_to_end(connection: socket.socket) -> bytes:
+def read_until_close(connection: socket.socket) -> bytes:
     """Read until the server closes the connection, or resets it because it left data unread."""
     received = b""
     with suppress(ConnectionResetError):
@@ -91,15 +91,15 @@ def read_to_end(connection: socket.socket) -> bytes:
     return received
 
 
-def read_last_answers(connection: socket.socket) -> list[Answer]:
-    """Read whole answers until the server closes the connection, at once."""
+def read_responses_until_close(connection: socket.socket) -> list[RawResponse]:
+    """Read complete responses until the server closes the connection."""
     connection.settimeout(20)
-    received = read_to_end(connection)
+    received = read_until_close(connection)
     answers = []
     while received:
         lines, _, received = received.partition(b"\r\n\r\n")
         length = _body_length(lines)
-        answers.append(Answer(int(lines[9:12]), lines, received[:length]))
+        answers.append(RawResponse(int(lines[9:12]), lines, received[:length]))
         received = received[length:]
     return answers
 

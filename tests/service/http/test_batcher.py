@@ -1,4 +1,4 @@
-"""The fast path answers as the application does, takes what it should, and shares runs."""
+"""The fast path returns the application's responses and batches simultaneous requests."""
 
 import asyncio
 import json
@@ -34,14 +34,20 @@ from tests.service.conftest import (
     serve,
     wait_for,
 )
-from tests.service.http.connections import connect, read_answer, read_answers, statuses, whole
+from tests.service.http.connections import (
+    connect,
+    full_request,
+    read_response,
+    read_responses,
+    statuses,
+)
 from tests.service.http.test_predict import PIXELS
 
 V2 = "/v2/models/fashion_mnist/infer"
 V1 = "/v1/models/fashion_mnist:predict"
 
-IN_THE_APPLICATION = "Forwarded: for=192.0.2.1"
-"""With this header a request is not answered before it."""
+VIA_APPLICATION = "Forwarded: for=192.0.2.1"
+"""A header that the fast path leaves to the application."""
 
 
 class Arrivals:
@@ -64,7 +70,7 @@ def arrived() -> list[int]:
 
 @pytest.fixture(scope="module")
 def counted(arrived: list[int]) -> Iterator[httpx.Client]:
-    """A client of a server that tells which requests reached the application."""
+    """A client of a server that counts the requests that reach the application."""
     settings = Settings(
         artifacts=ARTIFACTS, engine="litert", version_labels={"stable": int(DEFAULT_VERSION)}
     )
@@ -112,8 +118,8 @@ def form(*files: bytes) -> Request:
 
 
 @pytest.fixture(scope="module")
-def answered(boot_png: bytes, encode: Encode) -> dict[str, Request]:
-    """What is answered without the application."""
+def fast_path_requests(boot_png: bytes, encode: Encode) -> dict[str, Request]:
+    """Requests that the fast path handles."""
     return {
         "PNG": upload(boot_png),
         "PNG without a type": upload(boot_png, ""),
@@ -143,25 +149,25 @@ def answered(boot_png: bytes, encode: Encode) -> dict[str, Request]:
 
 
 @pytest.fixture(scope="module")
-def left(boot_png: bytes, encode: Encode) -> dict[str, Request]:
-    """What is left to the application: because it is wrong, large or unusual."""
+def application_requests(boot_png: bytes, encode: Encode) -> dict[str, Request]:
+    """Requests that the application handles: invalid, large or unusual ones."""
     timeout = {"X-Request-Timeout": "5"}
     return {
         "BMP": upload(encode(np.zeros((28, 28), np.uint8), "BMP"), "image/bmp"),
         "GIF": upload(encode(np.zeros((28, 28), np.uint8), "GIF"), "application/octet-stream"),
         "no instances": as_json("/predict", {"instances": []}),
-        "no JSON": upload(b"{", "application/json"),
-        "no image": upload(b"no image"),
-        "no body": upload(b""),
-        "V1 of no numbers": (V1, NAN, {}),
-        "another type": upload(b"x", "text/plain"),
-        "a form that ends": upload(form(boot_png)[1][:-9], "multipart/form-data; boundary=x"),
+        "invalid JSON": upload(b"{", "application/json"),
+        "not an image": upload(b"no image"),
+        "empty body": upload(b""),
+        "V1 of NaN": (V1, NAN, {}),
+        "unsupported type": upload(b"x", "text/plain"),
+        "truncated form": upload(form(boot_png)[1][:-9], "multipart/form-data; boundary=x"),
         "a large photograph": upload(encode(np.zeros((300, 300), np.uint8))),
         "a long body": upload(boot_png + bytes(INLINE_BODY_BYTES)),
         "a deadline": ("/predict", boot_png, timeout),
-        "no deadline": ("/predict", boot_png, {"X-Request-Timeout": "soon"}),
+        "invalid deadline": ("/predict", boot_png, {"X-Request-Timeout": "soon"}),
         "a proxy": ("/predict", boot_png, {"X-Forwarded-For": "10.0.0.1"}),
-        "another encoding": ("/predict", boot_png, {"Content-Encoding": "br"}),
+        "unsupported encoding": ("/predict", boot_png, {"Content-Encoding": "br"}),
         **{
             f"query {query}": upload(boot_png, query=f"?{query}")
             for query in (
@@ -172,23 +178,27 @@ def left(boot_png: bytes, encode: Encode) -> dict[str, Request]:
         "V2 of layers": as_json(V2, V2_JSON | {"outputs": [{"name": "dense_1"}]}),
         "V2 without an input": as_json(V2, {"inputs": []}),
         "V2 of another model": as_json("/v2/models/other/infer", V2_JSON),
-        "V2 of no version": as_json("/v2/models/fashion_mnist/versions/x/infer", V2_JSON),
-        "V2 of two segments": as_json("/v2/models/fashion_mnist/versions/1%2F2/infer", V2_JSON),
-        "V2 with a rest": as_binary(V2_BINARY, bytes(1569)),
-        "V2 of no length": (V2, b"x", {"Inference-Header-Content-Length": "many"}),
+        "V2 of an invalid version": as_json("/v2/models/fashion_mnist/versions/x/infer", V2_JSON),
+        "V2 with an escaped slash": as_json(
+            "/v2/models/fashion_mnist/versions/1%2F2/infer", V2_JSON
+        ),
+        "V2 with surplus bytes": as_binary(V2_BINARY, bytes(1569)),
+        "V2 of an invalid length": (V2, b"x", {"Inference-Header-Content-Length": "many"}),
         "V1 of layers": as_json(V1, V1_ROWS | {"signature_name": "feature_maps"}),
         "V1 of another version": as_json("/v1/models/fashion_mnist/versions/7:predict", V1_ROWS),
-        "V1 of no label": as_json("/v1/models/fashion_mnist/labels/none:predict", V1_ROWS),
+        "V1 of an unknown label": as_json("/v1/models/fashion_mnist/labels/none:predict", V1_ROWS),
         "V1 of another model": as_json("/v1/models/other:predict", V1_ROWS),
         "V1 without images": as_json(V1, {"instances": []}),
         "V1 of another method": as_json("/v1/models/fashion_mnist:classify", V1_ROWS),
-        "a path with an end": ("/predict/", boot_png, {}),
+        "trailing slash": ("/predict/", boot_png, {}),
     }
 
 
 @pytest.fixture(scope="module")
-def requests(answered: dict[str, Request], left: dict[str, Request]) -> dict[str, Request]:
-    return answered | left
+def requests(
+    fast_path_requests: dict[str, Request], application_requests: dict[str, Request]
+) -> dict[str, Request]:
+    return fast_path_requests | application_requests
 
 
 @pytest.fixture
@@ -205,7 +215,7 @@ def lines_of(headers: dict[str, str]) -> list[str]:
 
 
 def changes(client: httpx.Client, before: dict[str, float]) -> dict[str, float]:
-    """What a request changed in the metrics; of times, only the counts."""
+    """Return what changed in the metrics, without times."""
     after = samples_of(client.get("/metrics").text)
     return {
         name: value - before.get(name, 0)
@@ -217,36 +227,38 @@ def changes(client: httpx.Client, before: dict[str, float]) -> dict[str, float]:
     }
 
 
-def test_answers_are_those_of_the_application_to_the_byte(
+def test_responses_equal_those_of_the_application_byte_for_byte(
     counted: httpx.Client,
     arrived: list[int],
     requests: dict[str, Request],
-    answered: dict[str, Request],
+    fast_path_requests: dict[str, Request],
     others: list[socket.socket],
 ) -> None:
     counted.get("/livez", headers={"Connection": "close"})
     for number, (kind, (path, body, headers)) in enumerate([*requests.items()] * 2):
         if number == len(requests):
-            others.append(connect(counted))  # So far there was only one at a time.
+            others.append(connect(counted))  # Until here, there was one connection at a time.
         for method in ("POST", "PUT"):
             lines = lines_of(headers)
             arrived.clear()
             with connect(counted) as connection:
-                connection.sendall(whole(body, *lines, method=method, path=path))
-                fast = read_answer(connection)
+                connection.sendall(full_request(body, *lines, method=method, path=path))
+                fast = read_response(connection)
                 in_between = len(arrived)
-                lines.append(IN_THE_APPLICATION)
-                connection.sendall(whole(body, *lines, method=method, path=path))
-                usual = read_answer(connection)
-            assert fast.undated == usual.undated, kind
-            is_answered = kind in answered and (method == "POST" or path.startswith("/predict"))
+                lines.append(VIA_APPLICATION)
+                connection.sendall(full_request(body, *lines, method=method, path=path))
+                usual = read_response(connection)
+            assert fast.without_date == usual.without_date, kind
+            is_answered = kind in fast_path_requests and (
+                method == "POST" or path.startswith("/predict")
+            )
             assert in_between == int(not is_answered), kind
             assert len(arrived) == in_between + 1, kind
             if is_answered:
                 assert fast.status == 200, kind
 
 
-def test_metrics_are_those_of_the_application(
+def test_metrics_equal_those_of_the_application(
     counted: httpx.Client, requests: dict[str, Request]
 ) -> None:
     for kind, (path, body, headers) in requests.items():
@@ -263,15 +275,15 @@ def test_metrics_are_those_of_the_application(
         assert fast[name] == 1, kind
 
 
-def test_phases_are_timed_as_in_the_application(
-    counted: httpx.Client, answered: dict[str, Request]
+def test_timed_phases_equal_those_of_the_application(
+    counted: httpx.Client, fast_path_requests: dict[str, Request]
 ) -> None:
     def phases() -> Counter[str]:
         samples = samples_of(counted.get("/metrics").text)
         start = "fashion_mnist_phase_seconds_count"
         return Counter({n: int(v) for n, v in samples.items() if n.startswith(start)})
 
-    for kind, (path, body, headers) in answered.items():
+    for kind, (path, body, headers) in fast_path_requests.items():
         found = []
         for more in ({}, {"Forwarded": "for=192.0.2.1"}):
             before = phases()
@@ -280,7 +292,7 @@ def test_phases_are_timed_as_in_the_application(
         assert found[0] == found[1], kind
 
 
-def test_the_log_tells_what_that_of_the_application_tells(
+def test_access_log_equals_that_of_the_application(
     counted: httpx.Client, requests: dict[str, Request], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, access_logger.name):
@@ -288,7 +300,7 @@ def test_the_log_tells_what_that_of_the_application_tells(
             caplog.clear()
             for more in ({}, {"Forwarded": "for=192.0.2.1"}):
                 counted.post(path, content=body, headers={"X-Request-ID": "a", **headers, **more})
-            wait_for(lambda: len(caplog.records) == 2)  # Written when the answer is out.
+            wait_for(lambda: len(caplog.records) == 2)  # Written after the response is sent.
             fast, usual = (
                 (r.method, r.target, r.route, r.status, r.version, r.images, r.client, r.error_code)
                 for r in (line.__dict__["request"] for line in caplog.records)
@@ -296,7 +308,7 @@ def test_the_log_tells_what_that_of_the_application_tells(
             assert fast == usual, kind
 
 
-def test_many_clients_get_the_answers_to_their_own_images(
+def test_concurrent_clients_receive_predictions_of_their_own_images(
     counted: httpx.Client, boot_png: bytes, encode: Encode
 ) -> None:
     black = encode(np.zeros((28, 28), np.uint8))
@@ -306,14 +318,14 @@ def test_many_clients_get_the_answers_to_their_own_images(
     }
     wrong: list[object] = []
 
-    def ask(image: bytes) -> None:
+    def send(image: bytes) -> None:
         with httpx.Client(base_url=counted.base_url, timeout=30) as client:
             for _ in range(50):
                 got = client.post("/predict", content=image).json()["predictions"]
                 if not same(got, expected[image]):
                     wrong.append(got)
 
-    threads = [threading.Thread(target=ask, args=(p,)) for p in (boot_png, black) * 4]
+    threads = [threading.Thread(target=send, args=(p,)) for p in (boot_png, black) * 4]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -329,11 +341,11 @@ def same(predictions: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]
     )
 
 
-def test_the_requests_of_many_connections_are_each_answered_in_order(
+def test_pipelines_of_many_connections_are_each_answered_in_order(
     counted: httpx.Client, boot_png: bytes
 ) -> None:
-    good, bad = whole(boot_png), whole(b"bad")
-    slow = whole(b"bad", method="PUT", path="/predict?scale=255")
+    good, bad = full_request(boot_png), full_request(b"bad")
+    slow = full_request(b"bad", method="PUT", path="/predict?scale=255")
     connections = [connect(counted) for _ in range(60)]
     for _ in range(3):
         for connection in connections:
@@ -343,16 +355,15 @@ def test_the_requests_of_many_connections_are_each_answered_in_order(
             connection.sendall(bad + slow)
             connection.sendall(good)
         for connection in connections:
-            assert statuses(read_answers(connection, 4)) == [200, 400, 400, 200]
+            assert statuses(read_responses(connection, 4)) == [200, 400, 400, 200]
     for connection in connections:
         connection.close()
 
 
-def test_health_is_answered_while_many_connections_have_work(
+def test_health_is_answered_while_many_connections_have_pending_requests(
     counted: httpx.Client, boot_png: bytes
 ) -> None:
-    """Nobody waits for more than the batches before it."""
-    burst = whole(boot_png) * 40
+    burst = full_request(boot_png) * 40
     connections = [connect(counted) for _ in range(30)]
     for connection in connections:
         connection.sendall(burst)
@@ -364,14 +375,14 @@ def test_health_is_answered_while_many_connections_have_work(
     assert counted.post("/predict", content=boot_png).status_code == 200
 
 
-def test_many_instances_get_the_same_answers_as_one_by_one(client: httpx.Client) -> None:
+def test_every_instance_of_a_batch_has_the_label_of_a_single_one(client: httpx.Client) -> None:
     one = client.post("/predict", json={"instances": [PIXELS]}).json()
     many = client.post("/predict", json={"instances": [PIXELS] * 30}).json()
     for prediction in many["predictions"]:
         assert prediction["label"] == one["predictions"][0]["label"]
 
 
-def test_a_key_is_asked_for_here_as_well(boot_png: bytes) -> None:
+def test_fast_path_checks_api_keys(boot_png: bytes) -> None:
     secret, key = make_key("shop", ["predict"])
     wrong_scope, other = make_key("watch", ["observe"])
     settings = Settings(
@@ -392,7 +403,7 @@ def test_a_key_is_asked_for_here_as_well(boot_png: bytes) -> None:
     assert samples['fashion_mnist_key_requests_total{key="shop",status="200"}'] == 4
 
 
-def test_a_network_that_fails_is_reported_once_for_each_request(
+def test_failed_inference_is_a_500_that_is_counted_once_per_request(
     boot_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(artifacts=ARTIFACTS, engine="litert")
@@ -404,13 +415,13 @@ def test_a_network_that_fails_is_reported_once_for_each_request(
     with serve(settings, app=app) as client:
         engine = app.state.repository.classifier()._engine
         with connect(client) as one, connect(client) as other, monkeypatch.context() as patch:
-            one.sendall(whole(boot_png))
-            assert read_answer(one).status == 200
+            one.sendall(full_request(boot_png))
+            assert read_response(one).status == 200
             patch.setattr(engine, "assess", fail)
             for connection in (one, other):
-                connection.sendall(whole(boot_png))
+                connection.sendall(full_request(boot_png))
             for connection in (one, other):
-                answer = read_answer(connection)
+                answer = read_response(connection)
                 assert answer.status == 500
                 assert b"internal_error" in answer.body
         metrics = client.get("/metrics").text
@@ -419,14 +430,14 @@ def test_a_network_that_fails_is_reported_once_for_each_request(
 
 
 class Caller:
-    """Stands for a connection."""
+    """A stub of a connection."""
 
     def __init__(self, batcher: Batcher, connections: int = 2) -> None:
         self.batcher = batcher
         self.connections = range(connections)
         self.answers: list[bytes | None] = []
 
-    def ask(self, path: str, body: bytes, media_type: str = "application/json") -> None:
+    def send(self, path: str, body: bytes, media_type: str = "application/json") -> None:
         target, _, query = path.partition("?")
         scope = {
             "state": {"body_begins": time.monotonic()},
@@ -464,7 +475,7 @@ class Caller:
         return [one["label"] for one in json.loads(answer)["predictions"]]
 
 
-class Runs:
+class CountingFastPath:
     """The fast path of an application whose network counts its runs."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -485,14 +496,14 @@ class Runs:
 
         monkeypatch.setattr(engine, "assess", count)
 
-    def ask(self, requests: Sequence[tuple[str, bytes]], connections: int = 2) -> list[Caller]:
-        """Have requests arrive at once, from as many connections as there are requests."""
+    def send(self, requests: Sequence[tuple[str, bytes]], connections: int = 2) -> list[Caller]:
+        """Send the requests at once, each from its own connection."""
 
         async def arrive() -> list[Caller]:
             callers = [Caller(self.batcher, connections) for _ in requests]
             for caller, (path, body) in zip(callers, requests, strict=True):
                 media_type = "image/png" if body.startswith(b"\x89PNG") else "application/json"
-                caller.ask(path, body, media_type)
+                caller.send(path, body, media_type)
                 assert bool(caller.answers) == (connections == 1)
             for _ in range(len(requests) + 1):
                 await asyncio.sleep(0)
@@ -509,21 +520,21 @@ class Runs:
 
 
 @pytest.fixture
-def network(monkeypatch: pytest.MonkeyPatch) -> Runs:
-    return Runs(monkeypatch)
+def network(monkeypatch: pytest.MonkeyPatch) -> CountingFastPath:
+    return CountingFastPath(monkeypatch)
 
 
-def test_requests_that_arrive_at_once_share_a_run_of_the_network(
-    network: Runs, boot_png: bytes, encode: Encode
+def test_simultaneous_requests_share_one_inference(
+    network: CountingFastPath, boot_png: bytes, encode: Encode
 ) -> None:
     black = encode(np.zeros((28, 28), np.uint8))
     two = json.dumps({"instances": [PIXELS, PIXELS]}).encode()
-    boot, dark, numbers = network.ask([("/predict", body) for body in (boot_png, black, two)])
+    boot, dark, numbers = network.send([("/predict", body) for body in (boot_png, black, two)])
     assert network.runs == [4]
     assert boot.labels == ["Ankle boot"]
     assert dark.labels != ["Ankle boot"]
     assert numbers.labels == dark.labels * 2
-    ranked, plain = network.ask([("/predict?top_k=2", boot_png), ("/predict", boot_png)])
+    ranked, plain = network.send([("/predict?top_k=2", boot_png), ("/predict", boot_png)])
     assert network.runs.pop() == 2
     assert [b'"top_k":[{' in (each.answers[0] or b"") for each in (ranked, plain)] == [True, False]
     assert network.in_flight() == (0, 0)
@@ -533,30 +544,32 @@ def test_requests_that_arrive_at_once_share_a_run_of_the_network(
     assert (counted["inference_count"], counted["execution_count"]) == (6, 2)
 
 
-def test_a_batch_has_a_bounded_number_of_images(network: Runs, boot_png: bytes) -> None:
-    callers = network.ask([("/predict", boot_png)] * (2 * MAX_BATCH_IMAGES + 5))
+def test_batch_size_is_limited(network: CountingFastPath, boot_png: bytes) -> None:
+    callers = network.send([("/predict", boot_png)] * (2 * MAX_BATCH_IMAGES + 5))
     assert network.runs == [MAX_BATCH_IMAGES, MAX_BATCH_IMAGES, 5]
     assert all(caller.labels == ["Ankle boot"] for caller in callers)
     network.runs.clear()
     three = json.dumps({"instances": [PIXELS] * 3}).encode()
-    network.ask([("/predict", three)] * 20)
+    network.send([("/predict", three)] * 20)
     assert sum(network.runs) == 60
     assert max(network.runs) < MAX_BATCH_IMAGES + 3
 
 
-def test_a_connection_that_is_alone_is_answered_at_once(network: Runs, boot_png: bytes) -> None:
-    network.ask([("/predict", boot_png)] * 3, connections=1)
+def test_only_connection_is_answered_without_waiting_for_a_batch(
+    network: CountingFastPath, boot_png: bytes
+) -> None:
+    network.send([("/predict", boot_png)] * 3, connections=1)
     assert network.runs == [1, 1, 1]
 
 
-def test_requests_of_all_protocols_share_a_run(
-    network: Runs, answered: dict[str, Request], boot_png: bytes
+def test_requests_of_all_protocols_share_one_inference(
+    network: CountingFastPath, fast_path_requests: dict[str, Request], boot_png: bytes
 ) -> None:
     kinds = ["V2 in JSON", "PNG", "V1 by row", "JSON of two", "V1 by column", "V2 of a version"]
-    requests = [answered[kind][:2] for kind in kinds]
-    together = network.ask(requests)
+    requests = [fast_path_requests[kind][:2] for kind in kinds]
+    together = network.send(requests)
     assert network.runs == [2 + 1 + 1 + 2 + 3 + 2]
-    alone = network.ask(requests, connections=1)
+    alone = network.send(requests, connections=1)
     assert network.runs[1:] == [2, 1, 1, 2, 3, 2]
     for kind, one, other in zip(kinds, together, alone, strict=True):
         assert rounded(one.answers) == rounded(other.answers), kind
@@ -564,33 +577,35 @@ def test_requests_of_all_protocols_share_a_run(
 
 
 def rounded(answers: list[bytes | None]) -> object:
-    """The one answer without its last digits, which differ between sizes of batches."""
+    """Return the response without last digits, which depend on the batch size."""
     [answer] = answers
     assert answer is not None
     return json.loads(answer, parse_float=lambda text: f"{float(text):.3g}")
 
 
-def test_one_that_is_wrong_does_not_disturb_the_others(network: Runs, boot_png: bytes) -> None:
+def test_invalid_request_does_not_affect_the_rest_of_its_batch(
+    network: CountingFastPath, boot_png: bytes
+) -> None:
     bodies = [boot_png, b"no image", boot_png, b"{", boot_png]
-    callers = network.ask([("/predict", body) for body in bodies])
+    callers = network.send([("/predict", body) for body in bodies])
     assert [caller.answers == [None] for caller in callers] == [False, True, False, True, False]
     assert network.runs == [3]
     assert network.in_flight() == (0, 0)
     assert network.samples()["fashion_mnist_images_total"] == 3
 
 
-def test_when_the_network_fails_every_request_is_left_to_the_application(
-    network: Runs, boot_png: bytes
+def test_requests_fall_back_to_the_application_if_inference_fails(
+    network: CountingFastPath, boot_png: bytes
 ) -> None:
     network.fails = True
-    callers = network.ask([("/predict", boot_png)] * 3)
+    callers = network.send([("/predict", boot_png)] * 3)
     assert [caller.answers for caller in callers] == [[None]] * 3
     assert network.in_flight() == (0, 0)
     assert not [name for name in network.samples() if "requests_total" in name]
 
 
-def test_an_answer_that_cannot_be_written_is_left_to_the_application_alone(
-    network: Runs, boot_png: bytes, monkeypatch: pytest.MonkeyPatch
+def test_only_the_request_whose_response_fails_falls_back_to_the_application(
+    network: CountingFastPath, boot_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end = network.app.state.instrumentation.end
     ended: list[object] = []
@@ -602,24 +617,24 @@ def test_an_answer_that_cannot_be_written_is_left_to_the_application_alone(
         end(record)
 
     monkeypatch.setattr(network.app.state.instrumentation, "end", fail_once)
-    callers = network.ask([("/predict", boot_png)] * 3)
+    callers = network.send([("/predict", boot_png)] * 3)
     assert [caller.answers == [None] for caller in callers] == [False, True, False]
     assert network.in_flight() == (0, 0)
 
 
-def test_once_the_service_is_full_or_drains_requests_are_left_to_the_application(
-    network: Runs, boot_png: bytes
+def test_requests_fall_back_to_the_application_if_it_is_full_or_draining(
+    network: CountingFastPath, boot_png: bytes
 ) -> None:
     admission = network.app.state.admission
     admission.reserve(2048, 0)
 
-    async def ask() -> list[bytes | None]:
+    async def send() -> list[bytes | None]:
         caller = Caller(network.batcher)
-        caller.ask("/predict", boot_png, "image/png")
+        caller.send("/predict", boot_png, "image/png")
         return caller.answers
 
-    assert asyncio.run(ask()) == [None]
+    assert asyncio.run(send()) == [None]
     admission.release(2048, 0)
     admission.close()
-    assert asyncio.run(ask()) == [None]
+    assert asyncio.run(send()) == [None]
     assert network.runs == []

@@ -1,4 +1,4 @@
-"""What a request never makes the service do, as Python's own audit events tell."""
+"""Operations that no request may cause, recorded by Python's audit events."""
 
 import base64
 import json
@@ -32,9 +32,9 @@ events: list[str] = []
 _watched = threading.Event()
 
 
-def _note(event: str, arguments: tuple[object, ...]) -> None:
+def _audit(event: str, arguments: tuple[object, ...]) -> None:
     if not _watched.is_set() or threading.current_thread() is threading.main_thread():
-        return  # The client is in the main thread.
+        return  # The client runs in the main thread.
     if event in FORBIDDEN:
         events.append(f"{event} {arguments!r}"[:200])
     if event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING:
@@ -43,10 +43,10 @@ def _note(event: str, arguments: tuple[object, ...]) -> None:
 
 @contextmanager
 def watched() -> Iterator[list[str]]:
-    """Have what threads other than this one do inside the block be noted."""
-    if not events and not hasattr(_note, "is_added"):
-        sys.addaudithook(_note)
-        _note.is_added = True  # type: ignore[attr-defined]  # it cannot be taken away again
+    """Record the forbidden operations of other threads inside the block."""
+    if not events and not hasattr(_audit, "is_added"):
+        sys.addaudithook(_audit)
+        _audit.is_added = True  # type: ignore[attr-defined]  # an audit hook cannot be removed
     events.clear()
     _watched.set()
     try:
@@ -63,12 +63,12 @@ class Exploit:
 @pytest.fixture(scope="module")
 def own_client() -> Iterator[httpx.Client]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memory, "PAUSE_SECONDS", 0.01)  # So that this, too, happens meanwhile.
+        patch.setattr(memory, "PAUSE_SECONDS", 0.01)  # So that memory is released meanwhile.
         with serve(Settings(artifacts=ARTIFACTS, engine="litert", poll_seconds=0)) as client:
             yield client
 
 
-def test_the_watch_sees_what_it_is_for(tmp_path: object) -> None:
+def test_audit_hook_records_forbidden_operations(tmp_path: object) -> None:
     def misbehave() -> None:
         with open(f"{tmp_path}/file", "w"):  # noqa: PTH123
             pass
@@ -82,7 +82,7 @@ def test_the_watch_sees_what_it_is_for(tmp_path: object) -> None:
     assert any(event.startswith("os.system") for event in seen)
 
 
-def test_no_request_writes_a_file_asks_a_network_or_runs_anything(
+def test_no_request_writes_a_file_opens_a_connection_or_runs_code(
     own_client: httpx.Client,
     boot_png: bytes,
     encode: Encode,
@@ -110,7 +110,7 @@ def test_no_request_writes_a_file_asks_a_network_or_runs_anything(
         (infer, {"json": {"inputs": [tensor]}}),
         (infer, {"json": {"inputs": [{**tensor, "parameters": {"url": URL}}]}}),
     ]
-    for path, body in requests:  # What is imported on demand is read from disk once.
+    for path, body in requests:  # Lazy imports read files once.
         own_client.post(path, **body)  # type: ignore[arg-type]
     answers = []
     with caplog.at_level(logging.DEBUG), watched() as seen:
@@ -119,5 +119,5 @@ def test_no_request_writes_a_file_asks_a_network_or_runs_anything(
     assert seen == []
     assert [answer.status_code for answer in answers[:4]] == [200] * 4
     assert {answer.status_code for answer in answers[4:]} == {400}
-    told = json.dumps([answer.text for answer in answers]) + caplog.text
-    assert "evil" not in told
+    texts = json.dumps([answer.text for answer in answers]) + caplog.text
+    assert "evil" not in texts

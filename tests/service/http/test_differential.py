@@ -1,7 +1,7 @@
-"""The service's connections beside stock uvicorn's, with the same application, stream by stream.
+"""The service's connections compared with stock uvicorn's, with the same application.
 
-Each stream of bytes is sent to both servers, in the same pieces, and the answers must be the same
-to the byte (but for the time and the request's id), unless the difference is one of `Difference`.
+Each stream of bytes is sent to both servers in the same pieces. The responses must be identical,
+except for the date and the request id, unless the difference is one of `Difference`.
 """
 
 import asyncio
@@ -24,23 +24,23 @@ from service.http.protocol import ServiceProtocol
 from service.settings import Settings
 from tests.service.conftest import ARTIFACTS
 
-AT_ONCE = 24
+CONCURRENT_STREAMS = 24
 SECONDS = 60
-LEAST_STREAMS = 1000
+MIN_STREAMS = 1000
 
 END = b"GET /v2?end HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-"""The last request of a stream: both servers close the connection behind its answer."""
+"""The last request of a stream: both servers close the connection after its response."""
 
 
 INVALID = b"Invalid HTTP request received."
 
 
 class Difference(Enum):
-    """Where the service answers otherwise than stock uvicorn, and why."""
+    """Where the service differs from stock uvicorn, and why."""
 
     UPGRADE = "stock uvicorn reads the body of a request with Upgrade as a request (RFC 9110, 7.8)"
     CODING = "a transfer coding other than chunked is a 501 (RFC 9112, 6.1), there 400 or ignored"
-    PIPELINE = "stock uvicorn drops a complete request behind which there is garbage, or a part"
+    PIPELINE = "stock uvicorn drops a complete request followed by garbage or an incomplete one"
     CONTINUE = "HTTP/1.0 has no 100 Continue (RFC 9110, 10.1.1)"
 
 
@@ -79,7 +79,7 @@ JSON_BODY = b'{"instances": [[' + b",".join([b"7"] * 784) + b"]]}"
 
 
 def streams(boot: bytes) -> Iterator[Stream]:
-    """Yield every stream; what is random is the same in each run."""
+    """Yield every stream; the random ones are the same in each run."""
     chance = random.Random(1)  # noqa: S311 (no secret)
     small = request(boot)
     bad = request(b"no image")
@@ -99,7 +99,7 @@ def streams(boot: bytes) -> Iterator[Stream]:
     # A byte at a time.
     for one in (bad, v2, GET, unknown):
         yield Stream(pieces_of(one + END, *range(1, len(one + END))))
-    # Large bodies that look like requests themselves, between others, cut anywhere.
+    # Large bodies that look like requests, between other requests, cut anywhere.
     nested = request(b"\r\n\r\n".join([GET, b"x" * 5000, GET] * 20))
     large = [nested, chunked(GET * 500, 9000), request(GET * 200, path="/nowhere"), small, GET]
     for _ in range(40):
@@ -115,7 +115,7 @@ def streams(boot: bytes) -> Iterator[Stream]:
 
 
 def framings(boot: bytes) -> Iterator[Stream]:  # noqa: PLR0912 (it is a list)
-    """Yield the tricks with lengths, chunks, versions, targets and headers."""
+    """Yield variants of lengths, chunks, versions, targets and headers."""
     size = f"Content-Length: {len(boot)}"
     for length in ("+5", "-1", "0x5", "5 5", "5,5", "", "1e3", "99999999999999999999", " 5", "5 "):
         yield Stream([request(None, f"Content-Length: {length}") + b"12345" + END])
@@ -224,12 +224,14 @@ def framings(boot: bytes) -> Iterator[Stream]:  # noqa: PLR0912 (it is a list)
         yield Stream([chunked(body, 7) + END])
         yield Stream([request(body, method="GET", path="/livez") + END])
     for token in ("h2c", "websocket", "anything"):
-        asked = ("Connection: Upgrade", f"Upgrade: {token}")
+        upgrade = ("Connection: Upgrade", f"Upgrade: {token}")
         for path in ("/predict", "/nowhere"):
-            yield Stream([request(boot, *asked, path=path) + END], Difference.UPGRADE)
-            head, body = request(boot, *asked, path=path).split(b"\r\n\r\n", 1)
+            yield Stream([request(boot, *upgrade, path=path) + END], Difference.UPGRADE)
+            head, body = request(boot, *upgrade, path=path).split(b"\r\n\r\n", 1)
             yield Stream([head + b"\r\n\r\n", body + END], Difference.UPGRADE)
-        yield Stream([request(None, *asked, method="GET", path="/livez") + END], Difference.UPGRADE)
+        yield Stream(
+            [request(None, *upgrade, method="GET", path="/livez") + END], Difference.UPGRADE
+        )
     yield Stream([request(None, method="CONNECT", path="a:80") + END])
     yield Stream([request(boot, "Expect: 100-continue", version="1.0")], Difference.CONTINUE)
     for garbage in (b"\x00\r\n\r\n", b"nonsense\r\n\r\n", b"GET / HTTP/9\r\n\r\n"):
@@ -269,8 +271,8 @@ async def served(app: Any, protocol: type[HttpToolsProtocol]) -> uvicorn.Server:
     return server
 
 
-async def converse(port: int, pieces: Sequence[bytes]) -> bytes:
-    """Send the pieces in packets of their own, then no more; return all that comes."""
+async def exchange(port: int, pieces: Sequence[bytes]) -> bytes:
+    """Send each piece in its own packet; return everything received."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     received = b""
     try:
@@ -292,7 +294,7 @@ _VARYING = re.compile(rb"(date|x-request-id): [^\r]*\r\n|\"request_id\":\"[^\"]*
 
 
 def comparable(received: bytes) -> list[bytes]:
-    """Return answers without what differs from one request to the next, and headers in order."""
+    """Return the responses without date and request id, and with sorted headers."""
     parts = re.split(rb"(?=HTTP/1\.1 \d\d\d )", _VARYING.sub(b"", received))
     answers = []
     for part in filter(None, parts):
@@ -311,7 +313,7 @@ def difference(stream: Stream, ours: list[bytes], stock: list[bytes]) -> Differe
     return stream.difference
 
 
-def test_the_answers_are_those_of_stock_uvicorn_but_for_documented_differences(
+def test_responses_equal_stock_uvicorns_except_for_documented_differences(
     app: Any, boot_png: bytes
 ) -> None:
     async def compare() -> tuple[list[str], Counter[Difference], int]:
@@ -319,11 +321,11 @@ def test_the_answers_are_those_of_stock_uvicorn_but_for_documented_differences(
         ports = [server.servers[0].sockets[0].getsockname()[1] for server in (ours, stock)]
         wrong: list[str] = []
         seen: Counter[Difference] = Counter()
-        limit = asyncio.Semaphore(AT_ONCE)
+        limit = asyncio.Semaphore(CONCURRENT_STREAMS)
 
         async def one(stream: Stream) -> None:
             async with limit:
-                answers = await asyncio.gather(*(converse(port, stream.pieces) for port in ports))
+                answers = await asyncio.gather(*(exchange(port, stream.pieces) for port in ports))
             first, second = map(comparable, answers)
             kind = difference(stream, first, second) if first != second else None
             if kind is not None:
@@ -340,6 +342,6 @@ def test_the_answers_are_those_of_stock_uvicorn_but_for_documented_differences(
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         wrong, seen, count = runner.run(compare())
-    assert count >= LEAST_STREAMS
+    assert count >= MIN_STREAMS
     assert not wrong, f"{len(wrong)} of {count}:\n\n" + "\n\n".join(wrong[:20])
-    assert set(seen) == set(Difference), "a difference that is documented shows"
+    assert set(seen) == set(Difference), "a documented difference did not occur"

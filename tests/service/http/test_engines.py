@@ -1,4 +1,4 @@
-"""Both engines answer alike; the other tests of this folder ask one of them."""
+"""Both engines return matching responses; the other tests of this folder use one of them."""
 
 import base64
 import json
@@ -15,15 +15,15 @@ from PIL import Image
 from service.settings import Settings
 from tests.conftest import DATA
 from tests.service.conftest import ARTIFACTS, ENGINES, Encode, serve
-from tests.service.http.test_predict import KNOWN_ON_THE_SLICE
+from tests.service.http.test_predict import IN_DISTRIBUTION_SHARE
 
 V1 = "/v1/models/fashion_mnist"
 V2 = "/v2/models/fashion_mnist"
 
-SHARE = 0.05  # What int8 weights move a probability by where two classes are close; see `parity`.
-"""Probabilities differ by no more: one engine computes with int8 weights."""
+PROBABILITY_TOLERANCE = 0.05
+"""One engine computes with int8 weights, which matters where two classes are close."""
 
-MAPS = 1e-4
+MAPS_TOLERANCE = 1e-4
 
 Clients = list[httpx.Client]
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -39,29 +39,29 @@ def clients() -> Iterator[Clients]:
         ]
 
 
-def same(one: object, other: object, path: str = "") -> None:
-    """Compare two answers, numbers by what they are."""
+def assert_same(one: object, other: object, path: str = "") -> None:
+    """Compare two responses, numbers with the tolerance of their kind."""
     if isinstance(one, dict) and isinstance(other, dict):
         assert list(one) == list(other), path
         for key in one:
             if key not in ("request_id", "engine", "precision"):
-                same(one[key], other[key], f"{path}.{key}")
+                assert_same(one[key], other[key], f"{path}.{key}")
     elif isinstance(one, list) and isinstance(other, list):
         assert len(one) == len(other), path
         for index, pair in enumerate(zip(one, other, strict=True)):
-            same(*pair, f"{path}[{index}]")
+            assert_same(*pair, f"{path}[{index}]")
     elif isinstance(one, float) and isinstance(other, float):
         if "novelty" in path:
             assert one == pytest.approx(other, rel=0.15, abs=0.2), path
         else:
-            assert one == pytest.approx(other, abs=SHARE, nan_ok=True), path
+            assert one == pytest.approx(other, abs=PROBABILITY_TOLERANCE, nan_ok=True), path
     else:
         assert one == other, path
 
 
 @pytest.fixture(scope="module")
 def requests(boot_png: bytes, test_slice: Slice, encode: Encode) -> dict[str, dict[str, Any]]:
-    """What is asked for, as httpx takes it."""
+    """Requests by URL, as arguments of httpx."""
     boot = Image.fromarray(255 - test_slice[0][0]).resize((280, 280), Image.Resampling.BICUBIC)
     photo = Image.new("L", (400, 500), 255)
     photo.paste(boot, (60, 110))
@@ -76,7 +76,7 @@ def requests(boot_png: bytes, test_slice: Slice, encode: Encode) -> dict[str, di
     }
     nan = b'{"instances": [[' + b",".join([b"NaN"] * 784) + b"]]}"
     files = [("files", (path.name, path.read_bytes())) for path in sorted((DATA / "png").glob("*"))]
-    asked: dict[str, dict[str, Any]] = {
+    posted: dict[str, dict[str, Any]] = {
         "/predict": {"content": boot_png},
         "/predict?top_k=3": {"content": boot_png},
         "/predict?prepare=photo": {"content": boot_png},
@@ -106,7 +106,7 @@ def requests(boot_png: bytes, test_slice: Slice, encode: Encode) -> dict[str, di
         f"{V1}:predict?signature": {"json": {"instances": rows, "signature_name": "no"}},
         f"{V1}:regress": {"json": {"instances": rows}},
     }
-    return {path: {"method": "POST", **request} for path, request in asked.items()} | {
+    return {path: {"method": "POST", **request} for path, request in posted.items()} | {
         path: {"method": "GET"}
         for path in (
             *("/readyz", "/model/summary", "/model/layers/conv2d_1", "/model/layers/dense_2"),
@@ -116,7 +116,7 @@ def requests(boot_png: bytes, test_slice: Slice, encode: Encode) -> dict[str, di
     }
 
 
-def test_answers_and_errors_are_the_same(
+def test_responses_and_errors_of_both_engines_are_the_same(
     clients: Clients, requests: dict[str, dict[str, Any]]
 ) -> None:
     statuses = set()
@@ -124,12 +124,12 @@ def test_answers_and_errors_are_the_same(
         one, other = (client.request(url=path, **request) for client in clients)
         assert one.status_code == other.status_code, path
         assert one.headers["Content-Type"] == other.headers["Content-Type"], path
-        same(one.json(), other.json(), path)
+        assert_same(one.json(), other.json(), path)
         statuses.add(one.status_code)
     assert statuses == {200, 400, 404}
 
 
-def test_each_engine_says_which_it_is(clients: Clients) -> None:
+def test_engine_and_precision_are_reported(clients: Clients) -> None:
     for client, engine in zip(clients, ENGINES, strict=True):
         assert client.get("/readyz").json()["engine"] == engine
         precision = "int8" if engine == "litert" else "float32"
@@ -139,7 +139,7 @@ def test_each_engine_says_which_it_is(clients: Clients) -> None:
         assert client.get("/model/summary").json()["engine"] == engine
 
 
-def test_labels_and_novelty_are_the_same_but_for_a_few_in_a_thousand(
+def test_labels_and_in_distribution_shares_of_both_engines_agree(
     clients: Clients, test_slice: Slice
 ) -> None:
     answers = []
@@ -152,13 +152,13 @@ def test_labels_and_novelty_are_the_same_but_for_a_few_in_a_thousand(
             ).json()["predictions"]
         ]
         known = np.mean([prediction["in_distribution"] for prediction in predictions])
-        assert known == pytest.approx(KNOWN_ON_THE_SLICE, abs=0.003)
+        assert known == pytest.approx(IN_DISTRIBUTION_SHARE, abs=0.003)
         answers.append([prediction["label"] for prediction in predictions])
     agreed = [one == other for one, other in zip(*answers, strict=True)]
     assert np.mean(agreed) >= 0.995
 
 
-def test_feature_maps_are_the_same(
+def test_feature_maps_of_both_engines_are_the_same(
     clients: Clients, test_slice: Slice, boot_png: bytes, encode: Encode
 ) -> None:
     for image in (boot_png, encode(test_slice[0][7])):
@@ -167,7 +167,7 @@ def test_feature_maps_are_the_same(
         )
         assert [layer["name"] for layer in one] == [layer["name"] for layer in other]
         for first, second in zip(one, other, strict=True):
-            np.testing.assert_allclose(first["maps"], second["maps"], atol=MAPS)
+            np.testing.assert_allclose(first["maps"], second["maps"], atol=MAPS_TOLERANCE)
     rows = {"instances": (test_slice[0][:2].reshape(2, 784) / 255).tolist()}
     document = json.dumps(rows | {"signature_name": "feature_maps"})
     one, other = (
@@ -176,7 +176,7 @@ def test_feature_maps_are_the_same(
     for first, second in zip(one, other, strict=True):
         assert first.keys() == second.keys()
         for name in first:
-            np.testing.assert_allclose(first[name], second[name], atol=MAPS, err_msg=name)
+            np.testing.assert_allclose(first[name], second[name], atol=MAPS_TOLERANCE, err_msg=name)
     images = [
         client.post("/feature-maps?format=png&layer=conv2d_1", content=boot_png).content
         for client in clients
@@ -184,7 +184,7 @@ def test_feature_maps_are_the_same(
     assert images[0][:8] == images[1][:8] == b"\x89PNG\r\n\x1a\n"
 
 
-def test_weights_are_the_same(clients: Clients) -> None:
+def test_weights_of_both_engines_are_the_same(clients: Clients) -> None:
     for layer in ("conv2d_1", "conv2d_2", "dense_2", "dense_1?channels=0,99"):
         one, other = (client.get(f"/model/layers/{layer}").json() for client in clients)
         assert one == other

@@ -1,4 +1,4 @@
-"""Feature maps, preparation, weights and summary: what the network is and sees."""
+"""Feature maps, preparation, weights and summary of the network."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ from service.http.schemas import (
 )
 from service.model.artifact import Artifact
 from tests.service.conftest import Encode
-from tests.service.http.test_predict import error_of
+from tests.service.http.test_predict import parse_error
 
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -38,7 +38,7 @@ def maps_of(client: httpx.Client, image: bytes, **params: object) -> FeatureMaps
     return FeatureMapsResponse.model_validate_json(response.content)
 
 
-def test_every_convolution_and_pooling_layer_gives_all_its_maps(
+def test_all_maps_of_convolution_and_pooling_layers_are_returned(
     client: httpx.Client, boot_png: bytes
 ) -> None:
     answer = maps_of(client, boot_png)
@@ -50,10 +50,10 @@ def test_every_convolution_and_pooling_layer_gives_all_its_maps(
     assert [layer.type for layer in answer.layers] == ["Conv2D", "MaxPooling2D"] * 2
 
 
-def test_values_are_those_of_the_convolution_and_pooling_themselves(
+def test_feature_maps_equal_those_computed_with_keras_operations(
     client: httpx.Client, artifact: Artifact, test_slice: Slice, boot_png: bytes
 ) -> None:
-    """Compute every layer with Keras' operations from the SavedModel's own variables."""
+    """The expected maps are computed from the variables of the SavedModel."""
     answer = maps_of(client, boot_png)
     weights = saved_weights(artifact)
     images = test_slice[0][:1].reshape(-1, 28, 28, 1).astype(np.float32) / 255
@@ -75,13 +75,13 @@ def saved_weights(
     """Return kernel and bias of each convolution by its number of filters."""
     import tensorflow as tf  # noqa: PLC0415 (slow; needed here only)
 
-    model = tf.saved_model.load(artifact.directory)  # Its signatures hold no variable alive.
+    model = tf.saved_model.load(artifact.directory)  # Its signatures do not keep variables alive.
     arrays = [variable.numpy() for variable in model.signatures["feature_maps"].variables]
     biases = {array.shape: array for array in arrays if array.ndim == 1}
     return {a.shape[3:]: (a, biases[a.shape[3:]]) for a in arrays if a.ndim == 4}
 
 
-def test_the_image_the_network_saw_comes_with_the_maps(
+def test_response_contains_the_prepared_image(
     client: httpx.Client, test_slice: Slice, boot_png: bytes
 ) -> None:
     answer = maps_of(client, boot_png)
@@ -89,7 +89,9 @@ def test_the_image_the_network_saw_comes_with_the_maps(
     np.testing.assert_array_equal(answer.image, test_slice[0][0])
 
 
-def test_layer_and_channels_narrow_the_answer(client: httpx.Client, boot_png: bytes) -> None:
+def test_layer_and_channels_parameters_select_the_maps(
+    client: httpx.Client, boot_png: bytes
+) -> None:
     everything = {layer.name: layer for layer in maps_of(client, boot_png).layers}
     for params in (
         {"layer": "max_pooling2d_2,conv2d_1", "channels": "5,0"},
@@ -104,7 +106,7 @@ def test_layer_and_channels_narrow_the_answer(client: httpx.Client, boot_png: by
             assert layer.maps == [everything[layer.name].maps[channel] for channel in (5, 0)]
 
 
-def test_a_repeated_name_is_one_name() -> None:
+def test_repeated_layers_and_channels_are_merged() -> None:
     options = FeatureMapsOptions.model_validate({"channels": ["0,1", *["0"] * 9], "layer": "a,a"})
     assert options.channels == ("0", "1")
     assert options.layer == ("a",)
@@ -122,19 +124,19 @@ def test_a_repeated_name_is_one_name() -> None:
             "channels: conv2d_1 has no channel 'first'; its channels are 0…31",
         ),
         (
-            {"channels": "9" * 5000},  # The middle of a message that quotes so much is left out.
+            {"channels": "9" * 5000},  # The middle of a long message is omitted.
             f"channels: conv2d_1 has no channel '{'9' * 465}…{'9' * 476}'; its channels are 0…31",
         ),
     ],
 )
-def test_a_layer_or_channel_there_is_not_is_a_400(
+def test_unknown_layer_or_channel_is_a_400(
     client: httpx.Client, boot_png: bytes, params: dict[str, str], message: str
 ) -> None:
     response = client.post("/feature-maps", params=params, content=boot_png)
-    assert error_of(response, 400) == ("invalid_parameter", message)
+    assert parse_error(response, 400) == ("invalid_parameter", message)
 
 
-def test_a_channel_of_the_larger_layers_can_be_asked_of_them(
+def test_channel_that_only_larger_layers_have_can_be_requested_of_one(
     client: httpx.Client, boot_png: bytes
 ) -> None:
     [layer] = maps_of(client, boot_png, layer="conv2d_2", channels="63").layers
@@ -149,14 +151,16 @@ def image_of(response: httpx.Response) -> Image.Image:
     return image
 
 
-def test_a_png_is_answered_to_who_asks_for_one(client: httpx.Client, boot_png: bytes) -> None:
+def test_png_is_requested_by_accept_header_or_query(client: httpx.Client, boot_png: bytes) -> None:
     by_header = client.post("/feature-maps", headers={"Accept": "image/png"}, content=boot_png)
     by_query = client.post("/feature-maps", params={"format": "png"}, content=boot_png)
     assert image_of(by_header).size == image_of(by_query).size
     assert by_header.content == by_query.content
 
 
-def test_the_query_takes_precedence_over_the_header(client: httpx.Client, boot_png: bytes) -> None:
+def test_format_parameter_takes_precedence_over_the_accept_header(
+    client: httpx.Client, boot_png: bytes
+) -> None:
     response = client.post(
         "/feature-maps",
         params={"format": "json"},
@@ -166,7 +170,9 @@ def test_the_query_takes_precedence_over_the_header(client: httpx.Client, boot_p
     FeatureMapsResponse.model_validate_json(response.content)
 
 
-def test_a_narrower_choice_makes_a_smaller_image(client: httpx.Client, boot_png: bytes) -> None:
+def test_png_of_one_layer_is_smaller_than_that_of_all(
+    client: httpx.Client, boot_png: bytes
+) -> None:
     everything = image_of(client.post("/feature-maps", params={"format": "png"}, content=boot_png))
     one = image_of(
         client.post(
@@ -176,17 +182,17 @@ def test_a_narrower_choice_makes_a_smaller_image(client: httpx.Client, boot_png:
     assert one.height < everything.height / 2
 
 
-def test_an_answer_nobody_accepts_is_a_406(client: httpx.Client, boot_png: bytes) -> None:
+def test_unsupported_accept_header_is_a_406(client: httpx.Client, boot_png: bytes) -> None:
     response = client.post("/feature-maps", headers={"Accept": "text/html"}, content=boot_png)
-    assert error_of(response, 406)[0] == "not_acceptable"
+    assert parse_error(response, 406)[0] == "not_acceptable"
 
 
-def test_maps_are_of_one_image_at_a_time(client: httpx.Client) -> None:
+def test_feature_maps_of_two_images_are_a_413(client: httpx.Client) -> None:
     body = json.dumps({"instances": [[0] * 784, [0] * 784]})
     response = client.post(
         "/feature-maps", content=body, headers={"Content-Type": "application/json"}
     )
-    assert error_of(response, 413) == (
+    assert parse_error(response, 413) == (
         "too_many_images",
         "2 images, but this route takes one at a time",
     )
@@ -199,13 +205,13 @@ def weights_of(client: httpx.Client, name: str, **params: object) -> LayerWeight
 
 
 def windows(planes: NDArray[np.float64], side: int) -> NDArray[np.float64]:
-    """Return the window round each pixel, black outside: (planes, rows, columns, side, side)."""
+    """Return the zero-padded window of each pixel: (planes, rows, columns, side, side)."""
     margin = side // 2
     padded = np.pad(planes, ((0, 0), (margin, margin), (margin, margin)))
     return np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(1, 2))
 
 
-def test_windows_times_kernels_plus_bias_rectified_are_the_feature_maps(
+def test_returned_kernels_and_biases_reproduce_the_feature_maps(
     client: httpx.Client, boot_png: bytes
 ) -> None:
     answer = maps_of(client, boot_png)
@@ -219,7 +225,7 @@ def test_windows_times_kernels_plus_bias_rectified_are_the_feature_maps(
         before = np.array(layer.maps)
 
 
-def test_the_dense_layers_carry_the_last_maps_to_the_answer(
+def test_returned_dense_weights_reproduce_the_probabilities(
     client: httpx.Client, boot_png: bytes
 ) -> None:
     maps = np.array(maps_of(client, boot_png).layers[-1].maps)
@@ -233,11 +239,11 @@ def test_the_dense_layers_carry_the_last_maps_to_the_answer(
     logits = np.array(last.kernels) @ np.maximum(kernels @ values + bias, 0) + last.bias
     shares = np.exp(logits) / np.exp(logits).sum()
     answered = client.post("/predict", content=boot_png).json()["predictions"][0]
-    # What is shipped computes its answer from int8 weights.
+    # The shipped model computes with int8 weights.
     np.testing.assert_allclose(shares, list(answered["probabilities"].values()), atol=0.01)
 
 
-def test_channels_narrow_the_answer(client: httpx.Client) -> None:
+def test_channels_parameter_selects_the_weights(client: httpx.Client) -> None:
     everything = weights_of(client, "conv2d_2")
     some = weights_of(client, "conv2d_2", channels="5,0")
     assert np.shape(everything.kernels) == (64, 32, 3, 3)
@@ -246,7 +252,7 @@ def test_channels_narrow_the_answer(client: httpx.Client) -> None:
     assert some.bias == [everything.bias[5], everything.bias[0]]
 
 
-def test_a_layer_that_learns_nothing_has_no_kernels(client: httpx.Client) -> None:
+def test_layer_without_weights_has_no_kernels(client: httpx.Client) -> None:
     pooling = weights_of(client, "max_pooling2d_1")
     assert pooling.layer.configuration["pool_size"] == [2, 2]
     assert (pooling.channels, pooling.kernels, pooling.bias) == ([], [], [])
@@ -262,10 +268,10 @@ def test_a_layer_that_learns_nothing_has_no_kernels(client: httpx.Client) -> Non
         ("conv2d_1?version=9", 404, "unknown_version"),
     ],
 )
-def test_what_is_not_there_is_refused(
+def test_invalid_request_for_weights_returns_its_error_code(
     client: httpx.Client, path: str, status: int, code: str
 ) -> None:
-    assert error_of(client.get(f"/model/layers/{path}"), status)[0] == code
+    assert parse_error(client.get(f"/model/layers/{path}"), status)[0] == code
 
 
 def steps_of(
@@ -284,13 +290,13 @@ def steps_of(
 
 @pytest.fixture
 def photograph(encode: Encode) -> bytes:
-    """A dark blue shirt, about, on a pale wall."""
+    """A dark blue rectangle on a pale background."""
     image = Image.new("RGB", (600, 800), "#eee8dd")
     ImageDraw.Draw(image).rectangle((150, 200, 449, 699), "#203060")
     return encode(image)
 
 
-def test_a_photograph_is_cut_out_turned_light_on_black_cropped_and_centred(
+def test_photograph_is_cut_out_made_light_on_black_cropped_and_centred(
     client: httpx.Client, photograph: bytes
 ) -> None:
     answer, images = steps_of(client, photograph)
@@ -309,7 +315,7 @@ def test_a_photograph_is_cut_out_turned_light_on_black_cropped_and_centred(
     assert np.asarray(images["centred"]).tolist() == answer.image
 
 
-def test_the_last_step_is_what_the_network_sees(
+def test_last_step_is_the_input_of_the_network(
     client: httpx.Client, photograph: bytes, boot_png: bytes
 ) -> None:
     for image in (photograph, boot_png):
@@ -319,7 +325,7 @@ def test_the_last_step_is_what_the_network_sees(
             assert np.asarray(list(images.values())[-1]).tolist() == answer.image
 
 
-def test_an_image_of_the_networks_own_size_is_taken_as_it_is(
+def test_image_of_the_input_size_is_only_converted_to_grey(
     client: httpx.Client, boot_png: bytes
 ) -> None:
     answer, images = steps_of(client, boot_png)
@@ -327,7 +333,9 @@ def test_an_image_of_the_networks_own_size_is_taken_as_it_is(
     assert list(images) == ["decoded", "grey"]
 
 
-def test_a_plain_image_turns_grey_and_small(client: httpx.Client, photograph: bytes) -> None:
+def test_plain_preparation_converts_to_grey_and_resizes(
+    client: httpx.Client, photograph: bytes
+) -> None:
     answer, images = steps_of(client, photograph, "plain")
     assert answer.preparation == "plain"
     assert [(name, p.mode, p.size) for name, p in images.items()] == [
@@ -337,7 +345,7 @@ def test_a_plain_image_turns_grey_and_small(client: httpx.Client, photograph: by
     ]
 
 
-def test_a_large_image_in_the_data_sets_own_form_is_only_cropped_and_centred(
+def test_large_image_in_the_style_of_the_data_set_is_only_cropped_and_centred(
     client: httpx.Client, boot_png: bytes, encode: Encode
 ) -> None:
     large = Image.open(io.BytesIO(boot_png)).resize((280, 280), Image.Resampling.NEAREST)
@@ -345,7 +353,9 @@ def test_a_large_image_in_the_data_sets_own_form_is_only_cropped_and_centred(
 
 
 @pytest.mark.parametrize("mode", ["1", "P", "LA", "I;16", "CMYK"])
-def test_every_mode_of_colour_is_drawn(client: httpx.Client, encode: Encode, mode: str) -> None:
+def test_steps_are_drawn_for_every_colour_mode(
+    client: httpx.Client, encode: Encode, mode: str
+) -> None:
     image = Image.new(mode, (40, 60))
     file_format = "JPEG" if mode == "CMYK" else "PNG"
     for prepare in ("photo", "plain"):
@@ -353,24 +363,24 @@ def test_every_mode_of_colour_is_drawn(client: httpx.Client, encode: Encode, mod
         assert images["decoded"].size == (40, 60)
 
 
-def test_numbers_are_not_touched(client: httpx.Client) -> None:
+def test_numbers_are_not_prepared(client: httpx.Client) -> None:
     rows = [[row * column % 256 for column in range(28)] for row in range(28)]
     response = client.post("/preparation", json={"instances": [rows]})
     answer = PreparationResponse.model_validate_json(response.content)
     assert (answer.preparation, answer.image, answer.steps) == ("none", rows, [])
 
 
-def test_what_predict_refuses_is_refused_in_the_same_words(client: httpx.Client) -> None:
-    words = error_of(client.post("/preparation", content=b"no image"), 400)
-    assert words[:2] == error_of(client.post("/predict", content=b"no image"), 400)[:2]
+def test_invalid_image_has_the_error_of_predict(client: httpx.Client) -> None:
+    error = parse_error(client.post("/preparation", content=b"no image"), 400)
+    assert error[:2] == parse_error(client.post("/predict", content=b"no image"), 400)[:2]
 
 
-def test_steps_are_of_one_image_at_a_time(client: httpx.Client, boot_png: bytes) -> None:
+def test_preparation_of_two_images_is_a_413(client: httpx.Client, boot_png: bytes) -> None:
     files = [("files", boot_png), ("files", boot_png)]
-    assert error_of(client.post("/preparation", files=files), 413)[0] == "too_many_images"
+    assert parse_error(client.post("/preparation", files=files), 413)[0] == "too_many_images"
 
 
-def test_the_summary_describes_the_network_of_the_manifest(
+def test_summary_describes_the_network_of_the_manifest(
     client: httpx.Client, artifact: Artifact
 ) -> None:
     response = client.get("/model/summary")
@@ -395,7 +405,7 @@ def test_the_summary_describes_the_network_of_the_manifest(
     assert 0.9 < summary.scores["test"]["accuracy"] < 1
 
 
-def test_the_text_is_the_table_of_keras_in_80_columns(client: httpx.Client) -> None:
+def test_text_summary_is_a_keras_table_of_80_columns(client: httpx.Client) -> None:
     response = client.get("/model/summary", headers={"Accept": "text/plain"})
     assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
     lines = response.text.splitlines()
@@ -404,6 +414,6 @@ def test_the_text_is_the_table_of_keras_in_80_columns(client: httpx.Client) -> N
     assert any("Total params: 333,526" in line for line in lines)
 
 
-def test_another_representation_is_a_406(client: httpx.Client) -> None:
+def test_unsupported_accept_header_of_the_summary_is_a_406(client: httpx.Client) -> None:
     response = client.get("/model/summary", headers={"Accept": "image/png"})
-    assert error_of(response, 406)[0] == "not_acceptable"
+    assert parse_error(response, 406)[0] == "not_acceptable"

@@ -1,4 +1,4 @@
-"""What a connection may cost: framing, fairness, answers that nobody reads."""
+"""Limits on what a connection costs: framing, fairness, unread responses."""
 
 import socket
 import struct
@@ -30,18 +30,18 @@ from tests.service.conftest import (
 )
 from tests.service.http.connections import (
     connect,
-    head,
-    read_answer,
-    read_answers,
-    read_last_answers,
-    read_to_end,
+    full_request,
+    read_response,
+    read_responses,
+    read_responses_until_close,
+    read_until_close,
+    request_head,
     statuses,
-    whole,
 )
 
-HEALTH = head(None, method="GET", path="/livez")
-BY_THE_APPLICATION = "Forwarded: for=192.0.2.1"
-"""A header that the fast path leaves to it."""
+HEALTH = request_head(None, method="GET", path="/livez")
+VIA_APPLICATION = "Forwarded: for=192.0.2.1"
+"""A header that the fast path leaves to the application."""
 
 SEND_SECONDS = 4
 
@@ -66,7 +66,7 @@ def other_process() -> Iterator[httpx.Client]:
     port = unused_port()
     address = f"http://127.0.0.1:{port}"
     with (
-        serve_process("--log-level=warning", port=port),  # Nobody reads what it logs.
+        serve_process("--log-level=warning", port=port),  # Its log is not read.
         httpx.Client(base_url=address) as client,
     ):
         wait_until_ready(client)
@@ -79,9 +79,9 @@ def photo(encode: Encode) -> bytes:
 
 
 class TestHeaders:
-    """Each request is read in one way, by the fast path and by the application."""
+    """The fast path and the application interpret headers alike."""
 
-    TWICE = (
+    SINGLE_VALUED = (
         "Content-Type: image/png",
         "Authorization: Bearer x",
         "X-API-Key: x",
@@ -91,22 +91,22 @@ class TestHeaders:
         "Host: localhost",
     )
 
-    @pytest.mark.parametrize("line", TWICE, ids=lambda line: line.partition(":")[0])
+    @pytest.mark.parametrize("line", SINGLE_VALUED, ids=lambda line: line.partition(":")[0])
     @pytest.mark.parametrize("path", ["/predict", "/v2/models/fashion_mnist/infer", "/nowhere"])
-    def test_a_header_with_one_meaning_that_comes_twice_is_a_400(
+    def test_repeated_single_valued_header_is_a_400(
         self, client: httpx.Client, boot_png: bytes, line: str, path: str
     ) -> None:
         name, _, value = line.partition(": ")
         lines = [line] if name == "Host" else [line, f"{name.upper()}: {value}x"]
         with connect(client) as connection:
-            for more in ([], [BY_THE_APPLICATION]):
-                connection.sendall(whole(boot_png, *lines, *more, path=path) + HEALTH)
-                refused, health = read_answers(connection, 2)
+            for more in ([], [VIA_APPLICATION]):
+                connection.sendall(full_request(boot_png, *lines, *more, path=path) + HEALTH)
+                refused, health = read_responses(connection, 2)
                 assert refused.status == 400
                 assert name.lower().encode() in refused.body
                 assert health.status == 200
 
-    def test_two_lengths_or_a_length_and_chunks_are_a_400(
+    def test_content_length_with_a_second_length_or_transfer_encoding_is_a_400(
         self, client: httpx.Client, boot_png: bytes
     ) -> None:
         size = len(boot_png)
@@ -116,15 +116,15 @@ class TestHeaders:
             ["Transfer-Encoding: chunked"],
         ):
             with connect(client) as connection:
-                connection.sendall(whole(boot_png, *lines) + HEALTH)
-                [answer] = read_last_answers(connection)
+                connection.sendall(full_request(boot_png, *lines) + HEALTH)
+                [answer] = read_responses_until_close(connection)
                 assert answer.status == 400
 
-    def test_headers_that_may_come_twice_do(self, client: httpx.Client, boot_png: bytes) -> None:
+    def test_list_headers_may_be_repeated(self, client: httpx.Client, boot_png: bytes) -> None:
         lines = ["Accept: a/b", "Accept: */*", "Via: a", "Via: b", "Cookie: a", "Cookie: b"]
         with connect(client) as connection:
-            connection.sendall(whole(boot_png, *lines))
-            assert read_answer(connection).status == 200
+            connection.sendall(full_request(boot_png, *lines))
+            assert read_response(connection).status == 200
 
     @pytest.mark.parametrize(
         ("hosts", "version", "status"),
@@ -139,7 +139,7 @@ class TestHeaders:
             (["a b"], "1.1", 400),
             (["user@a"], "1.1", 400),
             (["a:80:80"], "1.1", 400),
-            (["a,b"], "1.1", 200),  # RFC 3986 has commas in names.
+            (["a,b"], "1.1", 200),  # RFC 3986 allows commas in names.
             (["Example.org:8000"], "1.1", 200),
             (["127.0.0.1:80"], "1.1", 200),
             (["[::1]:8000"], "1.1", 200),
@@ -147,7 +147,7 @@ class TestHeaders:
         ],
         ids=str,
     )
-    def test_the_host_is_there_once_and_is_a_host(
+    def test_host_header_must_be_single_and_valid(
         self, client: httpx.Client, boot_png: bytes, hosts: list[str], version: str, status: int
     ) -> None:
         lines = [f"Host: {host}" for host in hosts]
@@ -157,117 +157,119 @@ class TestHeaders:
             fields = [f"{first} HTTP/{version}", *lines, *([size] if body else []), "", ""]
             with connect(client) as connection:
                 connection.sendall("\r\n".join(fields).encode() + body)
-                assert read_answer(connection).status == status, first
+                assert read_response(connection).status == status, first
 
-    def test_no_answer_leads_to_a_host_that_the_client_names(self, client: httpx.Client) -> None:
+    def test_redirects_do_not_contain_the_host_of_the_request(self, client: httpx.Client) -> None:
         for path in ("/predict/", "/livez/", "/web", "/web/", "/docs/", "//evil.example/", "/v2/"):
             answer = client.get(path, headers={"Host": "evil.example"}, follow_redirects=False)
             assert "evil.example" not in answer.headers.get("Location", ""), path
 
     @pytest.mark.parametrize("coding", ["gzip", "gzip, chunked", "identity", "chunked; a=b"])
     @pytest.mark.parametrize("before", [b"", HEALTH])
-    def test_another_transfer_coding_is_a_501_and_its_body_no_request(
+    def test_unsupported_transfer_coding_is_a_501_and_its_body_is_not_parsed(
         self, client: httpx.Client, coding: str, before: bytes
     ) -> None:
         with connect(client) as connection:
-            start = head(None, f"Transfer-Encoding: {coding}")
+            start = request_head(None, f"Transfer-Encoding: {coding}")
             connection.sendall(before + start + HEALTH)
-            answers = read_last_answers(connection)
+            answers = read_responses_until_close(connection)
         assert statuses(answers) == [200] * bool(before) + [501]
 
-    def test_chunked_may_be_written_in_capitals(
+    def test_transfer_coding_is_case_insensitive(
         self, client: httpx.Client, boot_png: bytes
     ) -> None:
         with connect(client) as connection:
             chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(boot_png), boot_png)
-            connection.sendall(head(None, "Transfer-Encoding: Chunked") + chunks + HEALTH)
-            assert statuses(read_answers(connection, 2)) == [200, 200]
+            connection.sendall(request_head(None, "Transfer-Encoding: Chunked") + chunks + HEALTH)
+            assert statuses(read_responses(connection, 2)) == [200, 200]
 
-    def test_only_http_1_1_is_told_to_continue(self, client: httpx.Client, boot_png: bytes) -> None:
+    def test_100_continue_is_sent_only_over_http_1_1(
+        self, client: httpx.Client, boot_png: bytes
+    ) -> None:
         for version in ("1.1", "1.0"):
             with connect(client) as connection:
-                start = head(len(boot_png), "Expect: 100-continue", version=version)
+                start = request_head(len(boot_png), "Expect: 100-continue", version=version)
                 connection.sendall(start)
                 time.sleep(0.1)
                 connection.sendall(boot_png)
                 connection.shutdown(socket.SHUT_WR)
-                received = read_to_end(connection)
+                received = read_until_close(connection)
             first = b"HTTP/1.1 100 " if version == "1.1" else b"HTTP/1.1 200 "
             assert received.startswith(first)
 
 
 class TestFairness:
-    """However much some send, the loop comes back to the others."""
+    """Connections that send much do not starve the others."""
 
     @pytest.mark.parametrize("kind", ["health", "bad image", "unknown path"])
-    def test_health_is_answered_beside_long_pipelines(
+    def test_health_is_answered_during_long_pipelines(
         self, other_process: httpx.Client, kind: str
     ) -> None:
         request = {
             "health": HEALTH,
-            "bad image": whole(b"x"),
-            "unknown path": head(None, method="GET", path="/x"),
+            "bad image": full_request(b"x"),
+            "unknown path": request_head(None, method="GET", path="/x"),
         }[kind]
         count = 300
         with ExitStack() as stack:
-            beside = stack.enter_context(connect(other_process))
+            other = stack.enter_context(connect(other_process))
             senders = [stack.enter_context(connect(other_process)) for _ in range(8)]
             for sender in senders:
                 sender.sendall(request * count)
-            beside.sendall(HEALTH)
-            assert read_answer(beside).status == 200
+            other.sendall(HEALTH)
+            assert read_response(other).status == 200
             answered = sum(peek(sender).count(b"HTTP/1.1 ") for sender in senders)
             assert answered < len(senders) * count * 0.7
             for sender in senders:
-                assert len(read_answers(sender, count)) == count
+                assert len(read_responses(sender, count)) == count
 
-    def test_a_body_in_tiny_chunks_is_read_in_parts(
-        self, client: httpx.Client, boot_png: bytes
-    ) -> None:
+    def test_body_in_tiny_chunks_is_accepted(self, client: httpx.Client, boot_png: bytes) -> None:
         chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in boot_png)
         with connect(client) as connection:
-            connection.sendall(head(None, "Transfer-Encoding: chunked") + chunks + b"0\r\n\r\n")
+            connection.sendall(
+                request_head(None, "Transfer-Encoding: chunked") + chunks + b"0\r\n\r\n"
+            )
             connection.sendall(HEALTH)
-            assert statuses(read_answers(connection, 2)) == [200, 200]
+            assert statuses(read_responses(connection, 2)) == [200, 200]
 
     @pytest.mark.parametrize("path", ["/livez", "/readyz"])
-    def test_health_is_answered_as_by_the_application(
+    def test_health_on_the_fast_path_equals_that_of_the_application(
         self, client: httpx.Client, path: str
     ) -> None:
         start = ("X-Request-ID: same",)
         with connect(client) as connection:
-            connection.sendall(head(None, *start, method="GET", path=path))
-            fast = read_answer(connection)
-            connection.sendall(head(None, *start, BY_THE_APPLICATION, method="GET", path=path))
+            connection.sendall(request_head(None, *start, method="GET", path=path))
+            fast = read_response(connection)
+            connection.sendall(request_head(None, *start, VIA_APPLICATION, method="GET", path=path))
             assert fast.status == 200
-            assert fast.undated == read_answer(connection).undated
+            assert fast.without_date == read_response(connection).without_date
 
 
 def peek(connection: socket.socket) -> bytes:
-    """Return what has come, and leave it."""
+    """Return the received data without consuming it."""
     try:
         return connection.recv(1 << 20, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:
         return b""
 
 
-class TestAnswers:
-    """Answers that nobody reads are in memory as bodies are, and have their time."""
+class TestUnreadResponses:
+    """Unread responses count as bytes in flight and have a send timeout."""
 
-    def test_a_large_answer_is_written_in_pieces_and_counts_until_it_is_received(
+    def test_large_response_is_written_in_pieces_and_counts_until_received(
         self, app: FastAPI, client: httpx.Client
     ) -> None:
         whole_answer = client.post("/feature-maps", json=ONE_IMAGE).content
         assert len(whole_answer) > 2 * PIECE_BYTES
         admission = app.state.admission
-        count = 30  # The system keeps some megabytes itself.
+        count = 30  # The system buffers some megabytes.
         with connect(client, receive_bytes=4096) as connection:
-            connection.sendall(whole(ONE_IMAGE_JSON, JSON, path="/feature-maps") * count)
+            connection.sendall(full_request(ONE_IMAGE_JSON, JSON, path="/feature-maps") * count)
             wait_for(lambda: admission.bytes == len(whole_answer))
-            assert read_answers(connection, count)[-1].body == whole_answer
+            assert read_responses(connection, count)[-1].body == whole_answer
             wait_for(lambda: admission.bytes == 0)
 
-    def test_an_answer_that_there_is_no_room_for_is_a_503(
+    def test_response_over_capacity_is_a_503(
         self, app: FastAPI, client: httpx.Client, boot_png: bytes
     ) -> None:
         admission = app.state.admission
@@ -280,32 +282,32 @@ class TestAnswers:
         assert client.post("/feature-maps", json=ONE_IMAGE).status_code == 200
 
     @pytest.mark.parametrize("kind", ["large", "small", "closing"])
-    def test_a_client_that_does_not_read_is_hung_up_on(
+    def test_client_that_does_not_read_is_disconnected(
         self, app: FastAPI, client: httpx.Client, kind: str
     ) -> None:
         request = {
-            "large": whole(ONE_IMAGE_JSON, JSON, path="/feature-maps") * 60,
-            "small": head(None, method="GET", path="/openapi.json") * 400,
-            "closing": head(None, method="GET", path="/openapi.json") * 400,
+            "large": full_request(ONE_IMAGE_JSON, JSON, path="/feature-maps") * 60,
+            "small": request_head(None, method="GET", path="/openapi.json") * 400,
+            "closing": request_head(None, method="GET", path="/openapi.json") * 400,
         }[kind]
         close = ["Connection: close"] * (kind == "closing")
-        last = head(None, *close, method="GET", path="/openapi.json")
+        last = request_head(None, *close, method="GET", path="/openapi.json")
         with connect(client, receive_bytes=4096) as connection:
             connection.settimeout(0.3)
             start = time.monotonic()
-            with suppress(TimeoutError):  # The server reads no more either.
+            with suppress(TimeoutError):  # The server stops reading as well.
                 connection.sendall(request + last)
             wait_for(lambda: time.monotonic() - start > SEND_SECONDS + 1)
-            assert read_what_comes(connection) < 7_000_000  # of more
+            assert count_received_bytes(connection) < 7_000_000  # less than all responses
         wait_for(lambda: app.state.admission.bytes == 0)
 
-    def test_a_client_that_reads_slowly_within_its_time_gets_all(
+    def test_client_that_reads_late_but_within_the_timeout_receives_all(
         self, client: httpx.Client
     ) -> None:
         with connect(client, receive_bytes=4096) as connection:
-            connection.sendall(whole(ONE_IMAGE_JSON, JSON, path="/feature-maps"))
+            connection.sendall(full_request(ONE_IMAGE_JSON, JSON, path="/feature-maps"))
             time.sleep(SEND_SECONDS / 2)
-            assert read_answer(connection).status == 200
+            assert read_response(connection).status == 200
 
 
 JSON = "Content-Type: application/json"
@@ -313,8 +315,8 @@ ONE_IMAGE = {"instances": [[0] * 784]}
 ONE_IMAGE_JSON = httpx.Request("POST", "http://x", json=ONE_IMAGE).content
 
 
-def read_what_comes(connection: socket.socket) -> int:
-    """Return how many bytes come before the connection is closed or reset."""
+def count_received_bytes(connection: socket.socket) -> int:
+    """Return how many bytes are received before the connection is closed or reset."""
     count = 0
     connection.settimeout(5)
     try:
@@ -326,24 +328,24 @@ def read_what_comes(connection: socket.socket) -> int:
 
 
 class TestHalfClosed:
-    def test_whoever_sends_no_more_is_answered(
+    def test_complete_requests_are_answered(
         self, client: httpx.Client, boot_png: bytes, photo: bytes
     ) -> None:
-        by_app = whole(boot_png, BY_THE_APPLICATION)
+        by_app = full_request(boot_png, VIA_APPLICATION)
         for sent, count in (
-            (whole(photo), 1),
+            (full_request(photo), 1),
             (by_app, 1),
-            (whole(boot_png) + whole(photo) + by_app + HEALTH, 4),
-            (whole(photo) * 3, 3),
-            (whole(photo) + b"GET /livez HT", 1),
+            (full_request(boot_png) + full_request(photo) + by_app + HEALTH, 4),
+            (full_request(photo) * 3, 3),
+            (full_request(photo) + b"GET /livez HT", 1),
             (HEALTH * 50, 50),
         ):
             with connect(client) as connection:
                 connection.sendall(sent)
                 connection.shutdown(socket.SHUT_WR)
-                assert statuses(read_last_answers(connection)) == [200] * count
+                assert statuses(read_responses_until_close(connection)) == [200] * count
 
-    def test_a_reset_drops_the_work_and_a_close_cannot_be_told_from_a_half_close(
+    def test_reset_cancels_the_request_and_close_is_treated_as_half_close(
         self, client: httpx.Client, encode: Encode
     ) -> None:
         slow = encode(Image.new("RGB", (5000, 4900), "white"))
@@ -362,37 +364,39 @@ class TestHalfClosed:
             connection = connect(client)
             linger = struct.pack("ii", is_reset, 0)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            connection.sendall(whole(slow, path="/predict?prepare=photo"))
+            connection.sendall(full_request(slow, path="/predict?prepare=photo"))
             wait_for(partial(is_counted, "images_in_flight", 1))
             connection.close()
             wait_for(partial(is_counted, series, before + 1))
 
-    def test_without_a_whole_request_the_connection_is_closed(
+    def test_connection_is_closed_after_an_incomplete_request(
         self, client: httpx.Client, boot_png: bytes
     ) -> None:
-        for sent in (b"", b"GET ", head(1000) + b"half", HEALTH + b"GET "):
+        for sent in (b"", b"GET ", request_head(1000) + b"half", HEALTH + b"GET "):
             with connect(client) as connection:
                 connection.sendall(sent)
                 time.sleep(0.05)
                 connection.shutdown(socket.SHUT_WR)
-                answers = read_last_answers(connection)
+                answers = read_responses_until_close(connection)
                 assert statuses(answers) == [200] * sent.startswith(HEALTH)
 
 
 @pytest.mark.parametrize(
     "start",
     [
-        head(10_000),
-        head(100_000),
-        head(10_000, BY_THE_APPLICATION),
-        head(10_000, "Content-Type: text/plain"),
-        head(10_000, path="/nowhere"),
-        head(10_000, path="/v2/repository/index"),
-        head(None, "Transfer-Encoding: chunked"),
+        request_head(10_000),
+        request_head(100_000),
+        request_head(10_000, VIA_APPLICATION),
+        request_head(10_000, "Content-Type: text/plain"),
+        request_head(10_000, path="/nowhere"),
+        request_head(10_000, path="/v2/repository/index"),
+        request_head(None, "Transfer-Encoding: chunked"),
     ],
-    ids=range(7),
+    ids=["small", "large", "application", "text", "unknown path", "repository", "chunked"],
 )
-def test_a_trickled_body_has_its_time_once(client: httpx.Client, start: bytes) -> None:
+def test_receive_timeout_covers_a_slowly_sent_body_as_a_whole(
+    client: httpx.Client, start: bytes
+) -> None:
     piece = b"1\r\nx\r\n" if b"chunked" in start else b"x"
     with connect(client) as connection:
         connection.sendall(start)
@@ -422,21 +426,21 @@ def is_closed_after_answer(connection: socket.socket) -> bool:
 
 
 class TestRejectedBodies:
-    def test_what_is_left_of_them_is_skipped_and_the_next_request_answered(
+    def test_rest_of_a_rejected_body_is_skipped_and_the_next_request_answered(
         self, app: FastAPI, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(scheduling, "PARSING_SECONDS", 0.0001)  # Most data waits for its turn.
+        monkeypatch.setattr(scheduling, "PARSING_SECONDS", 0.0001)  # Most data is deferred.
         admission = app.state.admission
-        requests = whole(bytes(1_000_000), "Content-Type: image/png") + HEALTH
+        requests = full_request(bytes(1_000_000), "Content-Type: image/png") + HEALTH
 
-        def ask(_: int) -> list[int]:
+        def send_requests(_: int) -> list[int]:
             with connect(client) as connection:
                 connection.sendall(requests)
-                return statuses(read_answers(connection, 2))
+                return statuses(read_responses(connection, 2))
 
         admission.reserve(admission.max_images, 0)
         try:
             with ThreadPoolExecutor(32) as threads:
-                assert list(threads.map(ask, range(128))) == [[503, 200]] * 128
+                assert list(threads.map(send_requests, range(128))) == [[503, 200]] * 128
         finally:
             admission.release(admission.max_images, 0)

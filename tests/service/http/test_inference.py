@@ -1,4 +1,4 @@
-"""What one client may cost the service, and what becomes of those beside it."""
+"""Limits on what one client costs, and isolation of the other clients."""
 
 import gzip
 import json
@@ -20,11 +20,11 @@ from service.capacity.admission import Admission
 from service.http.inference import LARGE_BODY_BYTES, MAX_ITEMS, MAX_PATH
 from service.settings import Settings
 from tests.service.conftest import ARTIFACTS, Encode, serve, wait_for
-from tests.service.http.connections import head
-from tests.service.http.test_predict import error_of
+from tests.service.http.connections import request_head
+from tests.service.http.test_predict import parse_error
 
 
-def test_a_body_announced_too_large_is_refused_before_it_is_read(
+def test_too_large_content_length_is_rejected_before_the_body_is_read(
     strict_client: httpx.Client,
 ) -> None:
     url = strict_client.base_url
@@ -38,12 +38,12 @@ def test_a_body_announced_too_large_is_refused_before_it_is_read(
 
 
 @pytest.mark.parametrize("kind", ["announced", "in chunks", "compressed"])
-def test_a_body_of_just_the_limit_is_read(
+def test_body_of_exactly_the_limit_is_accepted(
     strict_client: httpx.Client, boot_png: bytes, kind: str
 ) -> None:
     headers = {"Content-Encoding": "gzip"} if kind == "compressed" else {}
     for size, status in ((200_000, 200), (200_001, 413)):
-        body = boot_png.ljust(size, b"\0")  # What follows a PNG is passed over.
+        body = boot_png.ljust(size, b"\0")  # Bytes after a PNG are ignored.
         sent: dict[str, bytes | Iterator[bytes]] = {
             "announced": body,
             "in chunks": iter([body]),
@@ -53,7 +53,7 @@ def test_a_body_of_just_the_limit_is_read(
         assert response.status_code == status, response.text
 
 
-def test_a_client_that_hangs_up_in_the_middle_harms_nobody(
+def test_disconnect_within_a_body_does_not_affect_other_clients(
     strict_client: httpx.Client, boot_png: bytes
 ) -> None:
     url = strict_client.base_url
@@ -65,7 +65,7 @@ def test_a_client_that_hangs_up_in_the_middle_harms_nobody(
     assert strict_client.post("/predict", content=boot_png).status_code == 200
 
 
-def test_headers_parameters_and_path_are_bounded(client: httpx.Client) -> None:
+def test_number_of_headers_and_parameters_and_path_length_are_limited(client: httpx.Client) -> None:
     some = [(f"X-{number}", "a") for number in range(MAX_ITEMS - 10)]
     assert client.get("/model/summary", headers=some).status_code == 200
     path = "/v2/models/" + "a" * (MAX_PATH - len("/v2/models/"))
@@ -74,20 +74,20 @@ def test_headers_parameters_and_path_are_bounded(client: httpx.Client) -> None:
     message = f"the request has more than {limits}"
     for response in (
         client.get("/model/summary", headers=[*some, *some]),
-        client.get("/livez", headers=[*some, *some]),  # On the fast path otherwise.
+        client.get("/livez", headers=[*some, *some]),  # Otherwise handled by the fast path.
         client.get("/model/summary?" + "&".join(f"a{n}" for n in range(2 * MAX_ITEMS))),
         client.get("/web/" + "a/" * MAX_PATH),
         client.get("/swagger/" + "a/" * MAX_PATH),
     ):
-        assert error_of(response, 400) == ("invalid_request", message)
+        assert parse_error(response, 400) == ("invalid_request", message)
     assert client.put(path + "a").json() == {"error": message}
 
 
 INFER = "/v2/models/fashion_mnist/infer"
 SERVABLE = "/v1/models/fashion_mnist:predict"
 
-BY_THE_APPLICATION = {"Forwarded": "for=192.0.2.1"}
-"""A header that the fast path leaves to it."""
+VIA_APPLICATION = {"Forwarded": "for=192.0.2.1"}
+"""A header that the fast path leaves to the application."""
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def serving(**limits: float) -> Iterator[tuple[FastAPI, httpx.Client]]:
 
 @pytest.fixture(scope="module")
 def slow_image(encode: Encode) -> bytes:
-    """A few kilobytes that take a second to decode and prepare."""
+    """A file of a few kilobytes that takes a second to decode and prepare."""
     return encode(Image.new("RGB", (5000, 4900), "white"), compress_level=9)
 
 
@@ -108,7 +108,7 @@ def slow_image(encode: Encode) -> bytes:
 def slow_request(
     app: FastAPI, client: httpx.Client, image: bytes, **headers: str
 ) -> Iterator[list[httpx.Response]]:
-    """Have a request be in flight inside the block; its answer is there after it."""
+    """Keep a request in flight inside the block; its response is available after it."""
     answers: list[httpx.Response] = []
     admission: Admission = app.state.admission
 
@@ -137,7 +137,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 class TestOverload:
-    def test_past_its_capacity_it_refuses_at_once_and_says_when_to_come_back(
+    def test_request_over_capacity_is_a_503_with_retry_after(
         self, slow_image: bytes, boot_png: bytes
     ) -> None:
         with serving(max_images=1, max_images_in_flight=1) as (app, client):
@@ -147,7 +147,7 @@ class TestOverload:
                 assert not answers
                 assert client.get("/readyz").status_code == 200
                 assert client.post("/v2/repository/index").status_code == 200
-            assert error_of(refused, 503)[0] == "overloaded"
+            assert parse_error(refused, 503)[0] == "overloaded"
             assert refused.headers["Retry-After"] == "1"
             assert protocol.status_code == 503
             assert "in flight" in protocol.json()["error"]
@@ -156,7 +156,7 @@ class TestOverload:
             assert client.post("/predict", content=boot_png).status_code == 200
 
     @pytest.mark.parametrize("form", ["files", "instances", "v1", "v2", "v2 images"])
-    def test_every_image_of_a_request_takes_a_place(
+    def test_every_image_of_a_request_counts_towards_capacity(
         self, slow_image: bytes, boot_png: bytes, form: str
     ) -> None:
         black = [[0] * 784] * 3
@@ -191,51 +191,51 @@ class TestOverload:
             assert refused.headers["Retry-After"] == "1"
             wait_for(lambda: app.state.admission.images == 0)
 
-    def test_bodies_take_room(self, boot_png: bytes) -> None:
+    def test_bodies_count_towards_capacity(self, boot_png: bytes) -> None:
         size = 100_000
         with serving(max_body_bytes=size, max_bytes_in_flight=2 * size) as (app, client):
             with raw_connection(client) as first, raw_connection(client) as second:
                 for connection in (first, second):
-                    connection.sendall(head(size) + b"0" * (size - 10))
+                    connection.sendall(request_head(size) + b"0" * (size - 10))
                 wait_for(lambda: app.state.admission.bytes == 2 * size - 20)
                 large = client.post("/predict", content=b"0" * size)
-                assert error_of(large, 503)[0] == "overloaded"
-                # What is small goes on, up to a quarter more.
-                for headers in ({}, BY_THE_APPLICATION):
+                assert parse_error(large, 503)[0] == "overloaded"
+                # Small requests are accepted, up to a quarter more.
+                for headers in ({}, VIA_APPLICATION):
                     answer = client.post("/predict", content=boot_png, headers=headers)
                     assert answer.status_code == 200
                 with raw_connection(client) as third:
-                    third.sendall(head(50_001) + b"0" * 50_000)
+                    third.sendall(request_head(50_001) + b"0" * 50_000)
                     wait_for(lambda: app.state.admission.bytes == 2 * size + 49_980)
                     small = client.post("/predict", content=boot_png)
-                    assert error_of(small, 503)[0] == "overloaded"
+                    assert parse_error(small, 503)[0] == "overloaded"
             wait_for(lambda: app.state.admission.bytes == 0)
             assert client.post("/predict", content=boot_png).status_code == 200
 
 
 class TestDeadline:
-    def test_a_late_answer_is_a_504_and_its_work_is_dropped(
+    def test_exceeded_deadline_is_a_504_and_frees_its_capacity(
         self, slow_image: bytes, boot_png: bytes
     ) -> None:
         with serving(deadline_seconds=0.05) as (app, client):
             response = client.post("/predict", content=slow_image)
-            assert error_of(response, 504)[0] == "deadline_exceeded"
+            assert parse_error(response, 504)[0] == "deadline_exceeded"
             wait_for(lambda: app.state.admission.images == 0)
             assert client.post("/predict", content=boot_png).status_code == 200
 
-    def test_a_client_may_ask_for_less_time_and_not_for_more(self, slow_image: bytes) -> None:
+    def test_client_may_shorten_but_not_extend_the_deadline(self, slow_image: bytes) -> None:
         with serving(deadline_seconds=10) as (_, client):
             response = client.post(
                 "/predict", content=slow_image, headers={"X-Request-Timeout": "0.05"}
             )
-            assert error_of(response, 504)[0] == "deadline_exceeded"
+            assert parse_error(response, 504)[0] == "deadline_exceeded"
         with serving(deadline_seconds=0.05) as (_, client):
             response = client.post(
                 "/predict", content=slow_image, headers={"X-Request-Timeout": "100"}
             )
             assert response.status_code == 504
 
-    def test_what_is_late_is_not_answered_by_the_network(self, slow_image: bytes) -> None:
+    def test_no_inference_runs_after_the_deadline(self, slow_image: bytes) -> None:
         with serving() as (app, client):
             tensor = {"name": "image", "shape": [1], "datatype": "BYTES"}
             size = len(slow_image) + 4
@@ -259,15 +259,15 @@ class TestDeadline:
             assert stats["inference_stats"]["fail"]["count"] == 1
 
     @pytest.mark.parametrize("value", ["0", "-1", "soon", "nan", ""])
-    def test_a_deadline_that_is_none_is_a_400(
+    def test_invalid_deadline_is_a_400(
         self, client: httpx.Client, boot_png: bytes, value: str
     ) -> None:
         response = client.post("/predict", content=boot_png, headers={"X-Request-Timeout": value})
-        assert error_of(response, 400)[0] == "invalid_parameter"
+        assert parse_error(response, 400)[0] == "invalid_parameter"
 
 
 class TestReservations:
-    """Capacity is taken by what has arrived, and not by what is announced."""
+    """Capacity is taken for received bytes, not for announced ones."""
 
     ROUTES = (
         "/predict",
@@ -281,10 +281,10 @@ class TestReservations:
         ("announced", "sent", "counted"),
         [
             *((65_537, 1, 60), (65_537, 65_536, 60 * 65_536), (20_000, 10_000, 60 * 10_000)),
-            (400, 1, 24),  # Only those of routes that the fast path does not answer.
+            (400, 1, 24),  # Only on routes that the fast path does not handle.
         ],
     )
-    def test_those_who_announce_and_do_not_send_take_no_place(
+    def test_incomplete_bodies_take_capacity_for_received_bytes_but_no_images(
         self, boot_png: bytes, encode: Encode, announced: int, sent: int, counted: int
     ) -> None:
         photo = encode(Image.effect_noise((400, 400), 50))
@@ -294,21 +294,19 @@ class TestReservations:
             for number in range(60):
                 connection = stack.enter_context(raw_connection(client))
                 path = self.ROUTES[number % len(self.ROUTES)]
-                connection.sendall(head(announced, path=path) + bytes(sent))
+                connection.sendall(request_head(announced, path=path) + bytes(sent))
             wait_for(lambda: app.state.admission.bytes == counted)
             assert app.state.admission.images == 0
             for path in ("/predict", "/feature-maps?format=png"):
                 for image in (boot_png, photo):
-                    for headers in ({}, BY_THE_APPLICATION):
+                    for headers in ({}, VIA_APPLICATION):
                         answer = client.post(path, content=image, headers=headers)
                         assert answer.status_code == 200, path
         wait_for(lambda: app.state.admission.bytes == 0)
 
 
 class TestDisconnect:
-    def test_a_client_that_goes_away_frees_its_place(
-        self, slow_image: bytes, boot_png: bytes
-    ) -> None:
+    def test_disconnect_frees_capacity(self, slow_image: bytes, boot_png: bytes) -> None:
         with serving(max_images=1, max_images_in_flight=1) as (app, client):
             with raw_connection(client) as connection:
                 connection.sendall(
@@ -321,7 +319,7 @@ class TestDisconnect:
 
 
 class TestSlowSenders:
-    def test_a_body_that_does_not_come_is_a_408(self) -> None:
+    def test_incomplete_body_is_a_408(self) -> None:
         with serving(receive_seconds=0.2) as (app, client):
             with raw_connection(client) as connection:
                 connection.sendall(
@@ -337,7 +335,7 @@ class TestCompression:
     @pytest.mark.parametrize(
         ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
     )
-    def test_a_compressed_body_is_unpacked(
+    def test_compressed_body_is_decompressed(
         self, client: httpx.Client, boot_png: bytes, encoding: str, pack: object
     ) -> None:
         assert callable(pack)
@@ -346,15 +344,15 @@ class TestCompression:
         )
         assert response.json() == client.post("/predict", content=boot_png).json()
 
-    def test_a_bomb_is_a_413(self, strict_client: httpx.Client) -> None:
+    def test_decompression_bomb_is_a_413(self, strict_client: httpx.Client) -> None:
         bomb = gzip.compress(bytes(50_000_000))
         assert len(bomb) < 200_000
         response = strict_client.post(
             "/predict", content=bomb, headers={"Content-Encoding": "gzip"}
         )
-        assert error_of(response, 413)[0] == "body_too_large"
+        assert parse_error(response, 413)[0] == "body_too_large"
 
-    def test_a_gzip_file_may_have_several_members(
+    def test_gzip_body_may_have_several_members(
         self, client: httpx.Client, boot_png: bytes
     ) -> None:
         headers = {"Content-Encoding": "gzip"}
@@ -371,7 +369,7 @@ class TestCompression:
     @pytest.mark.parametrize(
         "kind", ["no gzip", "zlib", "cut short", "followed", "half of the second"]
     )
-    def test_a_body_that_is_not_what_it_says_is_a_400(
+    def test_body_that_does_not_match_its_content_encoding_is_a_400(
         self, client: httpx.Client, kind: str
     ) -> None:
         packed = gzip.compress(b"some bytes")
@@ -383,19 +381,19 @@ class TestCompression:
             "half of the second": packed + packed[:15],
         }[kind]
         response = client.post("/predict", content=body, headers={"Content-Encoding": "gzip"})
-        assert error_of(response, 400)[0] == "invalid_encoding"
+        assert parse_error(response, 400)[0] == "invalid_encoding"
         twice = {"Content-Encoding": "deflate"}
         response = client.post("/predict", content=zlib.compress(b"x") * 2, headers=twice)
-        assert error_of(response, 400)[0] == "invalid_encoding"
+        assert parse_error(response, 400)[0] == "invalid_encoding"
 
-    def test_unpacked_to_nothing_it_is_empty(self, client: httpx.Client) -> None:
+    def test_body_that_decompresses_to_nothing_is_empty(self, client: httpx.Client) -> None:
         response = client.post(
             "/predict", content=gzip.compress(b""), headers={"Content-Encoding": "gzip"}
         )
-        assert error_of(response, 400)[0] == "empty_body"
+        assert parse_error(response, 400)[0] == "empty_body"
 
 
-def test_a_body_in_too_many_pieces_is_a_413(boot_png: bytes) -> None:
+def test_body_of_too_many_chunks_is_a_413(boot_png: bytes) -> None:
     def pieces() -> Iterator[bytes]:
         for byte in boot_png[:100]:
             yield bytes([byte])
@@ -403,15 +401,15 @@ def test_a_body_in_too_many_pieces_is_a_413(boot_png: bytes) -> None:
 
     with serving(max_chunks=5) as (_, client):
         response = client.post("/predict", content=pieces())
-        assert error_of(response, 413) == ("body_too_large", "the body has more than 5 chunks")
+        assert parse_error(response, 413) == ("body_too_large", "the body has more than 5 chunks")
         assert client.post("/predict", content=boot_png).status_code == 200
 
 
-def test_json_that_nests_too_deep_is_a_400() -> None:
+def test_too_deeply_nested_json_is_a_400() -> None:
     with serving(max_json_depth=2) as (_, client):
         assert client.post("/predict", json={"instances": [{"b64": ""}]}).status_code == 400
         response = client.post("/predict", json={"instances": [[0] * 784]})
-        assert error_of(response, 400) == ("invalid_json", "the JSON nests deeper than 2 levels")
+        assert parse_error(response, 400) == ("invalid_json", "the JSON nests deeper than 2 levels")
 
 
 def test_json_of_too_many_values_is_a_413() -> None:
@@ -428,7 +426,7 @@ def test_json_of_too_many_values_is_a_413() -> None:
         assert binary.status_code == 413
 
 
-def test_as_many_images_in_numbers_as_are_allowed_are_within_the_limits(
+def test_maximum_number_of_images_as_json_is_within_the_default_limits(
     client: httpx.Client,
 ) -> None:
     images = [[[[0]] * 28] * 28] * 256

@@ -1,4 +1,4 @@
-"""What every request passes: keys, ids, CORS, errors."""
+"""Middleware of all requests: API keys, request ids, CORS, errors."""
 
 import asyncio
 import logging
@@ -17,10 +17,10 @@ from service.keys import SCOPES, Scope, make_key
 from service.settings import Settings
 from service.telemetry.logs import access_logger
 from tests.service.conftest import ARTIFACTS, run_service, samples_of, serve, wait_for
-from tests.service.http.test_predict import error_of
+from tests.service.http.test_predict import parse_error
 
 KEYS = {scope: make_key(f"the-{scope}", [scope]) for scope in SCOPES}
-"""Made anew in each process: no key may become a part of a test's name."""
+"""They differ in each process, so they must not be used in ids of parametrised tests."""
 LINES = ",".join(key.line() for _, key in KEYS.values())
 ORIGIN = "https://shop.example"
 
@@ -31,7 +31,7 @@ def bearer(scope: Scope) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[httpx.Client]:
-    """A client of a server with one key for each scope, which sends none by itself."""
+    """A client without a key, of a server with one key for each scope."""
     settings = Settings(
         artifacts=ARTIFACTS, engine="litert", api_keys=LINES, cors_origins=(ORIGIN,)
     )
@@ -53,7 +53,7 @@ def guarded() -> Iterator[httpx.Client]:
         "/v2/health/ready",
     ],
 )
-def test_health_and_pages_are_open(guarded: httpx.Client, path: str) -> None:
+def test_health_and_pages_need_no_key(guarded: httpx.Client, path: str) -> None:
     assert guarded.get(path).status_code == 200
 
 
@@ -75,7 +75,7 @@ def test_health_and_pages_are_open(guarded: httpx.Client, path: str) -> None:
         ("POST", "/v2/repository/models/fashion_mnist/load", "administer"),
     ],
 )
-def test_each_path_takes_the_keys_of_its_scope_alone(
+def test_path_accepts_only_keys_of_its_scope(
     guarded: httpx.Client, boot_png: bytes, method: str, path: str, scope: Scope
 ) -> None:
     content = (
@@ -95,11 +95,13 @@ def test_each_path_takes_the_keys_of_its_scope_alone(
     "path",
     ["/nowhere", "/predict/", "/livez/", "/v2/repository/models/x/unload", "/web"],
 )
-def test_what_is_not_opened_on_purpose_is_closed(guarded: httpx.Client, path: str) -> None:
+def test_other_path_without_a_key_is_a_401(guarded: httpx.Client, path: str) -> None:
     assert guarded.post(path).status_code == 401
 
 
-def test_no_route_is_open_but_those_that_are_meant_to_be(guarded: httpx.Client) -> None:
+def test_only_health_needs_no_scope_and_only_load_and_unload_need_administer(
+    guarded: httpx.Client,
+) -> None:
     paths = guarded.get("/openapi.json").json()["paths"]
     is_open = {path for path in paths if required_scope(path) is None}
     assert is_open == {"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"}
@@ -107,7 +109,7 @@ def test_no_route_is_open_but_those_that_are_meant_to_be(guarded: httpx.Client) 
     assert {path.rpartition("/")[2] for path in administered} == {"load", "unload"}
 
 
-def test_without_an_accepted_key_the_answer_is_a_401_that_says_what_is_needed(
+def test_missing_or_invalid_key_is_a_401_with_www_authenticate(
     guarded: httpx.Client,
 ) -> None:
     for headers in (
@@ -118,7 +120,7 @@ def test_without_an_accepted_key_the_answer_is_a_401_that_says_what_is_needed(
         {"Authorization": f"Bearer {KEYS['predict'][1].digest.hex()}"},
         {"X-API-Key": "wrong"},
         {"X-API-Key": ""},
-        # An answer to a key that is wrong must not depend on another that is right.
+        # A wrong key is rejected even if the other header has a valid one.
         {"Authorization": "Bearer wrong", "X-API-Key": KEYS["predict"][0]},
     ):
         response = guarded.get("/model/summary", headers=headers)
@@ -129,7 +131,7 @@ def test_without_an_accepted_key_the_answer_is_a_401_that_says_what_is_needed(
         assert error["request_id"] == response.headers["X-Request-ID"]
 
 
-def test_a_key_is_taken_from_either_header(guarded: httpx.Client) -> None:
+def test_key_is_accepted_in_either_header(guarded: httpx.Client) -> None:
     for headers in (
         {"authorization": f"bearer {KEYS['predict'][0]}"},
         {"X-API-Key": KEYS["predict"][0]},
@@ -138,7 +140,7 @@ def test_a_key_is_taken_from_either_header(guarded: httpx.Client) -> None:
         assert guarded.get("/model/summary", headers=headers).status_code == 200, headers
 
 
-def test_each_protocol_is_refused_in_its_own_words(guarded: httpx.Client) -> None:
+def test_rejections_have_the_error_format_of_the_protocol(guarded: httpx.Client) -> None:
     for path in ("/v1/models/fashion_mnist", "/v2/models/fashion_mnist"):
         assert "an API key is required" in guarded.get(path).json()["error"]
         refused = guarded.get(path, headers=bearer("observe"))
@@ -147,14 +149,14 @@ def test_each_protocol_is_refused_in_its_own_words(guarded: httpx.Client) -> Non
         )
 
 
-def test_logs_and_metrics_name_the_key_and_never_show_it(
+def test_logs_and_metrics_contain_the_name_but_not_the_secret_of_a_key(
     guarded: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, access_logger.name):
         guarded.get("/model/summary", headers=bearer("predict"))
         guarded.get("/model/summary", headers=bearer("observe"))
         guarded.get("/model/summary", headers={"X-API-Key": "fashion_wrong"})
-        wait_for(lambda: len(caplog.records) == 3)  # Written when the answer is out.
+        wait_for(lambda: len(caplog.records) == 3)  # Written after the response is sent.
     lines = [record.getMessage().split('"')[0].split()[1] for record in caplog.records]
     assert lines == ["the-predict", "the-observe", "-"]
     assert "fashion_" not in caplog.text
@@ -167,7 +169,7 @@ def test_logs_and_metrics_name_the_key_and_never_show_it(
     assert "fashion_wrong" not in text
 
 
-def test_the_documentation_says_which_routes_take_a_key(
+def test_openapi_document_marks_routes_that_need_a_key(
     guarded: httpx.Client, strict_client: httpx.Client
 ) -> None:
     document = guarded.get("/openapi.json").json()
@@ -177,14 +179,14 @@ def test_the_documentation_says_which_routes_take_a_key(
     assert "securitySchemes" not in strict_client.get("/openapi.json").json()["components"]
 
 
-def test_a_listed_origin_may_ask_and_read_why_it_was_refused(guarded: httpx.Client) -> None:
-    asked = {
+def test_listed_origin_may_send_requests_and_read_errors(guarded: httpx.Client) -> None:
+    preflight = {
         "Origin": ORIGIN,
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization, content-type, x-request-timeout, "
         "traceparent, tracestate, content-encoding, inference-header-content-length",
     }
-    permission = guarded.options("/predict", headers=asked)
+    permission = guarded.options("/predict", headers=preflight)
     assert permission.status_code == 200
     assert permission.headers["Access-Control-Allow-Origin"] == ORIGIN
     refused = guarded.post("/predict", headers={"Origin": ORIGIN})
@@ -195,20 +197,20 @@ def test_a_listed_origin_may_ask_and_read_why_it_was_refused(guarded: httpx.Clie
     assert {"X-Request-ID", "Inference-Header-Content-Length", "Warning"} <= {*readable.split(", ")}
 
 
-def test_another_origin_is_not_allowed_and_none_is_by_default(
+def test_origins_are_rejected_unless_listed(
     guarded: httpx.Client, strict_client: httpx.Client
 ) -> None:
     for client in (guarded, strict_client):
         answer = client.get("/livez", headers={"Origin": "https://evil.example"})
         assert "Access-Control-Allow-Origin" not in answer.headers
-    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+    preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
     assert (
         "Access-Control-Allow-Origin"
-        not in strict_client.options("/predict", headers=asked).headers
+        not in strict_client.options("/predict", headers=preflight).headers
     )
 
 
-def test_keys_may_come_from_a_file(tmp_path: Path) -> None:
+def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(f"# clients\n{KEYS['predict'][1].line()}\n")
     with serve(Settings(artifacts=ARTIFACTS, engine="litert", api_keys_file=file)) as client:
@@ -224,9 +226,7 @@ def test_keys_may_come_from_a_file(tmp_path: Path) -> None:
         (None, "the API keys cannot be read from"),
     ],
 )
-def test_keys_that_cannot_be_read_keep_the_service_closed(
-    tmp_path: Path, content: str | None, reason: str
-) -> None:
+def test_unreadable_keys_prevent_startup(tmp_path: Path, content: str | None, reason: str) -> None:
     file = tmp_path / "keys"
     if content is not None:
         file.write_text(content)
@@ -237,25 +237,25 @@ def test_keys_that_cannot_be_read_keep_the_service_closed(
     assert "Traceback" not in ended.stderr
 
 
-def test_a_request_without_an_id_is_given_one_of_its_own(strict_client: httpx.Client) -> None:
+def test_request_without_an_id_gets_a_unique_one(strict_client: httpx.Client) -> None:
     ids = {strict_client.get("/livez").headers["X-Request-ID"] for _ in range(5)}
     assert len(ids) == 5
 
 
-def test_the_id_a_client_sends_comes_back(strict_client: httpx.Client) -> None:
+def test_request_id_of_the_client_is_returned(strict_client: httpx.Client) -> None:
     response = strict_client.get("/nowhere", headers={"X-Request-ID": "order-7.b"})
     assert response.headers["X-Request-ID"] == "order-7.b"
     assert response.json()["error"]["request_id"] == "order-7.b"
 
 
 @pytest.mark.parametrize("sent", ["", "has space", 'quo"te', "x" * 129])
-def test_an_id_that_could_harm_a_log_is_replaced(strict_client: httpx.Client, sent: str) -> None:
+def test_invalid_request_id_is_replaced(strict_client: httpx.Client, sent: str) -> None:
     response = strict_client.get("/livez", headers={"X-Request-ID": sent})
     assert response.headers["X-Request-ID"] != sent
 
 
-def test_an_unknown_path_is_a_404(strict_client: httpx.Client) -> None:
-    assert error_of(strict_client.get("/nowhere"), 404) == (
+def test_unknown_path_is_a_404(strict_client: httpx.Client) -> None:
+    assert parse_error(strict_client.get("/nowhere"), 404) == (
         "not_found",
         "GET /nowhere: Not Found",
     )
@@ -271,18 +271,18 @@ def test_an_unknown_path_is_a_404(strict_client: httpx.Client) -> None:
         ("POST", "/web/main.js", "GET, HEAD, OPTIONS"),
     ],
 )
-def test_a_wrong_verb_is_a_405_that_lists_the_right_ones(
+def test_wrong_method_is_a_405_that_lists_the_allowed_ones(
     strict_client: httpx.Client, method: str, path: str, allowed: str
 ) -> None:
     response = strict_client.request(method, path)
     assert response.status_code == 405
-    assert method == "HEAD" or error_of(response, 405)[0] == "method_not_allowed"
+    assert method == "HEAD" or parse_error(response, 405)[0] == "method_not_allowed"
     assert response.headers["Allow"] == allowed
     answer = strict_client.options(path)
     assert (answer.status_code, answer.headers["Allow"]) == (204, allowed)
 
 
-def test_a_bug_is_a_500_without_its_details(caplog: pytest.LogCaptureFixture) -> None:
+def test_unhandled_exception_is_a_500_without_its_message(caplog: pytest.LogCaptureFixture) -> None:
     app = create_app(Settings())
     internal = "a path on the disk"
 
@@ -290,13 +290,13 @@ def test_a_bug_is_a_500_without_its_details(caplog: pytest.LogCaptureFixture) ->
     async def bug() -> None:
         raise RuntimeError(internal)
 
-    async def ask() -> httpx.Response:
+    async def send_request() -> httpx.Response:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             return await client.get("/bug", headers={"X-Request-ID": "mine"})
 
-    response = asyncio.run(ask())
-    code, message = error_of(response, 500)
+    response = asyncio.run(send_request())
+    code, message = parse_error(response, 500)
     assert code == "internal_error"
     assert internal not in message
     assert "request mine failed: RuntimeError" in caplog.text
@@ -311,9 +311,7 @@ def test_a_bug_is_a_500_without_its_details(caplog: pytest.LogCaptureFixture) ->
         (2 * PIECE_BYTES, [PIECE_BYTES, PIECE_BYTES]),
     ],
 )
-def test_a_body_longer_than_a_piece_is_sent_in_pieces_and_counts_meanwhile(
-    size: int, pieces: list[int]
-) -> None:
+def test_large_body_is_sent_in_pieces_and_counts_as_in_flight(size: int, pieces: list[int]) -> None:
     admission = Admission(max_images=1, max_bytes=10 * PIECE_BYTES)
     sent: list[tuple[int, bool, int]] = []
 

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over REST, as documented, and every way to break it."""
+"""The Open Inference Protocol over REST: documented and invalid requests."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ from service.model.classifier import Classifier
 from service.model.repository import load_classifier
 from service.settings import EngineChoice, Settings
 from tests.service.conftest import ARTIFACTS, DEFAULT_VERSION, Encode, serve, wait_until_ready
-from tests.service.http.test_predict import answer_of
+from tests.service.http.test_predict import parse_predictions
 
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -29,7 +29,7 @@ BLACK = {"name": "images", "shape": [1, 784], "datatype": "UINT8", "data": [0] *
 
 
 def protocol_error(response: httpx.Response, status: int = 400) -> str:
-    """Hold an error against the protocol's form: a status and one string."""
+    """Return the message of a response in the error format of the protocol."""
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == "application/json"
     body = response.json()
@@ -74,7 +74,7 @@ def output(answer: dict[str, Any], name: str) -> Any:
     return found["data"]
 
 
-def test_health_and_metadata_have_the_protocols_fields(
+def test_health_and_metadata_have_the_fields_of_the_protocol(
     client: httpx.Client, artifact: Artifact
 ) -> None:
     assert client.get("/v2/health/live").json() == {"live": True}
@@ -104,7 +104,7 @@ def test_health_and_metadata_have_the_protocols_fields(
 
 
 @pytest.mark.parametrize("ending", ["", "_pictures", "_layers"])
-def test_without_outputs_all_are_answered_that_metadata_and_configuration_list(
+def test_default_outputs_are_those_of_metadata_and_configuration(
     client: httpx.Client, boot_png: bytes, ending: str
 ) -> None:
     name = f"fashion_mnist{ending}"
@@ -133,7 +133,7 @@ def test_without_outputs_all_are_answered_that_metadata_and_configuration_list(
     ]
 
 
-def test_layers_of_many_images_are_too_much_for_one_answer(client: httpx.Client) -> None:
+def test_all_layers_of_many_images_are_a_413(client: httpx.Client) -> None:
     eight = {**BLACK, "shape": [8, 784], "data": [0] * 8 * 784}
     every = "/v2/models/fashion_mnist_layers/infer"
     response = client.post(every, json={"inputs": [eight]})
@@ -145,16 +145,16 @@ def test_layers_of_many_images_are_too_much_for_one_answer(client: httpx.Client)
     assert "the layers of 8 images" in protocol_error(response, 413)
 
 
-def test_until_a_version_is_loaded_it_is_live_and_not_ready(
+def test_server_is_live_but_not_ready_until_a_version_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     may_load = threading.Event()
 
-    def load_when_told(directory: Path, engine: EngineChoice) -> Classifier:
+    def load_after_event(directory: Path, engine: EngineChoice) -> Classifier:
         may_load.wait(timeout=30)
         return load_classifier(directory, engine)
 
-    monkeypatch.setattr(repository_module, "load_classifier", load_when_told)
+    monkeypatch.setattr(repository_module, "load_classifier", load_after_event)
     with serve(Settings(artifacts=ARTIFACTS, engine="litert"), wait=False) as client:
         try:
             assert client.get("/v2/health/live").status_code == 200
@@ -172,7 +172,7 @@ def test_until_a_version_is_loaded_it_is_live_and_not_ready(
         assert client.get("/v2/models/fashion_mnist/ready").status_code == 200
 
 
-def test_an_answer_names_model_version_and_id(client: httpx.Client) -> None:
+def test_response_contains_model_version_and_id(client: httpx.Client) -> None:
     answer = infer(client, BLACK, id="order 7")
     assert answer["model_name"] == "fashion_mnist"
     assert answer["model_version"] == DEFAULT_VERSION
@@ -187,7 +187,7 @@ def predicted(
 ) -> tuple[list[str], NDArray[Any]]:
     """Labels and (5, 10) probabilities of the first images, by `/predict`, one at a time."""
     alone = [
-        answer_of(client.post("/predict", content=encode(image))).predictions[0]
+        parse_predictions(client.post("/predict", content=encode(image))).predictions[0]
         for image in test_slice[0][:5]
     ]
     return [p.label for p in alone], np.array([list(p.probabilities.values()) for p in alone])
@@ -197,7 +197,7 @@ def predicted(
 @pytest.mark.parametrize(
     "dtype", ["<u1", "<u2", "<u4", "<u8", "<i2", "<i4", "<i8", "<f2", "<f4", "<f8"]
 )
-def test_every_datatype_and_shape_gets_the_answer_of_predict_row_by_row(
+def test_every_datatype_and_shape_returns_the_predictions_of_predict(
     client: httpx.Client,
     test_slice: Slice,
     predicted: tuple[list[str], NDArray[Any]],
@@ -222,12 +222,13 @@ def test_every_datatype_and_shape_gets_the_answer_of_predict_row_by_row(
         np.testing.assert_allclose(rows, predicted[1], atol=1e-2 if datatype == "FP16" else 1e-5)
 
 
-def test_encoded_images_come_as_bytes_or_as_base64(
+def test_encoded_images_are_accepted_as_binary_and_as_base64(
     client: httpx.Client, test_slice: Slice, encode: Encode
 ) -> None:
     files = [encode(test_slice[0][i], kind) for i, kind in ((0, "PNG"), (1, "BMP"), (2, "GIF"))]
     expected = [
-        answer_of(client.post("/predict", content=file)).predictions[0].label for file in files
+        parse_predictions(client.post("/predict", content=file)).predictions[0].label
+        for file in files
     ]
     tensor: dict[str, Any] = {"name": "image", "shape": [3], "datatype": "BYTES"}
     encoded = [base64.b64encode(file).decode() for file in files]
@@ -239,11 +240,11 @@ def test_encoded_images_come_as_bytes_or_as_base64(
     assert output(answer, "label") == expected
 
 
-def test_a_parameter_says_how_images_are_prepared(client: httpx.Client, boot_png: bytes) -> None:
+def test_prepare_parameter_selects_the_preparation(client: httpx.Client, boot_png: bytes) -> None:
     data = [base64.b64encode(boot_png).decode()]
     tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": data}
     for prepare in ("auto", "photo", "plain"):
-        alone = answer_of(client.post(f"/predict?prepare={prepare}", content=boot_png))
+        alone = parse_predictions(client.post(f"/predict?prepare={prepare}", content=boot_png))
         answer = infer(client, tensor, parameters={"prepare": prepare})
         np.testing.assert_allclose(
             output(answer, "probabilities"),
@@ -254,7 +255,7 @@ def test_a_parameter_says_how_images_are_prepared(client: httpx.Client, boot_png
     assert "prepare: 'magic'" in protocol_error(client.post(INFER, json=body))
 
 
-def test_every_layer_comes_by_its_name(
+def test_layers_are_returned_by_name(
     client: httpx.Client, test_slice: Slice, artifact: Artifact, encode: Encode
 ) -> None:
     wanted = [{"name": layer.name} for layer in artifact.manifest.layers]
@@ -271,7 +272,7 @@ def test_every_layer_comes_by_its_name(
         np.testing.assert_allclose(maps[index], alone, atol=1e-5)
 
 
-def test_novelty_and_whether_it_is_known_come_by_their_names(
+def test_novelty_and_in_distribution_are_returned_by_name(
     client: httpx.Client, test_slice: Slice, encode: Encode
 ) -> None:
     noise = np.random.default_rng(1).integers(256, size=(28, 28), dtype=np.uint8)
@@ -286,7 +287,9 @@ def test_novelty_and_whether_it_is_known_come_by_their_names(
     assert output(answer, "in_distribution") == [True, False]
     for novelty, image in zip(output(answer, "novelty"), images, strict=True):
         response = client.post("/predict", content=encode(image))
-        assert novelty == pytest.approx(answer_of(response).predictions[0].novelty, abs=1e-3)
+        assert novelty == pytest.approx(
+            parse_predictions(response).predictions[0].novelty, abs=1e-3
+        )
     header = {
         "inputs": [numeric(images, "UINT8")],
         "outputs": wanted[:1],
@@ -295,7 +298,9 @@ def test_novelty_and_whether_it_is_known_come_by_their_names(
     assert infer_binary(client, header)[1] == b"\x01\x00"
 
 
-def test_binary_and_json_mix_as_each_output_says(client: httpx.Client, test_slice: Slice) -> None:
+def test_each_output_is_returned_as_binary_or_json_as_requested(
+    client: httpx.Client, test_slice: Slice
+) -> None:
     raw = test_slice[0][:2].tobytes()
     header = {
         "inputs": [
@@ -326,7 +331,7 @@ def test_binary_and_json_mix_as_each_output_says(client: httpx.Client, test_slic
     ]
 
 
-def test_header_length_zero_is_one_raw_image_and_a_binary_answer(
+def test_header_length_zero_means_a_raw_image_and_a_binary_response(
     client: httpx.Client, test_slice: Slice
 ) -> None:
     raw = (test_slice[0][0] / np.float32(255)).astype("<f4").tobytes()
@@ -340,7 +345,7 @@ def test_header_length_zero_is_one_raw_image_and_a_binary_answer(
     assert "3135 bytes, FP32 of shape [1, 28, 28, 1] has 3136" in protocol_error(response)
 
 
-def test_classification_is_value_index_label_best_first(
+def test_classification_lists_value_index_and_label_best_first(
     client: httpx.Client, test_slice: Slice
 ) -> None:
     wanted = [{"name": "probabilities", "parameters": {"classification": 3}}]
@@ -357,7 +362,7 @@ def test_classification_is_value_index_label_best_first(
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_number_that_is_not_finite_is_a_400(client: httpx.Client, value: float) -> None:
+def test_non_finite_number_is_a_400(client: httpx.Client, value: float) -> None:
     body = json.dumps({"inputs": [{**BLACK, "datatype": "FP32", "data": [0.5] * 783 + [value]}]})
     expected = f"images[0][783]: {value:g} cannot be a pixel: black is 0, white is 1"
     assert expected in protocol_error(client.post(INFER, content=body))
@@ -468,7 +473,7 @@ def changed(**fields: object) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_wrong_request_is_a_400_that_says_what(
+def test_invalid_request_is_a_400_that_names_the_reason(
     client: httpx.Client, body: object, reason: str
 ) -> None:
     assert reason in protocol_error(client.post(INFER, content=json.dumps(body)))
@@ -483,7 +488,7 @@ def test_a_wrong_request_is_a_400_that_says_what(
         (b'{"inputs":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "deeper than 16"),
     ],
 )
-def test_what_is_not_json_or_nests_too_deep_is_a_400(
+def test_invalid_or_too_deeply_nested_json_is_a_400(
     client: httpx.Client, body: bytes, reason: str
 ) -> None:
     assert reason in protocol_error(client.post(INFER, content=body))
@@ -501,29 +506,29 @@ def test_what_is_not_json_or_nests_too_deep_is_a_400(
         ),
     ],
 )
-def test_a_million_wrong_items_are_refused_for_the_first(
+def test_validation_stops_at_the_first_of_many_invalid_items(
     client: httpx.Client, document: str, reason: str
 ) -> None:
-    # To look at all of them would hold up every other request until the deadline and beyond.
+    # Validating all of them would block every other request beyond the deadline.
     body = document % ",".join(["9223372036854775807"] * 700_000)
     response = client.post(INFER, content=body, headers={"X-Request-Timeout": "9"})
     assert reason in protocol_error(response)
 
 
-def test_null_is_a_field_left_out(client: httpx.Client) -> None:
+def test_null_field_counts_as_absent(client: httpx.Client) -> None:
     nulls = {"id": None, "parameters": None, "outputs": None}
     body = {**nulls, "inputs": [{**BLACK, "parameters": None}]}
     assert "probabilities" in client.post(INFER, json=body).text
 
 
-def test_what_other_servers_know_is_ignored(client: httpx.Client) -> None:
+def test_unknown_fields_and_parameters_are_ignored(client: httpx.Client) -> None:
     theirs = {**BLACK, "parameters": {"content_type": "np"}}
     answer = infer(client, theirs, id="7", parameters={"priority": 1, "timeout": 9}, model="x")
     assert answer == infer(client, BLACK, id="7")
 
 
 @pytest.mark.parametrize("length", ["", "-1", "x", "1e3", "99999999", "9" * 30, "٣"])
-def test_a_wrong_header_length_is_a_400(client: httpx.Client, length: str) -> None:
+def test_invalid_header_length_is_a_400(client: httpx.Client, length: str) -> None:
     body = json.dumps({"inputs": [BLACK]}).encode()
     headers = {LENGTH.encode(): length.encode()}
     assert protocol_error(client.post(INFER, content=body, headers=headers))
@@ -538,7 +543,7 @@ def test_a_wrong_header_length_is_a_400(client: httpx.Client, length: str) -> No
         (784, 790, "6 bytes of the body belong to no input"),
     ],
 )
-def test_binary_that_is_truncated_or_too_long_is_a_400(
+def test_binary_data_of_a_wrong_length_is_a_400(
     client: httpx.Client, size: int, sent: int, reason: str
 ) -> None:
     tensor = {**BLACK, "parameters": {"binary_data_size": size}}
@@ -552,7 +557,7 @@ def test_binary_that_is_truncated_or_too_long_is_a_400(
         assert "0 bytes are left in the body" in protocol_error(response)
 
 
-def test_a_byte_behind_an_input_with_json_data_is_a_400(client: httpx.Client) -> None:
+def test_binary_data_after_a_json_tensor_is_a_400(client: httpx.Client) -> None:
     head = json.dumps({"inputs": [BLACK]}).encode()
     response = client.post(INFER, content=head + b"\0", headers={LENGTH: str(len(head))})
     assert "1 bytes of the body belong to no input" in protocol_error(response)
@@ -569,7 +574,7 @@ def test_a_byte_behind_an_input_with_json_data_is_a_400(client: httpx.Client) ->
         (b"\0\0\0\0", "image[0]: the image is empty"),
     ],
 )
-def test_bytes_elements_that_do_not_add_up_are_a_400(
+def test_inconsistent_bytes_elements_are_a_400(
     client: httpx.Client, raw: bytes, reason: str
 ) -> None:
     tensor = {
@@ -584,7 +589,9 @@ def test_bytes_elements_that_do_not_add_up_are_a_400(
 
 
 @pytest.mark.parametrize("path", ["index", "models/fashion_mnist/load"])
-def test_json_that_would_hold_the_event_loop_is_refused(client: httpx.Client, path: str) -> None:
+def test_repository_request_with_too_many_brackets_is_a_413(
+    client: httpx.Client, path: str
+) -> None:
     response = client.post(f"/v2/repository/{path}", content=b"[" + b"[]," * 1000 + b"[]]")
     assert "more than 1024 brackets" in protocol_error(response, 413)
 
@@ -604,7 +611,7 @@ def test_json_that_would_hold_the_event_loop_is_refused(client: httpx.Client, pa
         ("POST", INFER, 400),
     ],
 )
-def test_a_wrong_path_verb_or_model_is_the_protocols_error(
+def test_unknown_path_method_or_model_returns_an_error_of_the_protocol(
     client: httpx.Client, method: str, path: str, status: int
 ) -> None:
     response = client.request(method, path)
@@ -615,7 +622,9 @@ def test_a_wrong_path_verb_or_model_is_the_protocols_error(
         )
 
 
-def test_limits_count_images_and_bytes(strict_client: httpx.Client, boot_png: bytes) -> None:
+def test_too_many_images_or_bytes_are_a_413_and_brotli_a_415(
+    strict_client: httpx.Client, boot_png: bytes
+) -> None:
     four = {**BLACK, "shape": [4, 784], "data": [0] * 4 * 784}
     response = strict_client.post(INFER, json={"inputs": [four]})
     assert protocol_error(response, 413) == "images: 4 images, the limit is 3"

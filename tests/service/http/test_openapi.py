@@ -1,4 +1,4 @@
-"""The OpenAPI document tells the truth, and its examples work as they stand."""
+"""The OpenAPI document is valid and complete, and its examples work."""
 
 import re
 from pathlib import Path
@@ -9,10 +9,10 @@ import pytest
 
 from service.settings import Settings
 from tests.service.conftest import serve
-from tests.service.http.test_predict import answer_of
+from tests.service.http.test_predict import parse_predictions
 
 
-def test_every_route_and_verb_is_documented_with_its_errors(strict_client: httpx.Client) -> None:
+def test_every_route_and_method_is_documented_with_its_errors(strict_client: httpx.Client) -> None:
     paths = strict_client.get("/openapi.json").json()["paths"]
     assert {(verb, path) for path, verbs in paths.items() for verb in verbs} == {
         ("post", "/predict"),
@@ -66,7 +66,7 @@ def test_every_route_and_verb_is_documented_with_its_errors(strict_client: httpx
                 assert {"200", "4XX", "503"} <= set(operation["responses"]), path
 
 
-def test_the_document_is_valid_short_and_without_what_generators_cannot_read(
+def test_document_is_valid_small_and_readable_by_generators(
     strict_client: httpx.Client,
 ) -> None:
     import schemathesis  # noqa: PLC0415 (takes a second, and only this test needs it)
@@ -81,14 +81,14 @@ def test_the_document_is_valid_short_and_without_what_generators_cannot_read(
         assert resolve(document, *reference)
 
 
-def test_every_process_writes_the_same_document(strict_client: httpx.Client) -> None:
-    """Shared answers stand in the order of the paths, not in that of a set, which is random."""
+def test_shared_responses_are_in_the_order_of_the_paths(strict_client: httpx.Client) -> None:
+    """The order of a set would differ between processes."""
     answer = strict_client.get("/openapi.json")
     in_paths = re.findall(r'"#/components/responses/([^"]+)"', answer.text)
     assert list(answer.json()["components"]["responses"]) == list(dict.fromkeys(in_paths))
 
 
-def test_operations_have_names_for_generated_clients(strict_client: httpx.Client) -> None:
+def test_operation_ids_are_unique_and_suit_generated_clients(strict_client: httpx.Client) -> None:
     paths = strict_client.get("/openapi.json").json()["paths"]
     names = {
         (verb, path): operation["operationId"]
@@ -111,17 +111,17 @@ def resolve(document: Any, kind: str, name: str) -> Any:
     return document["components"][kind][name]
 
 
-def followed(document: Any, described: Any) -> Any:
-    """What is described, or what it refers to."""
+def dereference(document: Any, described: Any) -> Any:
+    """Return the description, or the one that it refers to."""
     reference = described.get("$ref", "")
     return resolve(document, *reference.split("/")[2:]) if reference else described
 
 
-def as_it_stands(document: Any, verb: str, path: str, operation: Any) -> dict[str, Any]:
-    """The request that Swagger UI sends when nothing is filled in."""
+def default_request(document: Any, verb: str, path: str, operation: Any) -> dict[str, Any]:
+    """Return the request that Swagger UI sends by default."""
     query = {}
     for described in operation.get("parameters", ()):
-        parameter = followed(document, described)
+        parameter = dereference(document, described)
         if parameter["in"] == "path":
             path = path.replace(f"{{{parameter['name']}}}", parameter["example"])
         elif "example" in parameter:
@@ -130,14 +130,14 @@ def as_it_stands(document: Any, verb: str, path: str, operation: Any) -> dict[st
             assert not parameter.get("required")
     request = {"method": verb, "url": path, "params": query}
     if "requestBody" in operation:
-        content = followed(document, operation["requestBody"])["content"]
+        content = dereference(document, operation["requestBody"])["content"]
         assert next(iter(content)) == "application/json"
         examples = content["application/json"]["examples"]
         request["json"] = next(iter(examples.values()))["value"]
     return request
 
 
-def test_every_operation_works_as_it_stands(copied_artifacts: Path) -> None:
+def test_default_request_of_every_operation_succeeds(copied_artifacts: Path) -> None:
     settings = Settings(artifacts=copied_artifacts, engine="litert", version_labels={"stable": 1})
     with serve(settings) as client:
         document = client.get("/openapi.json").json()
@@ -148,7 +148,7 @@ def test_every_operation_works_as_it_stands(copied_artifacts: Path) -> None:
             for verb, operation in operations.items()
         ]
         for verb, path, operation in sorted(operations, key=lambda one: "unload" in one[1]):
-            answer = client.request(**as_it_stands(document, verb, path, operation))
+            answer = client.request(**default_request(document, verb, path, operation))
             assert answer.status_code == 200, (verb, path, answer.text)
             if path == "/feature-maps":
                 assert len(answer.content) < 20_000
@@ -170,14 +170,14 @@ def json_examples(client: httpx.Client, name: str) -> Any:
         ("/v1/models/fashion_mnist:predict", "Signature", "columns"),
     ],
 )
-def test_the_examples_work_as_pasted(client: httpx.Client, path: str, body: str, name: str) -> None:
+def test_documented_examples_succeed(client: httpx.Client, path: str, body: str, name: str) -> None:
     response = client.post(path, json=json_examples(client, body)[name]["value"])
     assert response.status_code == 200, response.text
     if path == "/predict":
-        assert answer_of(response).predictions[0].label == "Ankle boot"
+        assert parse_predictions(response).predictions[0].label == "Ankle boot"
 
 
-def test_every_documented_image_type_is_read(strict_client: httpx.Client) -> None:
+def test_every_documented_media_type_is_accepted(strict_client: httpx.Client) -> None:
     document = strict_client.get("/openapi.json").json()
     body = document["paths"]["/predict"]["post"]["requestBody"]["$ref"]
     for media_type in resolve(document, *body.split("/")[2:])["content"]:

@@ -1,4 +1,4 @@
-"""Health, metrics, the page and the documentation, and the headers they come with."""
+"""Health, metrics, the web page and the API documentation, and their headers."""
 
 import gzip
 import threading
@@ -25,10 +25,10 @@ from tests.service.conftest import (
     wait_for,
     wait_until_ready,
 )
-from tests.service.http.test_predict import error_of
+from tests.service.http.test_predict import parse_error
 
 
-def test_a_live_and_ready_process_says_so(client: httpx.Client) -> None:
+def test_livez_and_readyz_of_a_ready_service(client: httpx.Client) -> None:
     assert client.get("/livez").json() == {"status": "live", "worker": 0}
     assert client.get("/readyz").json() == {
         "status": "ready",
@@ -39,24 +39,24 @@ def test_a_live_and_ready_process_says_so(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/model/summary"])
-def test_until_the_model_is_loaded_it_is_live_and_not_ready(
+def test_service_is_live_but_not_ready_until_the_model_is_loaded(
     monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     may_load = threading.Event()
 
-    def load_when_told(directory: Path, engine: EngineChoice) -> Classifier:
+    def load_after_event(directory: Path, engine: EngineChoice) -> Classifier:
         may_load.wait(timeout=30)
         return load_classifier(directory, engine)
 
-    monkeypatch.setattr(repository_module, "load_classifier", load_when_told)
+    monkeypatch.setattr(repository_module, "load_classifier", load_after_event)
     with serve(Settings(artifacts=ARTIFACTS, engine="litert"), wait=False) as client:
         try:
             assert client.get("/livez").status_code == 200
             response = client.get(path)
-            assert error_of(response, 503)[0] == "not_ready"
+            assert parse_error(response, 503)[0] == "not_ready"
             assert response.headers["Retry-After"] == "1"
             response = client.post("/predict", content=b"x")
-            assert error_of(response, 503)[0] == "not_ready"
+            assert parse_error(response, 503)[0] == "not_ready"
         finally:
             may_load.set()
         wait_until_ready(client)
@@ -70,7 +70,7 @@ V2 = "/v2/models/fashion_mnist/infer"
 
 @pytest.fixture
 def fresh_client() -> Iterator[httpx.Client]:
-    """A client of a server that has counted nothing."""
+    """A client of a new server, whose counters are zero."""
     with serve(Settings(artifacts=ARTIFACTS, engine="litert", max_pixels=10_000)) as client:
         yield client
 
@@ -88,9 +88,7 @@ def infer_request(images: int) -> dict[str, Any]:
     }
 
 
-def test_all_protocols_over_http_are_counted_alike(
-    fresh_client: httpx.Client, boot_png: bytes
-) -> None:
+def test_all_http_protocols_are_counted_alike(fresh_client: httpx.Client, boot_png: bytes) -> None:
     before = scrape(fresh_client)
     fresh_client.put("/predict", content=boot_png)
     fresh_client.post("/feature-maps", content=boot_png)
@@ -110,7 +108,7 @@ def test_all_protocols_over_http_are_counted_alike(
     assert after["fashion_mnist_batch_images_count"] == 4
     assert after["fashion_mnist_batch_images_sum"] == 7
     assert after["fashion_mnist_images_in_flight"] == 0
-    # Feature maps are no prediction.
+    # Feature maps are not counted as predictions.
     assert after["fashion_mnist_confidence_count"] == 6
     predicted = [n for n in after if n.startswith("fashion_mnist_predicted_total")]
     assert len(predicted) == 10
@@ -121,7 +119,7 @@ def test_all_protocols_over_http_are_counted_alike(
     )
 
 
-def test_the_phases_of_a_request_are_timed_and_add_up_to_no_more_than_the_whole(
+def test_phases_of_a_request_are_timed_and_sum_to_at_most_its_duration(
     fresh_client: httpx.Client, boot_png: bytes
 ) -> None:
     fresh_client.put("/predict", content=boot_png)
@@ -133,19 +131,19 @@ def test_the_phases_of_a_request_are_timed_and_add_up_to_no_more_than_the_whole(
     assert total <= after['fashion_mnist_request_seconds_sum{route="/predict"}']
 
 
-def test_the_time_to_decode_a_photograph_is_told_from_the_time_to_prepare_it(
+def test_decoding_and_preparation_are_timed_separately(
     fresh_client: httpx.Client, boot_png: bytes
 ) -> None:
     files = [("files", path.read_bytes()) for path in sorted((DATA / "png").glob("*.png"))[:3]]
     assert fresh_client.post("/predict?prepare=photo", files=files).status_code == 200
     after = scrape(fresh_client)
-    # Finding the garment is many times the work of reading 784 pixels.
+    # Finding the garment takes many times longer than decoding 784 pixels.
     prepare = after['fashion_mnist_phase_seconds_sum{phase="prepare"}']
     assert prepare > after['fashion_mnist_phase_seconds_sum{phase="decode"}']
     assert after['fashion_mnist_phase_seconds_count{phase="prepare"}'] == 1
 
 
-def test_the_labels_are_bounded_whatever_is_asked_for(fresh_client: httpx.Client) -> None:
+def test_metric_labels_contain_no_arbitrary_paths_or_methods(fresh_client: httpx.Client) -> None:
     for number, verb in enumerate(["PROPFIND", "PURGE", "REPORT"]):
         fresh_client.get(f"/nowhere/{number}")
         fresh_client.request(verb, "/predict")
@@ -161,7 +159,7 @@ def test_the_labels_are_bounded_whatever_is_asked_for(fresh_client: httpx.Client
     assert not [name for name in after if "nowhere" in name or "PURGE" in name or "name1" in name]
 
 
-def test_what_is_refused_is_counted_by_its_reason(fresh_client: httpx.Client) -> None:
+def test_rejected_requests_are_counted_by_reason(fresh_client: httpx.Client) -> None:
     reasons: dict[str, Callable[[], httpx.Response]] = {
         "invalid_image": lambda: fresh_client.post("/predict", content=b"no image"),
         "empty_body": lambda: fresh_client.post(V1, content=b""),
@@ -180,7 +178,9 @@ def test_what_is_refused_is_counted_by_its_reason(fresh_client: httpx.Client) ->
     assert before['fashion_mnist_rejected_total{reason="body_too_large"}'] == 0
 
 
-def test_what_is_no_number_is_no_prediction(fresh_client: httpx.Client) -> None:
+def test_request_with_nan_is_rejected_and_not_counted_as_a_prediction(
+    fresh_client: httpx.Client,
+) -> None:
     rows = b"[" + b",".join([b"NaN"] * 784) + b"],[" + b",".join([b"0"] * 784) + b"]"
     for path in (V1, V1.replace(":predict", ":explain")):
         response = fresh_client.post(path, content=b'{"instances": [' + rows + b"]}")
@@ -191,7 +191,7 @@ def test_what_is_no_number_is_no_prediction(fresh_client: httpx.Client) -> None:
     assert after["fashion_mnist_confidence_count"] == 0
 
 
-def test_versions_served_and_refused_are_told(copied_artifacts: Path) -> None:
+def test_metrics_count_served_and_refused_versions(copied_artifacts: Path) -> None:
     settings = Settings(artifacts=copied_artifacts, engine="litert", poll_seconds=0.05)
     with serve(settings) as client:
         samples = scrape(client)
@@ -209,7 +209,7 @@ def test_versions_served_and_refused_are_told(copied_artifacts: Path) -> None:
         assert scrape(client)["fashion_mnist_workers_ready"] == 0
 
 
-def test_the_process_is_described_under_the_standard_names(fresh_client: httpx.Client) -> None:
+def test_process_metrics_have_the_standard_names(fresh_client: httpx.Client) -> None:
     samples = scrape(fresh_client)
     assert samples['process_cpu_seconds_total{worker="0"}'] > 0
     assert samples['process_resident_memory_bytes{worker="0"}'] > 10_000_000
@@ -217,7 +217,7 @@ def test_the_process_is_described_under_the_standard_names(fresh_client: httpx.C
     assert samples['process_start_time_seconds{worker="0"}'] > 1_700_000_000
 
 
-def test_numbers_as_large_as_can_be_leave_the_metrics_whole(client: httpx.Client) -> None:
+def test_huge_pixel_values_cause_no_nan_in_the_metrics(client: httpx.Client) -> None:
     for value in (5e17, -5e17):
         body = {"inputs": {"images": [[value] * 784]}}
         assert client.post("/v1/models/fashion_mnist:predict", json=body).status_code == 200
@@ -227,14 +227,16 @@ def test_numbers_as_large_as_can_be_leave_the_metrics_whole(client: httpx.Client
 
 
 WEB = ROOT / "service" / "web"
-MOST_BYTES = 150_000
+MAX_PAGE_BYTES = 150_000
 
 
 HTML = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-"""As browsers ask for a page."""
+"""The Accept header of browsers."""
 
 
-def test_browsers_get_the_page_and_programs_liveness(strict_client: httpx.Client) -> None:
+def test_root_returns_the_page_to_browsers_and_liveness_to_programs(
+    strict_client: httpx.Client,
+) -> None:
     page = strict_client.get("/", headers=HTML)
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     for accept in ("*/*", "application/json", ""):
@@ -244,7 +246,7 @@ def test_browsers_get_the_page_and_programs_liveness(strict_client: httpx.Client
         assert "Accept" in one.headers["Vary"].split(", ")
 
 
-def test_the_page_may_load_nothing_from_elsewhere(strict_client: httpx.Client) -> None:
+def test_page_has_a_strict_content_security_policy(strict_client: httpx.Client) -> None:
     for path in ("/", "/web/main.js"):
         headers = strict_client.get(path, headers=HTML).headers
         assert "default-src 'none'" in headers["Content-Security-Policy"]
@@ -253,14 +255,14 @@ def test_the_page_may_load_nothing_from_elsewhere(strict_client: httpx.Client) -
         assert "camera=(self)" in headers["Permissions-Policy"]
 
 
-def test_what_the_browser_has_is_not_sent_again(strict_client: httpx.Client) -> None:
+def test_cached_page_files_are_a_304(strict_client: httpx.Client) -> None:
     for path in ("/", "/web/main.js"):
         etag = strict_client.get(path, headers=HTML).headers["ETag"]
         headers = {**HTML, "If-None-Match": etag}
         assert strict_client.get(path, headers=headers).status_code == 304
 
 
-def test_modules_are_compressed_for_who_takes_it(strict_client: httpx.Client) -> None:
+def test_javascript_is_compressed_if_the_client_accepts_gzip(strict_client: httpx.Client) -> None:
     with strict_client.stream("GET", "/web/main.js", headers={"Accept-Encoding": "gzip"}) as sent:
         assert sent.headers["Vary"] == "Accept-Encoding"
         assert gzip.decompress(b"".join(sent.iter_raw())) == (WEB / "main.js").read_bytes()
@@ -269,8 +271,8 @@ def test_modules_are_compressed_for_who_takes_it(strict_client: httpx.Client) ->
     assert plain.content == (WEB / "main.js").read_bytes()
 
 
-def test_the_page_is_light(strict_client: httpx.Client) -> None:
-    """Over the wire, heads included, each file once."""
+def test_transfer_size_of_the_page_is_within_the_limit(strict_client: httpx.Client) -> None:
+    """Count each file once, compressed and with its headers."""
     weight = 0
     paths = ["/", *(f"/web/{file.relative_to(WEB)}" for file in WEB.rglob("*") if file.is_file())]
     for path in paths:
@@ -279,7 +281,7 @@ def test_the_page_is_light(strict_client: httpx.Client) -> None:
             head = sum(len(name) + len(value) + 4 for name, value in sent.headers.raw)
             weight += head + len(b"".join(sent.iter_raw()))
     assert len(paths) > 40
-    assert weight < MOST_BYTES
+    assert weight < MAX_PAGE_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +291,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/web/main.js", "/livez", "/nowhere", "/metrics"])
-def test_every_answer_is_taken_for_what_it_says(strict_client: httpx.Client, path: str) -> None:
+def test_every_response_has_security_headers(strict_client: httpx.Client, path: str) -> None:
     headers = strict_client.get(path).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "no-referrer"
@@ -300,7 +302,9 @@ def test_every_answer_is_taken_for_what_it_says(strict_client: httpx.Client, pat
 
 
 @pytest.mark.parametrize("prefix", ["", "/ml"])
-def test_the_documentation_runs_offline_and_under_its_policy(browser: Browser, prefix: str) -> None:
+def test_api_documentation_works_offline_and_under_its_security_policy(
+    browser: Browser, prefix: str
+) -> None:
     settings = Settings(artifacts=ARTIFACTS, engine="litert", root_path=prefix)
     with serve(settings) as client:
         page = browser.new_page()

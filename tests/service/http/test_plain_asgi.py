@@ -1,4 +1,4 @@
-"""The application is complete without the server's connections: any ASGI server will do."""
+"""The application works with any ASGI server, without the service's own connections."""
 
 import asyncio
 import base64
@@ -30,8 +30,8 @@ Requests = list[tuple[str, str, dict[str, Any]]]
 
 
 @contextmanager
-def serve_plainly(settings: Settings, protocol: Literal["httptools", "h11"]) -> Iterator[str]:
-    """Serve with one of uvicorn's own protocols until the block ends; the server's URL."""
+def serve_with_uvicorn(settings: Settings, protocol: Literal["httptools", "h11"]) -> Iterator[str]:
+    """Serve with one of uvicorn's own protocols until the block ends; yield the URL."""
     config = uvicorn.Config(create_app(settings), log_config=None, ws="none", http=protocol)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -113,44 +113,44 @@ def requests(boot_png: bytes, encode: Encode) -> Requests:
     ]
 
 
-Answer = tuple[int, dict[str, str], bytes]
+ComparedResponse = tuple[int, dict[str, str], bytes]
 
 
-def compared(response: httpx.Response) -> Answer:
-    """What must not depend on the server: status, headers and body."""
+def compared(response: httpx.Response) -> ComparedResponse:
+    """Return what must not depend on the server: status, headers and body."""
     headers = {
         name: value
         for name, value in response.headers.items()
-        # Of the server, not of the application.
+        # Set by the server, not by the application.
         if name not in ("date", "server", "connection", "transfer-encoding")
     }
     return response.status_code, headers, response.content
 
 
-def asked(request: dict[str, Any], number: int) -> dict[str, Any]:
+def with_request_id(request: dict[str, Any], number: int) -> dict[str, Any]:
     headers = {**request.get("headers", {}), "X-Request-ID": f"request-{number}"}
     return {**request, "headers": headers}
 
 
 @pytest.fixture(scope="module")
-def expected(requests: Requests) -> list[Answer]:
+def expected(requests: Requests) -> list[ComparedResponse]:
     with serve(SETTINGS) as client:
         return [
-            compared(client.request(method, path, **asked(request, number)))
+            compared(client.request(method, path, **with_request_id(request, number)))
             for number, (method, path, request) in enumerate(requests)
         ]
 
 
 @pytest.mark.parametrize("protocol", ["httptools", "h11"])
-def test_another_server_gives_the_same_answers(
-    requests: Requests, expected: list[Answer], protocol: Literal["httptools", "h11"]
+def test_stock_uvicorn_returns_the_same_responses(
+    requests: Requests, expected: list[ComparedResponse], protocol: Literal["httptools", "h11"]
 ) -> None:
     with (
-        serve_plainly(SETTINGS, protocol) as url,
+        serve_with_uvicorn(SETTINGS, protocol) as url,
         httpx.Client(base_url=url, timeout=30) as client,
     ):
         for number, (method, path, request) in enumerate(requests):
-            answer = compared(client.request(method, path, **asked(request, number)))
+            answer = compared(client.request(method, path, **with_request_id(request, number)))
             assert answer == expected[number], (method, path)
         metrics = client.get("/metrics").text
     assert (
@@ -158,33 +158,33 @@ def test_another_server_gives_the_same_answers(
     )
 
 
-def test_without_a_server_or_its_lifespan_the_answers_are_the_same(
-    requests: Requests, expected: list[Answer]
+def test_responses_are_the_same_without_a_server_and_lifespan(
+    requests: Requests, expected: list[ComparedResponse]
 ) -> None:
     app = create_app(SETTINGS)
     app.state.repository.open()
 
-    async def ask() -> list[Answer]:
+    async def send_requests() -> list[ComparedResponse]:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return [
-                compared(await client.request(method, path, **asked(request, number)))
+                compared(await client.request(method, path, **with_request_id(request, number)))
                 for number, (method, path, request) in enumerate(requests)
             ]
 
-    answers = asyncio.run(ask())
+    answers = asyncio.run(send_requests())
     app.state.pools.close()
     for number, (method, path, _) in enumerate(requests):
         assert answers[number] == expected[number], (method, path)
 
 
-def test_below_a_path_of_another_application_errors_have_the_form_of_their_protocol(
-    requests: Requests, expected: list[Answer]
+def test_mounted_application_returns_errors_in_the_format_of_their_protocol(
+    requests: Requests, expected: list[ComparedResponse]
 ) -> None:
     app = create_app(SETTINGS)
     app.state.repository.open()
 
-    async def ask() -> list[httpx.Response]:
+    async def send_requests() -> list[httpx.Response]:
         transport = httpx.ASGITransport(Starlette(routes=[Mount("/ml", app)]))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return [
@@ -192,7 +192,7 @@ def test_below_a_path_of_another_application_errors_have_the_form_of_their_proto
                 for method, path, request in requests
             ]
 
-    answers = asyncio.run(ask())
+    answers = asyncio.run(send_requests())
     app.state.pools.close()
     forms = set()
     for answer, (status, _, body), (_, path, _) in zip(answers, expected, requests, strict=True):
@@ -205,30 +205,30 @@ def test_below_a_path_of_another_application_errors_have_the_form_of_their_proto
 
 
 @pytest.mark.parametrize("protocol", ["httptools", "h11"])
-def test_keys_are_checked_by_the_application_itself(
+def test_application_itself_checks_api_keys(
     boot_png: bytes, protocol: Literal["httptools", "h11"]
 ) -> None:
     secret, key = make_key("shop", ["predict"])
     settings = Settings(artifacts=ARTIFACTS, engine="litert", api_keys=key.line())
-    with serve_plainly(settings, protocol) as url:
+    with serve_with_uvicorn(settings, protocol) as url:
         for headers, status in (({}, 401), ({"X-API-Key": secret}, 200), ({"X-API-Key": "x"}, 401)):
             response = httpx.post(f"{url}/predict", content=boot_png, headers=headers)
             assert response.status_code == status
             assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_requests_are_answered_while_the_model_is_loaded() -> None:
+def test_requests_are_answered_while_the_model_is_loading() -> None:
     app = create_app(SETTINGS)
 
-    async def ask() -> list[httpx.Response]:
+    async def send_requests() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return [await client.get(path) for path in ("/livez", "/readyz", V2)]
 
-    assert [answer.status_code for answer in asyncio.run(ask())] == [200, 503, 503]
+    assert [answer.status_code for answer in asyncio.run(send_requests())] == [200, 503, 503]
 
 
-def test_a_short_job_does_not_watch_for_a_disconnect(
+def test_short_job_does_not_listen_for_a_disconnect(
     boot_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.http.inference.PATIENCE_SECONDS", 30)

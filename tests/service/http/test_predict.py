@@ -1,4 +1,4 @@
-"""Every way to send images, and every way to send them wrong."""
+"""`/predict`: all forms of requests, and invalid ones."""
 
 import base64
 import json
@@ -18,20 +18,20 @@ from tests.service.conftest import Encode, edit_manifest, serve
 
 JSON = {"Content-Type": "application/json"}
 
-KNOWN_ON_THE_SLICE = 0.941
-"""Share of the committed test images that are not called novel, with either engine."""
+IN_DISTRIBUTION_SHARE = 0.941
+"""Share of the committed test images that either engine reports as in distribution."""
 
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def answer_of(response: httpx.Response) -> PredictResponse:
-    """Hold an answer against the published schema, which forbids anything it does not name."""
+def parse_predictions(response: httpx.Response) -> PredictResponse:
+    """Validate a response against the published schema, which forbids additional fields."""
     assert response.status_code == 200, response.text
     assert response.headers["Content-Type"] == "application/json"
     return PredictResponse.model_validate_json(response.content)
 
 
-def error_of(response: httpx.Response, status: int) -> tuple[str, str]:
+def parse_error(response: httpx.Response, status: int) -> tuple[str, str]:
     assert response.status_code == status, response.text
     error = ErrorResponse.model_validate_json(response.content).error
     assert error.request_id == response.headers["X-Request-ID"]
@@ -45,11 +45,13 @@ def post_instances(client: httpx.Client, *instances: object) -> httpx.Response:
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 @pytest.mark.parametrize("content_type", ["image/png", "application/octet-stream", None])
-def test_a_raw_image_is_classified(
+def test_raw_image_is_classified(
     client: httpx.Client, boot_png: bytes, method: str, content_type: str | None
 ) -> None:
     headers = {"Content-Type": content_type} if content_type else {}
-    answer = answer_of(client.request(method, "/predict", content=boot_png, headers=headers))
+    answer = parse_predictions(
+        client.request(method, "/predict", content=boot_png, headers=headers)
+    )
     assert answer.model.name == "fashion_mnist"
     [prediction] = answer.predictions
     assert prediction.label == "Ankle boot"
@@ -57,7 +59,7 @@ def test_a_raw_image_is_classified(
     assert prediction.preparation == "none"
 
 
-def test_every_form_of_a_data_set_image_gets_the_same_answer(
+def test_all_forms_of_request_for_an_image_return_the_same_response(
     client: httpx.Client, test_slice: Slice, encode: Encode
 ) -> None:
     pixels = test_slice[0][3]
@@ -83,38 +85,38 @@ def test_every_form_of_a_data_set_image_gets_the_same_answer(
         post_instances(client, pixels.reshape(-1).tolist()),
         post_instances(client, pixels.astype(float).tolist()),
     ]
-    answers = [answer_of(response) for response in responses]
+    answers = [parse_predictions(response) for response in responses]
     assert all(answer == answers[0] for answer in answers)
 
 
-def test_many_images_are_answered_in_the_order_sent(
+def test_predictions_of_many_images_are_in_the_order_sent(
     client: httpx.Client, test_slice: Slice, encode: Encode
 ) -> None:
     images, _ = test_slice
     alone = [
-        answer_of(client.post("/predict", content=encode(image))).predictions[0]
+        parse_predictions(client.post("/predict", content=encode(image))).predictions[0]
         for image in images[:12]
     ]
     files = [("files", (f"{i}.png", encode(image))) for i, image in enumerate(images[:12])]
     for together in (
-        answer_of(client.post("/predict", files=files)).predictions,
-        answer_of(post_instances(client, *images[:12].tolist())).predictions,
+        parse_predictions(client.post("/predict", files=files)).predictions,
+        parse_predictions(post_instances(client, *images[:12].tolist())).predictions,
     ):
         assert [p.label for p in together] == [p.label for p in alone]
         for one, other in zip(alone, together, strict=True):
             assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
 
 
-def test_numbers_and_files_may_be_mixed(client: httpx.Client, boot_png: bytes) -> None:
+def test_instances_may_mix_numbers_and_files(client: httpx.Client, boot_png: bytes) -> None:
     encoded = {"b64": base64.b64encode(boot_png).decode()}
-    answer = answer_of(post_instances(client, [0] * 784, encoded))
+    answer = parse_predictions(post_instances(client, [0] * 784, encoded))
     assert answer.predictions[1].label == "Ankle boot"
 
 
-def test_the_largest_probability_is_the_label_and_they_add_up_to_one(
+def test_label_has_the_largest_probability_and_probabilities_sum_to_one(
     client: httpx.Client, boot_png: bytes
 ) -> None:
-    [prediction] = answer_of(client.post("/predict", content=boot_png)).predictions
+    [prediction] = parse_predictions(client.post("/predict", content=boot_png)).predictions
     assert len(prediction.probabilities) == 10
     assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert prediction.confidence == max(prediction.probabilities.values())
@@ -127,43 +129,43 @@ def test_top_k_lists_the_most_probable_classes_best_first(
     client: httpx.Client, boot_png: bytes
 ) -> None:
     response = client.post("/predict", params={"top_k": 3}, content=boot_png)
-    [prediction] = answer_of(response).predictions
+    [prediction] = parse_predictions(response).predictions
     assert prediction.top_k is not None
     ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])[:3]
     assert [(entry.label, entry.probability) for entry in prediction.top_k] == ranked
     assert prediction.top_k[0].class_id == prediction.class_id
 
 
-def test_an_image_of_clothes_is_known_and_one_of_noise_is_not(
+def test_clothing_is_in_distribution_and_noise_is_not(
     client: httpx.Client, boot_png: bytes, encode: Encode
 ) -> None:
     noise = np.random.default_rng(1).integers(256, size=(28, 28), dtype=np.uint8)
     files = [("files", ("boot.png", boot_png)), ("files", ("noise.png", encode(noise)))]
-    boot, strange = answer_of(client.post("/predict", files=files)).predictions
+    boot, strange = parse_predictions(client.post("/predict", files=files)).predictions
     assert boot.novelty is not None
     assert strange.novelty is not None
     assert boot.novelty < strange.novelty
     assert (boot.in_distribution, strange.in_distribution) == (True, False)
 
 
-def test_few_images_of_clothes_are_called_novel(client: httpx.Client, test_slice: Slice) -> None:
+def test_share_of_test_images_in_distribution(client: httpx.Client, test_slice: Slice) -> None:
     images = test_slice[0]
     known = [
         prediction.in_distribution
         for start in range(0, 1000, 250)
-        for prediction in answer_of(
+        for prediction in parse_predictions(
             post_instances(client, *images[start : start + 250].tolist())
         ).predictions
     ]
-    assert np.mean([bool(k) for k in known]) == pytest.approx(KNOWN_ON_THE_SLICE, abs=0.003)
+    assert np.mean([bool(k) for k in known]) == pytest.approx(IN_DISTRIBUTION_SHARE, abs=0.003)
 
 
-def test_a_model_published_without_novelty_answers_null(
+def test_model_without_novelty_returns_null_and_has_no_novelty_output(
     copied_artifacts: Path, boot_png: bytes
 ) -> None:
     edit_manifest(copied_artifacts / "1", lambda manifest: manifest.pop("novelty"))
     with serve(Settings(artifacts=copied_artifacts, engine="litert")) as client:
-        [prediction] = answer_of(client.post("/predict", content=boot_png)).predictions
+        [prediction] = parse_predictions(client.post("/predict", content=boot_png)).predictions
         assert (prediction.novelty, prediction.in_distribution) == (None, None)
         assert prediction.label == "Ankle boot"
         outputs = client.get("/v2/models/fashion_mnist").json()["outputs"]
@@ -174,16 +176,14 @@ def test_a_model_published_without_novelty_answers_null(
 
 
 @pytest.mark.parametrize("top_k", ["0", "-1", "11", "many"])
-def test_a_top_k_there_cannot_be_is_a_400(
-    client: httpx.Client, boot_png: bytes, top_k: str
-) -> None:
+def test_invalid_top_k_is_a_400(client: httpx.Client, boot_png: bytes, top_k: str) -> None:
     response = client.post("/predict", params={"top_k": top_k}, content=boot_png)
-    code, message = error_of(response, 400)
+    code, message = parse_error(response, 400)
     assert code == "invalid_parameter"
     assert message.startswith("top_k: ")
 
 
-def test_committed_pngs_are_mostly_classified_right(client: httpx.Client) -> None:
+def test_most_committed_pngs_are_classified_correctly(client: httpx.Client) -> None:
     files = sorted((DATA / "png").glob("*.png"))
     assert len(files) == 20
     response = client.post(
@@ -191,20 +191,18 @@ def test_committed_pngs_are_mostly_classified_right(client: httpx.Client) -> Non
     )
     right = sum(
         file.stem.split("-", 1)[1] == prediction.label.lower().replace("/", "-").replace(" ", "-")
-        for file, prediction in zip(files, answer_of(response).predictions, strict=True)
+        for file, prediction in zip(files, parse_predictions(response).predictions, strict=True)
     )
     assert right >= 16
 
 
-class TestImageKinds:
-    """All kinds of files that hold the same boot are answered like the boot."""
-
+class TestPreparation:
     def label(self, client: httpx.Client, data: bytes, prepare: str = "auto") -> tuple[str, str]:
         response = client.post("/predict", params={"prepare": prepare}, content=data)
-        [prediction] = answer_of(response).predictions
+        [prediction] = parse_predictions(response).predictions
         return prediction.label, prediction.preparation
 
-    def test_a_larger_photo_on_white_is_prepared(
+    def test_large_photo_on_white_is_prepared_by_default(
         self, client: httpx.Client, test_slice: Slice, encode: Encode
     ) -> None:
         boot = Image.fromarray(255 - test_slice[0][0]).resize((280, 280), Image.Resampling.BICUBIC)
@@ -213,20 +211,20 @@ class TestImageKinds:
         for data in (encode(photo), encode(photo, "JPEG"), encode(photo.convert("CMYK"), "JPEG")):
             assert self.label(client, data) == ("Ankle boot", "photo")
 
-    def test_plain_only_resizes(
+    def test_plain_preparation_resizes(
         self, client: httpx.Client, test_slice: Slice, encode: Encode
     ) -> None:
         boot = Image.fromarray(test_slice[0][0]).resize((112, 112), Image.Resampling.NEAREST)
         assert self.label(client, encode(boot), "plain") == ("Ankle boot", "plain")
 
-    def test_photo_is_obeyed_for_an_image_of_28_by_28(
+    def test_photo_preparation_applies_to_an_image_of_28_by_28(
         self, client: httpx.Client, boot_png: bytes
     ) -> None:
         assert self.label(client, boot_png, "photo") == ("Ankle boot", "photo")
 
-    def test_an_unknown_preparation_is_a_400(self, client: httpx.Client, boot_png: bytes) -> None:
+    def test_unknown_preparation_is_a_400(self, client: httpx.Client, boot_png: bytes) -> None:
         response = client.post("/predict", params={"prepare": "magic"}, content=boot_png)
-        assert error_of(response, 400)[0] == "invalid_parameter"
+        assert parse_error(response, 400)[0] == "invalid_parameter"
 
 
 EXPECTED = "expected [28, 28], [28, 28, 1] or [784]"
@@ -279,20 +277,20 @@ def with_row(row: object) -> list[Any]:
         ),
     ],
 )
-def test_a_wrong_instance_is_a_400_that_says_what_and_where(
+def test_invalid_instance_is_a_400_with_position_and_reason(
     client: httpx.Client, instance: object, message: str
 ) -> None:
-    assert error_of(post_instances(client, PIXELS, instance), 400) == (
+    assert parse_error(post_instances(client, PIXELS, instance), 400) == (
         "invalid_instances",
         message,
     )
 
 
 def test_base64_errors_name_the_instance(client: httpx.Client, boot_png: bytes) -> None:
-    code, message = error_of(post_instances(client, PIXELS, {"b64": "%%%"}), 400)
+    code, message = parse_error(post_instances(client, PIXELS, {"b64": "%%%"}), 400)
     assert (code, message.split(":")[0]) == ("invalid_instances", "instances[1]")
     encoded = base64.b64encode(boot_png[:100]).decode()
-    code, message = error_of(post_instances(client, PIXELS, {"b64": encoded}), 400)
+    code, message = parse_error(post_instances(client, PIXELS, {"b64": encoded}), 400)
     assert (code, message.split(":")[0]) == ("invalid_image", "instances[1]")
 
 
@@ -311,8 +309,10 @@ def test_base64_errors_name_the_instance(client: httpx.Client, boot_png: bytes) 
         (b'{"instances": [[0]], "inputs": []}', "invalid_instances"),
     ],
 )
-def test_json_that_is_no_request_is_a_400(client: httpx.Client, body: bytes, code: str) -> None:
-    assert error_of(client.post("/predict", content=body, headers=JSON), 400)[0] == code
+def test_json_that_is_not_a_valid_request_is_a_400(
+    client: httpx.Client, body: bytes, code: str
+) -> None:
+    assert parse_error(client.post("/predict", content=body, headers=JSON), 400)[0] == code
 
 
 @pytest.mark.parametrize(
@@ -325,80 +325,82 @@ def test_json_that_is_no_request_is_a_400(client: httpx.Client, body: bytes, cod
         (lambda _: b"\x89PNG\r\n\x1a\n", "the PNG image cannot be decoded: it is truncated"),
     ],
 )
-def test_a_truncated_or_foreign_file_is_a_400_and_names_the_reason(
+def test_truncated_or_unknown_file_is_a_400_that_names_the_reason(
     client: httpx.Client, boot_png: bytes, damage: Any, reason: str
 ) -> None:
-    code, message = error_of(client.post("/predict", content=damage(boot_png)), 400)
+    code, message = parse_error(client.post("/predict", content=damage(boot_png)), 400)
     assert code == "invalid_image"
     assert reason in message
 
 
-def test_an_image_in_a_format_outside_the_allow_list_is_refused(
-    client: httpx.Client, encode: Encode
-) -> None:
+def test_image_format_outside_the_allow_list_is_a_400(client: httpx.Client, encode: Encode) -> None:
     tiff = encode(np.zeros((28, 28), np.uint8), "TIFF")
-    assert error_of(client.post("/predict", content=tiff), 400)[0] == "invalid_image"
+    assert parse_error(client.post("/predict", content=tiff), 400)[0] == "invalid_image"
     response = client.post("/predict", content=tiff, headers={"Content-Type": "image/tiff"})
-    assert error_of(response, 400)[0] == "invalid_image"
+    assert parse_error(response, 400)[0] == "invalid_image"
 
 
 @pytest.mark.parametrize("headers", [{}, JSON, {"Content-Type": "image/png"}])
-def test_no_body_is_a_400(client: httpx.Client, headers: dict[str, str]) -> None:
-    assert error_of(client.post("/predict", headers=headers), 400)[0] == "empty_body"
+def test_empty_body_is_a_400(client: httpx.Client, headers: dict[str, str]) -> None:
+    assert parse_error(client.post("/predict", headers=headers), 400)[0] == "empty_body"
 
 
-def test_an_empty_file_is_a_400_that_says_which(client: httpx.Client, boot_png: bytes) -> None:
+def test_empty_file_is_a_400_that_names_the_file(client: httpx.Client, boot_png: bytes) -> None:
     files = [("files", ("a.png", boot_png)), ("files", ("b.png", b""))]
-    assert error_of(client.post("/predict", files=files), 400) == (
+    assert parse_error(client.post("/predict", files=files), 400) == (
         "empty_body",
         "files[1]: the image is empty: 0 bytes",
     )
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/pdf"])
-def test_a_media_type_that_is_not_read_is_a_415_that_lists_those_that_are(
+def test_unsupported_media_type_is_a_415_that_lists_the_supported_ones(
     client: httpx.Client, content_type: str
 ) -> None:
     response = client.post("/predict", content=b"boot", headers={"Content-Type": content_type})
-    code, message = error_of(response, 415)
+    code, message = parse_error(response, 415)
     assert code == "unsupported_media_type"
     assert "image/png" in message
 
 
-def test_a_compression_that_is_not_read_is_a_415(client: httpx.Client, boot_png: bytes) -> None:
+def test_unsupported_content_encoding_is_a_415(client: httpx.Client, boot_png: bytes) -> None:
     response = client.post("/predict", content=boot_png, headers={"Content-Encoding": "br"})
-    assert error_of(response, 415)[0] == "unsupported_media_type"
+    assert parse_error(response, 415)[0] == "unsupported_media_type"
 
 
 class TestLimits:
-    """What is over a limit is a 413 that states the limit."""
+    """A request over a limit is a 413."""
 
     def test_too_many_instances(self, strict_client: httpx.Client) -> None:
-        assert error_of(post_instances(strict_client, *[PIXELS] * 4), 413) == (
+        assert parse_error(post_instances(strict_client, *[PIXELS] * 4), 413) == (
             "too_many_images",
             "instances has 4 images, the limit is 3",
         )
-        assert len(answer_of(post_instances(strict_client, *[PIXELS] * 3)).predictions) == 3
+        assert len(parse_predictions(post_instances(strict_client, *[PIXELS] * 3)).predictions) == 3
 
     def test_too_many_files(self, strict_client: httpx.Client, boot_png: bytes) -> None:
         files = [("files", (f"{i}.png", boot_png)) for i in range(4)]
         response = strict_client.post("/predict", files=files)
-        assert error_of(response, 413)[0] == "too_many_images"
-        assert len(answer_of(strict_client.post("/predict", files=files[:3])).predictions) == 3
+        assert parse_error(response, 413)[0] == "too_many_images"
+        assert (
+            len(parse_predictions(strict_client.post("/predict", files=files[:3])).predictions) == 3
+        )
 
     def test_too_many_pixels(self, strict_client: httpx.Client, encode: Encode) -> None:
         data = encode(np.zeros((101, 100), np.uint8))
-        assert error_of(strict_client.post("/predict", content=data), 413) == (
+        assert parse_error(strict_client.post("/predict", content=data), 413) == (
             "image_too_large",
             "the PNG image has 100 × 101 = 10100 pixels, the limit is 10000, or 32768 per side",
         )
-        answer_of(strict_client.post("/predict", content=encode(np.eye(100, dtype=np.uint8) * 255)))
+        parse_predictions(
+            strict_client.post("/predict", content=encode(np.eye(100, dtype=np.uint8) * 255))
+        )
 
-    def test_a_body_announced_too_large(self, strict_client: httpx.Client) -> None:
+    def test_content_length_over_the_limit(self, strict_client: httpx.Client) -> None:
         response = strict_client.post("/predict", content=b"\0" * 200_001)
-        assert error_of(response, 413)[0] == "body_too_large"
+        assert parse_error(response, 413)[0] == "body_too_large"
 
-    def test_a_body_that_turns_out_too_large(self, strict_client: httpx.Client) -> None:
+    def test_chunked_body_over_the_limit(self, strict_client: httpx.Client) -> None:
         chunks = (b"\0" * 50_000 for _ in range(5))  # chunked: no Content-Length
         response = strict_client.post("/predict", content=chunks)
-        assert error_of(response, 413)[0] == "body_too_large"
+        assert parse_error(response, 413)[0] == "body_too_large"

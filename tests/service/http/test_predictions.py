@@ -1,4 +1,4 @@
-"""The answer of `/predict` has names, numbers and rankings of all kinds as they are."""
+"""The JSON of `/predict`: names, numbers and rankings."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -68,7 +68,9 @@ def expected(probabilities: Tensor, novelty: Tensor | None, top_k: int | None) -
 @pytest.mark.parametrize("top_k", [None, 1, 3])
 @pytest.mark.parametrize("has_novelty", [True, False])
 @pytest.mark.parametrize("count", [1, 2, 50])
-def test_numbers_and_names_of_all_kinds(count: int, has_novelty: bool, top_k: int | None) -> None:
+def test_predictions_are_written_as_orjson_writes_them(
+    count: int, has_novelty: bool, top_k: int | None
+) -> None:
     random = np.random.default_rng(count)
     probabilities = random.dirichlet([0.05] * len(NAMES), count).astype(np.float32)
     novelty = random.normal(0, 1e6, count).astype(np.float32) if has_novelty else None
@@ -76,7 +78,7 @@ def test_numbers_and_names_of_all_kinds(count: int, has_novelty: bool, top_k: in
     assert given == expected(probabilities, novelty, top_k)
 
 
-def test_what_is_no_number_is_null() -> None:
+def test_non_finite_values_are_null() -> None:
     probabilities = np.full((2, len(NAMES)), np.nan, np.float32)
     novelty = np.array([np.nan, np.inf], np.float32)
     given = written(probabilities, novelty)
@@ -84,7 +86,7 @@ def test_what_is_no_number_is_null() -> None:
     assert orjson.loads(given)["predictions"][0]["confidence"] is None
 
 
-def test_the_first_of_a_batch_may_be_listed_alone() -> None:
+def test_listing_may_be_limited_to_the_first_of_a_batch() -> None:
     probabilities = np.eye(4, dtype=np.float32)
     novelty = np.arange(4, dtype=np.float32)
     listed = list_predictions(Assessment(probabilities, novelty), classifier())
@@ -93,7 +95,7 @@ def test_the_first_of_a_batch_may_be_listed_alone() -> None:
     assert [one["class_id"] for one in listed] == [0, 1, 2, 3]
 
 
-def test_no_more_classes_are_ranked_than_there_are() -> None:
+def test_top_k_above_the_number_of_classes_is_rejected() -> None:
     for top_k in (None, 1, len(NAMES)):
         PredictOptions(top_k=top_k).check(classifier())
     with pytest.raises(InvalidParameter, match="top_k: 5, but the model has 4 classes"):

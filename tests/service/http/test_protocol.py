@@ -1,4 +1,4 @@
-"""Connections: packets and pipelines of all kinds, protocols not spoken, limits on heads."""
+"""Connections: packets, pipelines, unsupported protocols, limits on heads."""
 
 import ast
 import asyncio
@@ -33,21 +33,21 @@ from service.settings import Settings
 from tests.service.conftest import ARTIFACTS, Encode, serve
 from tests.service.http.connections import (
     connect,
-    head,
+    full_request,
     is_closed,
-    read_answer,
-    read_answers,
-    read_last_answers,
-    read_to_end,
+    read_response,
+    read_responses,
+    read_responses_until_close,
+    read_until_close,
+    request_head,
     statuses,
-    whole,
 )
 
 FAST, SLOW = "/predict", "/predict?scale=255"
-"""The same route: by the batcher, and by the application."""
+"""The same route, handled by the fast path and by the application."""
 
 V2 = "/v2/models/fashion_mnist/infer"
-HEALTH = head(None, method="GET", path="/livez")
+HEALTH = request_head(None, method="GET", path="/livez")
 
 
 @pytest.fixture(scope="module")
@@ -57,130 +57,141 @@ def served() -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture(params=["alone", "beside another"])
+@pytest.fixture(params=["only connection", "second connection"])
 def server(served: httpx.Client, request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
-    """A server with no connection, or with one: a batch may wait for what others send."""
+    """A server without and with another connection, as a batch may wait for other requests."""
     with ExitStack() as stack:
-        if request.param == "beside another":
+        if request.param == "second connection":
             other = stack.enter_context(connect(served))
             other.sendall(HEALTH)
-            assert read_answer(other).status == 200
+            assert read_response(other).status == 200
         yield served
 
 
 @pytest.fixture(scope="module")
 def photo(encode: Encode) -> bytes:
-    """Some kilobytes that take a good part of a second to decode and prepare."""
+    """A file of a few kilobytes that takes a large part of a second to decode and prepare."""
     return encode(Image.new("RGB", (4000, 4000), "white"), compress_level=9)
 
 
 def numbers(count: int) -> bytes:
-    """A request of the Open Inference Protocol, of 4,706 bytes an image and some more."""
+    """Return a body of the Open Inference Protocol of about 4,706 bytes per image."""
     data = [[123.25] * 784] * count
     tensor = {"name": "images", "shape": [count, 784], "datatype": "FP32", "data": data}
     return orjson.dumps({"inputs": [tensor]})
 
 
 class TestPackets:
-    def test_a_body_may_come_behind_its_head_and_in_pieces(
+    def test_body_may_arrive_after_its_head_and_in_pieces(
         self, server: httpx.Client, boot_png: bytes
     ) -> None:
         for pause in (0.0, 0.005, 2 * BODY_SECONDS):
             with connect(server) as connection:
                 for _ in range(2):
-                    for piece in (head(len(boot_png)), boot_png[:100], boot_png[100:]):
+                    for piece in (request_head(len(boot_png)), boot_png[:100], boot_png[100:]):
                         connection.sendall(piece)
                         time.sleep(pause)
-                    answer = read_answer(connection)
+                    answer = read_response(connection)
                     assert answer.status == 200
                     assert b"Ankle boot" in answer.body
 
-    def test_a_request_may_come_byte_by_byte(self, server: httpx.Client, boot_png: bytes) -> None:
+    def test_request_may_arrive_byte_by_byte(self, server: httpx.Client, boot_png: bytes) -> None:
         with connect(server) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for byte in whole(boot_png) + HEALTH:
+            for byte in full_request(boot_png) + HEALTH:
                 connection.sendall(bytes([byte]))
-            assert statuses(read_answers(connection, 2)) == [200, 200]
+            assert statuses(read_responses(connection, 2)) == [200, 200]
 
-    def test_a_body_that_never_comes_is_a_408(self, server: httpx.Client, boot_png: bytes) -> None:
+    def test_incomplete_body_is_a_408_and_closes_the_connection(
+        self, server: httpx.Client, boot_png: bytes
+    ) -> None:
         with connect(server) as connection:
-            connection.sendall(whole(boot_png) + head(len(boot_png)) + boot_png[:100])
-            assert statuses(read_answers(connection, 2)) == [200, 408]
+            connection.sendall(
+                full_request(boot_png) + request_head(len(boot_png)) + boot_png[:100]
+            )
+            assert statuses(read_responses(connection, 2)) == [200, 408]
             assert is_closed(connection)
 
-    def test_a_client_that_sends_no_more_still_gets_its_answers(
+    def test_half_closed_connection_still_receives_its_responses(
         self, server: httpx.Client, boot_png: bytes
     ) -> None:
         for count in (1, 3):
             with connect(server) as connection:
-                connection.sendall(whole(boot_png) * count)
+                connection.sendall(full_request(boot_png) * count)
                 connection.shutdown(socket.SHUT_WR)
-                assert statuses(read_answers(connection, count)) == [200] * count
+                assert statuses(read_responses(connection, count)) == [200] * count
 
-    def test_the_connection_is_closed_where_the_client_wants_it(
+    def test_connection_is_closed_if_the_client_requests_it(
         self, server: httpx.Client, boot_png: bytes
     ) -> None:
         for path in (FAST, SLOW):
             for version, lines in (("1.1", ["Connection: close"]), ("1.0", [])):
                 with connect(server) as connection:
-                    start = head(len(boot_png), *lines, path=path, version=version)
+                    start = request_head(len(boot_png), *lines, path=path, version=version)
                     connection.sendall(start + boot_png)
-                    answer = read_answer(connection)
+                    answer = read_response(connection)
                     assert answer.status == 200
                     assert answer.headers["connection"] == "close"
                     assert is_closed(connection)
 
     @pytest.mark.parametrize("path", ["/nowhere", "/predict?unknown=1"])
     @pytest.mark.parametrize("version", ["1.0", "1.1"])
-    def test_a_last_request_may_send_all_of_its_body_though_it_is_answered_before(
+    def test_body_of_a_last_request_is_received_after_an_early_response(
         self, server: httpx.Client, version: str, path: str
     ) -> None:
-        """Otherwise proxies, which say `Connection: close` by default, would tell a 502."""
+        """Otherwise proxies, which send `Connection: close` by default, would return a 502."""
         with connect(server) as connection:
             body = b"0" * 8_000_000
-            connection.sendall(head(len(body), "Connection: close", path=path, version=version))
-            answer = read_answer(connection)
+            connection.sendall(
+                request_head(len(body), "Connection: close", path=path, version=version)
+            )
+            answer = read_response(connection)
             assert answer.status in (400, 404)
             assert answer.headers["connection"] == "close"
             connection.sendall(body[:-1])
             time.sleep(0.1)
-            connection.sendall(body[-1:])  # A closed connection would refuse it.
+            connection.sendall(body[-1:])  # A closed connection would reset it.
             assert is_closed(connection)
         with connect(server) as connection:
-            connection.sendall(head(1000, "Connection: close", path=path, version=version))
-            assert read_answer(connection).status == answer.status
-            assert is_closed(connection), "the body has its time, and no more"
+            connection.sendall(request_head(1000, "Connection: close", path=path, version=version))
+            assert read_response(connection).status == answer.status
+            assert is_closed(connection), "the connection was not closed at the timeout of the body"
 
-    def test_a_last_request_whose_body_waits_for_100_continue_ends_with_its_answer(
+    def test_connection_closes_with_the_response_if_the_body_awaits_100_continue(
         self, server: httpx.Client
     ) -> None:
         with connect(server) as connection:
             connection.sendall(
-                head(1000, "Connection: close", "Expect: 100-continue", path="/nowhere")
+                request_head(1000, "Connection: close", "Expect: 100-continue", path="/nowhere")
             )
             start = time.monotonic()
-            assert read_answer(connection).status == 404
+            assert read_response(connection).status == 404
             assert is_closed(connection)
-            assert time.monotonic() - start < 1, "not the two seconds that a body has"
+            assert time.monotonic() - start < 1, "it waited for the body"
 
-    def test_a_client_that_hangs_up_harms_nobody(
+    def test_disconnects_do_not_affect_other_connections(
         self, server: httpx.Client, boot_png: bytes
     ) -> None:
-        for sent in (head(1000) + b"half", head(1000), whole(boot_png), whole(boot_png, path=SLOW)):
+        for sent in (
+            request_head(1000) + b"half",
+            request_head(1000),
+            full_request(boot_png),
+            full_request(boot_png, path=SLOW),
+        ):
             for option in (0, 1):
                 connection = connect(server)
-                # With the option, what follows is a reset.
+                # With option 1, closing sends a reset.
                 linger = struct.pack("ii", option, 0)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 connection.sendall(sent)
                 connection.close()
         with connect(server) as connection:
-            connection.sendall(whole(boot_png))
-            assert read_answer(connection).status == 200
+            connection.sendall(full_request(boot_png))
+            assert read_response(connection).status == 200
 
 
 class TestPipelines:
-    def test_requests_of_all_kinds_in_one_packet_are_answered_in_order(
+    def test_pipelined_requests_of_all_kinds_are_answered_in_order(
         self, server: httpx.Client, boot_png: bytes, photo: bytes
     ) -> None:
         kinds = [
@@ -197,35 +208,35 @@ class TestPipelines:
             (FAST, boot_png, 200),
         ]
         requests = [
-            whole(body, f"X-Request-ID: {number}", path=path)
+            full_request(body, f"X-Request-ID: {number}", path=path)
             for number, (path, body, _) in enumerate(kinds)
         ]
         with connect(server) as connection:
             for _ in range(2):
                 connection.sendall(b"".join(requests))
-                answers = read_answers(connection, len(kinds))
+                answers = read_responses(connection, len(kinds))
                 assert statuses(answers) == [status for _, _, status in kinds]
                 ids = [int(answer.headers["x-request-id"]) for answer in answers]
                 assert ids == list(range(len(kinds)))
 
-    def test_a_packet_may_end_anywhere_in_the_next_request(
+    def test_packet_may_end_anywhere_in_the_next_request(
         self, server: httpx.Client, boot_png: bytes
     ) -> None:
-        first, second = whole(boot_png), whole(b"no image")
+        first, second = full_request(boot_png), full_request(b"no image")
         with connect(server) as connection:
             for cut in range(0, len(second), 7):
                 connection.sendall(first + second[:cut])
                 if cut % 2:
                     time.sleep(0.002)
                 connection.sendall(second[cut:])
-                assert statuses(read_answers(connection, 2)) == [200, 400], cut
+                assert statuses(read_responses(connection, 2)) == [200, 400], cut
 
     @pytest.mark.parametrize("kind", ["V2", "V2 in the application", "form", "JSON"])
-    def test_a_large_request_with_a_part_of_the_next_head_is_answered(
+    def test_large_request_followed_by_part_of_the_next_head_is_answered(
         self, server: httpx.Client, boot_png: bytes, kind: str
     ) -> None:
         if kind.startswith("V2"):
-            request = whole(numbers(20), path=V2 if kind == "V2" else f"{V2}?unknown")
+            request = full_request(numbers(20), path=V2 if kind == "V2" else f"{V2}?unknown")
             assert 90_000 < len(request) < 110_000
         else:
             part = b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n%b\r\n'
@@ -233,17 +244,17 @@ class TestPipelines:
             json = orjson.dumps({"instances": [[123.25] * 784] * 14})
             body = form if kind == "form" else json
             media_type = "multipart/form-data; boundary=x" if kind == "form" else "application/json"
-            request = whole(body, f"Content-Type: {media_type}")
+            request = full_request(body, f"Content-Type: {media_type}")
             assert 65_536 < len(body) < 80_000
-        following = whole(boot_png)
+        following = full_request(boot_png)
         with connect(server) as connection:
             for cut in (1, 30, following.index(b"\r\n\r\n") + 3):
                 connection.sendall(request + following[:cut])
-                assert read_answer(connection).status == 200
+                assert read_response(connection).status == 200
                 connection.sendall(following[cut:])
-                assert read_answer(connection).status == 200
+                assert read_response(connection).status == 200
 
-    def test_a_client_that_reads_late_gets_every_answer_in_order(
+    def test_client_that_reads_late_receives_all_responses_in_order(
         self, server: httpx.Client, boot_png: bytes
     ) -> None:
         count = 3000
@@ -252,12 +263,12 @@ class TestPipelines:
             def send() -> None:
                 for number in range(count):
                     path = SLOW if number % 50 == 7 else FAST
-                    connection.sendall(whole(boot_png, f"X-Request-ID: {number}", path=path))
+                    connection.sendall(full_request(boot_png, f"X-Request-ID: {number}", path=path))
 
             thread = threading.Thread(target=send)
             thread.start()
             time.sleep(0.5)
-            answers = read_answers(connection, count)
+            answers = read_responses(connection, count)
             thread.join()
         assert [int(answer.headers["x-request-id"]) for answer in answers] == list(range(count))
         assert statuses(answers) == [200] * count
@@ -268,15 +279,15 @@ class TestOtherProtocols:
 
     @pytest.mark.parametrize("path", [FAST, SLOW, "/feature-maps?layer=conv2d_1", V2])
     @pytest.mark.parametrize("pause", [None, 0.0, 0.02])
-    def test_an_upgrade_with_a_body_is_answered_as_without(
+    def test_upgrade_header_of_a_request_with_a_body_is_ignored(
         self, server: httpx.Client, boot_png: bytes, path: str, pause: float | None
     ) -> None:
         body = numbers(1) if path == V2 else boot_png
         same = "X-Request-ID: same"
-        start = head(len(body), same, *self.UPGRADE, path=path)
+        start = request_head(len(body), same, *self.UPGRADE, path=path)
         with connect(server) as connection:
-            connection.sendall(whole(body, same, path=path))
-            plain = read_answer(connection)
+            connection.sendall(full_request(body, same, path=path))
+            plain = read_response(connection)
             assert plain.status == 200
             for _ in range(2):
                 if pause is None:
@@ -287,65 +298,73 @@ class TestOtherProtocols:
                     connection.sendall(body[:50])
                     time.sleep(pause)
                     connection.sendall(body[50:])
-                assert read_answer(connection).undated == plain.undated
-            connection.sendall(whole(body, path=path))
-            assert read_answer(connection).status == 200
+                assert read_response(connection).without_date == plain.without_date
+            connection.sendall(full_request(body, path=path))
+            assert read_response(connection).status == 200
 
-    def test_nothing_of_the_body_is_read_as_a_request(self, server: httpx.Client) -> None:
+    def test_body_of_an_upgrade_request_is_not_parsed_as_requests(
+        self, server: httpx.Client
+    ) -> None:
         body = HEALTH + HEALTH
         for pause in (None, 0.02):
             with connect(server) as connection:
-                connection.sendall(head(len(body), *self.UPGRADE))
+                connection.sendall(request_head(len(body), *self.UPGRADE))
                 if pause:
                     time.sleep(pause)
                 connection.sendall(body + HEALTH)
-                answers = read_answers(connection, 2)
+                answers = read_responses(connection, 2)
                 assert statuses(answers) == [400, 200]
                 assert b"invalid_image" in answers[0].body
 
-    def test_an_upgrade_among_other_requests_is_answered_in_order(
+    def test_pipelined_upgrade_requests_are_answered_in_order(
         self, server: httpx.Client, boot_png: bytes
     ) -> None:
-        upgrade = head(None, *self.UPGRADE, method="GET", path="/readyz")
-        with_body = whole(b"no image", *self.UPGRADE, path=SLOW)
+        upgrade = request_head(None, *self.UPGRADE, method="GET", path="/readyz")
+        with_body = full_request(b"no image", *self.UPGRADE, path=SLOW)
         with connect(server) as connection:
-            sent = [whole(boot_png), upgrade, whole(boot_png, path=SLOW), with_body, HEALTH]
+            sent = [
+                full_request(boot_png),
+                upgrade,
+                full_request(boot_png, path=SLOW),
+                with_body,
+                HEALTH,
+            ]
             connection.sendall(b"".join(sent))
-            assert statuses(read_answers(connection, 5)) == [200, 200, 200, 400, 200]
+            assert statuses(read_responses(connection, 5)) == [200, 200, 200, 400, 200]
 
-    def test_a_body_in_chunks_may_come_with_an_upgrade(
+    def test_upgrade_request_may_have_a_chunked_body(
         self, server: httpx.Client, boot_png: bytes
     ) -> None:
-        chunked = head(None, "Transfer-Encoding: chunked", *self.UPGRADE)
+        chunked = request_head(None, "Transfer-Encoding: chunked", *self.UPGRADE)
         chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(boot_png), boot_png)
         with connect(server) as connection:
             connection.sendall(chunked + chunks + HEALTH)
-            assert statuses(read_answers(connection, 2)) == [200, 200]
+            assert statuses(read_responses(connection, 2)) == [200, 200]
 
-    def test_websockets_are_not_spoken(self, server: httpx.Client) -> None:
-        asked = (
+    def test_websocket_upgrade_is_ignored(self, server: httpx.Client) -> None:
+        lines = (
             *("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"),
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
         )
         with connect(server) as connection:
-            connection.sendall(head(None, *asked, method="GET", path="/livez") + HEALTH)
-            assert statuses(read_answers(connection, 2)) == [200, 200]
+            connection.sendall(request_head(None, *lines, method="GET", path="/livez") + HEALTH)
+            assert statuses(read_responses(connection, 2)) == [200, 200]
 
     @pytest.mark.parametrize("target", ["localhost:80", "/", "/predict", "http://localhost/"])
-    def test_a_tunnel_is_refused(self, server: httpx.Client, target: str) -> None:
+    def test_connect_request_is_rejected(self, server: httpx.Client, target: str) -> None:
         with connect(server) as connection:
             connection.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            answer = read_to_end_or_idle(connection)
+            answer = read_until_close_or_idle(connection)
         assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 404 ", b"HTTP/1.1 405 "))
         assert answer.count(b"HTTP/1.1 ") == 1
 
-    def test_http_2_without_asking_is_a_400(self, server: httpx.Client) -> None:
+    def test_http_2_preface_is_a_400(self, server: httpx.Client) -> None:
         with connect(server) as connection:
             connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-            assert read_to_end(connection).startswith(b"HTTP/1.1 400 ")
+            assert read_until_close(connection).startswith(b"HTTP/1.1 400 ")
 
 
-def read_to_end_or_idle(connection: socket.socket) -> bytes:
+def read_until_close_or_idle(connection: socket.socket) -> bytes:
     """Read until the server closes the connection, or sends nothing for a while."""
     connection.settimeout(0.5)
     received = b""
@@ -365,50 +384,50 @@ class TestGarbage:
         b"PO\x80ST ",
     )
 
-    def test_garbage_is_a_400(self, server: httpx.Client) -> None:
+    def test_garbage_is_a_400_and_closes_the_connection(self, server: httpx.Client) -> None:
         for garbage in self.GARBAGE:
             with connect(server) as connection:
                 connection.sendall(garbage)
-                answer = read_answer(connection)
+                answer = read_response(connection)
                 assert answer.status == 400
                 assert answer.body == b"Invalid HTTP request received."
                 assert is_closed(connection)
 
     @pytest.mark.parametrize("kind", ["fast", "slow", "large", "photo", "bad"])
-    def test_a_request_with_garbage_behind_it_is_answered_and_the_connection_closed(
+    def test_request_followed_by_garbage_is_answered_and_the_connection_closed(
         self, server: httpx.Client, boot_png: bytes, photo: bytes, kind: str
     ) -> None:
         request, status = {
-            "fast": (whole(boot_png), 200),
-            "slow": (whole(boot_png, path=SLOW), 200),
-            "large": (whole(numbers(20), path=V2), 200),
-            "photo": (whole(photo), 200),
-            "bad": (whole(b"no image"), 400),
+            "fast": (full_request(boot_png), 200),
+            "slow": (full_request(boot_png, path=SLOW), 200),
+            "large": (full_request(numbers(20), path=V2), 200),
+            "photo": (full_request(photo), 200),
+            "bad": (full_request(b"no image"), 400),
         }[kind]
         for garbage in self.GARBAGE:
             with connect(server) as connection:
                 connection.sendall(request + garbage)
-                first, *rest = statuses(read_last_answers(connection))
-                # Once all is answered, the garbage may be as well.
+                first, *rest = statuses(read_responses_until_close(connection))
+                # After the response, the garbage may get its own.
                 assert (first, rest) in ((status, []), (status, [400])), garbage
 
-    def test_requests_before_garbage_are_all_answered(
+    def test_all_requests_before_garbage_are_answered(
         self, server: httpx.Client, boot_png: bytes
     ) -> None:
-        request, slow = whole(boot_png), whole(boot_png, path=SLOW)
+        request, slow = full_request(boot_png), full_request(boot_png, path=SLOW)
         for requests in ([request] * 3, [slow, request], [request, slow, request, slow]):
             with connect(server) as connection:
                 connection.sendall(b"".join(requests) + b"no request\r\n\r\n")
-                given = statuses(read_last_answers(connection))
+                given = statuses(read_responses_until_close(connection))
                 assert given[: len(requests)] == [200] * len(requests)
                 assert given[len(requests) :] in ([], [400])
 
-    def test_a_body_that_breaks_its_format_is_a_400(self, server: httpx.Client) -> None:
+    def test_malformed_chunk_gets_a_single_error_response(self, server: httpx.Client) -> None:
         for path in (FAST, SLOW, "/nowhere"):
             with connect(server) as connection:
-                start = head(None, "Transfer-Encoding: chunked", path=path)
+                start = request_head(None, "Transfer-Encoding: chunked", path=path)
                 connection.sendall(start + b"9\r\n123456789\r\nno chunk\r\n")
-                answer = read_to_end(connection)
+                answer = read_until_close(connection)
                 assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 404 "))
                 assert answer.count(b"HTTP/1.1 ") == 1
 
@@ -419,131 +438,135 @@ def send_slowly(connection: socket.socket) -> None:
         time.sleep(0.02)
 
 
-class TestTimeOfHeads:
+class TestHeadTimeout:
     @pytest.fixture(autouse=True)
-    def _short_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _short_head_timeout(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(protocol_module, "HEAD_SECONDS", 0.6)
 
-    def test_a_head_that_does_not_come_is_a_408(self, server: httpx.Client) -> None:
+    def test_incomplete_head_is_a_408_and_closes_the_connection(self, server: httpx.Client) -> None:
         for sent in (b"", b"POST /predict HTTP/1.1\r\nHost: a\r\n"):
             with connect(server) as connection:
                 connection.sendall(sent)
-                assert read_answer(connection).status == 408
+                assert read_response(connection).status == 408
                 assert is_closed(connection)
 
-    def test_a_head_that_comes_too_slowly_is_a_408(self, server: httpx.Client) -> None:
+    def test_connection_is_closed_if_a_head_is_sent_too_slowly(self, server: httpx.Client) -> None:
         with connect(server) as connection:
             connection.sendall(b"GET /livez HTTP/1.1\r\nX: ")
             with pytest.raises(ConnectionError):
                 send_slowly(connection)
 
-    def test_every_head_of_a_connection_has_its_time(
+    def test_head_timeout_restarts_with_every_request(
         self, server: httpx.Client, boot_png: bytes
     ) -> None:
-        for first in (HEALTH, whole(boot_png), whole(boot_png, path=SLOW)):
+        for first in (HEALTH, full_request(boot_png), full_request(boot_png, path=SLOW)):
             with connect(server) as connection:
                 for _ in range(3):
                     connection.sendall(first[:30])
                     time.sleep(0.2)
                     connection.sendall(first[30:])
-                    assert read_answer(connection).status == 200
+                    assert read_response(connection).status == 200
                 connection.sendall(first + b"GET /li")
-                assert statuses(read_answers(connection, 2)) == [200, 408]
+                assert statuses(read_responses(connection, 2)) == [200, 408]
                 assert is_closed(connection)
 
-    def test_the_time_of_a_head_ends_where_the_body_begins(
+    def test_head_timeout_does_not_include_the_body(
         self, server: httpx.Client, boot_png: bytes
     ) -> None:
         with connect(server) as connection:
-            connection.sendall(head(len(boot_png)))
+            connection.sendall(request_head(len(boot_png)))
             time.sleep(0.9)
             connection.sendall(boot_png)
-            assert read_answer(connection).status == 200
+            assert read_response(connection).status == 200
 
 
-class TestSizeOfHeads:
-    def test_headers_that_never_end_are_a_431(self, server: httpx.Client, boot_png: bytes) -> None:
-        for first in (b"", HEALTH, whole(boot_png), whole(boot_png, path=SLOW)):
+class TestHeadSize:
+    def test_endless_headers_are_a_431(self, server: httpx.Client, boot_png: bytes) -> None:
+        for first in (b"", HEALTH, full_request(boot_png), full_request(boot_png, path=SLOW)):
             with connect(server) as connection:
                 if first:
                     connection.sendall(first)
-                    assert read_answer(connection).status == 200
+                    assert read_response(connection).status == 200
                 connection.sendall(b"GET /livez HTTP/1.1\r\n")
                 time.sleep(0.01)
                 connection.sendall(b"X: " + b"a" * 70_000)
-                assert read_answer(connection).status == 431
+                assert read_response(connection).status == 431
                 assert is_closed(connection)
 
-    def test_headers_are_counted_for_each_message(self, server: httpx.Client) -> None:
-        long = head(None, *[f"X-{n}: {'a' * 1000}" for n in range(20)], method="GET", path="/livez")
+    def test_head_size_is_counted_per_request(self, server: httpx.Client) -> None:
+        long = request_head(
+            None, *[f"X-{n}: {'a' * 1000}" for n in range(20)], method="GET", path="/livez"
+        )
         with connect(server) as connection:
             for _ in range(6):
                 connection.sendall(long[:10_000])
                 time.sleep(0.005)
                 connection.sendall(long[10_000:])
-                assert read_answer(connection).status == 200
-            # Of each packet, a part belongs to the next message.
+                assert read_response(connection).status == 200
+            # Each packet includes a part of the next request.
             stream = long * 6
             cuts = [0, *range(5_000, len(stream), 15_000), len(stream)]
             for start, end in pairwise(cuts):
                 connection.sendall(stream[start:end])
                 time.sleep(0.005)
-            assert statuses(read_answers(connection, 6)) == [200] * 6
+            assert statuses(read_responses(connection, 6)) == [200] * 6
 
-    def test_bodies_do_not_count(self, server: httpx.Client) -> None:
+    def test_bodies_do_not_count_towards_the_head_size(self, server: httpx.Client) -> None:
         body = bytes(200_000)
         with connect(server) as connection:
             for _ in range(3):
-                connection.sendall(head(len(body))[:20])
+                connection.sendall(request_head(len(body))[:20])
                 time.sleep(0.005)
-                connection.sendall(head(len(body))[20:] + body)
-                assert read_answer(connection).status == 400
+                connection.sendall(request_head(len(body))[20:] + body)
+                assert read_response(connection).status == 400
 
 
 class TestTrailers:
     @pytest.mark.parametrize("filler", [b"X: a\r\n", b"a"], ids=["many", "long"])
-    def test_trailers_that_never_end_are_a_431(self, server: httpx.Client, filler: bytes) -> None:
+    def test_endless_trailers_are_a_431(self, server: httpx.Client, filler: bytes) -> None:
         with connect(server) as connection:
-            connection.sendall(head(None, "Transfer-Encoding: chunked") + b"1\r\n \r\n0\r\nX: ")
+            connection.sendall(
+                request_head(None, "Transfer-Encoding: chunked") + b"1\r\n \r\n0\r\nX: "
+            )
             connection.sendall(filler * (200_000 // len(filler)))
-            assert read_answer(connection).status == 431
+            assert read_response(connection).status == 431
             assert is_closed(connection)
 
-    def test_chunks_do_not_count(self, server: httpx.Client) -> None:
+    def test_chunks_do_not_count_towards_the_trailer_size(self, server: httpx.Client) -> None:
         with connect(server) as connection:
             chunks = b"1\r\n \r\n" * 20_000 + b"30d40\r\n" + b" " * 200_000 + b"\r\n"
             trailer = b"0\r\nX: " + b"a" * 50_000 + b"\r\n\r\n"
-            connection.sendall(head(None, "Transfer-Encoding: chunked") + chunks + trailer)
-            assert read_answer(connection).status == 400
+            connection.sendall(request_head(None, "Transfer-Encoding: chunked") + chunks + trailer)
+            assert read_response(connection).status == 400
 
-    def test_trailers_are_no_headers(self, server: httpx.Client) -> None:
+    def test_trailers_are_not_treated_as_headers(self, server: httpx.Client) -> None:
         with connect(server) as connection:
             for trailer in (b"", b"X-Request-ID: trailer\r\nHost: other\r\n"):
-                sent = head(None, "Transfer-Encoding: chunked") + b"1\r\n \r\n0\r\n"
+                sent = request_head(None, "Transfer-Encoding: chunked") + b"1\r\n \r\n0\r\n"
                 connection.sendall(sent + trailer + b"\r\n")
-                answer = read_answer(connection)
+                answer = read_response(connection)
                 assert answer.status == 400
                 assert b"the JSON" not in answer.body
                 assert b"must not be repeated" not in answer.body
                 assert b"trailer" not in answer.body
 
 
-def test_an_answer_under_way_comes_before_the_error_of_the_next_head(
+def test_pending_response_is_sent_before_the_error_of_the_next_head(
     server: httpx.Client, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for rest, error in ((b"X: " + b"a" * 70_000, 431), (b"", 408)):
         with connect(server) as connection, monkeypatch.context() as patch:
             connection.sendall(HEALTH)
-            assert read_answer(connection).status == 200
+            assert read_response(connection).status == 200
             patch.setattr(protocol_module, "HEAD_SECONDS", 0.03)
-            connection.sendall(whole(photo) + b"GET /livez HTTP/1.1\r\n")
+            connection.sendall(full_request(photo) + b"GET /livez HTTP/1.1\r\n")
             time.sleep(0.01)
             connection.sendall(rest)
-            assert statuses(read_last_answers(connection)) == [200, error]
+            assert statuses(read_responses_until_close(connection)) == [200, error]
 
 
 class Sink(asyncio.Transport):
-    """Takes what a connection writes."""
+    """A transport that records what a connection writes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -589,20 +612,20 @@ def open_connection(
 
 
 @pytest.mark.parametrize("is_known", [False, True])
-def test_a_body_that_comes_when_its_time_is_over_is_answered_once(
+def test_body_that_arrives_at_its_timeout_is_answered_once(
     config: uvicorn.Config, boot_png: bytes, is_known: bool
 ) -> None:
-    """The event loop may be so busy that the body and the end of the wait come together."""
+    """A busy event loop may process the body and its timeout in one pass."""
 
-    async def converse() -> bytes:
+    async def exchange() -> bytes:
         sink = Sink()
         connection = open_connection(config, sink)
         if is_known:
-            connection.data_received(whole(boot_png))
+            connection.data_received(full_request(boot_png))
             await asyncio.sleep(0)
             assert sink.written.count(b"HTTP/1.1 200") == 1
             sink.written = b""
-        connection.data_received(head(len(boot_png)))
+        connection.data_received(request_head(len(boot_png)))
         time.sleep(1.5 * BODY_SECONDS)
         connection.data_received(boot_png)
         await asyncio.sleep(4 * BODY_SECONDS)
@@ -610,25 +633,25 @@ def test_a_body_that_comes_when_its_time_is_over_is_answered_once(
         return sink.written
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        written = runner.run(converse())
+        written = runner.run(exchange())
     assert written.count(b"HTTP/1.1 ") == 1
     assert written.startswith(b"HTTP/1.1 200")
 
 
-def test_a_connection_that_has_just_been_made_may_send_its_first_request_in_a_shutdown(
+def test_new_connection_may_send_its_first_request_during_shutdown(
     config: uvicorn.Config, boot_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol_module, "FIRST_REQUEST_SECONDS", 0.05)
 
-    async def converse() -> None:
+    async def exchange() -> None:
         silent, sending, used = Sink(), Sink(), Sink()
         connections = [open_connection(config, sink) for sink in (silent, sending, used)]
-        connections[2].data_received(whole(boot_png))
+        connections[2].data_received(full_request(boot_png))
         for connection in connections:
             connection.shutdown()
         assert used.is_closed
-        await asyncio.sleep(0.01)  # What both have sent may be too much for one pass.
-        connections[1].data_received(whole(boot_png))
+        await asyncio.sleep(0.01)  # Data of both may take more than one pass.
+        connections[1].data_received(full_request(boot_png))
         assert sending.written.startswith(b"HTTP/1.1 200 ")
         assert not silent.is_closed
         await asyncio.sleep(0.1)
@@ -637,19 +660,19 @@ def test_a_connection_that_has_just_been_made_may_send_its_first_request_in_a_sh
         for connection in connections:
             connection.connection_lost(None)
 
-    asyncio.run(converse())
+    asyncio.run(exchange())
 
 
-def test_what_waits_for_a_batch_in_a_shutdown_is_answered(
+def test_requests_waiting_for_a_batch_are_answered_during_shutdown(
     config: uvicorn.Config, boot_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduling, "PARSING_SECONDS", 60)  # Both are parsed in one pass.
 
-    async def converse() -> None:
+    async def exchange() -> None:
         state, sinks = ServerState(), [Sink(), Sink()]
         connections = [open_connection(config, sink, state) for sink in sinks]
         for connection in connections:
-            connection.data_received(whole(boot_png) + b"POST /pre")
+            connection.data_received(full_request(boot_png) + b"POST /pre")
         assert not sinks[0].written + sinks[1].written
         for connection in connections:
             connection.shutdown()
@@ -661,17 +684,17 @@ def test_what_waits_for_a_batch_in_a_shutdown_is_answered(
         for connection in connections:
             connection.connection_lost(None)
 
-    asyncio.run(converse())
+    asyncio.run(exchange())
 
 
 @pytest.mark.parametrize("sent", [0, 100])
-def test_a_body_that_the_fast_path_waits_for_in_a_shutdown_may_still_come(
+def test_body_that_the_fast_path_awaits_may_arrive_during_shutdown(
     config: uvicorn.Config, boot_png: bytes, sent: int
 ) -> None:
-    async def converse() -> None:
+    async def exchange() -> None:
         sink = Sink()
         connection = open_connection(config, sink)
-        connection.data_received(head(len(boot_png)) + boot_png[:sent])
+        connection.data_received(request_head(len(boot_png)) + boot_png[:sent])
         await asyncio.sleep(2 * BODY_SECONDS)
         connection.shutdown()
         connection.data_received(boot_png[sent:])
@@ -681,16 +704,19 @@ def test_a_body_that_the_fast_path_waits_for_in_a_shutdown_may_still_come(
         assert sink.written.startswith(b"HTTP/1.1 200 ")
         connection.connection_lost(None)
 
-    asyncio.run(converse())
+    asyncio.run(exchange())
 
 
-def test_pipelined_requests_are_parsed_only_once_those_before_are_answered(
+def test_pipelined_request_is_parsed_only_after_the_previous_responses(
     config: uvicorn.Config,
 ) -> None:
-    """A parsed request takes kilobytes, its bytes only themselves."""
+    """A parsed request takes kilobytes more than its bytes."""
 
-    async def converse() -> None:
-        for request, status in ((whole(b"x"), b"400"), (whole(b"x", path=SLOW), b"400")):
+    async def exchange() -> None:
+        for request, status in (
+            (full_request(b"x"), b"400"),
+            (full_request(b"x", path=SLOW), b"400"),
+        ):
             sink = Sink()
             connection = open_connection(config, sink)
             connection.data_received(request * 100)
@@ -699,13 +725,15 @@ def test_pipelined_requests_are_parsed_only_once_those_before_are_answered(
                 await asyncio.sleep(0.001)
             connection.connection_lost(None)
 
-    asyncio.run(converse())
+    asyncio.run(exchange())
 
 
-def test_what_many_send_at_once_begins_in_turns(config: uvicorn.Config, boot_png: bytes) -> None:
-    request = whole(boot_png, "Forwarded: for=192.0.2.1")  # It is the application that answers.
+def test_requests_of_many_connections_start_over_several_passes(
+    config: uvicorn.Config, boot_png: bytes
+) -> None:
+    request = full_request(boot_png, "Forwarded: for=192.0.2.1")  # Handled by the application.
 
-    async def converse() -> None:
+    async def exchange() -> None:
         sinks, health = [Sink() for _ in range(100)], Sink()
         connections = [open_connection(config, sink) for sink in (*sinks, health)]
         for connection in connections[:-1]:
@@ -724,14 +752,14 @@ def test_what_many_send_at_once_begins_in_turns(config: uvicorn.Config, boot_png
         for connection in connections:
             connection.connection_lost(None)
 
-    asyncio.run(converse())
+    asyncio.run(exchange())
 
 
 @pytest.mark.parametrize("senders", [8, 400])
-def test_a_request_does_not_wait_for_the_pipelines_of_others(
+def test_request_does_not_wait_for_pipelines_of_other_connections(
     config: uvicorn.Config, senders: int
 ) -> None:
-    async def converse() -> None:
+    async def exchange() -> None:
         sinks = [Sink() for _ in range(senders)]
         connections = [open_connection(config, sink) for sink in sinks]
         for connection in connections:
@@ -745,48 +773,48 @@ def test_a_request_does_not_wait_for_the_pipelines_of_others(
             for _ in range(3):
                 await asyncio.sleep(0)
             assert health.written.startswith(b"HTTP/1.1 200 ")
-        # The pipelines go on, too.
+        # The pipelines also progress.
         before = sum(len(sink.written) for sink in sinks)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert sum(len(sink.written) for sink in sinks) > before
         for connection in connections:
             connection.connection_lost(None)
-        await asyncio.sleep(0.1)  # The scheduler is the server's, which other tests use.
+        await asyncio.sleep(0.1)  # Other tests use the same scheduler.
 
-    asyncio.run(converse())
+    asyncio.run(exchange())
 
 
-def test_many_requests_whose_clients_hang_up_at_once_end_in_turns(
+def test_simultaneous_disconnects_are_handled_over_several_passes(
     config: uvicorn.Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[object] = []
     monkeypatch.setattr(HttpToolsProtocol, "connection_lost", lambda *_: ended.append(1))
 
-    async def converse() -> None:
+    async def exchange() -> None:
         connections = [open_connection(config, Sink()) for _ in range(100)]
         for connection in connections:
-            connection.data_received(head(100, "Forwarded: for=192.0.2.1") + b"half")
+            connection.data_received(request_head(100, "Forwarded: for=192.0.2.1") + b"half")
             connection.connection_lost(None)
         while len(ended) < len(connections):
             before = len(ended)
             await asyncio.sleep(0)
             assert len(ended) - before <= 2 * TASKS
 
-    asyncio.run(converse())
+    asyncio.run(exchange())
 
 
 @pytest.mark.parametrize("path", [FAST, SLOW])
-@pytest.mark.parametrize("sent", ["answered", "in its body", "pipelined"])
-def test_a_connection_that_ends_leaves_no_garbage(
+@pytest.mark.parametrize("sent", ["answered", "in the body", "pipelined"])
+def test_closed_connection_leaves_no_reference_cycle(
     config: uvicorn.Config, boot_png: bytes, path: str, sent: str
 ) -> None:
-    request = whole(boot_png, path=path)
+    request = full_request(boot_png, path=path)
 
-    async def converse() -> weakref.ref[ServiceProtocol]:
+    async def exchange() -> weakref.ref[ServiceProtocol]:
         transport = Sink()
         connection = open_connection(config, transport)
-        connection.data_received(request[:-1] if sent == "in its body" else request)
+        connection.data_received(request[:-1] if sent == "in the body" else request)
         if sent == "answered":
             while not connection.cycle.response_complete:
                 await asyncio.sleep(0.01)
@@ -805,18 +833,18 @@ def test_a_connection_that_ends_leaves_no_garbage(
 
     gc.disable()
     try:
-        assert asyncio.run(converse())() is None
+        assert asyncio.run(exchange())() is None
     finally:
         gc.enable()
 
 
-def test_what_waits_for_its_turn_is_answered_when_the_client_sends_no_more(
+def test_deferred_requests_of_a_half_closed_connection_are_answered(
     config: uvicorn.Config, boot_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FairScheduler, "may_parse", lambda _: False)
-    by_app = whole(boot_png, "Forwarded: for=192.0.2.1")
+    by_app = full_request(boot_png, "Forwarded: for=192.0.2.1")
 
-    async def converse(requests: list[bytes]) -> bytes:
+    async def exchange(requests: list[bytes]) -> bytes:
         sink = Sink()
         connection = open_connection(config, sink)
         connection.data_received(b"".join(requests))
@@ -826,21 +854,25 @@ def test_what_waits_for_its_turn_is_answered_when_the_client_sends_no_more(
         connection.connection_lost(None)
         return sink.written
 
-    for requests in ([HEALTH] * 5, [whole(boot_png), HEALTH], [whole(boot_png), by_app, HEALTH]):
-        written = asyncio.run(converse(requests))
+    for requests in (
+        [HEALTH] * 5,
+        [full_request(boot_png), HEALTH],
+        [full_request(boot_png), by_app, HEALTH],
+    ):
+        written = asyncio.run(exchange(requests))
         assert written.count(b"HTTP/1.1 200 ") == len(requests)
 
 
 @pytest.mark.parametrize("excess", [0, 1])
-def test_nothing_more_is_read_while_too_much_of_a_body_that_waited_is_in_memory(
+def test_reading_stays_paused_while_a_deferred_body_exceeds_the_high_water_mark(
     config: uvicorn.Config, excess: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FairScheduler, "may_parse", lambda _: False)
     body = bytes(HIGH_WATER_LIMIT + excess)
 
-    async def converse() -> None:
+    async def exchange() -> None:
         connection = open_connection(config, Sink())
-        connection.data_received(head(len(body) + 1, "Forwarded: for=192.0.2.1") + body)
+        connection.data_received(request_head(len(body) + 1, "Forwarded: for=192.0.2.1") + body)
         assert connection.flow.read_paused
         await asyncio.sleep(0)
         assert len(connection.cycle.body) == len(body)
@@ -848,10 +880,10 @@ def test_nothing_more_is_read_while_too_much_of_a_body_that_waited_is_in_memory(
         connection.connection_lost(None)
         await asyncio.sleep(0.01)
 
-    asyncio.run(converse())
+    asyncio.run(exchange())
 
 
-def test_only_the_private_names_of_uvicorn_that_are_listed_are_used() -> None:
+def test_only_listed_private_names_of_uvicorn_are_used() -> None:
     tree = ast.parse(Path(protocol_module.__file__).read_text())
     functions = ast.FunctionDef | ast.AsyncFunctionDef
     own = {node.name for node in ast.walk(tree) if isinstance(node, functions)}

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API: documented requests and answers, and every way to break it."""
+"""TensorFlow Serving's REST API: documented requests and responses, and invalid requests."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ from service.settings import Settings
 from tests.conftest import DATA
 from tests.service.conftest import Encode, publish, serve
 from tests.service.http.test_open_inference import protocol_error
-from tests.service.http.test_predict import answer_of
+from tests.service.http.test_predict import parse_predictions
 
 Slice = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -31,14 +31,14 @@ def predict(client: httpx.Client, **request: object) -> Any:
     return response.json()
 
 
-def close(expected: object, actual: object) -> bool:
-    """Whether two JSON documents are the same but for what quantising does to numbers."""
+def is_close(expected: object, actual: object) -> bool:
+    """Return whether two JSON documents are equal except for the effect of quantisation."""
     if isinstance(expected, dict) and isinstance(actual, dict):
         return list(expected) == list(actual) and all(
-            close(expected[key], actual[key]) for key in actual
+            is_close(expected[key], actual[key]) for key in actual
         )
     if isinstance(expected, list) and isinstance(actual, list):
-        return len(expected) == len(actual) and all(map(close, expected, actual))
+        return len(expected) == len(actual) and all(map(is_close, expected, actual))
     if isinstance(expected, float):
         is_novelty = abs(expected) > 1
         return actual == pytest.approx(
@@ -48,34 +48,36 @@ def close(expected: object, actual: object) -> bool:
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_a_documented_request_gets_the_documented_answer(client: httpx.Client, path: Path) -> None:
+def test_documented_request_returns_the_documented_response(
+    client: httpx.Client, path: Path
+) -> None:
     case = json.loads(path.read_text())
     content = json.dumps(case["request"]) if "request" in case else None
     response = client.request(case["method"], case["path"], content=content)
     assert response.status_code == case["status"]
     answer = response.json()
-    if "ready" in answer:  # KServe asks at the same path.
+    if "ready" in answer:  # KServe's fields at the same path.
         assert (answer.pop("name"), answer.pop("ready")) == ("fashion_mnist", True)
-    assert close(case["answer"], answer), response.text
+    assert is_close(case["answer"], answer), response.text
 
 
-def test_the_golden_files_are_there() -> None:
+def test_golden_files_are_found() -> None:
     assert len(GOLDEN) >= 21
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (28, 28), (784,)])
 @pytest.mark.parametrize("form", ["instances", "inputs"])
-def test_rows_and_columns_get_the_answer_of_predict_in_order(
+def test_rows_and_columns_return_the_predictions_of_predict_in_order(
     client: httpx.Client, test_slice: Slice, encode: Encode, shape: tuple[int, ...], form: str
 ) -> None:
     images = test_slice[0][:6].reshape(6, *shape) / np.float32(255)
     [rows] = predict(client, **{form: images.tolist()}).values()
     for row, image in zip(rows, test_slice[0], strict=False):
-        alone = answer_of(client.post("/predict", content=encode(image))).predictions[0]
+        alone = parse_predictions(client.post("/predict", content=encode(image))).predictions[0]
         np.testing.assert_allclose(row, list(alone.probabilities.values()), atol=1e-5)
 
 
-def test_feature_maps_come_as_objects_a_row_or_as_an_object_of_columns(
+def test_feature_maps_are_returned_by_row_or_by_column(
     client: httpx.Client, test_slice: Slice, artifact: Artifact, encode: Encode
 ) -> None:
     images = (test_slice[0][:3, ..., None] / np.float32(255)).tolist()
@@ -93,7 +95,7 @@ def test_feature_maps_come_as_objects_a_row_or_as_an_object_of_columns(
             np.testing.assert_allclose(row[layer["name"]], maps, atol=1e-5)
 
 
-def test_the_novelty_comes_beside_the_probabilities_by_its_own_signature(
+def test_novelty_signature_returns_novelty_and_probabilities(
     client: httpx.Client, test_slice: Slice, encode: Encode
 ) -> None:
     images = (test_slice[0][:3, ..., None] / np.float32(255)).tolist()
@@ -102,14 +104,14 @@ def test_the_novelty_comes_beside_the_probabilities_by_its_own_signature(
     assert columns.keys() == {"novelty", "probabilities"}
     assert [row["novelty"] for row in rows] == columns["novelty"]
     for row, image in zip(rows, test_slice[0], strict=False):
-        alone = answer_of(client.post("/predict", content=encode(image))).predictions[0]
+        alone = parse_predictions(client.post("/predict", content=encode(image))).predictions[0]
         assert row["novelty"] == pytest.approx(alone.novelty, abs=1e-3)
         np.testing.assert_allclose(
             row["probabilities"], list(alone.probabilities.values()), atol=1e-5
         )
 
 
-def test_numbers_are_the_models_own_units_and_may_be_anything(client: httpx.Client) -> None:
+def test_numbers_above_1_are_accepted_and_not_rescaled(client: httpx.Client) -> None:
     [half] = predict(client, instances=[[0.5] * 784])["predictions"]
     [bright] = predict(client, instances=[[127.5] * 784])["predictions"]
     assert half != bright
@@ -155,13 +157,13 @@ def test_numbers_are_the_models_own_units_and_may_be_anything(client: httpx.Clie
         ),
     ],
 )
-def test_a_wrong_request_is_a_400_that_says_what(
+def test_invalid_request_is_a_400_that_names_the_reason(
     client: httpx.Client, request_: object, reason: str
 ) -> None:
     assert reason in protocol_error(client.post(PREDICT, content=json.dumps(request_)))
 
 
-def test_a_field_of_no_meaning_here_is_ignored_as_tensorflow_serving_does(
+def test_unknown_field_is_ignored(
     client: httpx.Client,
 ) -> None:
     assert predict(client, instances=[BLACK], parameters={"x": 1}) == predict(
@@ -179,7 +181,7 @@ def test_a_field_of_no_meaning_here_is_ignored_as_tensorflow_serving_does(
         b'{"inputs":' + b'{"b64":' * 100_000 + b"1" + b"}" * 100_001,
     ],
 )
-def test_what_is_not_json_or_nests_too_deep_is_a_400(client: httpx.Client, body: bytes) -> None:
+def test_invalid_or_too_deeply_nested_json_is_a_400(client: httpx.Client, body: bytes) -> None:
     assert "JSON parse error" in protocol_error(client.post(PREDICT, content=body))
 
 
@@ -196,7 +198,7 @@ def test_what_is_not_json_or_nests_too_deep_is_a_400(client: httpx.Client, body:
         ("POST", "/v1/models/fashion_mnist", 405),
     ],
 )
-def test_a_wrong_path_verb_or_model_is_the_protocols_error(
+def test_unknown_path_method_or_model_returns_an_error_of_the_protocol(
     client: httpx.Client, method: str, path: str, status: int
 ) -> None:
     response = client.request(method, path)
@@ -207,7 +209,7 @@ def test_a_wrong_path_verb_or_model_is_the_protocols_error(
         )
 
 
-def test_limits_count_images_and_bytes(strict_client: httpx.Client, boot_png: bytes) -> None:
+def test_too_many_images_or_bytes_are_a_413(strict_client: httpx.Client, boot_png: bytes) -> None:
     encoded = {"b64": base64.b64encode(boot_png).decode()}
     for field in ("instances", "inputs"):
         for value in ([BLACK] * 4, [encoded] * 4):
@@ -217,7 +219,7 @@ def test_limits_count_images_and_bytes(strict_client: httpx.Client, boot_png: by
     assert "200000 bytes" in protocol_error(response, 413)
 
 
-def test_a_refused_version_says_why_in_its_status(copied_artifacts: Path) -> None:
+def test_status_of_a_refused_version_contains_the_reason(copied_artifacts: Path) -> None:
     publish(copied_artifacts, 2, good=False)
     with serve(Settings(artifacts=copied_artifacts, engine="litert")) as other:
         newer, older = other.get("/v1/models/fashion_mnist").json()["model_version_status"]
@@ -226,7 +228,7 @@ def test_a_refused_version_says_why_in_its_status(copied_artifacts: Path) -> Non
     assert newer["status"]["error_message"].startswith("2/assets.extra/model.tflite is not the")
 
 
-def test_kserve_lists_the_models_and_asks_whether_they_are_ready(client: httpx.Client) -> None:
+def test_kserve_v1_lists_models_and_their_readiness(client: httpx.Client) -> None:
     names = client.get("/v1/models").json()["models"]
     assert names == client.get("/v2/models").json()["models"]
     for name in names:

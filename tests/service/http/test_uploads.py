@@ -1,4 +1,4 @@
-"""Uploads of all kinds become images, in the order sent; forms keep to their format."""
+"""Uploads are decoded to images in the order sent; malformed forms are rejected."""
 
 import base64
 import json
@@ -46,25 +46,25 @@ def read(body: bytes, content_type: str = CONTENT_TYPE, max_files: int = 2) -> l
     return read_form(body, content_type, max_files).files
 
 
-def test_files_come_back_in_the_order_sent_whatever_their_names() -> None:
+def test_files_are_returned_in_the_order_sent() -> None:
     other = 'form-data; name="other"; filename="b.png"'
     assert read(form((other, b"\r\n--lim"), (FILE, b"two"))) == [b"\r\n--lim", b"two"]
 
 
-def test_an_empty_file_is_kept_in_its_place() -> None:
+def test_empty_file_is_kept() -> None:
     assert read(form((FILE, b""), (FILE, b"x"))) == [b"", b"x"]
 
 
-def test_a_name_in_any_encoding_is_a_name() -> None:
+def test_filename_in_an_unknown_encoding_is_accepted() -> None:
     content = form((FILE, b"x")).replace(b"a.png", b"\xe9\xff.png")
     assert read(content) == [b"x"]
 
 
-def test_what_comes_before_and_after_the_parts_does_not_matter() -> None:
+def test_preamble_and_epilogue_are_ignored() -> None:
     assert read(b"preamble\r\n" + form((FILE, b"x")) + b"epilogue") == [b"x"]
 
 
-def test_text_fields_are_told_from_files_and_bounded() -> None:
+def test_text_fields_are_separated_from_files_and_limited() -> None:
     field = ('form-data; name="channels"', b"1")
     assert read_form(form((FILE, b"x"), field, field), CONTENT_TYPE, 2) == Form(
         [b"x"], {"channels": "1,1"}
@@ -78,7 +78,7 @@ def test_text_fields_are_told_from_files_and_bounded() -> None:
         read(form((field[0], b"1" * (MAX_FIELD_BYTES + 1))))
 
 
-def test_text_that_begins_like_an_image_is_text_and_an_image_is_none() -> None:
+def test_text_that_starts_like_an_image_is_a_field_and_an_image_a_file() -> None:
     def fields(value: bytes) -> Form:
         return read_form(form(('form-data; name="a"', value)), CONTENT_TYPE, 2)
 
@@ -102,25 +102,25 @@ def test_text_that_begins_like_an_image_is_text_and_an_image_is_none() -> None:
         'form-data; name="a"; filename=""',
     ],
 )
-def test_a_part_with_the_name_or_type_of_a_file_is_a_file(headers: str) -> None:
+def test_part_with_the_name_or_type_of_a_file_is_a_file(headers: str) -> None:
     assert read(form((headers, b"x"))) == [b"x"]
 
 
-def test_parts_without_contents_are_bounded_too() -> None:
+def test_number_of_empty_parts_is_limited() -> None:
     empty = ('form-data; name="a"\r\nContent-Type: multipart/mixed; boundary=in', b"--in--")
     assert read(form(*[empty] * (MAX_FIELDS + 2), (FILE, b"x"))) == [b"x"]
     with pytest.raises(InvalidMultipart, match="Maximum segment count exceeded"):
         read(form(*[empty] * (MAX_FIELDS + 4)))
 
 
-def test_a_form_in_a_form_counts_with_it_and_has_none_in_it() -> None:
+def test_nested_form_counts_towards_the_limit_and_is_not_nested_further() -> None:
     inner = b"--in\r\nContent-Disposition: %b; filename=a\r\n%b\r\nx\r\n--in--\r\n"
     mixed = 'form-data; name="files"\r\nContent-Type: multipart/mixed; boundary=in'
     parts = [(mixed, inner % (kind, b"")) for kind in (b"file", b"attachment")]
     assert read(form(*parts)) == [b"x"] * 2
     with pytest.raises(TooManyImages):
         read(form(*parts), max_files=1)
-    # What is in a file stays as it is.
+    # The content of a file is not parsed.
     file = bytes(99_999) + b"\r\nContent-Disposition: file; filename=a"
     start = b"--in\r\nContent-Disposition: file; filename=a\r\n\r\n"
     assert read(form((mixed, start + file + b"\r\n--in--"))) == [file]
@@ -128,7 +128,7 @@ def test_a_form_in_a_form_counts_with_it_and_has_none_in_it() -> None:
     assert read(form((mixed, deeper))) == [b"x"]
 
 
-def test_one_file_too_many_is_refused() -> None:
+def test_too_many_files_are_rejected() -> None:
     with pytest.raises(TooManyImages, match="more than 2 files"):
         read(form(*[(FILE, b"x")] * 3))
 
@@ -148,7 +148,7 @@ def test_one_file_too_many_is_refused() -> None:
         (form((FILE + "\r\nContent-Transfer-Encoding: base64", b"!")), CONTENT_TYPE, "base64"),
     ],
 )
-def test_a_malformed_form_is_refused_with_the_reason(
+def test_malformed_form_is_rejected_with_the_reason(
     body: bytes, content_type: str, reason: str
 ) -> None:
     with pytest.raises(InvalidMultipart, match=reason):
@@ -174,7 +174,7 @@ def reader(permit: Permit) -> ImageReader:
     return ImageReader("auto", (28, 28), permit)
 
 
-def test_the_images_of_a_form_are_read_in_the_order_sent(
+def test_images_of_a_form_are_decoded_in_the_order_sent(
     test_slice: tuple[Pixels, Pixels], encode: Encode
 ) -> None:
     for count in (1, 2, 33, 100):
@@ -189,9 +189,7 @@ def test_the_images_of_a_form_are_read_in_the_order_sent(
 
 
 @pytest.mark.parametrize("wrong", [[0], [40], [50, 90], [95]])
-def test_the_first_file_that_is_refused_is_the_one_that_is_named(
-    boot_png: bytes, wrong: list[int]
-) -> None:
+def test_error_names_the_first_invalid_file(boot_png: bytes, wrong: list[int]) -> None:
     files = [b"no image" if index in wrong else boot_png for index in range(96)]
     with pytest.raises(InvalidImage, match=rf"^files\[{wrong[0]}\]: "):
         read_upload(form_of(files), reader(admit()))
@@ -200,14 +198,14 @@ def test_the_first_file_that_is_refused_is_the_one_that_is_named(
         read_upload(form_of(files), reader(admit()))
 
 
-def test_a_form_of_too_many_files_is_refused_before_any_is_decoded(boot_png: bytes) -> None:
+def test_too_many_files_are_rejected_before_any_is_decoded(boot_png: bytes) -> None:
     with pytest.raises(TooManyImages, match="more than 100 files"):
         read_upload(form_of([b"no image"] + [boot_png] * 100), reader(admit()))
     with pytest.raises(Overloaded):
         read_upload(form_of([b"no image"] + [boot_png] * 9), reader(admit(max_images=9)))
 
 
-def test_an_upload_is_read_as_what_it_is(boot_png: bytes) -> None:
+def test_upload_is_read_by_its_content_if_its_media_type_is_wrong(boot_png: bytes) -> None:
     document = json.dumps({"instances": [{"b64": base64.b64encode(boot_png).decode()}]}).encode()
     [plain] = read_upload(upload_of("", boot_png), reader(admit()))
     for content_type in ("", "image/*", "text/plain", "application/x-www-form-urlencoded"):
@@ -219,14 +217,14 @@ def test_an_upload_is_read_as_what_it_is(boot_png: bytes) -> None:
         np.testing.assert_array_equal(image.pixels, plain.pixels)
 
 
-def test_a_form_without_files_is_refused() -> None:
+def test_form_without_files_is_rejected() -> None:
     field = ('form-data; name="top_k"', b"1")
     for body in (b"--limit--\r\n", form((FILE, b"x"))[4:], form(field)):
         with pytest.raises(InvalidMultipart, match="no files"):
             read_upload(upload_of(CONTENT_TYPE, body), reader(admit()))
 
 
-def test_the_media_type_is_told_from_its_parameters() -> None:
+def test_media_type_is_parsed_and_rejected_if_unsupported() -> None:
     for content_type, media_type in (
         ("", ""),
         ("IMAGE/PNG", "image/png"),

@@ -1,4 +1,4 @@
-"""The oldest uvicorn that pyproject.toml allows passes what the installed one passes."""
+"""The oldest uvicorn that pyproject.toml allows passes the tests of connections."""
 
 import os
 import re
@@ -23,18 +23,18 @@ def bounds() -> tuple[str, str]:
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """As numbers, with and without the patch level alike."""
+    """Return the numbers of a version, with 0 for a missing patch level."""
     parts = list(map(int, version.split(".")))
     return (*parts, *[0] * (3 - len(parts)))
 
 
-def test_the_installed_uvicorn_is_within_the_bounds() -> None:
+def test_installed_uvicorn_is_within_the_bounds() -> None:
     oldest, bound = bounds()
     assert numbers(oldest) <= numbers(uvicorn.__version__) < numbers(bound)
 
 
 @pytest.mark.thorough
-def test_the_oldest_uvicorn_serves_as_well(tmp_path: Path) -> None:
+def test_oldest_allowed_uvicorn_passes_the_connection_tests(tmp_path: Path) -> None:
     oldest, _ = bounds()
     install = ("install", "--quiet", "--no-deps", "--disable-pip-version-check")
     subprocess.run(

@@ -1,4 +1,4 @@
-"""Several workers keep one set of numbers, and a worker that ends loses none of them."""
+"""Counters shared by several workers, which outlive the workers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,57 +21,57 @@ def add(storage: Storage, name: str, amount: float) -> None:
         Family(storage, name).add((), amount)
 
 
-def counted(storage: Storage, name: str) -> list[float]:
-    """Return what each worker has of a metric without labels; 0 if it has none."""
+def values_of(storage: Storage, name: str) -> list[float]:
+    """Return each worker's value of a metric without labels, or 0."""
     return [sum(shard.series.get((name, ()), [0])) for shard in storage.read()]
 
 
-def test_every_worker_reads_what_all_workers_counted(workers: list[Storage]) -> None:
+def test_every_worker_reads_the_counts_of_all_workers(workers: list[Storage]) -> None:
     for number, storage in enumerate(workers):
         add(storage, "requests", number + 1)
     assert [storage.worker for storage in workers] == [0, 1, 2]
-    assert [counted(storage, "requests") for storage in workers] == [[1, 2, 3]] * 3
+    assert [values_of(storage, "requests") for storage in workers] == [[1, 2, 3]] * 3
 
 
-def test_a_successor_continues_the_numbers_of_a_worker_that_has_ended(
+def test_replacement_worker_continues_the_counts_of_an_ended_worker(
     workers: list[Storage], tmp_path: Path
 ) -> None:
     add(workers[1], "requests", 5)
     workers[1].close()
     [_, gone, _] = workers[0].read()
-    assert (gone.pid, counted(workers[0], "requests")) == (0, [0, 5, 0])
-    successor = Storage(tmp_path)
-    add(successor, "requests", 1)
-    add(successor, "images", 7)
-    assert successor.worker == 1
-    assert counted(workers[0], "requests") == [0, 6, 0]
-    assert counted(workers[0], "images") == [0, 7, 0]
+    assert (gone.pid, values_of(workers[0], "requests")) == (0, [0, 5, 0])
+    replacement = Storage(tmp_path)
+    add(replacement, "requests", 1)
+    add(replacement, "images", 7)
+    assert replacement.worker == 1
+    assert values_of(workers[0], "requests") == [0, 6, 0]
+    assert values_of(workers[0], "images") == [0, 7, 0]
     assert all(shard.pid for shard in workers[0].read())
-    successor.close()
+    replacement.close()
 
 
-def test_a_half_written_series_of_a_killed_worker_is_dropped(
+def test_partially_written_series_of_a_killed_worker_is_dropped(
     workers: list[Storage], tmp_path: Path
 ) -> None:
     add(workers[2], "requests", 5)
     workers[2].close()
     with (tmp_path / "2.keys").open("ab") as keys:
         keys.write(b'["imag')
-    assert counted(workers[0], "requests") == [0, 0, 5]
-    successor = Storage(tmp_path)
-    add(successor, "images", 2)
-    assert counted(workers[0], "requests") == [0, 0, 5]
-    assert counted(workers[0], "images") == [0, 0, 2]
-    successor.close()
+    assert values_of(workers[0], "requests") == [0, 0, 5]
+    replacement = Storage(tmp_path)
+    add(replacement, "images", 2)
+    assert values_of(workers[0], "requests") == [0, 0, 5]
+    assert values_of(workers[0], "images") == [0, 0, 2]
+    replacement.close()
 
 
-def test_a_worker_that_is_only_just_starting_has_counted_nothing(
+def test_starting_worker_with_empty_files_has_no_counts(
     workers: list[Storage], tmp_path: Path
 ) -> None:
     (tmp_path / "3.keys").touch()
-    assert counted(workers[0], "requests") == [0, 0, 0, 0]
+    assert values_of(workers[0], "requests") == [0, 0, 0, 0]
     (tmp_path / "3.values").touch()
-    assert counted(workers[0], "requests") == [0, 0, 0, 0]
+    assert values_of(workers[0], "requests") == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -86,7 +86,7 @@ def test_storage_grows_with_the_number_of_series(tmp_path: Path, shared: bool) -
     storage.close()
 
 
-def test_a_successor_starts_with_gauges_at_zero(workers: list[Storage], tmp_path: Path) -> None:
+def test_replacement_worker_resets_gauges_to_zero(workers: list[Storage], tmp_path: Path) -> None:
     def in_flight(storage: Storage) -> Metric:
         return Metric(storage, "in_flight", "Now.", ["route"], kind="gauge")
 
@@ -94,13 +94,13 @@ def test_a_successor_starts_with_gauges_at_zero(workers: list[Storage], tmp_path
         in_flight(workers[1]).add(("/a",), 5)
     assert workers[0].read()[1].series == {("in_flight", ("/a",)): [5]}
     workers[1].close()
-    successor = Storage(tmp_path)
-    in_flight(successor)
+    replacement = Storage(tmp_path)
+    in_flight(replacement)
     assert workers[0].read()[1].series == {("in_flight", ("/a",)): [0]}
-    successor.close()
+    replacement.close()
 
 
-def test_a_histogram_counts_by_upper_bounds_and_adds_up() -> None:
+def test_histogram_counts_by_upper_bound_and_sums_values() -> None:
     storage = Storage()
     seconds = Metric(storage, "seconds", "", ["phase"], (1.0, 2.0), kind="histogram")
     for value in (0.0, 1.0, 1.5, 2.0, 9.0):

@@ -1,4 +1,4 @@
-"""Prometheus' own parser and linter accept the text."""
+"""Metrics in Prometheus' text format, checked by its own parser and linter."""
 
 import os
 import subprocess
@@ -13,14 +13,14 @@ from service.telemetry.record import RequestRecord
 from tests.service.conftest import samples_of
 
 
-def answered(seconds: float, *, key: str = "") -> RequestRecord:
+def record_of(seconds: float, *, key: str = "") -> RequestRecord:
     return RequestRecord("mine", route="/a", status=200, key=key, elapsed_ns=int(seconds * 1e9))
 
 
-def test_a_histogram_is_written_as_cumulative_buckets() -> None:
+def test_histogram_is_written_as_cumulative_buckets() -> None:
     metrics = Metrics()
     for seconds in (0.05, 0.1, 0.7, 2.5, 100):
-        metrics.count_request(answered(seconds))
+        metrics.count_request(record_of(seconds))
     name = "fashion_mnist_request_seconds"
     samples = {n: v for n, v in samples_of(metrics.write()).items() if n.startswith(name)}
     for bound, count in {"0.025": 0, "0.1": 2, "1": 3, "2.5": 4, "30": 4, "+Inf": 5}.items():
@@ -29,19 +29,19 @@ def test_a_histogram_is_written_as_cumulative_buckets() -> None:
     assert samples[f'{name}_count{{route="/a"}}'] == 5
 
 
-def test_any_text_may_be_the_value_of_a_label() -> None:
+def test_label_values_are_escaped() -> None:
     name = 'back\\slash "quote"\nline ☃'
     metrics = Metrics()
-    metrics.count_request(answered(1, key=name))
+    metrics.count_request(record_of(1, key=name))
     families = text_string_to_metric_families(metrics.write())
     [family] = [f for f in families if f.name == "fashion_mnist_key_requests"]
     assert family.samples[0].labels == {"key": name, "status": "200"}
 
 
-def test_a_worker_that_has_ended_adds_to_counters_and_not_to_gauges(tmp_path: Path) -> None:
+def test_ended_worker_counts_in_counters_but_not_in_gauges(tmp_path: Path) -> None:
     workers = [Metrics(tmp_path), Metrics(tmp_path)]
     for worker in workers:
-        worker.count_request(answered(1))
+        worker.count_request(record_of(1))
         worker.count_in_flight(3)
     workers[1].close()
     samples = samples_of(workers[0].write())
@@ -51,7 +51,7 @@ def test_a_worker_that_has_ended_adds_to_counters_and_not_to_gauges(tmp_path: Pa
     workers[0].close()
 
 
-def test_processes_are_described_by_worker_unless_they_have_ended(tmp_path: Path) -> None:
+def test_process_metrics_are_labelled_by_worker_and_omit_ended_workers(tmp_path: Path) -> None:
     workers = [Metrics(tmp_path), Metrics(tmp_path)]
     workers[1].close()
     samples = {n: v for n, v in samples_of(workers[0].write()).items() if n.startswith("process_")}
@@ -65,7 +65,7 @@ def test_processes_are_described_by_worker_unless_they_have_ended(tmp_path: Path
     workers[0].close()
 
 
-def test_the_metrics_of_the_service_pass_promtool() -> None:
+def test_metrics_pass_promtool() -> None:
     text = Metrics().write()
     checked = subprocess.run(
         ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False

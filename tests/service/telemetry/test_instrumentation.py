@@ -1,4 +1,4 @@
-"""Every request has an id and, if its caller sent one, a trace; and is counted and logged once."""
+"""Requests are counted and logged once, and have an id."""
 
 import logging
 
@@ -16,7 +16,7 @@ def instrumentation() -> Instrumentation:
     return Instrumentation(Metrics(), "0")
 
 
-def test_a_request_is_counted_and_logged_when_it_ends(
+def test_request_is_counted_and_logged_when_it_ends(
     instrumentation: Instrumentation, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "service.access"):
@@ -31,7 +31,7 @@ def test_a_request_is_counted_and_logged_when_it_ends(
     assert samples_of(instrumentation.metrics.write())[COUNT % 200] == 1
 
 
-def test_a_failed_request_is_counted_as_an_internal_error(
+def test_failed_request_is_counted_as_an_internal_error(
     instrumentation: Instrumentation,
 ) -> None:
     record = instrumentation.begin({})
@@ -47,12 +47,14 @@ def test_a_failed_request_is_counted_as_an_internal_error(
 
 
 @pytest.mark.parametrize("sent", ["order-7.b", "a/b+c=d:e_f", "x" * 128])
-def test_a_usable_request_id_is_kept(instrumentation: Instrumentation, sent: str) -> None:
+def test_valid_request_id_is_kept(instrumentation: Instrumentation, sent: str) -> None:
     assert instrumentation.begin({"x-request-id": sent}).request_id == sent
 
 
 @pytest.mark.parametrize("sent", ["", "has space", 'quo"te', "x" * 129, "line\n", "ü"])
-def test_any_other_request_id_is_replaced(instrumentation: Instrumentation, sent: str) -> None:
+def test_invalid_request_id_is_replaced_by_a_unique_one(
+    instrumentation: Instrumentation, sent: str
+) -> None:
     ids = {instrumentation.begin({"x-request-id": sent}).request_id for _ in range(3)}
     assert len(ids) == 3
     assert all(len(request_id) == 16 for request_id in ids)

@@ -1,4 +1,4 @@
-"""Every line of the log can be JSON, and names the request it is about."""
+"""Log lines in JSON, with the ids of their request and without keys."""
 
 import json
 import logging
@@ -27,8 +27,8 @@ TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
 
 
-class Lines(logging.Handler):
-    """Keeps what the formatter makes of each record."""
+class LineHandler(logging.Handler):
+    """Records the JSON of each log record."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Lines(logging.Handler):
 
 @pytest.fixture
 def lines() -> Iterator[list[dict[str, Any]]]:
-    handler = Lines()
+    handler = LineHandler()
     level = access_logger.level
     access_logger.addHandler(handler)
     access_logger.setLevel(logging.INFO)
@@ -50,7 +50,7 @@ def lines() -> Iterator[list[dict[str, Any]]]:
     access_logger.removeHandler(handler)
 
 
-def test_a_request_is_one_line_with_its_ids_and_the_time_of_its_phases(
+def test_request_is_logged_in_one_line_with_its_ids_and_phases(
     lines: list[dict[str, Any]], boot_png: bytes
 ) -> None:
     with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
@@ -70,7 +70,9 @@ def test_a_request_is_one_line_with_its_ids_and_the_time_of_its_phases(
     assert line["client"].startswith("127.0.0.1:")
 
 
-def test_an_error_has_its_code_and_a_probe_has_no_line(lines: list[dict[str, Any]]) -> None:
+def test_error_is_logged_with_its_code_and_probes_are_not_logged(
+    lines: list[dict[str, Any]],
+) -> None:
     with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
         client.post("/predict", content=b"no image")
         for probe in ("/livez", "/readyz", "/metrics"):
@@ -79,7 +81,7 @@ def test_an_error_has_its_code_and_a_probe_has_no_line(lines: list[dict[str, Any
     assert (line["status"], line["rejected"]) == (400, "invalid_image")
 
 
-def test_an_exception_is_part_of_its_line() -> None:
+def test_exception_is_part_of_its_log_line() -> None:
     error = RuntimeError("broken\nin two")
     record = logging.LogRecord(
         "service.x", logging.ERROR, "x.py", 1, "cannot %s", ("go on",), (type(error), error, None)
@@ -92,7 +94,7 @@ def test_an_exception_is_part_of_its_line() -> None:
     assert "request_id" not in line
 
 
-def test_a_line_about_a_request_has_its_ids_and_only_the_access_line_its_figures() -> None:
+def test_other_lines_about_a_request_have_its_ids_but_not_its_status() -> None:
     record = logging.makeLogRecord({"name": "service.x", "msg": "broken"})
     record.request = RequestRecord("mine", trace_id=TRACE_ID, span_id="b7ad6b7169203331")
     line = json.loads(JsonFormatter().format(record))
@@ -109,7 +111,7 @@ def test_uvicorn_and_the_service_write_the_same_json(free_port: int, boot_png: b
         process.terminate()
         _, log = process.communicate(timeout=30)
     written = log.splitlines()
-    # LiteRT's native code says this for itself, past Python's logging.
+    # LiteRT's native code writes this line itself, without Python's logging.
     written.remove("INFO: Created TensorFlow Lite XNNPACK delegate for CPU.")
     lines = [json.loads(line) for line in written]
     assert {"uvicorn.error", "service.model.workers", "service.access"} <= {
@@ -130,18 +132,18 @@ def test_uvicorn_and_the_service_write_the_same_json(free_port: int, boot_png: b
         (f"/predict?k=fashion_{'a' * 43}&top_k=1", "/predict?k=***&top_k=1"),
     ],
 )
-def test_a_key_in_a_query_is_kept_out_of_the_log(target: str, logged: str) -> None:
+def test_keys_in_a_query_are_masked_in_the_log(target: str, logged: str) -> None:
     assert without_secrets(target) == logged
 
 
 @pytest.mark.parametrize("part", ["key", "key=&", "fashion_", "?key", "&token"])
-def test_a_long_target_takes_no_time(part: str) -> None:
+def test_long_target_is_masked_within_a_second(part: str) -> None:
     start = time.perf_counter()
     without_secrets("/?" + part * (65536 // len(part)))
-    assert time.perf_counter() - start < 1  # It was ten.
+    assert time.perf_counter() - start < 1  # It once took 10 s.
 
 
-def test_warnings_of_other_packages_are_json_as_well() -> None:
+def test_python_warnings_are_logged_as_json() -> None:
     code = (
         "import logging.config, warnings; from service.telemetry.logs import log_config;"
         "logging.config.dictConfig(log_config('json', 'info')); warnings.warn('beware')"
@@ -152,6 +154,6 @@ def test_warnings_of_other_packages_are_json_as_well() -> None:
     assert "beware" in line["message"]
 
 
-def test_other_packages_log_warnings_and_errors_only() -> None:
+def test_log_level_of_other_packages_is_at_least_warning() -> None:
     assert log_config("text", "debug")["root"]["level"] == "WARNING"
     assert log_config("json", "error")["root"]["level"] == "ERROR"

@@ -1,11 +1,11 @@
-"""A record attributes the time of a request to its phases."""
+"""The record of a request: phases, images and status."""
 
 import numpy as np
 
 from service.telemetry.record import Predictions, RequestRecord
 
 
-def test_phases_add_up_to_no_more_than_the_whole_and_keep_their_order() -> None:
+def test_phases_keep_their_order_and_sum_to_at_most_the_elapsed_time() -> None:
     record = RequestRecord("mine")
     record.record_phase("receive")
     record.record_start(3)
@@ -19,7 +19,7 @@ def test_phases_add_up_to_no_more_than_the_whole_and_keep_their_order() -> None:
     assert record.version == 3
 
 
-def test_a_second_run_for_the_maps_of_the_same_images_counts_them_once() -> None:
+def test_second_inference_for_the_same_images_does_not_count_them_again() -> None:
     record = RequestRecord("mine")
     predictions = Predictions(3, ("bag",), np.ones((2, 1), np.float32), None)
     record.record_run(2, predictions)
@@ -27,7 +27,7 @@ def test_a_second_run_for_the_maps_of_the_same_images_counts_them_once() -> None
     assert (record.images, record.batch, record.predictions) == (2, 2, predictions)
 
 
-def test_a_request_without_an_answer_has_failed() -> None:
+def test_request_is_an_internal_error_without_a_response_or_after_failing() -> None:
     record = RequestRecord("mine")
     assert record.status == 500
     record.status = 200

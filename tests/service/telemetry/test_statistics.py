@@ -1,4 +1,4 @@
-"""Each version has its totals, over all workers and by the number of images in a request."""
+"""Statistics of each version, over all workers and by the size of batches."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def request(
     )
 
 
-def test_totals_are_those_of_all_workers_and_leave_out_the_time_of_receiving(
+def test_totals_include_all_workers_but_not_the_time_to_receive(
     tmp_path: Path,
 ) -> None:
     storages = [Storage(tmp_path), Storage(tmp_path)]
@@ -64,9 +64,9 @@ def test_totals_are_those_of_all_workers_and_leave_out_the_time_of_receiving(
         storage.close()
 
 
-def test_executions_and_inferences_add_up_where_requests_share_a_run() -> None:
+def test_requests_that_share_a_batch_count_as_one_execution() -> None:
     statistics = Statistics(Storage())
-    statistics.count(request(2, batch=5))  # The run of three requests, counted by the first.
+    statistics.count(request(2, batch=5))  # The batch of three requests, counted by the first.
     statistics.count(request(2, batch=0))
     statistics.count(request(1, batch=0))
     statistics.count(request(5))
@@ -77,7 +77,7 @@ def test_executions_and_inferences_add_up_where_requests_share_a_run() -> None:
     assert (stats["execution_count"], stats["inference_count"]) == (2, 10)
 
 
-def test_a_version_without_requests_has_only_zeros() -> None:
+def test_statistics_of_a_version_without_requests_are_zero() -> None:
     stats = Statistics(Storage()).of_version(3)
     assert (stats["last_inference"], stats["inference_count"], stats["batch_stats"]) == (0, 0, [])
     assert set(stats["inference_stats"]) == {

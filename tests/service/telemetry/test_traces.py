@@ -22,7 +22,7 @@ SPAN_ID = "b7ad6b7169203331"
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
-def test_a_client_writes_nothing_into_the_log_with_its_trace() -> None:
+def test_invalid_tracestate_is_not_logged() -> None:
     code = (
         "import logging.config, sys\n"
         "from service.telemetry.logs import log_config\n"
@@ -42,7 +42,7 @@ def test_a_client_writes_nothing_into_the_log_with_its_trace() -> None:
     assert done.stderr == ""
 
 
-def test_long_headers_of_a_trace_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_trace_headers_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[Mapping[str, str]] = []
     monkeypatch.setattr(
         TraceContextTextMapPropagator, "extract", lambda _, carrier: parsed.append(carrier)
@@ -56,7 +56,7 @@ def test_long_headers_of_a_trace_are_not_parsed(monkeypatch: pytest.MonkeyPatch)
 
 
 class Collector(ThreadingHTTPServer):
-    """Takes traces as a collector does, and keeps them."""
+    """A collector that stores received traces."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -110,7 +110,7 @@ def attributes(given: Any) -> dict[str, Any]:
     return {a.key: a.value.string_value or a.value.int_value for a in given.attributes}
 
 
-def test_a_request_is_a_span_with_one_inside_for_each_phase(
+def test_request_is_exported_as_a_span_with_a_child_span_per_phase(
     collector: Collector, boot_png: bytes
 ) -> None:
     with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
@@ -143,7 +143,7 @@ def test_a_request_is_a_span_with_one_inside_for_each_phase(
     "environment",
     [{"OTEL_SERVICE_NAME": "ours"}, {"OTEL_RESOURCE_ATTRIBUTES": "service.name=ours,zone=a"}],
 )
-def test_the_environment_names_the_service(
+def test_environment_sets_the_service_name(
     collector: Collector, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
 ) -> None:
     for name, value in environment.items():
@@ -157,7 +157,7 @@ def test_the_environment_names_the_service(
     assert (resource["service.name"], resource["service.version"]) == ("ours", "1.2.3")
 
 
-def test_an_error_of_the_client_is_not_one_of_the_span(collector: Collector) -> None:
+def test_client_error_does_not_set_the_span_status_to_error(collector: Collector) -> None:
     with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
         client.post("/predict", content=b"no image")
     [span] = [span for span in collector.spans if span.name == "POST /predict"]
@@ -165,7 +165,7 @@ def test_an_error_of_the_client_is_not_one_of_the_span(collector: Collector) -> 
     assert span.status.code == 0
 
 
-def test_a_trace_that_the_caller_does_not_sample_is_not_exported(collector: Collector) -> None:
+def test_unsampled_trace_is_not_exported(collector: Collector) -> None:
     unsampled = f"{TRACEPARENT[:-2]}00"
     with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
         response = client.get("/model/summary", headers={"traceparent": unsampled})
@@ -173,7 +173,7 @@ def test_a_trace_that_the_caller_does_not_sample_is_not_exported(collector: Coll
     assert not [span for span in collector.spans if span.name == "GET /model/summary"]
 
 
-def test_requests_are_answered_while_the_collector_is_away(
+def test_requests_are_answered_if_the_collector_is_unreachable(
     monkeypatch: pytest.MonkeyPatch, free_port: int, boot_png: bytes
 ) -> None:
     monkeypatch.setenv(ENDPOINT, f"http://127.0.0.1:{free_port}")
@@ -189,13 +189,13 @@ def test_requests_are_answered_while_the_collector_is_away(
         (f"cc-{TRACE_ID}-{SPAN_ID}-01-what-the-future-will-be-like", True),
     ],
 )
-def test_a_valid_traceparent_is_read(
+def test_valid_traceparent_is_continued(
     monkeypatch: pytest.MonkeyPatch, free_port: int, header: str, sampled: bool
 ) -> None:
-    assert begun(header, RequestTracer("0")).trace_id == TRACE_ID
+    assert begin_request(header, RequestTracer("0")).trace_id == TRACE_ID
     monkeypatch.setenv(ENDPOINT, f"http://127.0.0.1:{free_port}")
     tracer = RequestTracer("0")
-    record = begun(header, tracer)
+    record = begin_request(header, tracer)
     assert record.traceresponse == f"00-{TRACE_ID}-{record.span_id}-{sampled:02x}"
     tracer.close()
 
@@ -213,17 +213,17 @@ def test_a_valid_traceparent_is_read(
         f"00-{TRACE_ID}-{'0' * 16}-01",
     ],
 )
-def test_an_invalid_traceparent_is_ignored(
+def test_invalid_traceparent_is_ignored(
     monkeypatch: pytest.MonkeyPatch, free_port: int, header: str
 ) -> None:
-    assert begun(header, RequestTracer("0")).trace_id == ""
+    assert begin_request(header, RequestTracer("0")).trace_id == ""
     monkeypatch.setenv(ENDPOINT, f"http://127.0.0.1:{free_port}")
     tracer = RequestTracer("0")
-    assert begun(header, tracer).trace_id not in {"", "0" * 32, TRACE_ID}
+    assert begin_request(header, tracer).trace_id not in {"", "0" * 32, TRACE_ID}
     tracer.close()
 
 
-def begun(traceparent: str, tracer: RequestTracer) -> RequestRecord:
+def begin_request(traceparent: str, tracer: RequestTracer) -> RequestRecord:
     record = RequestRecord("mine")
     tracer.begin(record, {"traceparent": traceparent})
     return record
@@ -232,7 +232,7 @@ def begun(traceparent: str, tracer: RequestTracer) -> RequestRecord:
 @pytest.mark.parametrize(
     "off", [{}, {"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}]
 )
-def test_the_sdk_is_not_imported_unless_traces_are_exported(
+def test_sdk_is_not_imported_unless_traces_are_exported(
     monkeypatch: pytest.MonkeyPatch, off: dict[str, str]
 ) -> None:
     if off:
@@ -244,7 +244,7 @@ def test_the_sdk_is_not_imported_unless_traces_are_exported(
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_an_endpoint_without_the_extra_is_a_warning(
+def test_endpoint_without_the_otel_extra_is_logged_as_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:4318")

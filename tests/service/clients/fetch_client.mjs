@@ -1,4 +1,4 @@
-// fetch as it is built into Node and browsers: node fetch_conversation.mjs URL FILE
+// The fetch of Node and browsers: node fetch_client.mjs URL FILE
 import { readFile } from "node:fs/promises";
 
 const [url, path] = process.argv.slice(2);

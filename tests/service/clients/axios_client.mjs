@@ -1,4 +1,4 @@
-// axios in its default settings: node axios_conversation.mjs URL FILE
+// axios with its default settings: node axios_client.mjs URL FILE
 import { readFile } from "node:fs/promises";
 import axios from "axios";
 

@@ -1,4 +1,4 @@
-"""What test_kserve.py has KServe's clients ask the service at an address of each kind."""
+"""Calls that KServe's clients make to the service, run by test_kserve.py."""
 
 import asyncio
 import sys
@@ -40,7 +40,7 @@ def check(answer: Any) -> None:
     assert class_id.as_numpy()[0] == class_id.as_numpy()[2] != 1
 
 
-async def ask_v2(address: str) -> None:
+async def call_v2(address: str) -> None:
     client = InferenceRESTClient(RESTConfig(protocol="v2"))
     assert await client.is_server_live(address)
     assert await client.is_server_ready(address)
@@ -55,7 +55,7 @@ async def ask_v2(address: str) -> None:
     await client.close()
 
 
-async def ask_grpc(address: str) -> None:
+async def call_grpc(address: str) -> None:
     client = InferenceGRPCClient(address)
     assert await client.is_server_live()
     assert await client.is_server_ready()
@@ -69,7 +69,7 @@ async def ask_grpc(address: str) -> None:
     await client.close()
 
 
-async def ask_v1(address: str) -> None:
+async def call_v1(address: str) -> None:
     client = InferenceRESTClient(RESTConfig(protocol="v1"))
     assert await client.is_server_live(address)
     assert await client.is_model_ready(address, MODEL)
@@ -78,8 +78,8 @@ async def ask_v1(address: str) -> None:
     await client.close()
 
 
-async def transform(protocol: str, address: str) -> None:
-    """Be a transformer, which is ready once the predictor behind it is."""
+async def check_transformer_readiness(protocol: str, address: str) -> None:
+    """Assert that a transformer is ready if this service is its predictor."""
     models, model = ModelRepository(), Model(MODEL)
     model.ready = True
     models.update(model)
@@ -93,11 +93,11 @@ async def transform(protocol: str, address: str) -> None:
 if __name__ == "__main__":
     kind, to = sys.argv[1:]
     if kind == "grpc":
-        asyncio.run(ask_grpc(to))
-        asyncio.run(transform("grpc-v2", to))
+        asyncio.run(call_grpc(to))
+        asyncio.run(check_transformer_readiness("grpc-v2", to))
     else:
-        asyncio.run(ask_v2(to))
-        asyncio.run(ask_v1(to))
+        asyncio.run(call_v2(to))
+        asyncio.run(call_v1(to))
         for version in ("v1", "v2"):
-            asyncio.run(transform(version, to))
-    print("all was answered")
+            asyncio.run(check_transformer_readiness(version, to))
+    print("all requests succeeded")

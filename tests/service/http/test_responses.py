@@ -1,4 +1,4 @@
-"""Answers to HEAD, in gzip, with ETags, and behind proxies."""
+"""Responses to HEAD, compression, ETags, ranges, and root paths of proxies."""
 
 import gzip
 from collections.abc import Iterator
@@ -25,20 +25,20 @@ def fetch(client: httpx.Client, path: str, encoding: str, **headers: str) -> htt
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
-def test_head_is_answered_like_get(client: httpx.Client, encoding: str) -> None:
+def test_head_returns_the_headers_of_get(client: httpx.Client, encoding: str) -> None:
     for path in (*ROUTES, "/nowhere", "/model/layers/nowhere"):
         answer = fetch(client, path, encoding)
         head = client.head(path, headers={"Accept-Encoding": encoding})
         assert head.status_code == answer.status_code, path
         assert head.content == b""
         names = ["Content-Type", "ETag", "Content-Encoding", "Vary"]
-        if path not in {"/metrics", "/model/summary"}:  # They differ in their length.
+        if path not in {"/metrics", "/model/summary"}:  # Their length varies.
             names.append("Content-Length")
         for name in names:
             assert head.headers.get(name) == answer.headers.get(name), path
 
 
-def test_head_of_readiness_tells_a_balancer() -> None:
+def test_head_of_readiness_is_a_503_after_unload() -> None:
     with serve(Settings(artifacts=ARTIFACTS, engine="litert")) as client:
         assert client.head("/readyz").status_code == 200
         client.post("/v2/repository/models/fashion_mnist/unload")
@@ -62,7 +62,7 @@ def test_head_of_readiness_tells_a_balancer() -> None:
         ("", False),
     ],
 )
-def test_long_answers_are_compressed_for_clients_that_take_it(
+def test_long_responses_are_compressed_if_the_client_accepts_gzip(
     client: httpx.Client, boot_png: bytes, accepted: str, is_compressed: bool
 ) -> None:
     headers = {"Accept-Encoding": accepted}
@@ -80,16 +80,14 @@ def test_long_answers_are_compressed_for_clients_that_take_it(
             assert len(gzip.decompress(body)) > 2 * len(body)
 
 
-def test_what_is_short_packed_already_or_binary_is_sent_as_it_is(
-    client: httpx.Client, boot_png: bytes
-) -> None:
+def test_short_and_png_responses_are_not_compressed(client: httpx.Client, boot_png: bytes) -> None:
     drawn = client.post("/feature-maps?format=png", content=boot_png)
     short = client.post("/predict?prepare=photo", content=boot_png)
     for answer in (drawn, short, client.get("/livez")):
         assert "Content-Encoding" not in answer.headers
 
 
-def test_each_encoding_has_an_etag_of_its_own(client: httpx.Client) -> None:
+def test_each_content_encoding_has_its_own_etag(client: httpx.Client) -> None:
     plain, packed = (fetch(client, "/web/main.js", name) for name in ("identity", "gzip"))
     assert plain.content == packed.content
     assert plain.headers["ETag"] != packed.headers["ETag"]
@@ -103,7 +101,7 @@ def test_each_encoding_has_an_etag_of_its_own(client: httpx.Client) -> None:
     assert (other.status_code, other.headers["ETag"]) == (200, plain.headers["ETag"])
 
 
-def test_a_range_is_of_bytes_or_ignored(client: httpx.Client) -> None:
+def test_single_byte_range_is_served_and_other_ranges_are_ignored(client: httpx.Client) -> None:
     whole = fetch(client, "/web/main.js", "identity")
     invalid = (
         "bytes=",
@@ -131,12 +129,12 @@ def test_a_range_is_of_bytes_or_ignored(client: httpx.Client) -> None:
 
 @pytest.fixture(scope="module")
 def prefixed() -> Iterator[httpx.Client]:
-    """A client of a service behind a prefix that its proxy does not take off."""
+    """A client of a service with the root path /ml."""
     with serve(Settings(artifacts=ARTIFACTS, engine="litert", root_path="/ml")) as client:
         yield client
 
 
-def test_addresses_are_relative_whatever_a_client_says_of_a_proxy(client: httpx.Client) -> None:
+def test_urls_are_relative_and_ignore_forwarded_headers(client: httpx.Client) -> None:
     forwarded = {
         "X-Forwarded-Prefix": "/ml",
         "X-Forwarded-Host": "shop.example",
@@ -157,7 +155,9 @@ def test_addresses_are_relative_whatever_a_client_says_of_a_proxy(client: httpx.
     assert client.get("/openapi.json").json()["servers"] == [{"url": "."}]
 
 
-def test_a_prefix_may_be_taken_off_or_left_on(prefixed: httpx.Client, boot_png: bytes) -> None:
+def test_root_path_may_be_stripped_or_kept_by_the_proxy(
+    prefixed: httpx.Client, boot_png: bytes
+) -> None:
     for path in ROUTES:
         for target in (path, f"/ml{path}"):
             assert prefixed.get(target).status_code == 200, target
@@ -174,7 +174,7 @@ def test_a_prefix_may_be_taken_off_or_left_on(prefixed: httpx.Client, boot_png: 
         assert (answer.status_code, answer.headers["Location"]) == (307, target)
 
 
-def test_the_page_names_no_address_from_the_root() -> None:
+def test_web_files_contain_no_absolute_paths() -> None:
     web = Path(__file__).parents[3] / "service" / "web"
     for file in (*web.rglob("*.html"), *web.rglob("*.css"), *web.rglob("*.js")):
         text = file.read_text()

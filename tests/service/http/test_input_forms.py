@@ -1,4 +1,4 @@
-"""What clients and their users send is read in every form that means the same, on every route."""
+"""Equivalent forms of input are read alike on every route; common mistakes are named."""
 
 import base64
 import binascii
@@ -13,7 +13,7 @@ import pytest
 
 from service.arrays import Pixels
 from tests.service.conftest import Encode
-from tests.service.http.test_predict import answer_of, error_of
+from tests.service.http.test_predict import parse_error, parse_predictions
 
 V1 = "/v1/models/fashion_mnist:predict"
 V2 = "/v2/models/fashion_mnist/infer"
@@ -24,7 +24,7 @@ BOUNDARY = {"Content-Type": "multipart/form-data; boundary=x"}
 
 @pytest.fixture(scope="module")
 def image(encode: Encode) -> bytes:
-    """A PNG that has `=`, `+` and `/` in base64, and white space between its characters."""
+    """A PNG whose base64 contains `=`, `+` and `/`."""
     rng = np.random.default_rng(3)
     while True:
         data = encode(rng.integers(0, 256, (28, 28), np.uint8))
@@ -35,7 +35,7 @@ def image(encode: Encode) -> bytes:
 
 @pytest.fixture(scope="module")
 def probabilities(client: httpx.Client, image: bytes) -> Mapping[str, float]:
-    return answer_of(client.post("/predict", content=image)).predictions[0].probabilities
+    return parse_predictions(client.post("/predict", content=image)).predictions[0].probabilities
 
 
 def part(*head: str, data: bytes, boundary: str = "x") -> bytes:
@@ -51,12 +51,12 @@ def tensor(**fields: Any) -> dict[str, Any]:
     return {"inputs": [{"name": "images", "shape": [1, 784], "datatype": "UINT8", **fields}]}
 
 
-def test_base64_is_read_in_every_dialect(
+def test_base64_is_decoded_in_every_variant(
     client: httpx.Client, image: bytes, probabilities: Mapping[str, float]
 ) -> None:
     text = base64.b64encode(image).decode()
     lines = [text[start : start + 76] for start in range(0, len(text), 76)]
-    dialects = {
+    variants = {
         "plain": text,
         "lines": "\n".join(lines),
         "MIME": "\r\n".join([*lines, ""]),
@@ -66,21 +66,21 @@ def test_base64_is_read_in_every_dialect(
         "data URL": f"data:image/png;base64,{text}",
     }
     expected = list(probabilities.values())
-    for dialect, sent in dialects.items():
+    for variant, sent in variants.items():
         files = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [sent]}
         for instances in ([{"b64": sent}], [sent]):
             document = {"instances": instances}
             for path in IMAGE_ROUTES:
-                assert client.post(path, json=document).status_code == 200, (dialect, path)
-            answer = answer_of(client.post("/predict", json=document)).predictions[0]
-            assert list(answer.probabilities.values()) == pytest.approx(expected), dialect
+                assert client.post(path, json=document).status_code == 200, (variant, path)
+            answer = parse_predictions(client.post("/predict", json=document)).predictions[0]
+            assert list(answer.probabilities.values()) == pytest.approx(expected), variant
             rows = client.post(V1, json=document).json()["predictions"]
-            assert rows[0] == pytest.approx(expected), dialect
+            assert rows[0] == pytest.approx(expected), variant
         for value in (sent, [sent], {"b64": sent}):
             columns = client.post(V1, json={"inputs": value}).json()["outputs"]
-            assert columns[0] == pytest.approx(expected), dialect
+            assert columns[0] == pytest.approx(expected), variant
         outputs = client.post(V2, json={"inputs": [files]}).json()["outputs"]
-        assert outputs[0]["data"] == pytest.approx(expected), dialect
+        assert outputs[0]["data"] == pytest.approx(expected), variant
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_base64_is_read_in_every_dialect(
         ("a-b*", "not valid base64"),
     ],
 )
-def test_what_is_no_base64_is_told_what_to_send(
+def test_invalid_base64_is_a_400_that_names_the_reason(
     client: httpx.Client, text: str, reason: str
 ) -> None:
     files = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [text]}
@@ -116,7 +116,7 @@ def test_what_is_no_base64_is_told_what_to_send(
         *("application/json", "multipart/form-data; boundary=x"),
     ],
 )
-def test_an_image_is_one_whatever_its_media_type(
+def test_image_is_recognised_whatever_its_media_type(
     client: httpx.Client, image: bytes, media_type: str
 ) -> None:
     for path in IMAGE_ROUTES:
@@ -125,15 +125,19 @@ def test_an_image_is_one_whatever_its_media_type(
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/x-www-form-urlencoded"}])
-def test_json_needs_no_media_type(client: httpx.Client, headers: dict[str, str]) -> None:
+def test_json_is_recognised_without_its_media_type(
+    client: httpx.Client, headers: dict[str, str]
+) -> None:
     body = json.dumps({"instances": [[0] * 784]}, indent=1).encode()
     for path in IMAGE_ROUTES:
         for content in (body, b"\r\n " + body):
             assert client.post(path, content=content, headers=headers).status_code == 200
-    assert error_of(client.post("/predict", content=b"[1"), 400)[0] == "invalid_json"
+    assert parse_error(client.post("/predict", content=b"[1"), 400)[0] == "invalid_json"
 
 
-def test_a_byte_order_mark_is_skipped_and_utf_16_is_named(client: httpx.Client) -> None:
+def test_utf_8_byte_order_mark_is_skipped_and_utf_16_and_32_are_rejected(
+    client: httpx.Client,
+) -> None:
     instances = json.dumps({"instances": [[0] * 784]})
     for path, text in (
         *((path, instances) for path in (*IMAGE_ROUTES, V1)),
@@ -160,7 +164,7 @@ def test_a_byte_order_mark_is_skipped_and_utf_16_is_named(client: httpx.Client) 
     ],
     ids=["filename*", "name*", "folded", "image", "octet-stream", "bytes", "binary"],
 )
-def test_a_file_of_a_form_is_known_by_name_type_or_bytes(
+def test_file_of_a_form_is_recognised_by_name_type_or_content(
     client: httpx.Client, image: bytes, head: tuple[str, ...]
 ) -> None:
     for path in IMAGE_ROUTES:
@@ -168,7 +172,7 @@ def test_a_file_of_a_form_is_known_by_name_type_or_bytes(
         assert response.status_code == 200, response.text
 
 
-def test_a_file_of_a_form_may_be_encoded(
+def test_file_of_a_form_may_have_a_transfer_encoding(
     client: httpx.Client, image: bytes, probabilities: Mapping[str, float]
 ) -> None:
     for encoding, data in (
@@ -178,33 +182,33 @@ def test_a_file_of_a_form_may_be_encoded(
         ("8bit", image),
     ):
         body = part(FILE, f"Content-Transfer-Encoding: {encoding}", data=data)
-        answer = answer_of(client.post("/predict", content=body, headers=BOUNDARY))
+        answer = parse_predictions(client.post("/predict", content=body, headers=BOUNDARY))
         assert answer.predictions[0].probabilities == probabilities, encoding
     for encoding, data in (
-        ("quoted-printable", quopri.encodestring(image)),  # As text: it loses line ends.
+        ("quoted-printable", quopri.encodestring(image)),  # Encoded as text, which loses line ends.
         ("x-uuencode", b""),
     ):
         body = part(FILE, f"Content-Transfer-Encoding: {encoding}", data=data)
         refused = client.post("/predict", content=body, headers=BOUNDARY)
-        code, message = error_of(refused, 400)
+        code, message = parse_error(refused, 400)
         assert code == "invalid_multipart"
         assert encoding in message
 
 
-def test_files_may_come_in_a_form_of_their_own(client: httpx.Client, image: bytes) -> None:
-    """As HTML 4 had it for several files of a field."""
+def test_nested_form_of_files_is_read(client: httpx.Client, image: bytes) -> None:
+    """HTML 4 encodes several files of a field this way."""
     for kind in ("file", "attachment"):
         disposition = f'Content-Disposition: {kind}; filename="a.png"'
         inner = b"--in\r\n" + f"{disposition}\r\n\r\n".encode() + image + b"\r\n"
         inner += part(disposition, "Content-Type: image/png", data=image, boundary="in")
         body = part(DISPOSITION, "Content-Type: multipart/mixed; boundary=in", data=inner)
-        answer = answer_of(client.post("/predict", content=body, headers=BOUNDARY))
+        answer = parse_predictions(client.post("/predict", content=body, headers=BOUNDARY))
         assert len(answer.predictions) == 2
 
 
 @pytest.mark.parametrize("boundary", ["===165===", "----=_Part_1_2.3", "a/b", "a:b", "a b", "'("])
 @pytest.mark.parametrize("form", ["%s", '"%s"', "%s; charset=utf-8"])
-def test_a_boundary_needs_no_quotes(
+def test_boundary_may_be_quoted_or_unquoted(
     client: httpx.Client, image: bytes, boundary: str, form: str
 ) -> None:
     headers = {"Content-Type": f"multipart/form-data; Boundary={form % boundary}"}
@@ -212,18 +216,20 @@ def test_a_boundary_needs_no_quotes(
     assert client.post("/predict", content=body, headers=headers).status_code == 200
 
 
-def test_the_text_fields_of_a_form_are_parameters(client: httpx.Client, image: bytes) -> None:
+def test_text_fields_of_a_form_are_parameters(client: httpx.Client, image: bytes) -> None:
     files = {"file": ("a.png", image)}
     data = {"top_k": "2", "prepare": "photo", "version_label": "none"}
     refused = client.post("/predict", data=data, files=files)
-    assert error_of(refused, 404)[0] == "unknown_version"
+    assert parse_error(refused, 404)[0] == "unknown_version"
     del data["version_label"]
     version = client.get("/model/summary").json()["version"]
-    answer = answer_of(client.post("/predict", data={**data, "version": version}, files=files))
+    answer = parse_predictions(
+        client.post("/predict", data={**data, "version": version}, files=files)
+    )
     assert len(answer.predictions[0].top_k or ()) == 2
     assert answer.predictions[0].preparation == "photo"
     first = client.post("/predict?top_k=3", data=data, files=files)
-    assert len(answer_of(first).predictions[0].top_k or ()) == 3
+    assert len(parse_predictions(first).predictions[0].top_k or ()) == 3
     maps = client.post(
         "/feature-maps", data={"layer": "conv2d_1", "channels": ["0", "3"]}, files=files
     ).json()["layers"]
@@ -242,13 +248,13 @@ def test_the_text_fields_of_a_form_are_parameters(client: httpx.Client, image: b
         ({"prepare": "magic"}, "invalid_parameter", "prepare: "),
     ],
 )
-def test_a_wrong_text_field_is_named(
+def test_invalid_text_field_is_a_400_that_names_it(
     client: httpx.Client, image: bytes, data: dict[str, str], code: str, reason: str
 ) -> None:
     files = {"file": ("a.png", image)}
     for sent in (image, image * 200):  # By the fast path, and as a large job.
         files = {"file": ("a.png", sent)}
-        found, message = error_of(client.post("/predict", data=data, files=files), 400)
+        found, message = parse_error(client.post("/predict", data=data, files=files), 400)
         assert found == code
         assert reason in message
 
@@ -264,23 +270,23 @@ def test_a_wrong_text_field_is_named(
         ("GET", "/model/layers/dense_2?channel=1", "channels"),
     ],
 )
-def test_an_unknown_parameter_is_named_with_the_nearest(
+def test_unknown_parameter_is_a_400_that_suggests_the_closest(
     client: httpx.Client, image: bytes, method: str, target: str, nearest: str
 ) -> None:
     response = client.request(method, target, content=image if method != "GET" else None)
-    code, message = error_of(response, 400)
+    code, message = parse_error(response, 400)
     assert code == "invalid_parameter"
     assert message.startswith(f"{target.partition('?')[2].partition('=')[0]}: ")
     assert f"did you mean {nearest}?" in message
 
 
-def test_one_image_without_its_list_is_told_so(
+def test_image_that_is_not_in_a_list_is_a_400_that_says_so(
     client: httpx.Client, test_slice: tuple[Pixels, Pixels]
 ) -> None:
     image = test_slice[0][0]
     for shape in ((28, 28), (28, 28, 1), (784,)):
         document = {"instances": image.reshape(shape).tolist()}
-        assert error_of(client.post("/predict", json=document), 400) == (
+        assert parse_error(client.post("/predict", json=document), 400) == (
             "invalid_instances",
             'instances is one image, not a list: write {"instances": [<image>]}',
         )
@@ -288,12 +294,12 @@ def test_one_image_without_its_list_is_told_so(
         data = image.reshape(-1).tolist()
         assert "in a list of its own" in client.post(V2, json=tensor(shape=shape, data=data)).text
     for document in ({"image": 1, "b64": ""}, {"data": []}):
-        _, message = error_of(client.post("/predict", json=document), 400)
+        _, message = parse_error(client.post("/predict", json=document), 400)
         assert '{"instances": [...]}' in message
         assert all(repr(key) in message for key in document)
 
 
-def test_pixels_that_were_divided_already_are_told_how_to_be_sent(
+def test_pixels_in_0_to_1_are_a_400_unless_scale_is_1(
     client: httpx.Client, test_slice: tuple[Pixels, Pixels]
 ) -> None:
     image = test_slice[0][0]
@@ -301,33 +307,35 @@ def test_pixels_that_were_divided_already_are_told_how_to_be_sent(
     whole = image.tolist()
     for path in IMAGE_ROUTES:
         for instances in ([divided], [whole, divided], [divided, {"b64": ""}]):
-            code, message = error_of(client.post(path, json={"instances": instances}), 400)
+            code, message = parse_error(client.post(path, json={"instances": instances}), 400)
             assert code == "invalid_instances"
             assert f"instances[{instances.index(divided)}]: all numbers are in 0…1" in message
             assert "?scale=1" in message
         separator = "&" if "?" in path else "?"
         document = {"instances": [divided]}
         assert client.post(f"{path}{separator}scale=1", json=document).status_code == 200
-    expected = answer_of(client.post("/predict", json={"instances": [whole]})).predictions[0]
+    expected = parse_predictions(client.post("/predict", json={"instances": [whole]})).predictions[
+        0
+    ]
     for instances in ([divided], [divided, divided], [divided, as_row(image)]):
         response = client.post("/predict?scale=1", json={"instances": instances})
-        got = answer_of(response).predictions[0]
+        got = parse_predictions(response).predictions[0]
         assert got.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
     black_and_white = {"instances": [(image > 127).astype(int).tolist()]}
     for scale in (255, 1):
         response = client.post(f"/predict?scale={scale}", json=black_and_white)
         assert response.status_code == 200
-    _, message = error_of(client.post("/predict?scale=1", json={"instances": [whole]}), 400)
+    _, message = parse_error(client.post("/predict?scale=1", json={"instances": [whole]}), 400)
     assert message.endswith("is not a number in 0…1")
 
 
 def as_row(image: Pixels) -> list[float]:
-    """The same numbers in another shape, so that they are not read as one array."""
+    """Return the pixels in another shape, so that the instances are not parsed as one array."""
     flat: list[float] = (image.reshape(-1) / 255).tolist()
     return flat
 
 
-def test_floats_above_1_are_answered_with_a_warning(
+def test_floats_above_1_cause_a_warning(
     client: httpx.Client, test_slice: tuple[Pixels, Pixels]
 ) -> None:
     whole = test_slice[0][:1].reshape(1, 784)
