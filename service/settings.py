@@ -59,9 +59,8 @@ def _check_origin(origin: str) -> str:
 
 def _check_proxies(addresses: str) -> str:
     """Reject what uvicorn would take for the name of a socket, which matches no proxy."""
-    for address in [] if addresses == "*" else addresses.split(","):
-        if address.strip():
-            ipaddress.ip_network(address.strip())
+    for address in filter(str.strip, addresses.split(",") if addresses != "*" else ()):
+        ipaddress.ip_network(address.strip())
     return addresses
 
 
@@ -138,8 +137,7 @@ class Settings(BaseSettings):
     """Addresses or networks of proxies, separated by commas, whose X-Forwarded-For and
     X-Forwarded-Proto are trusted; `*` for all."""
     tls_certificate: Path | None = None
-    """PEM file of the certificate chain, read at the start; HTTP and gRPC are then served over TLS
-    only. Restart the service after renewing the certificate."""
+    """PEM file of the certificate chain, read at the start only. HTTP and gRPC then require TLS."""
     tls_key: Path | None = None
     """PEM file of the private key, without a password."""
 

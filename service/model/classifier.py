@@ -1,6 +1,7 @@
 """The transport-free core: images in, probabilities and feature maps out."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Protocol
 
@@ -65,14 +66,17 @@ class Classifier:
     def assess(self, images: Tensor, workers: WorkerThreads | None = None) -> Assessment:
         """Classify (n, height, width, 1) images, and score their novelty if the model can.
 
-        The images must be finite: ReLU and quantization would turn NaN into a plausible answer.
-        `workers` may share a large batch.
+        An image with NaN or infinity gets NaN rows. `workers` may share a large batch.
         """
-        return self._engine.assess(images, workers)
+        images, fill = _blank_invalid(images)
+        probabilities, novelty = self._engine.assess(images, workers)
+        return Assessment(fill(probabilities), None if novelty is None else fill(novelty))
 
     def feature_maps(self, images: Tensor, workers: WorkerThreads | None = None) -> LayerOutputs:
-        """Return every layer's output; arguments as in `assess`."""
-        return self._engine.feature_maps(images, workers)
+        """Return every layer's output; arguments and NaN rows as in `assess`."""
+        images, fill = _blank_invalid(images)
+        outputs = self._engine.feature_maps(images, workers)
+        return {name: fill(output) for name, output in outputs.items()}
 
     def has_weights(self, layer: Layer) -> bool:
         """Return whether `weights` can return the layer's trained kernel and bias."""
@@ -121,3 +125,18 @@ class Classifier:
             if name not in outputs or outputs[name].shape != (1, *shape):
                 return f"layer {name} does not give the shape {shape} that the manifest states"
         return ""
+
+
+def _blank_invalid(images: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Return the images with non-finite ones made black, and a function that sets outputs to NaN.
+
+    Otherwise ReLU and quantization would turn NaN into a plausible answer.
+    """
+    if math.isfinite(np.vdot(images, images)):  # One pass: NaN and infinity stay in the sum.
+        return images, lambda output: output
+    is_valid = np.isfinite(images).all(axis=(1, 2, 3))
+
+    def keep_valid(values: Tensor, other: float) -> Tensor:
+        return np.where(is_valid.reshape(-1, *[1] * (values.ndim - 1)), values, np.float32(other))
+
+    return keep_valid(images, 0), lambda output: keep_valid(output, math.nan)

@@ -159,8 +159,7 @@ class Repository:
         if not published:
             raise ArtifactError(f"no version directory (1, 2, …) in {self.source}; {HINT}")
         if not wanted:
-            only = ", ".join(map(str, published))
-            raise ArtifactError(f"no version that the policy selects is published, only {only}")
+            raise ArtifactError(f"the policy selects none of the published versions {published}")
         for number in self._statuses.keys() - set(published):
             self._tried.pop(number, None)
             if self._statuses[number].state == "END":

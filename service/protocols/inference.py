@@ -1,7 +1,7 @@
 """Inference for all protocols: reads the request, runs the network, writes the answer."""
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from math import isfinite, prod
+from math import prod
 from typing import Any, Generic, NamedTuple, TypeVar, cast, get_args
 
 import numpy as np
@@ -226,12 +226,6 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permi
         with np.errstate(over="ignore"):  # Numbers too large for float32 become infinite.
             images: Tensor = values.astype(np.float32, copy=False)
         white = WHITE / spec.scale
-        if not isfinite(np.vdot(images, images)):  # One pass: the sum keeps NaN and infinity.
-            at = np.unravel_index(np.abs(images).argmax(), images.shape)  # NaN is the maximum.
-            place = tensor.name + "".join(f"[{index}]" for index in at)
-            raise InvalidTensor(
-                f"{place}: {values[at]:g} cannot be a pixel: black is 0, white is {white:g}"
-            )
         if images.max() > white:
             permit.record.warning = (
                 f"{tensor.name}: the largest number is {images.max():g}, and {white:g} is "
@@ -285,7 +279,8 @@ def _write_outputs(
         names = {output.name for output in requested}
         values[PROBABILITIES], novelty = assessment
         if not names.isdisjoint({CLASS_ID, LABEL}):
-            values[CLASS_ID] = values[PROBABILITIES].argmax(axis=1).astype(np.int64)
+            best = values[PROBABILITIES].argmax(axis=1)  # NaN has no class, and an empty label.
+            values[CLASS_ID] = np.where(np.isnan(values[PROBABILITIES][:, 0]), -1, best)
         if novelty is not None:
             values[NOVELTY] = novelty
         if novelty is not None and IN_DISTRIBUTION in names:
@@ -297,9 +292,9 @@ def _write_outputs(
             shape = (len(values[name]), min(class_count, len(class_names)))
             outputs.append(NamedTensor(name, BYTES, shape, texts))
         elif name == LABEL and not is_layer:
-            best = values[CLASS_ID]
-            texts = [class_names[class_id].encode() for class_id in best.tolist()]
-            outputs.append(NamedTensor(name, BYTES, best.shape, texts))
+            class_ids, labels = values[CLASS_ID], (*class_names, "")
+            texts = [labels[class_id].encode() for class_id in class_ids.tolist()]
+            outputs.append(NamedTensor(name, BYTES, class_ids.shape, texts))
         else:
             array = layers[name] if is_layer else values[name]
             outputs.append(NamedTensor(name, _DATATYPES[array.dtype.kind], array.shape, array))

@@ -75,12 +75,12 @@ def _write(outputs: Sequence[NamedTensor], by_row: bool) -> bytes:
     answer = {"predictions" if by_row else "outputs": table}
     if all(np.isfinite(tensor).all() for tensor in tensors.values()):
         return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    # Some networks overflow. TensorFlow Serving writes NaN and Infinity too, which are not JSON.
+    # TensorFlow Serving writes NaN, Infinity and -Infinity too, which are not JSON.
     return json.dumps(answer, default=lambda array: array.tolist()).encode()
 
 
 def explain(read_images: Read[Answer], classifier: Classifier, permit: Permit) -> bytes:
-    """Answer an `:explain` request."""
+    """Answer an `:explain` request; NaN becomes null."""
     images = inference.prepare(read_images, classifier, permit).images
     answer = {"explanations": explain_each(images, classifier, permit)}
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -154,7 +154,7 @@ class Metrics(Collector):
     def count_predictions(self, predictions: Predictions) -> None:
         """Count predicted classes, confidences and novelty scores."""
         version, class_names, probabilities, novelty = predictions
-        # Some networks overflow, and NaN would turn the histogram's sum into NaN.
+        # Huge inputs make the network return NaN, which would turn the histogram's sum into NaN.
         with self._storage.lock:
             for row in probabilities.tolist():
                 confidence = max(row)

@@ -44,7 +44,7 @@ class Statistics:
         last = [shard.series.get((self._last_ms.name, (version,)), [0]) for shard in shards]
         rows = total(shards, self._rows.name)
         runs = {images: row for (number, images), row in rows.items() if number == version}
-        failed = _durations(runs.pop(_FAILED, _ZEROS))
+        fail = _durations(runs.pop(_FAILED, _ZEROS))
         success = _durations(runs.pop(_SUCCESS, _ZEROS))
         batches = [{"batch_size": n, **_durations(runs[n])} for n in sorted(runs, key=int)]
         for batch in batches:
@@ -53,16 +53,11 @@ class Statistics:
             "last_inference": int(max(ms for [ms] in last)),
             "inference_count": sum(int(images) * int(row[0]) for images, row in runs.items()),
             "execution_count": sum(int(row[0]) for row in runs.values()),
-            "inference_stats": {
-                "success": success.pop("total"),
-                "fail": failed["total"],
-                **success,
-            },
+            "inference_stats": {"success": success.pop("total"), "fail": fail["total"], **success},
             "batch_stats": batches,
         }
 
 
 def _durations(row: Sequence[float]) -> dict[str, Any]:
     count, *durations = map(int, row)
-    named = zip(_DURATIONS, durations, strict=True)
-    return {name: {"count": count, "ns": ns} for name, ns in named}
+    return {n: {"count": count, "ns": ns} for n, ns in zip(_DURATIONS, durations, strict=True)}

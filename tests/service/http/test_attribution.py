@@ -137,3 +137,16 @@ def test_v1_explain_returns_the_same_heat(client: httpx.Client, boot_png: bytes)
         assert isinstance(response.json()["error"], str)
     response = client.post("/v1/models/another:explain", json={"instances": [image]})
     assert response.status_code == 404
+
+
+def test_what_is_not_finite_is_null(client: httpx.Client) -> None:
+    rows = str([[float("nan")] * 28] * 28).replace("nan", "NaN")
+    response = client.post(
+        "/v1/models/fashion_mnist:explain",
+        content=f'{{"instances": [{rows}]}}',
+        headers={"Content-Type": "application/json"},
+    )
+    assert response.status_code == 200, response.text
+    [answer] = response.json()["explanations"]
+    assert answer["probability"] is None
+    assert answer["heat"][0] == [None] * 28

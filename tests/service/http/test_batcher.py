@@ -145,6 +145,7 @@ def fast_path_requests(boot_png: bytes, encode: Encode) -> dict[str, Request]:
         "V1 by column": as_json(V1, {"inputs": [[0.5] * 784] * 3}),
         "V1 of a version": as_json(VERSION_1, V1_ROWS),
         "V1 of a label": as_json(LABEL, V1_ROWS),
+        "V1 of NaN": (V1, NAN, {}),
     }
 
 
@@ -159,7 +160,6 @@ def application_requests(boot_png: bytes, encode: Encode) -> dict[str, Request]:
         "invalid JSON": upload(b"{", "application/json"),
         "not an image": upload(b"no image"),
         "empty body": upload(b""),
-        "V1 of NaN": (V1, NAN, {}),
         "unsupported type": upload(b"x", "text/plain"),
         "truncated form": upload(form(boot_png)[1][:-9], "multipart/form-data; boundary=x"),
         "a large photograph": upload(encode(np.zeros((300, 300), np.uint8))),

@@ -139,6 +139,26 @@ def test_conv_and_dense_layers_have_weights_unless_normalisation_is_merged(
     assert not any(map(other.has_weights, manifest.layers))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_non_finite_image_gives_nan_and_is_not_in_distribution(
+    classifier: Classifier, test_slice: Slice, value: float
+) -> None:
+    images = classifier.to_images(list(test_slice[0][:3]))
+    expected, maps = classifier.assess(images), classifier.feature_maps(images)
+    images[1, 3, 3] = value
+    given = images.copy()
+    probabilities, novelty = classifier.assess(given)
+    assert novelty is not None
+    assert np.isnan(novelty).tolist() == [False, True, False]
+    assert np.isnan(probabilities).all(axis=1).tolist() == [False, True, False]
+    assert not classifier.in_distribution(novelty)[1]
+    np.testing.assert_allclose(probabilities[::2], expected.probabilities[::2], atol=1e-5)
+    for name, output in classifier.feature_maps(given).items():
+        assert np.isnan(output[1]).all()
+        np.testing.assert_allclose(output[::2], maps[name][::2], atol=1e-5)
+    np.testing.assert_array_equal(given, images)
+
+
 def test_layers_with_maps_are_those_with_4d_output(classifier: Classifier) -> None:
     maps = classifier.feature_maps(np.zeros((1, 28, 28, 1), np.float32))
     names = [layer.name for layer in classifier.layers_with_maps]
