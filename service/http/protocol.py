@@ -302,7 +302,7 @@ class ServiceProtocol(HttpToolsProtocol):
     def _begin_task(self, cycle: Any) -> None:
         if not cycle.disconnected:
             write, is_closing = self.transport.write, self.transport.is_closing
-            close = self._end_response
+            close = self._end_response  # Which the cycle calls once it has responded.
             cycle.transport = SimpleNamespace(write=write, is_closing=is_closing, close=close)
             super()._start_asgi_task(cycle, self.app)
 

@@ -59,5 +59,5 @@ class Statistics:
 
 
 def _durations(row: Sequence[float]) -> dict[str, Any]:
-    count, *durations = map(int, row)
-    return {n: {"count": count, "ns": ns} for n, ns in zip(_DURATIONS, durations, strict=True)}
+    count, *sums = map(int, row)
+    return {name: {"count": count, "ns": ns} for name, ns in zip(_DURATIONS, sums, strict=True)}
