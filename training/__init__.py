@@ -6,3 +6,7 @@ COMMAND = "fashion-mnist-training"
 # Installed, it is a part of `fashion_mnist_service`, whose commands are on the path.
 PROGRAM = "python -m training" if __name__ == "training" else COMMAND
 SERVICE = "python -m service" if __name__ == "training" else "fashion-mnist-service"
+
+
+class TrainingError(Exception):
+    """The command cannot do its work; the message, one sentence, says why and what to do."""

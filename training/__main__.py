@@ -10,7 +10,7 @@ from typing import Any
 import shtab
 from pydantic_settings import CliSettingsSource
 
-from . import COMMAND, PROGRAM, __version__
+from . import COMMAND, PROGRAM, TrainingError, __version__
 from .config import (
     ConfigurationError,
     EvaluateSettings,
@@ -20,7 +20,6 @@ from .config import (
     Settings,
     read_settings,
 )
-from .errors import TrainingError
 from .native_logging import native_noise_hidden
 
 COMMANDS: dict[str, type[Settings]] = {

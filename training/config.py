@@ -23,9 +23,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from . import PROGRAM
-from .errors import TrainingError
-from .recipe import Augmentation, Block, Count, Fit, Network, Photographs, Recipe, Start
+from . import PROGRAM, TrainingError
+from .recipe import Block, Count, Recipe
 
 ENVIRONMENT_PREFIX = "FASHION_TRAINING_"
 
@@ -101,14 +100,9 @@ class Settings(BaseSettings):
         return f"{PROGRAM} {shlex.join([command, *options])}"
 
 
-class FitSettings(Settings):
+class FitSettings(Recipe, Settings):  # type: ignore[misc]  # pydantic merges the two model_config
     """Train the network, or resume an interrupted run."""
 
-    network: Network = Network()
-    fit: Fit = Fit()
-    augmentation: Augmentation = Augmentation()
-    photographs: Photographs = Photographs()
-    start: Start = Start()
     fresh: bool = False
     """Discard what the run folder holds and start again."""
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
-from .errors import DataError
+from . import TrainingError
 from .recipe import IMAGE_SIDE, Fit
 
 CLASS_NAMES = (
@@ -86,12 +86,12 @@ class FashionMnist:
         return Labelled(to_inputs(self.test_images), self.test_labels)
 
     def split(self, fit: Fit) -> tuple[Labelled, Labelled]:
-        """Split the training images in two; raise a DataError if a part would be empty."""
+        """Split the training images in two; raise a TrainingError if a part would be empty."""
         images = to_inputs(self.train_images)
         try:
             parts = split_as(fit, self.train_labels, images, self.train_labels)
         except ValueError as error:
-            raise DataError(f"{self.folder}: the images cannot be split: {error}") from error
+            raise TrainingError(f"{self.folder}: the images cannot be split: {error}") from error
         return Labelled(*parts[::2]), Labelled(*parts[1::2])
 
 
@@ -116,7 +116,7 @@ def load_fashion_mnist(
     allow_other_data: bool = False,
     class_names: Sequence[str] = (),
 ) -> FashionMnist:
-    """Find, check and read the four files; raise a DataError that names a missing or wrong one.
+    """Find, check and read the four files; raise a TrainingError that names a missing or wrong one.
 
     Without `data_dir` the Debian package's folder, Keras' cache and a download into that cache are
     tried in this order. `class_names` are those of other data, which are numbers without them.
@@ -126,17 +126,17 @@ def load_fashion_mnist(
     for name, expected in DIGESTS.items():
         path = _path_in(folder, name)
         if path is None:
-            raise DataError(f"{folder} has no {name}.gz and no {name}")
+            raise TrainingError(f"{folder} has no {name}.gz and no {name}")
         try:
             content = path.read_bytes()
             if path.suffix == ".gz":
                 content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{path} cannot be read: {error}") from error
+            raise TrainingError(f"{path} cannot be read: {error}") from error
         digests[name] = hashlib.sha256(content).hexdigest()
         arrays.append(parse_idx(content, path, dimensions=3 if "images" in name else 1))
         if not allow_other_data and digests[name] != expected:
-            raise DataError(
+            raise TrainingError(
                 f"{path} is not Fashion-MNIST's {name}: the sha256 of its content is "
                 f"{digests[name]} (--allow-other-data reads other data of this form)"
             )
@@ -151,24 +151,26 @@ def load_fashion_mnist(
 
 
 def load_test_images(path: Path, size: Size, classes: int) -> tuple[Images, Labels]:
-    """Read x_test, (n, height, width), and y_test, (n,), of an .npz file, or raise a DataError."""
+    """Read x_test, (n, height, width), and y_test, (n,), of an .npz file."""
     try:
         with np.load(path) as arrays:
             images, labels = arrays["x_test"], arrays["y_test"]
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is not an .npz file with x_test and y_test: {error}") from error
+        raise TrainingError(
+            f"{path} is not an .npz file with x_test and y_test: {error}"
+        ) from error
     if images.dtype != np.uint8 or labels.dtype.kind not in "ui" or labels.ndim != 1:
-        raise DataError(f"{path}: x_test must be grey values in uint8, y_test a label for each")
+        raise TrainingError(f"{path}: x_test must be grey values in uint8, y_test a label for each")
     _check_pair(images, labels, classes, size, path)
     return images, labels
 
 
 def parse_idx(content: bytes, path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
-    """Read a decompressed IDX file of unsigned bytes; `path` is for the message of a DataError."""
+    """Read a decompressed IDX file of unsigned bytes; `path` is for the message of an error."""
     # Two zero bytes, 8 for unsigned bytes, the number of dimensions; then each as big-endian int32.
     magic = bytes([0, 0, 8, dimensions])
     if not content.startswith(magic):
-        raise DataError(
+        raise TrainingError(
             f"{path} is not an IDX file of {dimensions} dimensions: its magic number is "
             f"{content[:4].hex()}, expected {magic.hex()}"
         )
@@ -177,16 +179,16 @@ def parse_idx(content: bytes, path: Path, dimensions: int) -> npt.NDArray[np.uin
         pixels = np.frombuffer(content, np.uint8, offset=len(magic) + shape.nbytes)
         return pixels.reshape(shape)
     except ValueError as error:
-        raise DataError(f"{path} is truncated or not what its header says: {error}") from error
+        raise TrainingError(f"{path} is truncated or not what its header says: {error}") from error
 
 
 def _check_pair(images: Images, labels: Labels, classes: int, size: Size, folder: Path) -> None:
     if images.shape[1:] != size:
-        raise DataError(f"{folder}: images of {images.shape[1:]} pixels, expected {size}")
+        raise TrainingError(f"{folder}: images of {images.shape[1:]} pixels, expected {size}")
     if len(images) != len(labels):
-        raise DataError(f"{folder}: {len(images)} images with {len(labels)} labels")
+        raise TrainingError(f"{folder}: {len(images)} images with {len(labels)} labels")
     if not len(labels) or not 0 <= labels.min() <= labels.max() < classes:
-        raise DataError(f"{folder}: labels must be there and lie in 0…{classes - 1}")
+        raise TrainingError(f"{folder}: labels must be there and lie in 0…{classes - 1}")
 
 
 def _path_in(folder: Path, name: str) -> Path | None:
@@ -204,7 +206,7 @@ def _find() -> Path:
     try:
         keras.datasets.fashion_mnist.load_data()
     except Exception as error:  # which one depends on the network and the disk
-        raise DataError(
+        raise TrainingError(
             f"Fashion-MNIST is in neither {DEBIAN_FOLDER} nor Keras' cache and cannot be "
             f"downloaded ({error}): install the Debian package dataset-fashion-mnist, or name "
             "the folder of the four files with --data-dir"

@@ -12,27 +12,24 @@ from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_
 from . import report
 from .batches import Probabilities, predict
 from .config import EvaluateSettings
-from .data import Labelled, Labels, load_fashion_mnist, to_inputs
+from .data import Labelled, Labels, to_inputs
 from .novelty import measure_novelty
 from .photographs import KINDS, Photographs, read_photographs
-from .run import Run, kept_epoch, save_whole
+from .run import kept_epoch, open_finished, write_whole
 
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.1, 10.0
 
 
 def run(settings: EvaluateSettings) -> None:
     """Score the run in `settings.run_dir`: numbers into evaluation.json, figures into report/."""
-    finished_run = Run(settings.run_dir)
-    recipe = finished_run.require_finished()
-    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.classes)
-    finished_run.require_data(data)
+    finished_run, recipe, data = open_finished(settings)
     _, validation = data.split(recipe.fit)
     photographs = read_photographs("validation") if recipe.photographs.share else None
     model = keras.models.load_model(finished_run.checkpoint(recipe.fit), compile=False)
     temperature = 1.0
     if recipe.fit.calibrate:
         temperature = calibrate(model, validation, mirrored=recipe.augmentation.flip)
-    save_whole(model, finished_run.model)
+    write_whole(finished_run.model, model.save)
 
     test = data.test()
     print(f"Evaluating on {len(test.labels):,} test images from {data.folder}")
@@ -72,7 +69,8 @@ def calibrate(model: Any, validation: Labelled, mirrored: bool = False) -> float
     if mirrored:
         images, labels = np.concatenate([images, images[:, :, ::-1]]), np.tile(labels, 2)
     temperature = find_temperature(predict(model, images), labels)
-    fold_temperature(model, temperature)
+    last = model.layers[-1]  # which computes the logits
+    last.set_weights([weights / temperature for weights in last.get_weights()])
     print(f"Temperature {temperature:.3f} from {len(validation.labels):,} validation images")
     return temperature
 
@@ -89,12 +87,6 @@ def find_temperature(probabilities: Probabilities, labels: Labels) -> float:
 
     bounds = np.log([LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE])
     return float(np.exp(minimize_scalar(loss_at, bounds=tuple(bounds), method="bounded").x))
-
-
-def fold_temperature(model: Any, temperature: float) -> None:
-    """Divide the weights of the model's last layer, which gives the logits, by the temperature."""
-    last = model.layers[-1]
-    last.set_weights([weights / temperature for weights in last.get_weights()])
 
 
 def score(

@@ -16,16 +16,15 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from . import SERVICE
+from . import SERVICE, TrainingError
 from .architecture import feature_map_model
 from .batches import PREDICT_BATCH, Probabilities, predict
 from .config import ExportSettings
-from .data import Inputs, Labelled, load_fashion_mnist
-from .errors import ExportError
+from .data import Inputs, Labelled
 from .manifest import MANIFEST, describe, describe_training, file_digests, render_model_card
 from .native_logging import native_noise_hidden
 from .novelty import NOVELTY, PROBABILITIES, entropy, with_novelty
-from .run import Run
+from .run import open_finished
 
 FLATBUFFER = Path("assets.extra") / "model.tflite"
 INT8_FLATBUFFER = Path("assets.extra") / "model.int8.tflite"
@@ -48,12 +47,9 @@ MAX_ACCURACY_DIFFERENCE = 0.001
 
 def run(settings: ExportSettings) -> None:
     """Publish the run in `settings.run_dir` below `settings.artifacts`."""
-    evaluated_run = Run(settings.run_dir)
-    evaluated_run.require_finished()
+    evaluated_run, recipe, data = open_finished(settings)
     scores = evaluated_run.read_evaluation()
     experiments = read_experiments(settings.experiments) if settings.experiments else {}
-    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.classes)
-    evaluated_run.require_data(data)
     artifacts = settings.artifacts or settings.run_dir / "exported"
     publish_version(
         artifacts / str(settings.version or next_version(artifacts)),
@@ -62,7 +58,8 @@ def run(settings: ExportSettings) -> None:
         evaluated_run.report,
         class_names=data.class_names,
         scores={**scores, **experiments},
-        **describe_training(evaluated_run),
+        training=describe_training(recipe, evaluated_run.read_history()),
+        data_set=data.about,
     )
 
 
@@ -74,9 +71,9 @@ def read_experiments(folder: Path) -> dict[str, Any]:
             try:
                 experiments[path.stem] = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:
-                raise ExportError(f"{path} is not JSON: {error}") from error
+                raise TrainingError(f"{path} is not JSON: {error}") from error
     if not experiments:
-        raise ExportError(f"{folder} has none of {', '.join(EXPERIMENTS)} (.json)")
+        raise TrainingError(f"{folder} has none of {', '.join(EXPERIMENTS)} (.json)")
     return experiments
 
 
@@ -90,7 +87,7 @@ def next_version(artifacts: Path) -> int:
 def published(target: Path) -> Iterator[Path]:
     """Yield a folder that is renamed to `target` after the block, or removed if the block fails."""
     if target.exists():
-        raise ExportError(f"{target} exists, and a published version is never changed")
+        raise TrainingError(f"{target} exists, and a published version is never changed")
     target.parent.mkdir(parents=True, exist_ok=True)
     # A sibling, because a rename is atomic only within one file system; hidden from readers.
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.tmp-", dir=target.parent))
@@ -126,7 +123,7 @@ def write_model(
 ) -> dict[str, Any]:
     """Write the SavedModel and the flatbuffers; return their parity with Keras.
 
-    Too large a difference of the float32 flatbuffer is an ExportError; an int8 one is left out.
+    Too large a difference of the float32 flatbuffer is a TrainingError; an int8 one is left out.
     """
     print("Writing the SavedModel")
     signatures = {
@@ -148,7 +145,7 @@ def write_model(
         for name, value in float32_parity.items()
         if name.startswith("max_") and not value <= MAX_DIFFERENCE
     ]:
-        raise ExportError(f"the float32 flatbuffer differs from Keras: {', '.join(wrong)}")
+        raise TrainingError(f"the float32 flatbuffer differs from Keras: {', '.join(wrong)}")
     int8_parity = measure(int8, expected, test, threshold)
     keras_accuracy = float(np.mean(expected.argmax(axis=1) == test.labels))
     ships_int8 = agrees_enough(int8_parity, keras_accuracy)
@@ -176,7 +173,7 @@ def write_saved_model(folder: Path, signatures: dict[str, Any]) -> None:
 
 
 def convert(saved_model: Path, signatures: list[str], *, int8_weights: bool) -> bytes:
-    """Compile signatures, in float32 or dynamic-range int8 weights, or raise an ExportError."""
+    """Compile signatures, in float32 or dynamic-range int8 weights, or raise a TrainingError."""
     with native_noise_hidden():
         try:
             converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signatures)
@@ -186,7 +183,7 @@ def convert(saved_model: Path, signatures: list[str], *, int8_weights: bool) -> 
             failure = str(error)
     unknown = re.search(r"^TF Select ops: (.+)$|'tf\.(\w+)' op ", failure, re.MULTILINE)
     reason = f"it runs {unknown[1] or unknown[2]}" if unknown else failure.strip().splitlines()[0]
-    raise ExportError(f"the model cannot be compiled with LiteRT, {reason}")
+    raise TrainingError(f"the model cannot be compiled with LiteRT, {reason}")
 
 
 def run_flatbuffer(

@@ -7,9 +7,6 @@ file, renamed into place, and the history.
 import math
 import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +14,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from . import TrainingError
 from .architecture import build_network
 from .batches import PREDICT_BATCH, Targets, TrainingBatches
 from .config import FitSettings
 from .data import CLASS_NAMES, FashionMnist, Labelled, load_fashion_mnist, split_as
-from .errors import RunError
 from .photographs import Photographs, read_photographs
 from .recipe import Fit, Recipe
-from .run import Run, best_epoch, is_used_up, kept_epoch, save_whole
+from .run import Run, best_epoch, is_used_up, kept_epoch, write_whole
 
 ASSETS = Path(__file__).parent / "assets"
 START_WEIGHTS, START_ANSWERS = ASSETS / "start.weights.h5", ASSETS / "answers.npz"
@@ -83,21 +80,21 @@ def make_targets(recipe: Recipe, data: FashionMnist, training: Labelled) -> Targ
     if not share:
         return labels
     if not data.is_fashion_mnist:
-        raise RunError("start.answers: there are answers to the images of Fashion-MNIST only")
+        raise TrainingError("start.answers: there are answers to the images of Fashion-MNIST only")
     with np.load(START_ANSWERS) as arrays:
         answers, _ = split_as(recipe.fit, data.train_labels, arrays["probabilities"])
     return np.float32(share) * answers.astype(np.float32) + np.float32(1 - share) * labels
 
 
 def training_photographs(recipe: Recipe, data: FashionMnist) -> Photographs | None:
-    """Read the photographs that the recipe asks for; raise a RunError if they do not fit in."""
+    """Read the photographs that the recipe asks for; raise a TrainingError if they do not fit."""
     share, batch_size = recipe.photographs.share, recipe.fit.batch_size
     if not share:
         return None
     if len(data.class_names) != len(CLASS_NAMES):
-        raise RunError("photographs.share: the photographs are of Fashion-MNIST's ten classes")
+        raise TrainingError("photographs.share: the photographs are of Fashion-MNIST's ten classes")
     if not 0 < round(share * batch_size) < batch_size:
-        raise RunError(
+        raise TrainingError(
             f"photographs.share: {share} of a batch of {batch_size} leaves no image or no "
             "photograph; a larger --fit.batch-size has both"
         )
@@ -113,7 +110,7 @@ def compile_network(recipe: Recipe, classes: int, steps_an_epoch: int) -> Any:
         try:
             model.load_weights(START_WEIGHTS)
         except ValueError as error:
-            raise RunError(
+            raise TrainingError(
                 "start.weights: only the network of the default settings can begin with the "
                 "weights of version 2"
             ) from error
@@ -129,7 +126,7 @@ def compile_network(recipe: Recipe, classes: int, steps_an_epoch: int) -> Any:
 def train(
     training_run: Run, model: Any, batches: TrainingBatches, validation: Labelled, fit: Fit
 ) -> None:
-    """Train on until epochs or patience are used up; raise a RunError if the training diverges."""
+    """Train on until epochs or patience are used up; raise a TrainingError if it diverges."""
     epochs_before = 0
     if training_run.last.exists():
         model.optimizer.build(model.trainable_variables)
@@ -140,23 +137,24 @@ def train(
     # With plain arrays Keras makes operations that TensorFlow warns of on stderr.
     validation_batches = tf.data.Dataset.from_tensor_slices((validation.images, targets))
     logger = keras.callbacks.CSVLogger(training_run.history, append=True)
+    checkpoints = Checkpoints(training_run, batches, fit)
+    usual = signal.signal(signal.SIGINT, checkpoints.interrupt)
     try:
-        with interruption_between_batches() as interruption:
-            model.fit(
-                batches,
-                shuffle=False,  # Keras' own shuffling would differ in a resumed run
-                initial_epoch=epochs_before,
-                epochs=epochs_before if is_used_up(history, fit) else fit.epochs,
-                validation_data=validation_batches.batch(PREDICT_BATCH),
-                verbose=1 if sys.stdout.isatty() else 2,
-                callbacks=[
-                    logger,
-                    keras.callbacks.TensorBoard(training_run.tensorboard, write_graph=False),
-                    Checkpoints(training_run, batches, fit),
-                    interruption,
-                ],
-            )
+        model.fit(
+            batches,
+            shuffle=False,  # Keras' own shuffling would differ in a resumed run
+            initial_epoch=epochs_before,
+            epochs=epochs_before if is_used_up(history, fit) else fit.epochs,
+            validation_data=validation_batches.batch(PREDICT_BATCH),
+            verbose=1 if sys.stdout.isatty() else 2,
+            callbacks=[
+                logger,
+                keras.callbacks.TensorBoard(training_run.tensorboard, write_graph=False),
+                checkpoints,
+            ],
+        )
     finally:
+        signal.signal(signal.SIGINT, usual)
         logger.on_train_end()  # which Keras leaves out if a callback raises
     training_run.finish()
 
@@ -198,7 +196,7 @@ def build_optimizer(fit: Fit, steps: int) -> Any:
 
 
 class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Seeds each epoch, saves the model after it, and stops when patience is used up.
+    """Seeds each epoch, saves the model after it, and stops on Ctrl-C or without patience left.
 
     Keras' own callbacks forget the best epoch when a run resumes; this one reads it from the
     history, to which `CSVLogger` has added the epoch. The process may die at any moment: epochs of
@@ -208,6 +206,23 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ship
     def __init__(self, run: Run, batches: TrainingBatches, fit: Fit) -> None:
         super().__init__()
         self._run, self._batches, self._fit = run, batches, fit
+        self._is_interrupted = False
+
+    def interrupt(self, *_: object) -> None:
+        """Stop the training between two batches, on Ctrl-C; a second one has its usual effect.
+
+        Elsewhere Python may raise KeyboardInterrupt in a finalizer or in a call from C, which print
+        it and continue.
+        """
+        self._is_interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def on_train_batch_end(self, *_: object, **__: object) -> None:
+        """Raise KeyboardInterrupt if the training was interrupted."""
+        if self._is_interrupted:
+            raise KeyboardInterrupt
+
+    on_test_batch_end = on_train_batch_end
 
     def on_epoch_begin(self, epoch: int, *_: object) -> None:
         """Seed the order of the images and every random layer from the number of the epoch."""
@@ -218,40 +233,14 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ship
                 generator.state.assign(seeds.integers(2**32, size=2, dtype=np.uint32))
 
     def on_epoch_end(self, epoch: int, *_: object) -> None:
-        """Save the model with its optimizer; raise a RunError if the loss is no number."""
+        """Save the model with its optimizer; raise a TrainingError if the loss is no number."""
         rows = self._run.read_history()
         if not math.isfinite(rows[-1]["loss"] + rows[-1]["val_loss"]):
-            raise RunError(
+            raise TrainingError(
                 f"the training diverged in epoch {epoch + 1} (loss {rows[-1]['loss']}): "
                 "try a smaller --fit.learning-rate with --fresh"
             )
         if best_epoch(rows) == epoch:
-            save_whole(self.model, self._run.best)
-        save_whole(self.model, self._run.last)
+            write_whole(self._run.best, self.model.save)
+        write_whole(self._run.last, self.model.save)
         self.model.stop_training = is_used_up(rows, self._fit)
-
-
-@contextmanager
-def interruption_between_batches() -> Iterator[Any]:
-    """Yield a callback that turns Ctrl-C into KeyboardInterrupt between two batches.
-
-    Elsewhere Python may raise it in a finalizer or in a call from C, which print it and continue. A
-    second Ctrl-C has its usual effect.
-    """
-    pressed, usual = threading.Event(), signal.getsignal(signal.SIGINT)
-
-    def press(*_: object) -> None:
-        pressed.set()
-        signal.signal(signal.SIGINT, usual)
-
-    def interrupt(*_: object, **__: object) -> None:
-        if pressed.is_set():
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, press)
-    try:
-        yield keras.callbacks.LambdaCallback(
-            on_train_batch_end=interrupt, on_test_batch_end=interrupt
-        )
-    finally:
-        signal.signal(signal.SIGINT, usual)

@@ -18,7 +18,7 @@ from jinja2 import StrictUndefined, Template
 from .data import GREY_LEVELS
 from .novelty import SCORE
 from .recipe import Recipe, differences
-from .run import Run, kept_epoch
+from .run import Row, kept_epoch
 
 FORMAT = 1
 MANIFEST = Path("assets.extra") / "manifest.json"
@@ -47,8 +47,8 @@ def describe(
 ) -> dict[str, Any]:
     """Gather the manifest of a version, all but its files' digests.
 
-    The scores may be without novelty. `training` is what `describe_training` returns, where it is
-    known, and `scale` what grey values are divided by.
+    The scores may be without novelty. `scale` is what grey values are divided by; `training` has
+    the `training` and the `data_set`, where they are known.
     """
     inputs = model.inputs[0]
     parents = layer_inputs(model)
@@ -92,20 +92,15 @@ def describe(
     }
 
 
-def describe_training(finished_run: Run) -> dict[str, Any]:
-    """Return the `training` and the `data_set` of a run's manifest."""
-    recipe, data_set = finished_run.read_about()
-    history = finished_run.read_history()
+def describe_training(recipe: Recipe, history: list[Row]) -> dict[str, Any]:
+    """Return the `training` of the manifest of a finished run."""
     kept = kept_epoch(history, recipe.fit)
     return {
-        "training": {
-            "configuration": recipe.model_dump(mode="json"),
-            "seed": recipe.fit.seed,
-            "epochs": len(history),
-            "kept_epoch": kept + 1,
-            "validation_accuracy": history[kept]["val_accuracy"],
-        },
-        "data_set": data_set,
+        "configuration": recipe.model_dump(mode="json"),
+        "seed": recipe.fit.seed,
+        "epochs": len(history),
+        "kept_epoch": kept + 1,
+        "validation_accuracy": history[kept]["val_accuracy"],
     }
 
 

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from . import TrainingError
 from .data import CLASS_NAMES, Images
-from .errors import DataError
 
 PHOTOGRAPHS = Path(__file__).parent / "assets" / "photographs.npz"
 
@@ -78,7 +78,7 @@ class Photographs:
 def read_photographs(
     split: Literal["train", "validation"], path: Path = PHOTOGRAPHS
 ) -> Photographs:
-    """Read the prepared photographs of one split; raise a DataError if it is no such file.
+    """Read the prepared photographs of one split; raise a TrainingError if it is no such file.
 
     No sender is in both splits.
     """
@@ -87,4 +87,4 @@ def read_photographs(
             chosen = arrays["split"] == split
             return Photographs(arrays["pixels"][chosen], arrays["label"][chosen])
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read as prepared photographs: {error}") from error
+        raise TrainingError(f"{path} cannot be read as prepared photographs: {error}") from error

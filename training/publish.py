@@ -10,7 +10,7 @@ from zipfile import is_zipfile
 import keras
 import numpy as np
 
-from . import saved_model
+from . import TrainingError, saved_model
 from .architecture import INPUT_NAME
 from .batches import predict
 from .config import PublishSettings
@@ -24,7 +24,6 @@ from .data import (
     load_test_images,
     to_inputs,
 )
-from .errors import ExportError
 from .evaluate import cross_entropy, score
 from .export import next_version, publish_version
 from .novelty import measure_novelty
@@ -46,7 +45,7 @@ def run(settings: PublishSettings) -> None:
     class_names = read_class_names(settings, classes)
     found = _find_test_images(settings, class_names, size)
     if settings.novelty and found is None:
-        raise ExportError("--novelty needs the test images: name them with --test-data")
+        raise TrainingError("--novelty needs the test images: name them with --test-data")
     scale = _scale_of(network, found)
     probes = np.random.default_rng(0).integers(0, 256, (PROBES, *size), np.uint8)
     images = to_inputs(found[0] if found else probes, scale)
@@ -75,18 +74,18 @@ def run(settings: PublishSettings) -> None:
 
 
 def load(path: Path) -> Any:
-    """Load a Keras model or a SavedModel without running its code, or raise an ExportError."""
+    """Load a Keras model or a SavedModel without running its code, or raise a TrainingError."""
     if not path.exists():
-        raise ExportError(f"{path} does not exist")
+        raise TrainingError(f"{path} does not exist")
     if (path / "saved_model.pb").is_file():
         return saved_model.load(path)
     if path.suffix not in (".h5", ".hdf5") and not (path.suffix == ".keras" and is_zipfile(path)):
-        raise ExportError(f"{path} is neither a whole .keras or .h5 file nor a SavedModel folder")
+        raise TrainingError(f"{path} is neither a whole .keras or .h5 file nor a SavedModel folder")
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # which one depends on the file
         reason = str(error).rpartition("Exception encountered: ")[2].strip().splitlines()[0]
-        raise ExportError(
+        raise TrainingError(
             f"Keras {keras.__version__} cannot load {path} without running code from it: {reason}"
         ) from error
 
@@ -94,19 +93,19 @@ def load(path: Path) -> Any:
 def as_classifier(model: Any, name: str, *, from_logits: bool) -> Any:
     """Return the model, renamed, with inputs (height, width, 1) and probabilities as output.
 
-    A model that cannot be served is an ExportError.
+    A model that cannot be served is a TrainingError.
     """
     inputs, outputs = getattr(model, "inputs", []), getattr(model, "outputs", [])  # Once built.
     if (len(inputs), len(outputs)) != (1, 1):
         counts = f"{len(inputs)} inputs and {len(outputs)} outputs"
-        raise ExportError(f"the model has {counts}; only one of each can be served")
+        raise TrainingError(f"the model has {counts}; only one of each can be served")
     model, output = keras.Model(inputs[0], outputs[0]), outputs[0]  # without dicts of tensors
     size = _image_size(model.input_shape[1:])
     names = [operation.name for operation in model.operations[1:]]  # The input may have any name.
     if wrong := [name for name in names if not _LAYER_NAME.fullmatch(name)]:
-        raise ExportError(f"layer {wrong[0]!r}: rename it, TensorFlow cannot run such a name")
+        raise TrainingError(f"layer {wrong[0]!r}: rename it, TensorFlow cannot run such a name")
     if len(output.shape) != 2 or output.shape[1] < 2:
-        raise ExportError(
+        raise TrainingError(
             f"layer {model.layers[-1].name} gives {tuple(output.shape[1:])} for an image; it must "
             "be one number for each of at least two classes"
         )
@@ -130,8 +129,8 @@ def _image_size(shape: Sequence[int | None]) -> tuple[int, int]:
         case (int(pixels),) if (side := int(pixels**0.5)) ** 2 == pixels:
             return side, side
         case (_, _, 3):
-            raise ExportError(f"the model takes colour images, {shape}, not grey ones")
-    raise ExportError(
+            raise TrainingError(f"the model takes colour images, {shape}, not grey ones")
+    raise TrainingError(
         f"the model takes {shape}; it must be (height, width, 1), (height, width) or the pixels of "
         "a square"
     )
@@ -172,7 +171,9 @@ def _gives_logits(model: Any, from_logits: bool) -> bool:
         return True
     name, hint = model.layers[-1].name, "if they are logits, say so with --from-logits"
     hint = "it must be softmax, not sigmoid" if last is keras.activations.sigmoid else hint
-    raise ExportError(f"the outputs of layer {name} add up to {answers[0].sum():g}, not 1: {hint}")
+    raise TrainingError(
+        f"the outputs of layer {name} add up to {answers[0].sum():g}, not 1: {hint}"
+    )
 
 
 def read_class_names(settings: PublishSettings, classes: int) -> tuple[str, ...]:
@@ -182,13 +183,13 @@ def read_class_names(settings: PublishSettings, classes: int) -> tuple[str, ...]
         try:
             lines = settings.class_file.read_text("utf-8-sig").split("\n")
         except UnicodeDecodeError as error:
-            raise ExportError(f"{settings.class_file} is not text in UTF-8: {error}") from error
+            raise TrainingError(f"{settings.class_file} is not text in UTF-8: {error}") from error
         names = tuple(name.strip() for name in lines if name.strip())
     if not names:
         return CLASS_NAMES if classes == len(CLASS_NAMES) else tuple(map(str, range(classes)))
     if not len(names) == len(set(names)) == classes:
         given = f"{len(names)} class names are given, {len(set(names))} of them different"
-        raise ExportError(f"{given}; the model has {classes} classes")
+        raise TrainingError(f"{given}; the model has {classes} classes")
     return names
 
 

@@ -3,12 +3,13 @@
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import PROGRAM
-from .data import FashionMnist
-from .errors import RunError
+from . import PROGRAM, TrainingError
+from .config import Settings
+from .data import FashionMnist, load_fashion_mnist
 from .recipe import Fit, Recipe, differences
 
 Row = dict[str, float]
@@ -37,7 +38,7 @@ class Run:
         return self.last if fit.keep == "last" else self.best
 
     def begin(self, recipe: Recipe, data: FashionMnist) -> None:
-        """Write down what the run is made of; raise a RunError if its epochs are of another.
+        """Write down what the run is made of; raise a TrainingError if its epochs are of another.
 
         It may have fewer epochs, if the learning rate does not depend on their number.
         """
@@ -50,45 +51,31 @@ class Run:
                 if (name, earlier.fit.schedule) != ("fit.epochs", "constant") or here < there
             ]
             if changes:
-                raise RunError(
+                raise TrainingError(
                     f"{self.folder} holds a run of another configuration ({'; '.join(changes)}): "
                     f"{ANOTHER_FOLDER}"
                 )
             if data_set != data.about:
-                raise RunError(f"{self.folder} holds a run with other data: {ANOTHER_FOLDER}")
+                raise TrainingError(f"{self.folder} holds a run with other data: {ANOTHER_FOLDER}")
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"configuration": configuration, "data_set": data.about}, indent=2) + "\n"
         if not self._about.exists() or self._about.read_text("utf-8") != text:
-            _write_whole(self._about, text)
+            write_whole(self._about, lambda path: path.write_text(text, "utf-8"))
 
     def discard(self) -> None:
         """Remove the run, and nothing else that the folder may hold."""
         for folder in (self.tensorboard, self.report):
             shutil.rmtree(folder, ignore_errors=True)
-        models = self.last, self.best, self.model
-        for file in (*models, self._about, self.history, self._evaluation, self._finished):
+        files = self._about, self.history, self._evaluation, self._finished
+        for file in (self.last, self.best, self.model, *files):
             file.unlink(missing_ok=True)
 
     def read_about(self) -> tuple[Recipe, dict[str, Any]]:
-        """Read the recipe and the data set; raise a RunError if the folder holds no run."""
+        """Read the recipe and the data set; raise a TrainingError if the folder holds no run."""
         if not self._about.exists():
-            raise RunError(f"{self.folder} holds no run: `{PROGRAM} fit` makes one")
+            raise TrainingError(f"{self.folder} holds no run: `{PROGRAM} fit` makes one")
         about = json.loads(self._about.read_text("utf-8"))
         return Recipe(**about["configuration"]), about["data_set"]
-
-    def require_finished(self) -> Recipe:
-        """Return the recipe of the run; raise a RunError if the run is not complete."""
-        recipe, _ = self.read_about()
-        if not self.is_finished(recipe.fit):
-            raise RunError(f"{self.folder} is not finished: `{PROGRAM} fit` resumes it")
-        return recipe
-
-    def require_data(self, data: FashionMnist) -> None:
-        """Raise a RunError if these are not the data and classes that the run was trained with."""
-        if self.read_about()[1] != data.about:
-            raise RunError(
-                f"{self.folder} was trained with other data or --classes than {data.folder}"
-            )
 
     def finish(self) -> None:
         """Write down that nothing of the training is left to do."""
@@ -112,18 +99,22 @@ class Run:
         self._evaluation.unlink(missing_ok=True)
         if self.history.exists():
             lines = self.history.read_text(encoding="utf-8").splitlines(keepends=True)
-            _write_whole(self.history, "".join(lines[: epochs + 1 if epochs else 0]))
+            kept = "".join(lines[: epochs + 1 if epochs else 0])
+            write_whole(self.history, lambda path: path.write_text(kept, "utf-8"))
         return self.read_history()
 
     def read_evaluation(self) -> dict[str, Any]:
-        """Read the scores; raise a RunError if there are none."""
+        """Read the scores; raise a TrainingError if there are none."""
         if not self._evaluation.exists() or not self.model.exists():
-            raise RunError(f"not evaluated yet: run `{PROGRAM} evaluate --run-dir {self.folder}`")
+            raise TrainingError(
+                f"not evaluated yet: run `{PROGRAM} evaluate --run-dir {self.folder}`"
+            )
         return dict(json.loads(self._evaluation.read_text("utf-8")))
 
     def write_evaluation(self, scores: dict[str, Any]) -> None:
         """Write the scores."""
-        _write_whole(self._evaluation, json.dumps(scores, indent=2) + "\n")
+        text = json.dumps(scores, indent=2) + "\n"
+        write_whole(self._evaluation, lambda path: path.write_text(text, "utf-8"))
 
 
 def best_epoch(rows: list[Row]) -> int:
@@ -142,14 +133,25 @@ def is_used_up(rows: list[Row], fit: Fit) -> bool:
     return len(rows) >= fit.epochs or waited >= fit.patience
 
 
-def save_whole(model: Any, path: Path) -> None:
-    """Save a Keras model in one step, because a run may be killed at any moment."""
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` write a file that then replaces `path`; a run may be killed at any moment."""
     temporary = path.with_name(f".{path.name}")
-    model.save(temporary)
+    write(temporary)
     temporary.replace(path)
 
 
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+def open_finished(settings: Settings) -> tuple[Run, Recipe, FashionMnist]:
+    """Open a run with its recipe and data.
+
+    Raise a TrainingError if it is not complete, or was trained with other data or class names.
+    """
+    run = Run(settings.run_dir)
+    recipe, data_set = run.read_about()
+    if not run.is_finished(recipe.fit):
+        raise TrainingError(f"{run.folder} is not finished: `{PROGRAM} fit` resumes it")
+    data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.classes)
+    if data_set != data.about:
+        raise TrainingError(
+            f"{run.folder} was trained with other data or --classes than {data.folder}"
+        )
+    return run, recipe, data

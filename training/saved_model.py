@@ -10,8 +10,8 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
+from . import TrainingError
 from .batches import predict
-from .errors import ExportError
 from .export import PREDICTION_SIGNATURE, convert, run_flatbuffer
 
 INSTEAD = "publish the .keras or .h5 file that it was made from"
@@ -57,12 +57,12 @@ def load(folder: Path) -> Any:
     """Build the Keras model that computes the signature `serving_default` of a SavedModel.
 
     It has no layers for training, such as dropout, and LiteRT has merged batch normalisation and
-    rescaling into the convolutions. An operation without a layer here is an ExportError.
+    rescaling into the convolutions. An operation without a layer here is a TrainingError.
     """
     try:
         content = convert(folder, [PREDICTION_SIGNATURE], int8_weights=False)
-    except ExportError as error:
-        raise ExportError(f"{error}: {INSTEAD}") from error
+    except TrainingError as error:
+        raise TrainingError(f"{error}: {INSTEAD}") from error
     keras.utils.clear_session()  # so that its layers are conv2d, conv2d_1 and so on
     model = _Graph(content).build()
     images = np.random.default_rng(0).random((PROBES, *model.input_shape[1:]), np.float32)
@@ -70,7 +70,7 @@ def load(folder: Path) -> Any:
     (expected,) = outputs.values()
     difference = np.abs(predict(model, images) - expected).max()
     if not difference <= TOLERANCE * max(1, np.abs(expected).max()):
-        raise ExportError(f"{folder}: its layers cannot be told from its operations; {INSTEAD}")
+        raise TrainingError(f"{folder}: its layers cannot be told from its operations; {INSTEAD}")
     return model
 
 
@@ -87,9 +87,9 @@ class _Graph:
         sources, results = self._graph.inputs, self._graph.outputs
         if (len(sources), len(results)) != (1, 1):
             counts = f"{len(sources)} inputs and {len(results)} outputs"
-            raise ExportError(f"the SavedModel has {counts}; one of each can be served")
+            raise TrainingError(f"the SavedModel has {counts}; one of each can be served")
         if min(shape := self._shape(sources[0])) < 1:
-            raise ExportError("the SavedModel takes images of any size; one size can be served")
+            raise TrainingError("the SavedModel takes images of any size; one size can be served")
         image = self._outputs[sources[0]] = keras.Input(shape)
         return keras.Model(image, self._output(results[0]))
 
@@ -101,7 +101,7 @@ class _Graph:
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 name = self._name(operator) if operator else "of a constant"
                 unknown = f"no layer is known for an operation {name}"
-                raise ExportError(f"{unknown}: {INSTEAD}") from error
+                raise TrainingError(f"{unknown}: {INSTEAD}") from error
         return self._outputs[tensor]
 
     def _apply(self, operator: Any, activation: str | None = None) -> Any:

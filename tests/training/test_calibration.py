@@ -8,11 +8,7 @@ import pytest
 from tests.training.conftest import IDX_FOLDER, TINY_DATA, TINY_NETWORK
 from training.__main__ import main
 from training.data import load_fashion_mnist
-from training.evaluate import (
-    expected_calibration_error,
-    find_temperature,
-    fold_temperature,
-)
+from training.evaluate import expected_calibration_error, find_temperature
 from training.recipe import Fit
 from training.run import Run
 
@@ -37,16 +33,6 @@ def test_find_temperature_recovers_the_factor_on_the_logits(temperature: float) 
 def test_temperature_is_finite_with_zero_probabilities() -> None:
     probabilities = np.eye(10, dtype=np.float32)
     assert np.isfinite(find_temperature(probabilities, np.arange(10, dtype=np.uint8)))
-
-
-def test_folding_the_temperature_divides_the_logits() -> None:
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
-    inputs = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
-    before = np.log(model.predict(inputs, verbose=0))
-    fold_temperature(model, 2.0)
-    after = np.log(model.predict(inputs, verbose=0))
-    np.testing.assert_allclose(np.diff(after), np.diff(before) / 2, atol=1e-5)
 
 
 @pytest.mark.usefixtures("unsaved_figures")

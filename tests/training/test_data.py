@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.training.conftest import IDX_FOLDER
-from training import data
+from training import TrainingError, data
 from training.data import (
     CLASS_NAMES,
     DEBIAN_FOLDER,
@@ -17,7 +17,6 @@ from training.data import (
     split_as,
     to_inputs,
 )
-from training.errors import DataError
 from training.recipe import Fit
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -51,7 +50,7 @@ def rewrite(folder: Path, name: str, content: bytes) -> Path:
 
 
 def load_error(folder: Path) -> str:
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(TrainingError) as caught:
         load_fashion_mnist(folder, allow_other_data=True)
     return str(caught.value)
 
@@ -87,7 +86,7 @@ def test_digest_is_of_the_decompressed_content(folder: Path) -> None:
 
 
 def test_other_data_is_refused_unless_allowed(folder: Path) -> None:
-    with pytest.raises(DataError, match=rf"{IMAGES}\.gz is not Fashion-MNIST's.*sha256"):
+    with pytest.raises(TrainingError, match=rf"{IMAGES}\.gz is not Fashion-MNIST's.*sha256"):
         load_fashion_mnist(folder)
 
 
@@ -110,7 +109,7 @@ def test_debian_folder_takes_precedence_over_the_keras_cache(
 
 def test_failed_download_is_reported_with_the_remedy(search_folders: tuple[Path, Path]) -> None:
     debian, _ = search_folders
-    with pytest.raises(DataError, match=r"dataset-fashion-mnist.*--data-dir") as caught:
+    with pytest.raises(TrainingError, match=r"dataset-fashion-mnist.*--data-dir") as caught:
         load_fashion_mnist()
     assert str(debian) in str(caught.value)
 
@@ -177,7 +176,7 @@ def test_extra_label_extends_default_names_and_is_rejected_with_given_names(
     rewrite(folder, LABELS, bytes(content))
     loaded = load_fashion_mnist(folder, allow_other_data=True)
     assert loaded.class_names == tuple(map(str, range(11)))
-    with pytest.raises(DataError, match="labels must be there and lie in 0…9"):
+    with pytest.raises(TrainingError, match="labels must be there and lie in 0…9"):
         load_fashion_mnist(folder, allow_other_data=True, class_names=CLASS_NAMES)
 
 
@@ -223,5 +222,5 @@ def test_split_as_splits_an_array_like_the_images() -> None:
 
 def test_split_with_an_empty_part_is_rejected() -> None:
     loaded = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
-    with pytest.raises(DataError, match="cannot be split"):
+    with pytest.raises(TrainingError, match="cannot be split"):
         loaded.split(Fit(validation_fraction=0.001, stratify=True))

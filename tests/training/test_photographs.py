@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks.images import read_image
-from training.errors import DataError
+from training import TrainingError
 from training.photographs import CLASSES_OF_A_LABEL, KINDS, PHOTOGRAPHS, read_photographs
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "photographs"
@@ -58,5 +58,5 @@ def test_committed_images_equal_the_service_preparation_of_the_photographs() -> 
 def test_invalid_photographs_file_is_rejected(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "photographs.npz"
     file.write_bytes(content)
-    with pytest.raises(DataError, match="cannot be read as prepared photographs"):
+    with pytest.raises(TrainingError, match="cannot be read as prepared photographs"):
         read_photographs("train", file)

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from tests.training.conftest import IDX_FOLDER, TINY_DATA, TINY_FIT, Published
+from training import TrainingError
 from training.__main__ import EXIT_FAILED, main
 from training.data import load_fashion_mnist
-from training.errors import RunError
 from training.recipe import Augmentation, Fit, Recipe
 from training.run import Run, best_epoch, is_used_up, kept_epoch
 
@@ -70,14 +70,14 @@ def test_other_recipe_is_rejected_by_setting_except_for_more_epochs(
         (Recipe(fit=Fit(epochs=22, seed=1)), "configuration (fit.seed is 42 there, 1 here)"),
         (Recipe(augmentation=Augmentation(flip=True)), "augmentation.flip is False there, True"),
     ):
-        with pytest.raises(RunError) as caught:
+        with pytest.raises(TrainingError) as caught:
             run.begin(recipe, data)
         assert words in str(caught.value)
     cosine = Recipe(fit=Fit(schedule="cosine"))
     run.discard()
     run.begin(cosine, data)
     run.last.touch()
-    with pytest.raises(RunError):  # More epochs would change the cosine schedule.
+    with pytest.raises(TrainingError):  # More epochs would change the cosine schedule.
         run.begin(Recipe(fit=Fit(schedule="cosine", epochs=21)), data)
 
 
@@ -130,5 +130,5 @@ def test_run_with_other_class_names_is_rejected(
 
 
 def test_reading_scores_before_the_evaluation_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="run `python -m training evaluate --run-dir /"):
+    with pytest.raises(TrainingError, match="run `python -m training evaluate --run-dir /"):
         Run(tmp_path).read_evaluation()
