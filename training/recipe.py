@@ -1,7 +1,7 @@
 """What is trained and how: the settings that decide the weights."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -16,13 +16,6 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Padding = Literal["same", "valid"]
 Size = Count | tuple[Count, Count]
 """One number for both axes, or (height, width)."""
-
-
-class Step(NamedTuple):
-    """One layer's effect on a map along one axis, and its arithmetic in words."""
-
-    output: int
-    arithmetic: str
 
 
 def output_size(size: int, window: int, stride: int, padding: Padding) -> int:
@@ -62,8 +55,8 @@ class Block(_Group):
     pool_padding: Padding = "valid"
     """Padding of the pooling."""
 
-    def steps(self, side: int, axis: int = 0) -> Iterator[Step]:
-        """Yield what the convolution, then the pooling, makes of a map of this side."""
+    def steps(self, side: int, axis: int = 0) -> Iterator[tuple[int, str]]:
+        """Yield the side of a map after the convolution, then the pooling, and its arithmetic."""
         layers = [("conv", self.kernel_size, self.strides, self.padding)]
         if self.pooling != "none":
             strides = self.pool_strides or self.pool_size
@@ -74,7 +67,7 @@ class Block(_Group):
             formula = f"floor(({side}-{window})/{stride})+1"
             if padding == "same":
                 formula = f"ceil({side}/{stride})"
-            yield Step(output, f"{kind} {window} {padding}, stride {stride}: {formula} = {output}")
+            yield output, f"{kind} {window} {padding}, stride {stride}: {formula} = {output}"
             side = output
 
 

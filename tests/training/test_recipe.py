@@ -78,17 +78,17 @@ def test_network_is_rejected_exactly_if_keras_cannot_build_it() -> None:
         ]
         expected = [28]
         for block in network.blocks:
-            expected += [step.output for step in block.steps(expected[-1])]
+            expected += [output for output, _ in block.steps(expected[-1])]
         assert maps == expected[1:], settings
     assert 20 < accepted < 100
 
 
 def test_kernel_and_stride_may_differ_by_axis() -> None:
     block = Block(kernel_size=(3, 29), padding="valid")
-    assert next(block.steps(28, axis=0)).output == 26
+    assert next(block.steps(28, axis=0))[0] == 26
     with pytest.raises(ValidationError, match=r"conv 29 valid, stride 1: floor\(\(28-29\)/1\)"):
         Network(blocks=(block,))
     block = Block(kernel_size=(3, 5), strides=(1, 2), pool_size=3, pool_strides=2)
     model = build_network(Network(blocks=(block,)))
-    sides = [list(block.steps(28, axis))[-1].output for axis in (0, 1)]
+    sides = [list(block.steps(28, axis))[-1][0] for axis in (0, 1)]
     assert model.get_layer("max_pooling2d_1").output.shape[1:3] == tuple(sides)

@@ -97,12 +97,10 @@ def sides(page: Page) -> list[int]:
 
 def expected_sides(network: Network) -> list[int]:
     """Return what training computes the sides of the maps to be."""
-    side, found = IMAGE_SIDE, []
+    found = [IMAGE_SIDE]
     for block in network.blocks:
-        for step in block.steps(side):
-            side = step.output
-            found.append(side)
-    return found
+        found += [side for side, _ in block.steps(found[-1])]
+    return found[1:]
 
 
 def test_the_parameters_are_those_that_keras_counts(visit: Visit, tmp_path: Path) -> None:
