@@ -23,7 +23,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from training.config import FitSettings, read_settings
+from training.config import FitSettings
 from training.recipe import Recipe
 from training.run import Run, kept_epoch
 
@@ -144,7 +144,7 @@ def seeds() -> dict[str, Any]:
 
 def read_recipe() -> Recipe:
     """Read the recipe's file."""
-    return read_settings(FitSettings, [f"--config={CONFIG}"], "recipes").recipe
+    return FitSettings(config=CONFIG).recipe
 
 
 def train(command: str, run_dir: Path, *settings: str) -> None:

@@ -1,38 +1,13 @@
 """`fashion-mnist-training fit | evaluate | export | publish`, or `python -m training`."""
 
-import argparse
 import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
-import shtab
-from pydantic_settings import CliSettingsSource
-
-from . import COMMAND, PROGRAM, TrainingError, __version__
-from .config import (
-    ConfigurationError,
-    EvaluateSettings,
-    ExportSettings,
-    FitSettings,
-    PublishSettings,
-    Settings,
-    read_settings,
-)
+from . import PROGRAM, TrainingError
+from .config import ConfigurationError, Settings, read_settings
 from .native_logging import native_noise_hidden
-
-COMMANDS: dict[str, type[Settings]] = {
-    "fit": FitSettings,
-    "evaluate": EvaluateSettings,
-    "export": ExportSettings,
-    "publish": PublishSettings,
-}
-DESCRIPTION = "\n".join(
-    ["Train the Fashion-MNIST network offline and publish it for the service.", ""]
-    + [f"  {name:10}{settings.__doc__}" for name, settings in COMMANDS.items()]
-    + ["", f"`{PROGRAM} COMMAND --help` lists the settings of a command."]
-)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -41,50 +16,22 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status: 0 done, 1 failed, 2 wrong settings, 130 Ctrl-C."""
-    parser = _parser()
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=" | ".join(COMMANDS))
-    parser.add_argument("settings", nargs=argparse.REMAINDER, metavar="...", help="its settings")
-    options = parser.parse_args(arguments)
-    status, program = 0, f"{PROGRAM} {options.command}"
+    arguments = sys.argv[1:] if arguments is None else arguments
+    status, program = 0, " ".join([PROGRAM, *arguments[:1]])
     try:
-        _run(options.command, read_settings(COMMANDS[options.command], options.settings, program))
+        settings = read_settings(arguments)
+        _run(arguments[0], settings)
     except ConfigurationError as error:
         status, message = EXIT_USAGE, str(error)
     except (TrainingError, OSError) as error:  # such as a full disk
         status, message = EXIT_FAILED, str(error)
     except KeyboardInterrupt:
         status, message = EXIT_INTERRUPTED, "interrupted"
-        if options.command == "fit":
+        if arguments[0] == "fit":
             message += "; the same command resumes after the last whole epoch"
     if status:
         print(f"{program}: {message}", file=sys.stderr)
     return status
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"{COMMAND} {__version__}")
-    if PROGRAM == COMMAND:  # shells complete commands, not modules of Python
-        shtab.add_argument_to(
-            parser,
-            help="print a completion script for this shell, and exit",
-            parent=_completed_parser(),
-        )
-    return parser
-
-
-def _completed_parser() -> argparse.ArgumentParser:
-    """Return a parser that knows the settings of every command at once, for the completion."""
-    parser = argparse.ArgumentParser(prog=COMMAND)
-    commands = parser.add_subparsers()
-    for name, settings in COMMANDS.items():
-        command = commands.add_parser(name, help=settings.__doc__)
-        CliSettingsSource[Any](settings, root_parser=command)
-    return parser
 
 
 def _run(command: str, settings: Settings) -> None:

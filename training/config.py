@@ -10,20 +10,24 @@ import shlex
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, cast, get_args
 
+import shtab
 from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    CliApp,
     CliPositionalArg,
     CliSettingsSource,
+    CliSubCommand,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
     TomlConfigSettingsSource,
+    get_subcommand,
 )
 
-from . import PROGRAM, TrainingError
+from . import COMMAND, PROGRAM, TrainingError, __version__
 from .recipe import Block, Count, Recipe
 
 ENVIRONMENT_PREFIX = "FASHION_TRAINING_"
@@ -85,8 +89,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Rank the sources below the command line: arguments, environment, TOML file."""
+        """Rank the sources: command line, environment, TOML file."""
         del dotenv_settings, file_secret_settings
+        names = [name for name in map(str.upper, os.environ) if name.startswith(ENVIRONMENT_PREFIX)]
+        keys = [name.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower() for name in names]
+        _refuse_unknown(keys, where="the environment has")
         return init_settings, env_settings, _TomlFile(settings_cls)
 
     def next_command(self, command: str) -> str:
@@ -155,27 +162,36 @@ class PublishSettings(Settings):
     """Version to publish. By default one more than the highest."""
 
 
-AnySettings = TypeVar("AnySettings", bound=Settings)
+class Commands(BaseSettings):
+    """Train the Fashion-MNIST network offline and publish it for the service."""
+
+    # Each command reads the environment and the file itself.
+    model_config = Settings.model_config | SettingsConfigDict(case_sensitive=True, env_prefix="")
+
+    fit: CliSubCommand[FitSettings] = Field(description=FitSettings.__doc__)
+    evaluate: CliSubCommand[EvaluateSettings] = Field(description=EvaluateSettings.__doc__)
+    export: CliSubCommand[ExportSettings] = Field(description=ExportSettings.__doc__)
+    publish: CliSubCommand[PublishSettings] = Field(description=PublishSettings.__doc__)
 
 
-def read_settings(
-    command: type[AnySettings], arguments: Sequence[str], program: str
-) -> AnySettings:
-    """Read a command's settings: command line over environment over TOML file over default.
+def read_settings(arguments: Sequence[str]) -> Settings:
+    """Read the settings of the command that the arguments begin with.
 
-    `program` is how the usage line of `--help` calls the command. A setting that is unknown, out of
-    range or impossible is a ConfigurationError.
+    The command line overrides the environment, the TOML file and the default, in this order. A
+    setting that is unknown, out of range or impossible is a ConfigurationError.
     """
-    variables = [name for name in map(str.upper, os.environ) if name.startswith(ENVIRONMENT_PREFIX)]
-    names = [name.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower() for name in variables]
-    _refuse_unknown(names, where="the environment has")
+    source = CliSettingsSource[Any](Commands, cli_prog_name=PROGRAM)
+    parser = source.root_parser
+    parser.add_argument("--version", action="version", version=f"{COMMAND} {__version__}")
+    if PROGRAM == COMMAND:  # shells complete commands, not modules of Python
+        shtab.add_argument_to(parser, help="print a completion script for this shell, and exit")
     try:
-        return command(_cli_prog_name=program, _cli_parse_args=list(arguments))
+        return cast(Settings, get_subcommand(CliApp.run(Commands, [*arguments], source)))
     except ValidationError as error:
         raise ConfigurationError(_sentence(error)) from error
     except SettingsError as error:
-        message = str(error).removeprefix("error parsing CLI: ")
-        raise ConfigurationError(message + _suggested_option(message, command)) from error
+        message = str(error).removeprefix("error parsing CLI: ").removeprefix("Error: ")
+        raise ConfigurationError(message + _suggested_option(message, arguments)) from error
 
 
 def _refuse_unknown(names: Iterable[str], where: str) -> None:
@@ -193,7 +209,7 @@ def _sentence(error: ValidationError) -> str:
     """
     clauses: dict[str, str] = {}
     for item in error.errors():
-        parts = map(str, item["loc"])
+        _, *parts = map(str, item["loc"])  # after the command
         place = [part for part in parts if not part.startswith(("constrained", "tuple", "int"))]
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
@@ -217,8 +233,11 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def _suggested_option(message: str, command: type[Settings]) -> str:
+def _suggested_option(message: str, arguments: Sequence[str]) -> str:
     """Return the option nearest to the one that the message says is not known."""
     unknown = [word for word in message.split() if word.startswith("--")]
+    if not unknown or arguments[0] not in Commands.model_fields:
+        return ""
+    command, _ = get_args(Commands.model_fields[arguments[0]].annotation)
     options = re.findall(r"--[\w.-]+", CliSettingsSource[Any](command).root_parser.format_usage())
-    return _suggestion(unknown[0].split("=")[0], options) if unknown else ""
+    return _suggestion(unknown[0].split("=")[0], options)

@@ -8,7 +8,6 @@ import pytest
 from training.__main__ import EXIT_USAGE, main
 from training.config import (
     ConfigurationError,
-    EvaluateSettings,
     ExportSettings,
     FitSettings,
     read_settings,
@@ -20,7 +19,9 @@ THREE_BLOCKS = '[{}, {"kernel_size": 5}, {"kernel_size": 9, "padding": "valid"}]
 
 
 def fit_settings(*arguments: str) -> FitSettings:
-    return read_settings(FitSettings, arguments, program="fit")
+    settings = read_settings(["fit", *arguments])
+    assert isinstance(settings, FitSettings)
+    return settings
 
 
 def test_defaults_are_the_documented_values() -> None:
@@ -61,8 +62,10 @@ def test_one_configuration_file_works_for_every_command(
     file.write_text('run_dir = "here"\nartifacts = "there"\nfresh = true\n[fit]\nepochs = 5\n')
     monkeypatch.setenv("FASHION_TRAINING_CONFIG", str(file))
     assert fit_settings().fresh
-    assert read_settings(EvaluateSettings, [], program="evaluate").run_dir == Path("here")
-    assert read_settings(ExportSettings, [], program="export").artifacts == Path("there")
+    assert read_settings(["evaluate"]).run_dir == Path("here")
+    export = read_settings(["export"])
+    assert isinstance(export, ExportSettings)
+    assert export.artifacts == Path("there")
 
 
 @pytest.mark.parametrize(
@@ -201,7 +204,7 @@ def test_next_command_repeats_the_run_and_data_settings() -> None:
     )
     command = settings.next_command("export")
     assert command.startswith("python -m training export --run-dir 'my run' --data-dir d ")
-    again = read_settings(ExportSettings, shlex.split(command)[4:], program="export")
+    again = read_settings(shlex.split(command)[3:])
     for name in ("run_dir", "data_dir", "allow_other_data", "classes"):
         assert getattr(again, name) == getattr(settings, name)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.conftest import TINY_DATA, Published
-from training.__main__ import EXIT_FAILED, main
+from training.__main__ import EXIT_FAILED, EXIT_USAGE, main
 from training.native_logging import native_noise_hidden
 
 
@@ -56,9 +56,15 @@ def test_missing_library_is_reported_with_the_extra(
 
 
 def test_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(["tune"])
+    assert main(["tune"]) == EXIT_USAGE
     assert "choose from" in capsys.readouterr().err
+
+
+def test_missing_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == EXIT_USAGE
+    assert capsys.readouterr().err == (
+        "python -m training: CLI subcommand is required {fit, evaluate, export, publish}\n"
+    )
 
 
 def test_native_output_is_hidden_unless_the_block_fails(capfd: pytest.CaptureFixture[str]) -> None:

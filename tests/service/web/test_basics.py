@@ -13,7 +13,7 @@ from tests.service.web.conftest import Visit
 from tests.service.web.reading import numbers
 from tests.training.conftest import TINY_DATA
 from training.__main__ import main
-from training.config import FitSettings, read_settings
+from training.config import FitSettings
 from training.recipe import IMAGE_SIDE, Network
 
 
@@ -25,7 +25,7 @@ def configured(page: Page, folder: Path) -> Network:
     """Return what training makes of the configuration that the page shows."""
     file = folder / "network.toml"
     file.write_text(page.locator("#recipe pre").inner_text())
-    return read_settings(FitSettings, ["--config", str(file)], "fit").network
+    return FitSettings(config=file).network
 
 
 def shapes(page: Page) -> list[str]:
