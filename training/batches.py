@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from .data import Inputs, Labelled, to_inputs
+from .data import Inputs, to_inputs
 from .photographs import Photographs
 from .recipe import IMAGE_SIDE, Augmentation, Recipe
 
@@ -29,14 +29,14 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
 
     def __init__(
         self,
-        training: Labelled,
+        images: Inputs,
         targets: Targets,
         recipe: Recipe,
         photographs: Photographs | None = None,
     ) -> None:
         super().__init__()
         share = recipe.photographs.share if photographs else 0.0
-        self._images, self._targets = training.images, targets
+        self._images, self._targets = images, targets
         self._photographs_a_batch = round(recipe.fit.batch_size * share)
         self._images_a_batch = recipe.fit.batch_size - self._photographs_a_batch
         self._photographs = photographs

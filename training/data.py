@@ -43,6 +43,7 @@ DIGESTS = {
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.integer[Any]]
 Inputs = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
 Size = tuple[int, int]
 
 
@@ -85,25 +86,22 @@ class FashionMnist:
         """Return the test images as the network takes them."""
         return Labelled(to_inputs(self.test_images), self.test_labels)
 
-    def split(self, fit: Fit) -> tuple[Labelled, Labelled]:
-        """Split the training images in two; raise a TrainingError if a part would be empty."""
-        images = to_inputs(self.train_images)
+    def split(self, fit: Fit) -> list[Indices]:
+        """Return the indices of training and of validation images; a TrainingError if none."""
         try:
-            parts = split_as(fit, self.train_labels, images, self.train_labels)
+            indices: list[Indices] = train_test_split(
+                np.arange(len(self.train_labels)),
+                test_size=fit.validation_fraction,
+                random_state=fit.split_seed,
+                stratify=self.train_labels if fit.stratify else None,
+            )
         except ValueError as error:
             raise TrainingError(f"{self.folder}: the images cannot be split: {error}") from error
-        return Labelled(*parts[::2]), Labelled(*parts[1::2])
+        return indices
 
-
-def split_as(fit: Fit, labels: Labels, *arrays: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """Split arrays of all training images; return training and validation part of each in turn."""
-    parts: list[npt.NDArray[Any]] = train_test_split(
-        *arrays,
-        test_size=fit.validation_fraction,
-        random_state=fit.split_seed,
-        stratify=labels if fit.stratify else None,
-    )
-    return parts
+    def train(self, indices: Indices) -> Labelled:
+        """Return some of the images that are not for the test, as the network takes them."""
+        return Labelled(to_inputs(self.train_images[indices]), self.train_labels[indices])
 
 
 def to_inputs(images: Images, scale: float = GREY_LEVELS) -> Inputs:

@@ -18,7 +18,7 @@ from . import TrainingError
 from .architecture import build_network
 from .batches import PREDICT_BATCH, Targets, TrainingBatches
 from .config import FitSettings
-from .data import CLASS_NAMES, FashionMnist, Labelled, load_fashion_mnist, split_as
+from .data import CLASS_NAMES, FashionMnist, Indices, Labelled, load_fashion_mnist
 from .photographs import Photographs, read_photographs
 from .recipe import Fit, Recipe
 from .run import Run, best_epoch, is_used_up, kept_epoch, write_whole
@@ -37,10 +37,11 @@ def run(settings: FitSettings) -> None:
     """Train, or resume, the run in `settings.run_dir`."""
     training_run, recipe = Run(settings.run_dir), settings.recipe
     data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.classes)
-    training, validation = data.split(recipe.fit)
-    batches = TrainingBatches(
-        training, make_targets(recipe, data, training), recipe, training_photographs(recipe, data)
-    )
+    indices, validation_indices = data.split(recipe.fit)
+    training, validation = data.train(indices), data.train(validation_indices)
+    targets = make_targets(recipe, data, indices)
+    photographs = training_photographs(recipe, data)
+    batches = TrainingBatches(training.images, targets, recipe, photographs)
     model = compile_network(recipe, len(data.class_names), len(batches))
     # Last, because a recipe that cannot be trained must not replace a run.
     if settings.fresh:
@@ -69,21 +70,21 @@ def run(settings: FitSettings) -> None:
     )
 
 
-def make_targets(recipe: Recipe, data: FashionMnist, training: Labelled) -> Targets:
-    """Return the targets of the training images, (n, classes): labels mixed with soft targets.
+def make_targets(recipe: Recipe, data: FashionMnist, indices: Indices) -> Targets:
+    """Return the targets of training images, (n, classes): labels mixed with soft targets.
 
     Soft targets are the predictions of versions 1 and 2 (Li and Hoiem 2016, Learning without
     Forgetting, https://arxiv.org/abs/1606.09282).
     """
-    labels = np.eye(len(data.class_names), dtype=np.float32)[training.labels]
+    labels = np.eye(len(data.class_names), dtype=np.float32)[data.train_labels[indices]]
     share = recipe.start.answers
     if not share:
         return labels
     if not data.is_fashion_mnist:
         raise TrainingError("start.answers: there are answers to the images of Fashion-MNIST only")
     with np.load(START_ANSWERS) as arrays:
-        answers, _ = split_as(recipe.fit, data.train_labels, arrays["probabilities"])
-    return np.float32(share) * answers.astype(np.float32) + np.float32(1 - share) * labels
+        answers: Targets = arrays["probabilities"][indices].astype(np.float32)
+    return np.float32(share) * answers + np.float32(1 - share) * labels
 
 
 def training_photographs(recipe: Recipe, data: FashionMnist) -> Photographs | None:

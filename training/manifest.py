@@ -156,12 +156,11 @@ def summarise(model: Any) -> str:
 
 
 def file_digests(folder: Path) -> dict[str, str]:
-    """Compute the sha256 of every file below a folder, by its POSIX path; not the manifest's."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """Compute the sha256 of every file below a folder, by its POSIX path."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-        if path != folder / MANIFEST
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
     }
 
 

@@ -27,9 +27,8 @@ _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def _pooling(layer: Any, options: Any) -> Any:
-    size, strides = ("filterHeight", "filterWidth"), ("strideH", "strideW")
-    both = [tuple(getattr(options, name) for name in names) for names in (size, strides)]
-    return layer(*both, _PADDING[options.padding])
+    size, strides = (options.filterHeight, options.filterWidth), (options.strideH, options.strideW)
+    return layer(size, strides, _PADDING[options.padding])
 
 
 _LAYERS: dict[str, Callable[..., Any]] = {

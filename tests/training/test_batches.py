@@ -4,13 +4,12 @@ import pytest
 import tensorflow as tf
 
 from training.batches import ERASED_AREA, TrainingBatches, augment, predict
-from training.data import Labelled
 from training.photographs import Photographs
 from training.recipe import Augmentation, Fit, Recipe
 from training.recipe import Photographs as PhotographSettings
 
 IMAGES = np.linspace(0.1, 0.9, 10, dtype=np.float32).reshape(-1, 1, 1, 1) * np.ones((28, 28, 1))
-TRAINING = Labelled(IMAGES.astype(np.float32), np.arange(10, dtype=np.uint8))
+TRAINING = IMAGES.astype(np.float32)
 TARGETS = np.eye(10, dtype=np.float32)
 EVERY_AUGMENTATION = Augmentation(
     flip=True, shift=2, rotate=20, zoom=0.2, brightness=0.2, erase=0.5

@@ -14,7 +14,6 @@ from training.data import (
     DIGESTS,
     load_fashion_mnist,
     parse_idx,
-    split_as,
     to_inputs,
 )
 from training.recipe import Fit
@@ -202,22 +201,20 @@ def test_inputs_are_divided_by_255_and_get_a_channel() -> None:
 def test_split_is_reproducible_and_stratified_only_on_request() -> None:
     loaded = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
     training, validation = loaded.split(Fit())
-    assert (len(training.labels), len(validation.labels)) == (204, 52)
-    again, _ = loaded.split(Fit())
-    np.testing.assert_array_equal(training.images, again.images)
+    assert (len(training), len(validation)) == (204, 52)
+    assert sorted([*training, *validation]) == list(range(256))
+    np.testing.assert_array_equal(training, loaded.split(Fit())[0])
     stratified = loaded.split(Fit(validation_fraction=0.25, stratify=True))[1]
     wanted = np.bincount(loaded.train_labels) / 4
-    assert np.abs(np.bincount(stratified.labels) - wanted).max() < 1
-    assert np.abs(np.bincount(validation.labels) - wanted * 0.8).max() > 1
+    assert np.abs(np.bincount(loaded.train_labels[stratified]) - wanted).max() < 1
+    assert np.abs(np.bincount(loaded.train_labels[validation]) - wanted * 0.8).max() > 1
 
 
-def test_split_as_splits_an_array_like_the_images() -> None:
+def test_images_of_indices_have_their_labels() -> None:
     loaded = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
-    for fit in (Fit(), Fit(validation_fraction=0.25, stratify=True)):
-        training, validation = loaded.split(fit)
-        labels = split_as(fit, loaded.train_labels, loaded.train_labels)
-        np.testing.assert_array_equal(labels[0], training.labels)
-        np.testing.assert_array_equal(labels[1], validation.labels)
+    images, labels = loaded.train(np.array([7, 3]))
+    np.testing.assert_array_equal(images, to_inputs(loaded.train_images)[[7, 3]])
+    np.testing.assert_array_equal(labels, loaded.train_labels[[7, 3]])
 
 
 def test_split_with_an_empty_part_is_rejected() -> None:
