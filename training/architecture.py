@@ -9,8 +9,6 @@ from keras import layers
 from .recipe import IMAGE_SIDE, Block, Network
 
 INPUT_NAME = "images"
-INPUT_SHAPE = (IMAGE_SIDE, IMAGE_SIDE, 1)
-MODEL_NAME = "fashion_mnist"
 
 
 def build_network(network: Network, classes: int = 10) -> keras.Sequential:
@@ -21,14 +19,14 @@ def build_network(network: Network, classes: int = 10) -> keras.Sequential:
     """
     return keras.Sequential(
         [
-            keras.Input(INPUT_SHAPE, name=INPUT_NAME),
+            keras.Input((IMAGE_SIDE, IMAGE_SIDE, 1), name=INPUT_NAME),
             *_convolution_blocks(network.blocks),
             layers.Flatten(name="flatten"),
             layers.Dense(network.dense_units, network.dense_activation, name="dense_1"),
             layers.Dropout(network.dropout, name="dropout"),
             layers.Dense(classes, "softmax", name="dense_2"),
         ],
-        name=MODEL_NAME,
+        name="fashion_mnist",
     )
 
 

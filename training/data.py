@@ -87,7 +87,10 @@ class FashionMnist:
         return Labelled(to_inputs(self.test_images), self.test_labels)
 
     def split(self, fit: Fit) -> list[Indices]:
-        """Return the indices of training and of validation images; a TrainingError if none."""
+        """Split the images: return the indices of those to train and of those to validate on.
+
+        Raise a TrainingError if there would be none of either.
+        """
         try:
             indices: list[Indices] = train_test_split(
                 np.arange(len(self.train_labels)),
@@ -100,7 +103,7 @@ class FashionMnist:
         return indices
 
     def train(self, indices: Indices) -> Labelled:
-        """Return some of the images that are not for the test, as the network takes them."""
+        """Return training or validation images as the network takes them."""
         return Labelled(to_inputs(self.train_images[indices]), self.train_labels[indices])
 
 

@@ -53,6 +53,8 @@ def describe(
     inputs = model.inputs[0]
     parents = layer_inputs(model)
     novelty = scores.get("novelty")
+    total = model.count_params()
+    trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     return {
         "format": FORMAT,
         "name": model.name,
@@ -70,7 +72,11 @@ def describe(
             for layer in model.layers
             if layer.name in parents
         ],
-        "parameters": count_parameters(model),
+        "parameters": {
+            "total": total,
+            "trainable": trainable,
+            "non_trainable": total - trainable,
+        },
         "summary": summarise(model),
         "novelty": novelty
         and {
@@ -138,13 +144,6 @@ def _parents(call: Any) -> Iterator[str]:
     elif isinstance(call, dict | list | tuple):
         for value in call.values() if isinstance(call, dict) else call:
             yield from _parents(value)
-
-
-def count_parameters(model: Any) -> dict[str, int]:
-    """Count the weights of a model."""
-    trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    total = model.count_params()
-    return {"total": total, "trainable": trainable, "non_trainable": total - trainable}
 
 
 def summarise(model: Any) -> str:

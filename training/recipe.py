@@ -18,17 +18,6 @@ Size = Count | tuple[Count, Count]
 """One number for both axes, or (height, width)."""
 
 
-def output_size(size: int, window: int, stride: int, padding: Padding) -> int:
-    """Compute the output positions of a kernel or pool along one axis of a map.
-
-    Ten inputs under a kernel of three, stride one, valid, give eight outputs; less than one where
-    the window is larger than a valid-padded input.
-    """
-    if padding == "same":
-        return -(-size // stride)
-    return (size - window) // stride + 1
-
-
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -56,17 +45,20 @@ class Block(_Group):
     """Padding of the pooling."""
 
     def steps(self, side: int, axis: int = 0) -> Iterator[tuple[int, str]]:
-        """Yield the side of a map after the convolution, then the pooling, and its arithmetic."""
+        """Yield the side of a map after the convolution, then the pooling, and its arithmetic.
+
+        Ten pixels under a kernel of three, stride one, valid, become eight, and less than one where
+        the window is larger than a valid-padded map.
+        """
         layers = [("conv", self.kernel_size, self.strides, self.padding)]
         if self.pooling != "none":
             strides = self.pool_strides or self.pool_size
             layers.append((f"{self.pooling} pooling", self.pool_size, strides, self.pool_padding))
         for kind, *sizes, padding in layers:
             window, stride = (size if isinstance(size, int) else size[axis] for size in sizes)
-            output = output_size(side, window, stride, padding)
-            formula = f"floor(({side}-{window})/{stride})+1"
+            output, formula = (side - window) // stride + 1, f"floor(({side}-{window})/{stride})+1"
             if padding == "same":
-                formula = f"ceil({side}/{stride})"
+                output, formula = -(-side // stride), f"ceil({side}/{stride})"
             yield output, f"{kind} {window} {padding}, stride {stride}: {formula} = {output}"
             side = output
 

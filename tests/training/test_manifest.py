@@ -3,7 +3,7 @@ import re
 import keras
 
 from training.architecture import build_network
-from training.manifest import count_parameters, describe_layer, layer_inputs, summarise
+from training.manifest import describe_layer, layer_inputs, summarise
 from training.recipe import Block, Network
 
 
@@ -41,11 +41,6 @@ def test_layer_is_described_by_type_configuration_shape_and_parameters() -> None
         "dropout": {"rate": 0.4},
         "dense_2": {"units": 10, "activation": "softmax"},
     }
-
-
-def test_parameters_are_counted_without_the_state_of_the_dropout() -> None:
-    counts = count_parameters(build_network(Network()))
-    assert counts == {"total": 333_526, "trainable": 333_526, "non_trainable": 0}
 
 
 def test_summary_is_plain_text_of_at_most_80_columns() -> None:

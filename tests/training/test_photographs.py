@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from benchmarks.images import read_image
-from training import TrainingError
 from training.photographs import CLASSES_OF_A_LABEL, KINDS, PHOTOGRAPHS, read_photographs
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "photographs"
@@ -52,11 +51,3 @@ def test_committed_images_equal_the_service_preparation_of_the_photographs() -> 
         data = (SHARED / str(names[index])).read_bytes()
         prepared = read_image(data, prepare="auto", shape=(28, 28), max_pixels=10**8)
         np.testing.assert_array_equal(prepared.pixels, pixels[index])
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"text"])
-def test_invalid_photographs_file_is_rejected(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / "photographs.npz"
-    file.write_bytes(content)
-    with pytest.raises(TrainingError, match="cannot be read as prepared photographs"):
-        read_photographs("train", file)

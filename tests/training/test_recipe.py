@@ -4,11 +4,12 @@ import pytest
 from pydantic import ValidationError
 
 from training.architecture import build_network
-from training.recipe import Block, Network, Padding, output_size
+from training.recipe import Block, Network, Padding
 
 
 def test_output_size_of_a_valid_convolution() -> None:
-    assert output_size(10, 3, 1, "valid") == 8
+    block = Block(kernel_size=3, padding="valid", pooling="none")
+    assert list(block.steps(10)) == [(8, "conv 3 valid, stride 1: floor((10-3)/1)+1 = 8")]
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
@@ -17,7 +18,8 @@ def test_output_sizes_equal_those_of_keras(padding: Padding) -> None:
     for _ in range(100):
         size, stride = int(random.integers(1, 40)), int(random.integers(1, 6))
         window = int(random.integers(1, size + 1))
-        expected = output_size(size, window, stride, padding)
+        block = Block(kernel_size=window, strides=stride, padding=padding, pooling="none")
+        ((expected, _),) = block.steps(size)
         conv = keras.layers.Conv2D(1, window, strides=stride, padding=padding)
         pooling = keras.layers.MaxPooling2D(window, strides=stride, padding=padding)
         for layer in (conv, pooling):
