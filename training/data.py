@@ -65,7 +65,7 @@ class FashionMnist:
     digests: dict[str, str]
     """sha256 of each decompressed file, by its name."""
     folder: Path
-    class_names: tuple[str, ...] = CLASS_NAMES
+    class_names: tuple[str, ...]
 
     @property
     def is_fashion_mnist(self) -> bool:

@@ -57,7 +57,7 @@ def run(settings: EvaluateSettings) -> None:
     )
 
 
-def calibrate(model: Any, validation: Labelled, mirrored: bool = False) -> float:
+def calibrate(model: Any, validation: Labelled, mirrored: bool) -> float:
     """Find the temperature on the validation images, fold it into the model and return it.
 
     Guo, Pleiss, Sun and Weinberger 2017, On Calibration of Modern Neural Networks,
@@ -141,15 +141,13 @@ def score_photographs(probabilities: Probabilities, photographs: Photographs) ->
     }
 
 
-def expected_calibration_error(
-    confidence: Probabilities, right: npt.NDArray[np.bool_], bins: int = report.CALIBRATION_BINS
-) -> float:
+def expected_calibration_error(confidence: Probabilities, right: npt.NDArray[np.bool_]) -> float:
     """Compute how far confidence is from accuracy, on average over n images.
 
     That is Σ (share of the images) · |accuracy − mean confidence| over equally wide bins of
     confidence. scikit-learn's calibration curve lacks the number of images in each bin.
     """
-    inner_edges = np.linspace(0, 1, bins + 1)[1:-1]
+    inner_edges = np.linspace(0, 1, report.CALIBRATION_BINS + 1)[1:-1]
     place = np.digitize(confidence, inner_edges, right=True)
     gaps = np.bincount(place, weights=right - confidence.astype(np.float64))
     return float(np.abs(gaps).sum() / len(confidence))

@@ -77,6 +77,6 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy(
     confidence: list[float], right: list[int], error: float
 ) -> None:
     measured = expected_calibration_error(
-        np.array(confidence, np.float32), np.array(right, np.bool_), bins=15
+        np.array(confidence, np.float32), np.array(right, np.bool_)
     )
     assert measured == pytest.approx(error, abs=1e-6)
