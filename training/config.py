@@ -82,19 +82,13 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        cls, settings_cls: type[BaseSettings], *_: Any, **sources: PydanticBaseSettingsSource
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Rank the sources: command line, environment, TOML file."""
-        del dotenv_settings, file_secret_settings
         names = [name for name in map(str.upper, os.environ) if name.startswith(ENVIRONMENT_PREFIX)]
         keys = [name.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower() for name in names]
         _refuse_unknown(keys, where="the environment has")
-        return init_settings, env_settings, _TomlFile(settings_cls)
+        return sources["init_settings"], sources["env_settings"], _TomlFile(settings_cls)
 
     def next_command(self, command: str) -> str:
         """Return the whole command that comes next, with this one's run and data."""
@@ -165,8 +159,8 @@ class PublishSettings(Settings):
 class Commands(BaseSettings):
     """Train the Fashion-MNIST network offline and publish it for the service."""
 
-    # Each command reads the environment and the file itself.
-    model_config = Settings.model_config | SettingsConfigDict(case_sensitive=True, env_prefix="")
+    # Each command reads the environment itself; no variable's name has the prefix `=`.
+    model_config = Settings.model_config | SettingsConfigDict(env_prefix="=")
 
     fit: CliSubCommand[FitSettings] = Field(description=FitSettings.__doc__)
     evaluate: CliSubCommand[EvaluateSettings] = Field(description=EvaluateSettings.__doc__)
