@@ -46,10 +46,8 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
             uniform = np.float32(1 / photographs.classes.shape[1])
             self._classes = np.where(has_class, photographs.classes, uniform)
             self._chances = photographs.chances(recipe.photographs.without_class)
-            self._weights = (
-                (1 - recipe.photographs.weight) / (1 - share),
-                recipe.photographs.weight / share,
-            )
+            weight = recipe.photographs.weight
+            self._weights = (1 - weight) / (1 - share), weight / share
         self._recipe = recipe
         self.begin_epoch(0)
 
@@ -103,12 +101,9 @@ def augment(images: Inputs, settings: Augmentation, generator: np.random.Generat
     if settings.flip:
         width *= generator.choice([-1, 1], count)
     # Maps pixels (x, y) of the result to those of the image, both measured from the centre.
-    matrix = np.array(
-        [
-            [np.cos(angle) * width, -np.sin(angle) * height],
-            [np.sin(angle) * width, np.cos(angle) * height],
-        ]
-    ).transpose(2, 0, 1)
+    cos, sin = np.cos(angle), np.sin(angle)
+    matrix = np.array([[cos * width, -sin * height], [sin * width, cos * height]])
+    matrix = matrix.transpose(2, 0, 1)
     middle = (side - 1) / 2
     offset = middle - matrix @ np.full(2, middle) + shift
     rows = np.concatenate([matrix, offset[..., None]], axis=2).reshape(count, 6)

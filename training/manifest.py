@@ -72,11 +72,7 @@ def describe(
             for layer in model.layers
             if layer.name in parents
         ],
-        "parameters": {
-            "total": total,
-            "trainable": trainable,
-            "non_trainable": total - trainable,
-        },
+        "parameters": {"total": total, "trainable": trainable, "non_trainable": total - trainable},
         "summary": summarise(model),
         "novelty": novelty
         and {

@@ -91,11 +91,8 @@ def draw_training_curves(history: list[Row], kept: int) -> Figure:
     epochs = range(1, len(history) + 1)
     figure = Figure(figsize=(8.4, 3.4), layout="constrained")
     for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for key, name, colour in (
-            (measure, "training", ACCENT),
-            (f"val_{measure}", "validation", WARM),
-        ):
-            values = [row[key] for row in history]
+        for prefix, name, colour in (("", "training", ACCENT), ("val_", "validation", WARM)):
+            values = [row[prefix + measure] for row in history]
             axes.plot(epochs, values, marker="." * (len(epochs) < 30), color=colour, label=name)
         axes.axvline(
             kept + 1, color=INK, linewidth=0.8, linestyle=":", label=f"kept: epoch {kept + 1}"
@@ -135,9 +132,8 @@ def draw_photographs(
     labels = [label for label in CLASSES_OF_A_LABEL if label in photographs.label]
     figure = Figure(figsize=(8.4, 1.15 * len(labels)), layout="constrained")
     right = photographs.classes
-    for row, label in zip(
-        figure.subplots(len(labels), PHOTOGRAPHS_A_ROW, squeeze=False), labels, strict=True
-    ):
+    rows = figure.subplots(len(labels), PHOTOGRAPHS_A_ROW, squeeze=False)
+    for row, label in zip(rows, labels, strict=True):
         for axes in row:
             axes.set_axis_off()
         chosen = np.flatnonzero(photographs.label == label)[:PHOTOGRAPHS_A_ROW]

@@ -89,9 +89,8 @@ class Run:
         """Read the epochs so far."""
         if not self.history.exists():
             return []
-        with self.history.open(newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
-            return [{key: float(row[key]) for key in row if key != "epoch"} for row in rows]
+        rows = csv.DictReader(self.history.read_text(encoding="utf-8").splitlines())
+        return [{key: float(row[key]) for key in row if key != "epoch"} for row in rows]
 
     def resume_after(self, epochs: int) -> list[Row]:
         """Discard the scores, and the epochs of the history that are about to be repeated."""
