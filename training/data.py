@@ -102,7 +102,7 @@ class FashionMnist:
             raise TrainingError(f"{self.folder}: the images cannot be split: {error}") from error
         return indices
 
-    def train(self, indices: Indices) -> Labelled:
+    def select(self, indices: Indices) -> Labelled:
         """Return training or validation images as the network takes them."""
         return Labelled(to_inputs(self.train_images[indices]), self.train_labels[indices])
 
@@ -152,7 +152,7 @@ def load_fashion_mnist(
 
 
 def load_test_images(path: Path, size: Size, classes: int) -> tuple[Images, Labels]:
-    """Read x_test, (n, height, width), and y_test, (n,), of an .npz file."""
+    """Read x_test, (n, height, width), and y_test, (n,), of an .npz file, or raise an error."""
     try:
         with np.load(path) as arrays:
             images, labels = arrays["x_test"], arrays["y_test"]

@@ -23,7 +23,7 @@ LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.1, 10.0
 def run(settings: EvaluateSettings) -> None:
     """Score the run in `settings.run_dir`: numbers into evaluation.json, figures into report/."""
     finished_run, recipe, data = open_finished(settings)
-    validation = data.train(data.split(recipe.fit)[1])
+    validation = data.select(data.split(recipe.fit)[1])
     photographs = read_photographs("validation") if recipe.photographs.share else None
     model = keras.models.load_model(finished_run.checkpoint(recipe.fit), compile=False)
     temperature = 1.0

@@ -38,7 +38,7 @@ def run(settings: FitSettings) -> None:
     training_run, recipe = Run(settings.run_dir), settings.recipe
     data = load_fashion_mnist(settings.data_dir, settings.allow_other_data, settings.classes)
     indices, validation_indices = data.split(recipe.fit)
-    training, validation = data.train(indices), data.train(validation_indices)
+    training, validation = data.select(indices), data.select(validation_indices)
     targets = make_targets(recipe, data, indices)
     photographs = training_photographs(recipe, data)
     batches = TrainingBatches(training.images, targets, recipe, photographs)

@@ -56,7 +56,7 @@ def test_calibrated_run_scales_only_the_last_layer_of_the_checkpoint(
     for mine, original in zip(model[-2:], checkpoint[-2:], strict=True):
         np.testing.assert_allclose(mine, original / temperature, rtol=1e-5)
     data = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
-    images, labels = data.train(data.split(Fit())[1])
+    images, labels = data.select(data.split(Fit())[1])
     if flip:
         images, labels = np.concatenate([images, images[:, :, ::-1]]), np.tile(labels, 2)
     probabilities = keras.models.load_model(run.model).predict(images, verbose=0)

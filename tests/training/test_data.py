@@ -212,7 +212,7 @@ def test_split_is_reproducible_and_stratified_only_on_request() -> None:
 
 def test_images_of_indices_have_their_labels() -> None:
     loaded = load_fashion_mnist(IDX_FOLDER, allow_other_data=True)
-    images, labels = loaded.train(np.array([7, 3]))
+    images, labels = loaded.select(np.array([7, 3]))
     np.testing.assert_array_equal(images, to_inputs(loaded.train_images)[[7, 3]])
     np.testing.assert_array_equal(labels, loaded.train_labels[[7, 3]])
 
