@@ -8,9 +8,8 @@ from fastapi.concurrency import run_in_threadpool
 
 from ..errors import EmptyBody, InvalidInference
 from ..protocols import open_inference as protocol
-from ..protocols.inference import infer
+from ..protocols.inference import MAX_ITEMS, Document, infer
 from ..protocols.json_arrays import parse_json
-from ..protocols.open_inference import Document
 from ..settings import Settings
 from .dependencies import JSON_LENGTH_HEADER, ModelRepository, NamedVersion, Ready, read_json_length
 from .inference import admit, read_body, run
@@ -132,7 +131,7 @@ async def _read_parameters(request: Request) -> dict[str, Any]:
     try:
         # Zero images: operators are admitted at full capacity. Few marks: the event loop waits.
         with admit(request, images=0) as permit:
-            limits = permit.limits._replace(max_json_marks=protocol.MAX_ITEMS)
+            limits = permit.limits._replace(max_json_marks=MAX_ITEMS)
             document = parse_json(await read_body(request, permit), limits)
     except EmptyBody:
         return {}

@@ -1,6 +1,7 @@
 """Inference for all protocols: reads the request, runs the network, writes the answer."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import prod
 from typing import Any, Generic, NamedTuple, TypeVar, cast, get_args
 
@@ -9,19 +10,20 @@ from numpy.typing import NDArray
 
 from ..arrays import WHITE, Assessment, Flags, Tensor
 from ..capacity.admission import Permit
-from ..errors import AnswerTooLarge, InvalidTensor, TooManyImages
+from ..errors import AnswerTooLarge, InvalidInference, InvalidTensor, TooManyImages
 from ..images.decode import ImageReader, Prepare
 from ..model.artifact import LAYERS, PICTURES, Manifest
 from ..model.classifier import Classifier
 from ..telemetry.record import Predictions
 from .json_arrays import image_shapes
-from .tensors import BYTES, DTYPES, NamedTensor
+from .tensors import BYTES, DTYPES, NamedTensor, read_values
 
 FILES_INPUT = "image"  # A tensor of numbers has the model's own input name.
 
 PROBABILITIES, CLASS_ID, LABEL = "probabilities", "class_id", "label"
 NOVELTY, IN_DISTRIBUTION = "novelty", "in_distribution"
 
+MAX_ITEMS = 1024  # Limit of inputs, outputs and dimensions; far more than any model has.
 MAX_LAYER_VALUES = 400_000  # Per answer: all layers of 7 images; 1.6 MB, up to thrice that in JSON.
 
 # Pixels in 0…255, which are divided by the scale; numbers in the network's own units.
@@ -29,7 +31,12 @@ _PIXEL_DATATYPES = {f"{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 
 _UNIT_DATATYPES = {"FP16", "FP32", "FP64"}
 _DATATYPES = {"f": "FP32", "i": "INT64", "b": "BOOL"}  # Of outputs, by kind of dtype.
 
+_KINDS = {str: "string", int: "integer", bool: "boolean", list: "list", dict: "dictionary"}
+_REQUIRED: Any = object()
+
 T = TypeVar("T")
+
+Document = dict[str, Any]  # JSON.
 
 Images = tuple[Tensor, Flags]  # (n, height, width, 1), and which were prepared as photographs.
 
@@ -83,76 +90,127 @@ class RequestedOutput(NamedTuple):
 
     name: str
     classification: int = 0  # If positive, the number of classes to return, best first.
-    is_binary: bool = False  # Over REST; otherwise JSON.
     is_layer: bool = False  # A layer may have the name of another output.
 
 
-class InferenceRequest(NamedTuple):
-    """A request of the Open Inference Protocol, over REST or gRPC."""
+class Message(NamedTuple):
+    """A request over REST, or the same over gRPC."""
 
     model: str  # One of `Repository.names`.
-    inputs: Sequence[NamedTensor]
-    outputs: Sequence[RequestedOutput] = ()  # Empty for all outputs of the model's name.
-    prepare: str = "auto"  # How to prepare image files; see `ImageReader.prepare`.
-    request_id: str | None = None
-    is_binary: bool = False  # The default for outputs; see `RequestedOutput`.
-    warning: str = ""  # For the client, beside the outputs.
+    fields: Any  # JSON, not checked yet; a tensor's `data` may also be bytes.
+    binary: memoryview = memoryview(b"")  # The tensors after the JSON, in the order of the inputs.
 
 
-def read_tensors(
-    request: InferenceRequest,
+def read_message(
+    message: Message,
     classifier: Classifier,
     permit: Permit,
-    write: Callable[[InferenceRequest, Sequence[NamedTensor], Manifest], T],
+    write: Callable[[Document, Sequence[NamedTensor], Sequence[bool]], T],
 ) -> PreparedRequest[T]:
-    """Check the requested outputs and read the images; `write` makes the answer."""
-    permit.record.record_phase("decode")
-    manifest, outputs = classifier.manifest, request.outputs
-    if outputs:
-        _check_outputs(outputs, manifest)
-    else:
-        names = [str(spec["name"]) for spec in output_specs(manifest, request.model)]
-        outputs = [RequestedOutput(name, is_binary=request.is_binary) for name in names]
-    layers = {layer.name for layer in manifest.layers}
-    if request.model != manifest.name + LAYERS:
-        layers -= {str(spec["name"]) for spec in output_specs(manifest, manifest.name + PICTURES)}
-    outputs = [o._replace(is_layer=o.name in layers and not o.classification) for o in outputs]
-    images = _read_input(request, classifier, permit)
-    request_id, warning = request.request_id or permit.record.request_id, permit.record.warning
-    request = request._replace(outputs=outputs, request_id=request_id, warning=warning)
-    return prepare_outputs(outputs, images, classifier, lambda sent: write(request, sent, manifest))
+    """Check the requested outputs and read the images.
 
-
-def prepare_outputs(
-    outputs: Sequence[RequestedOutput],
-    images: Images,
-    classifier: Classifier,
-    write: Callable[[Sequence[NamedTensor]], T],
-) -> PreparedRequest[T]:
-    """Return a request for known outputs; `write` makes the answer from these, in order.
-
-    Raises AnswerTooLarge if the layers among them exceed `MAX_LAYER_VALUES`.
+    `write` makes the answer from its first fields, the outputs, and which of them are to be binary.
     """
-    tensor, photos = images
-    wanted = {output.name for output in outputs if output.is_layer}
-    layers = [layer for layer in classifier.manifest.layers if layer.name in wanted]
-    count = len(tensor) * sum(prod(layer.output_shape) for layer in layers)
-    if count > MAX_LAYER_VALUES:
-        raise AnswerTooLarge(
-            f"the layers of {len(tensor)} images have {count} numbers, the limit is "
-            f"{MAX_LAYER_VALUES}: ask for fewer layers, or send fewer images"
-        )
+    model, fields, _ = message
+    manifest = classifier.manifest
+    _check(fields, dict, "the request")
+    request_id = _get(fields, "", "id", str, None) or permit.record.request_id
+    parameters = _get(fields, "", "parameters", dict, {})
+    is_binary = _get(parameters, "parameters.", "binary_data_output", bool, False)
+    prepare = _get(parameters, "parameters.", "prepare", str, "auto")
+    tensors = read_inputs(message)
+    permit.record.record_phase("decode")
+    wanted = _get_list(fields, "", "outputs", dict, []) or output_specs(manifest, model)
+    outputs, are_binary = _read_outputs(wanted, model, manifest, is_binary)
+    images = _to_images(tensors, prepare, classifier, permit)
 
-    def answer(assessment: Assessment | None, layers: Mapping[str, Tensor]) -> T:
-        return write(_write_outputs(outputs, assessment, layers, classifier, photos))
+    def answer(sent: Sequence[NamedTensor]) -> T:
+        version, warning = str(manifest.version), permit.record.warning
+        head: Document = {"model_name": model, "model_version": version, "id": request_id}
+        if warning:
+            head["parameters"] = {"warning": warning}
+        return write(head, sent, are_binary)
 
-    return PreparedRequest(tensor, len(wanted) < len(outputs), bool(wanted), answer)
+    return prepare_outputs(outputs, images, classifier, answer)
 
 
-def refuse_shared_memory(name: str, parameters: Container[str]) -> None:
-    """Raise InvalidTensor if the tensor's parameters refer to shared memory."""
+def _read_outputs(
+    wanted: Sequence[Mapping[str, Any]], model: str, manifest: Manifest, is_binary: bool
+) -> tuple[list[RequestedOutput], list[bool]]:
+    """Return the outputs, and which are to be binary; `is_binary` is the default."""
+    names, layers = (
+        [str(spec["name"]) for spec in output_specs(manifest, manifest.name + ending)]
+        for ending in (PICTURES, LAYERS)
+    )
+    outputs, are_binary = [], []
+    for index, sent in enumerate(wanted):
+        place = f"outputs.{index}."
+        name = _get(sent, place, "name", str)
+        get = partial(_get, _parameters(sent, place, name), f"{place}parameters.")
+        count = get("classification", int, 0)
+        if name not in names and name not in layers:
+            known = ", ".join(names + layers)
+            raise InvalidTensor(f"no output {name!r}; the outputs are {known}")
+        if count and name != PROBABILITIES:
+            raise InvalidTensor(f"{name}: classification applies only to {PROBABILITIES}")
+        if count < 0:
+            raise InvalidTensor(f"{name}: classification must not be negative")
+        is_layer = name in layers and (name not in names or model == manifest.name + LAYERS)
+        outputs.append(RequestedOutput(name, count, is_layer and not count))
+        are_binary.append(get("binary_data", bool, is_binary))
+    if len({output.name for output in outputs}) < len(outputs):
+        raise InvalidTensor("an output is requested twice")
+    return outputs, are_binary
+
+
+def read_inputs(message: Message) -> list[NamedTensor]:
+    """Read the input tensors."""
+    tensors, binary = [], message.binary
+    for index, sent in enumerate(_get_list(message.fields, "", "inputs", dict)):
+        place = f"inputs.{index}."
+        name = _get(sent, place, "name", str)
+        shape = tuple(_get_list(sent, place, "shape", int))
+        datatype = _get(sent, place, "datatype", str)
+        parameters = _parameters(sent, place, name)
+        size = _get(parameters, f"{place}parameters.", "binary_data_size", int, None)
+        data = sent.get("data")
+        if size is not None and data is not None:
+            raise InvalidTensor(f"{name}: give data or binary_data_size, not both")
+        if size is not None and not 0 <= size <= len(binary):
+            raise InvalidTensor(
+                f"{name}: binary_data_size is {size}, {len(binary)} bytes are left in the body"
+            )
+        if size is not None:
+            data, binary = binary[:size], binary[size:]
+        try:
+            values = read_values(data, datatype, shape)
+        except InvalidTensor as error:
+            raise error.at(name) from error
+        tensors.append(NamedTensor(name, datatype, shape, values))
+    if binary:
+        raise InvalidInference(f"{len(binary)} bytes of the body belong to no input")
+    return tensors
+
+
+def _parameters(tensor: Any, place: str, name: str) -> Any:
+    parameters = _get(tensor, place, "parameters", dict, {})
     if "shared_memory_region" in parameters:
         raise InvalidTensor(f"{name}: shared_memory_region: not supported; send the tensor")
+    return parameters
+
+
+def _to_images(
+    tensors: Sequence[NamedTensor], prepare: str, classifier: Classifier, permit: Permit
+) -> Images:
+    own_input = classifier.manifest.input.name
+    if len(tensors) != 1:
+        raise InvalidTensor(f"{len(tensors)} inputs, expected one: {own_input} or {FILES_INPUT}")
+    [tensor] = tensors
+    if tensor.name == own_input:
+        return numbers_to_images(tensor, classifier, permit)
+    if tensor.name == FILES_INPUT:
+        return files_to_images(tensor, classifier, permit, prepare)
+    raise InvalidTensor(f"no input {tensor.name!r}; the inputs are {own_input} and {FILES_INPUT}")
 
 
 def input_spec(manifest: Manifest, model: str) -> dict[str, object]:
@@ -179,32 +237,56 @@ def _spec(name: str, datatype: str, *shape_of_one: int) -> dict[str, object]:
     return {"name": name, "datatype": datatype, "shape": (-1, *shape_of_one)}
 
 
-def _check_outputs(outputs: Sequence[RequestedOutput], manifest: Manifest) -> None:
-    specs = [s for end in (PICTURES, LAYERS) for s in output_specs(manifest, manifest.name + end)]
-    known = [str(spec["name"]) for spec in specs]
-    for name, classification, *_ in outputs:
-        if name not in known:
-            raise InvalidTensor(f"no output {name!r}; the outputs are {', '.join(known)}")
-        if classification and name != PROBABILITIES:
-            raise InvalidTensor(f"{name}: classification applies only to {PROBABILITIES}")
-        if classification < 0:
-            raise InvalidTensor(f"{name}: classification must not be negative")
-    if len({output.name for output in outputs}) < len(outputs):
-        raise InvalidTensor("an output is requested twice")
+def _check(value: object, kind: type, place: str) -> None:
+    if type(value) is not kind:
+        raise InvalidInference(f"{place}: Input should be a valid {_KINDS[kind]}")
 
 
-def _read_input(request: InferenceRequest, classifier: Classifier, permit: Permit) -> Images:
-    own_input = classifier.manifest.input.name
-    if len(request.inputs) != 1:
-        raise InvalidTensor(
-            f"{len(request.inputs)} inputs, expected one: {own_input} or {FILES_INPUT}"
+def _get(fields: Any, place: str, name: str, kind: type, default: Any = _REQUIRED) -> Any:
+    """Return a field; null counts as missing, because some clients send every field they know."""
+    value = fields.get(name)
+    if value is None and default is _REQUIRED:
+        raise InvalidInference(f"{place}{name}: Field required")
+    if value is None:
+        return default
+    _check(value, kind, place + name)
+    return value
+
+
+def _get_list(fields: Any, place: str, name: str, kind: type, default: Any = _REQUIRED) -> Any:
+    items = _get(fields, place, name, list, default)
+    # Limited, because a body may have millions of wrong items.
+    for index, item in enumerate(items[:MAX_ITEMS]):
+        _check(item, kind, f"{place}{name}.{index}")
+    if len(items) > MAX_ITEMS:
+        raise InvalidInference(f"{place}{name}: List should have at most {MAX_ITEMS} items")
+    return items
+
+
+def prepare_outputs(
+    outputs: Sequence[RequestedOutput],
+    images: Images,
+    classifier: Classifier,
+    write: Callable[[Sequence[NamedTensor]], T],
+) -> PreparedRequest[T]:
+    """Return a request for known outputs; `write` makes the answer from these, in order.
+
+    Raises AnswerTooLarge if the layers among them exceed `MAX_LAYER_VALUES`.
+    """
+    tensor, photos = images
+    wanted = {output.name for output in outputs if output.is_layer}
+    layers = [layer for layer in classifier.manifest.layers if layer.name in wanted]
+    count = len(tensor) * sum(prod(layer.output_shape) for layer in layers)
+    if count > MAX_LAYER_VALUES:
+        raise AnswerTooLarge(
+            f"the layers of {len(tensor)} images have {count} numbers, the limit is "
+            f"{MAX_LAYER_VALUES}: ask for fewer layers, or send fewer images"
         )
-    [tensor] = request.inputs
-    if tensor.name == own_input:
-        return numbers_to_images(tensor, classifier, permit)
-    if tensor.name == FILES_INPUT:
-        return files_to_images(tensor, classifier, permit, request.prepare)
-    raise InvalidTensor(f"no input {tensor.name!r}; the inputs are {own_input} and {FILES_INPUT}")
+
+    def answer(assessment: Assessment | None, layers: Mapping[str, Tensor]) -> T:
+        return write(_write_outputs(outputs, assessment, layers, classifier, photos))
+
+    return PreparedRequest(tensor, len(wanted) < len(outputs), bool(wanted), answer)
 
 
 def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permit) -> Images:
@@ -286,7 +368,7 @@ def _write_outputs(
         if novelty is not None and IN_DISTRIBUTION in names:
             values[IN_DISTRIBUTION] = classifier.in_distribution(novelty, photos=photos)
     outputs = []
-    for name, class_count, _, is_layer in requested:
+    for name, class_count, is_layer in requested:
         if class_count:
             texts = _ranked(values[name], class_count, class_names)
             shape = (len(values[name]), min(class_count, len(class_names)))

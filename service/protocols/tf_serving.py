@@ -15,7 +15,7 @@ from ..model.repository import VersionStatus
 from . import inference
 from .inference import Answer, Images, PreparedRequest, Read, RequestedOutput
 from .json_arrays import Shape, decode_file, image_shapes, parse_with_numbers
-from .tensors import BYTES, NamedTensor, flatten
+from .tensors import BYTES, NamedTensor, flatten, read_values
 
 T = TypeVar("T")
 
@@ -158,9 +158,8 @@ def _to_images(field: str, value: object, classifier: Classifier, permit: Permit
     if not types <= {int, float}:
         raise InvalidTensor(f"{field}: expected numbers, or an object with b64 for each image")
     try:
-        with np.errstate(over="ignore"):  # Numbers too large for float32 become infinite.
-            values = np.array(flat, np.float32).reshape(shape)
-    except (OverflowError, ValueError) as error:
-        raise InvalidTensor(f"{field}: not a tensor of FP32: {error}") from error
+        values = read_values(value, "FP32", shape)
+    except InvalidTensor as error:
+        raise error.at(field) from error
     tensor = NamedTensor(field, "FP32", shape, values)
     return inference.numbers_to_images(tensor, classifier, permit)

@@ -19,10 +19,10 @@ from service.images.decode import ImageReader
 from service.model.artifact import Artifact
 from service.model.classifier import Classifier
 from service.model.repository import load_engine
-from service.protocols.inference import InferenceRequest
+from service.protocols.inference import Message, read_inputs
 from service.protocols.instances import read_instances
 from service.protocols.json_arrays import parse_json, parse_with_numbers
-from service.protocols.open_inference import read_message
+from service.protocols.open_inference import read
 from service.protocols.tensors import BYTES, DTYPES
 from service.telemetry.record import RequestRecord
 from tests.fuzz.test_damaged_requests import BASE64, IMAGE, ODD_VALUES, TENSOR
@@ -170,11 +170,6 @@ def test_instances_are_read_or_rejected_with_their_position(instances: list[Any]
         assert [image.pixels.shape for image in images] == [SHAPE] * len(instances)
 
 
-def read(body: bytes, json_length: int | None, classifier: Classifier) -> InferenceRequest:
-    with new_permit() as permit:
-        return read_message("fashion_mnist", body, json_length, classifier, permit)
-
-
 @st.composite
 def binary_messages(draw: st.DrawFn) -> tuple[bytes, int | None, list[tuple[str, bytes]]]:
     """A V2 request of binary tensors, the length of its JSON, and the bytes of the tensors."""
@@ -206,10 +201,11 @@ def binary_messages(draw: st.DrawFn) -> tuple[bytes, int | None, list[tuple[str,
 @fuzzed
 @given(message=binary_messages())
 def test_binary_tensors_are_read_unchanged(
-    classifier: Classifier, message: tuple[bytes, int, list[tuple[str, bytes]]]
+    message: tuple[bytes, int, list[tuple[str, bytes]]],
 ) -> None:
     body, length, tensors = message
-    inputs = read(body, length, classifier).inputs
+    fields, binary = json.loads(body[:length]), memoryview(body)[length:]
+    inputs = read_inputs(Message("fashion_mnist", fields, binary))
     assert len(inputs) == len(tensors)
     for tensor, (datatype, data) in zip(inputs, tensors, strict=True):
         assert tensor.datatype == datatype
@@ -237,4 +233,5 @@ WHOLE = json.dumps({"id": "1", "inputs": [TENSOR, IMAGE], "outputs": [{"name": "
 def test_v2_message_is_parsed_or_rejected(
     classifier: Classifier, body: bytes, length: int | None
 ) -> None:
-    outcome(lambda: read(body, length, classifier))
+    with new_permit() as permit:
+        outcome(lambda: read("fashion_mnist", body, length, classifier, permit))

@@ -4,16 +4,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-import numpy as np
-from google.protobuf.message import DecodeError, Message
+from google.protobuf import message as protobuf
 
 from ...capacity.admission import Limits, Permit
-from ...errors import BodyTooLarge, InvalidInference, InvalidTensor
-from ...model.artifact import Manifest
+from ...errors import BodyTooLarge, InvalidInference
 from ...model.classifier import Classifier
-from .. import inference, tensors
-from ..inference import InferenceRequest, PreparedRequest, RequestedOutput
-from ..tensors import BYTES, DTYPES, NamedTensor, Values
+from ..inference import Document, Message, PreparedRequest, read_message
+from ..tensors import BYTES, NamedTensor, to_raw, typed_values
 from . import open_inference_pb2 as pb
 
 # The field of a datatype's values, unless they are raw. FP16 is always raw.
@@ -28,6 +25,8 @@ _CONTENTS = {
     BYTES: "bytes_contents",
 }
 
+_PARAMETERS = "prepare", "classification", "shared_memory_region"
+
 _MAX_FIELDS = 1024  # Per message, besides one per image: a parsed empty field takes 100 bytes.
 _SIZES = {0: 0, 1: 8, 2: 0, 5: 4}  # In bytes, by wire type; 0 if a varint follows.
 
@@ -38,7 +37,7 @@ Fields: TypeAlias = Mapping[int, Any]
 INFER_FIELDS: Fields = {5: {3: 1, 4: {}, 5: {1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 6: 4, 7: 8}}, 6: {2: {}}}
 
 
-def parse(message_type: type[Message], body: bytes, fields: Fields, limits: Limits) -> Any:
+def parse(message_type: type[protobuf.Message], body: bytes, fields: Fields, limits: Limits) -> Any:
     """Parse a message, unless it has so many fields or numbers that they fill the memory.
 
     Raises BodyTooLarge; InvalidInference, where gRPC itself would answer an internal error.
@@ -47,7 +46,7 @@ def parse(message_type: type[Message], body: bytes, fields: Fields, limits: Limi
     try:
         if _count(body, 0, len(body), fields, left) == len(body):
             return message_type.FromString(body)
-    except (DecodeError, LookupError):
+    except (protobuf.DecodeError, LookupError):
         pass
     raise InvalidInference(f"not a message of the type {message_type.DESCRIPTOR.name}")
 
@@ -88,81 +87,57 @@ def read(
     message: pb.ModelInferRequest, classifier: Classifier, permit: Permit
 ) -> PreparedRequest[pb.ModelInferResponse]:
     """Read an inference request; its answer is typed if the request is, else raw."""
-    is_typed = bool(message.inputs) and not message.raw_input_contents
-    write = partial(_write_message, is_typed)
-    return inference.read_tensors(_read_message(message), classifier, permit, write)
-
-
-def _read_message(message: pb.ModelInferRequest) -> InferenceRequest:
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise InvalidInference(f"{len(message.inputs)} inputs, {len(raw)} raw_input_contents")
     if raw and any(sent.contents.ByteSize() for sent in message.inputs):
         raise InvalidInference("give raw_input_contents or contents, not both")
-    for tensor in (*message.inputs, *message.outputs):
-        inference.refuse_shared_memory(tensor.name, tensor.parameters)
-    inputs = []
-    for index, sent in enumerate(message.inputs):
-        name, datatype, shape = sent.name, sent.datatype, tuple(sent.shape)
-        content, field = raw[index] if raw else None, _CONTENTS.get(datatype, "")
-        try:
-            values = read_values(content, sent.contents, field, datatype, shape)
-        except InvalidTensor as error:
-            raise error.at(name) from error
-        inputs.append(NamedTensor(name, datatype, shape, values))
-    outputs = [
-        RequestedOutput(o.name, _parameter(o.parameters, "classification", 0))
-        for o in message.outputs
+    inputs = [
+        {
+            "name": sent.name,
+            "datatype": sent.datatype,
+            "shape": list(sent.shape),
+            "parameters": _parameters(sent),
+            "data": raw[index] if raw else _typed_values(sent),
+        }
+        for index, sent in enumerate(message.inputs)
     ]
-    prepare = _parameter(message.parameters, "prepare", "auto")
-    return InferenceRequest(message.model_name, inputs, outputs, prepare, message.id)
+    fields = {
+        "id": message.id,
+        "parameters": _parameters(message),
+        "inputs": inputs,
+        "outputs": [{"name": o.name, "parameters": _parameters(o)} for o in message.outputs],
+    }
+    write = partial(_write, bool(inputs) and not raw)
+    request = Message(message.model_name, fields)
+    return read_message(request, classifier, permit, write)
 
 
-def _write_message(
-    is_typed: bool, request: InferenceRequest, outputs: Sequence[NamedTensor], manifest: Manifest
+def _parameters(sent: Any) -> dict[str, object]:
+    """Return the parameters that the service reads."""
+    found = {name: sent.parameters[name] for name in _PARAMETERS if name in sent.parameters}
+    choices = {name: found[name].WhichOneof("parameter_choice") for name in found}
+    return {name: getattr(found[name], choice) for name, choice in choices.items() if choice}
+
+
+def _typed_values(tensor: pb.ModelInferRequest.InferInputTensor) -> object:
+    field = _CONTENTS.get(tensor.datatype)
+    return typed_values(getattr(tensor.contents, field), tensor.datatype) if field else []
+
+
+def _write(
+    is_typed: bool, head: Document, outputs: Sequence[NamedTensor], _: object
 ) -> pb.ModelInferResponse:
-    response = pb.ModelInferResponse(
-        model_name=request.model, model_version=str(manifest.version), id=request.request_id
-    )
-    if request.warning:
-        response.parameters["warning"].string_param = request.warning
-    for name, datatype, shape, values in outputs:
+    parameters: Any = head.pop("parameters", {})
+    response = pb.ModelInferResponse(**head)
+    for name, text in parameters.items():
+        response.parameters[name].string_param = text
+    for tensor in outputs:
+        name, datatype, shape, values = tensor
         output = response.outputs.add(name=name, datatype=datatype, shape=shape)
         if is_typed:
             flat = values if isinstance(values, list) else values.reshape(-1).tolist()
             getattr(output.contents, _CONTENTS[datatype]).extend(flat)
         else:
-            tensor = NamedTensor(name, datatype, shape, values)
-            response.raw_output_contents.append(bytes(tensors.to_raw(tensor)))
+            response.raw_output_contents.append(bytes(to_raw(tensor)))
     return response
-
-
-def read_values(
-    raw: bytes | None, message: Message, field: str, datatype: str, shape: tuple[int, ...]
-) -> Values:
-    """Return the values of a tensor from `raw`, or from a field of the message if it is None."""
-    if raw is not None:
-        return tensors.from_raw(raw, datatype, shape)
-    count = tensors.count_values(datatype, shape)
-    if not field:
-        raise InvalidTensor(f"{datatype} has no typed contents; use raw_input_contents")
-    values = list(getattr(message, field))
-    if len(values) != count:
-        raise InvalidTensor(f"{len(values)} values in {field}, the shape is {list(shape)}")
-    if datatype == BYTES:
-        return values
-    try:
-        return np.array(values, DTYPES[datatype]).reshape(shape)
-    except (OverflowError, ValueError) as error:
-        raise InvalidTensor(f"not a tensor of {datatype}: {error}") from error
-
-
-def _parameter(parameters: Mapping[str, pb.InferParameter], name: str, default: Any) -> Any:
-    """Return a parameter, which must have the default's type."""
-    if name not in parameters:
-        return default
-    parameter = parameters[name]
-    value = getattr(parameter, parameter.WhichOneof("parameter_choice") or "bool_param")
-    if type(value) is not type(default):
-        raise InvalidInference(f"{name}: {value!r} is not of type {type(default).__name__}")
-    return value

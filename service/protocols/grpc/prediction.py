@@ -13,9 +13,9 @@ from ...model.classifier import Classifier
 from ...model.repository import Repository
 from .. import tf_serving
 from ..inference import Images, PreparedRequest, files_to_images, infer, numbers_to_images
-from ..tensors import BYTES, NamedTensor, to_raw
+from ..tensors import BYTES, NamedTensor, read_values, to_raw, typed_values
 from . import tf_serving_pb2 as pb
-from .messages import parse, read_values
+from .messages import parse
 
 # Of PredictRequest; see `messages.Fields`.
 _FIELDS = {2: {2: {2: {}, 5: 4, 6: 8, 7: 1, 10: 1, 13: 1, 16: 1, 17: 1}}}
@@ -104,8 +104,9 @@ def _to_images(
         raise InvalidTensor(f"{name}: dtype {sent.dtype}, expected one of {expected}")
     datatype, field = _DATATYPES[sent.dtype]
     shape = tuple(dim.size for dim in sent.tensor_shape.dim)
+    data = sent.tensor_content or typed_values(getattr(sent, field), datatype)
     try:
-        values = read_values(sent.tensor_content or None, sent, field, datatype, shape)
+        values = read_values(data, datatype, shape)
     except InvalidTensor as error:
         raise error.at(name) from error
     to_images = files_to_images if datatype == BYTES else numbers_to_images

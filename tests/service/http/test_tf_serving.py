@@ -149,7 +149,10 @@ def test_nan_and_infinity_are_read_and_written_as_tokens(client: httpx.Client) -
         ({"instances": [["0"] * 784]}, "instances: expected numbers"),
         ({"instances": [[True] * 784]}, "instances: expected numbers"),
         ({"instances": [[None] * 784]}, "instances: expected numbers"),
-        ({"instances": [[10**400] * 784]}, "instances: not a tensor of FP32"),
+        (
+            {"instances": [[10**400] * 784]},
+            "instances: a number in data is out of the range of FP32",
+        ),
         ({"instances": [{"pixels": BLACK}]}, 'instances[0]: an object must be {"b64"'),
         ({"instances": [{"b64": 7}]}, 'instances[0]: an object must be {"b64"'),
         ({"instances": [{"b64": "%"}]}, "instances[0]: b64 is not valid base64"),

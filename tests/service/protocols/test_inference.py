@@ -19,7 +19,7 @@ from service.model.classifier import Classifier, Engine
 from service.protocols import open_inference, tf_serving
 from service.protocols.inference import (
     MAX_LAYER_VALUES,
-    InferenceRequest,
+    Message,
     PreparedRequest,
     Read,
     RequestedOutput,
@@ -27,7 +27,7 @@ from service.protocols.inference import (
     output_specs,
     prepare,
     prepare_outputs,
-    read_tensors,
+    read_message,
 )
 from service.protocols.tensors import NamedTensor
 from tests.service.conftest import Encode
@@ -35,17 +35,17 @@ from tests.service.conftest import Encode
 IMAGES = np.zeros((2, 28, 28), np.uint8)
 
 
-def request(*outputs: str) -> InferenceRequest:
-    tensor = NamedTensor("images", "UINT8", IMAGES.shape, IMAGES)
-    requested = [RequestedOutput(name) for name in outputs]
-    return InferenceRequest("fashion_mnist", [tensor], requested)
+def request(*outputs: str, model: str = "fashion_mnist", **fields: object) -> Message:
+    tensor = {"name": "images", "datatype": "UINT8", "shape": [*IMAGES.shape], "data": IMAGES}
+    requested = [{"name": name} for name in outputs]
+    return Message(model, {"inputs": [tensor], "outputs": requested, **fields})
 
 
-def reader_of(request: InferenceRequest) -> Read[list[NamedTensor]]:
+def reader_of(request: Message) -> Read[list[NamedTensor]]:
     """Return a reader of this request whose response is the list of outputs."""
 
     def read(classifier: Classifier, permit: Permit) -> PreparedRequest[list[NamedTensor]]:
-        return read_tensors(request, classifier, permit, lambda _, outputs, __: list(outputs))
+        return read_message(request, classifier, permit, lambda _, outputs, __: list(outputs))
 
     return read
 
@@ -141,9 +141,8 @@ def test_every_output_has_the_datatype_and_shape_of_the_metadata(
 def test_non_finite_image_gives_nan_and_no_class(classifier: Classifier, permit: Permit) -> None:
     images = np.zeros((2, 784), np.float32)
     images[1, 5] = np.nan
-    tensor = NamedTensor("images", "FP32", images.shape, images)
-    outputs = [RequestedOutput(name) for name in ("probabilities", "class_id", "label")]
-    sent = InferenceRequest("fashion_mnist", [tensor], outputs)
+    tensor = {"name": "images", "datatype": "FP32", "shape": [2, 784], "data": images}
+    sent = request("probabilities", "class_id", "label", inputs=[tensor])
     probabilities, class_ids, labels = infer(reader_of(sent), classifier, permit)
     assert np.isnan(np.asarray(probabilities.values)).all(axis=1).tolist() == [False, True]
     assert np.asarray(class_ids.values)[1] == -1
@@ -163,7 +162,7 @@ def test_unknown_output_is_rejected_before_images_are_read(
     with pytest.raises(
         InvalidTensor, match="no output 'x'; the outputs are probabilities, class_id"
     ):
-        reader_of(InferenceRequest("fashion_mnist", [], [RequestedOutput("x")]))(classifier, permit)
+        reader_of(request("x", inputs=[]))(classifier, permit)
 
 
 def test_layer_outputs_over_the_response_limit_are_rejected(classifier: Classifier) -> None:
@@ -200,10 +199,9 @@ def ambiguous(artifact: Artifact, classifier: Classifier) -> Classifier:
 
 def test_layers_may_be_named_like_other_outputs(ambiguous: Classifier, permit: Permit) -> None:
     layers = ambiguous.manifest.layers
-    layers_request = request()._replace(model="fashion_mnist_layers")
     for sent in (
-        layers_request,
-        layers_request._replace(outputs=[RequestedOutput(each.name) for each in layers]),
+        request(model="fashion_mnist_layers"),
+        request(*(each.name for each in layers), model="fashion_mnist_layers"),
     ):
         outputs = infer(reader_of(sent), ambiguous, permit)
         assert [(each.name, each.shape) for each in outputs] == [
@@ -214,8 +212,9 @@ def test_layers_may_be_named_like_other_outputs(ambiguous: Classifier, permit: P
     outputs = infer(reader_of(request(*names)), ambiguous, permit)
     assert [each.datatype for each in outputs] == ["BYTES", "INT64", "FP32", "FP32", "FP32"]
     assert [np.max(each.values) for each in outputs[2:]] == [np.float32(0.1), 3, 4]
-    ranking = RequestedOutput("probabilities", classification=1)
-    [best] = infer(reader_of(layers_request._replace(outputs=[ranking])), ambiguous, permit)
+    ranking = {"name": "probabilities", "parameters": {"classification": 1}}
+    sent = request(model="fashion_mnist_layers", outputs=[ranking])
+    [best] = infer(reader_of(sent), ambiguous, permit)
     assert best.values == [b"0.100000:0:T-shirt/top"] * 2
 
 
@@ -238,13 +237,14 @@ def test_photo_threshold_applies_to_images_prepared_as_photos(
     manifest = artifact.manifest.model_copy(update={"novelty": novelty})
     strict = Classifier(replace(artifact, manifest=manifest), classifier._engine)
     photo = encode(Image.new("RGB", (64, 64), "grey"))
-    tensor = NamedTensor("image", "BYTES", (3,), [boot_png, photo, boot_png])
-    template = request("in_distribution")._replace(inputs=[tensor])
+    files = [boot_png, photo, boot_png]
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [3], "data": files}
     for prepare_as, expected in (
         ("auto", [False, True, False]),
         ("photo", [True, True, True]),
         ("plain", [False, False, False]),
     ):
-        sent = template._replace(prepare=prepare_as)
+        parameters = {"prepare": prepare_as}
+        sent = request("in_distribution", inputs=[tensor], parameters=parameters)
         [output] = infer(reader_of(sent), strict, permit)
         assert np.asarray(output.values).tolist() == expected

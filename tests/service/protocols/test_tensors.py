@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from service.errors import InvalidTensor
-from service.protocols.tensors import BYTES, DTYPES, NamedTensor, from_json, from_raw, to_raw
+from service.protocols.tensors import BYTES, DTYPES, NamedTensor, from_raw, read_values, to_raw
 
 
 def test_every_datatype_of_the_protocol_is_supported() -> None:
@@ -70,14 +70,14 @@ def test_json_data_not_matching_datatype_or_shape_is_rejected(
     data: Any, datatype: str, reason: str
 ) -> None:
     with pytest.raises(InvalidTensor, match=reason):
-        from_json(data, datatype, [2, 1])
+        read_values(data, datatype, [2, 1])
 
 
 @pytest.mark.parametrize(
     "data", [[1, 2], [[1], [2]], np.array([1, 2], np.uint64)], ids=["flat", "nested", "array"]
 )
 def test_json_data_may_be_flat_or_nested(data: Any) -> None:
-    read = from_json(data, "FP32", [2, 1])
+    read = read_values(data, "FP32", [2, 1])
     assert isinstance(read, np.ndarray)
     assert read.dtype == np.float32
     assert read.tolist() == [[1], [2]]
@@ -94,6 +94,6 @@ def test_json_data_may_be_flat_or_nested(data: Any) -> None:
     ids=["dimensions", "negative", "large", "overflow"],
 )
 def test_invalid_shape_is_rejected(shape: list[int], reason: str) -> None:
-    for read in (from_json, from_raw):
+    for read in (read_values, from_raw):
         with pytest.raises(InvalidTensor, match=reason):
-            read([] if read is from_json else b"", "UINT8", shape)  # type: ignore[arg-type]
+            read([] if read is read_values else b"", "UINT8", shape)  # type: ignore[arg-type]
