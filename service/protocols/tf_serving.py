@@ -1,8 +1,9 @@
 """The messages of TensorFlow Serving's REST API."""
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import orjson
@@ -16,8 +17,6 @@ from . import inference
 from .inference import Answer, Images, PreparedRequest, Read, RequestedOutput
 from .json_arrays import Shape, decode_file, image_shapes, parse_with_numbers
 from .tensors import BYTES, NamedTensor, flatten, read_values
-
-T = TypeVar("T")
 
 
 def read(body: bytes, classifier: Classifier, permit: Permit) -> PreparedRequest[Answer]:
@@ -40,31 +39,24 @@ def read(body: bytes, classifier: Classifier, permit: Permit) -> PreparedRequest
         raise InvalidInference("exactly one of 'instances' and 'inputs' must be given")
     field = "instances" if by_row else "inputs"
 
-    def read_images() -> Images:
-        value = _without_name(document[field], manifest.input.name, by_row)
-        return _to_images(field, value, classifier, permit)
+    outputs = signature_outputs(document.get("signature_name"), classifier)
+    value = _without_name(document[field], manifest.input.name, by_row)
+    images = _to_images(field, value, classifier, permit)
+    write = partial(_write, by_row=by_row)
+    return inference.prepare_outputs(outputs, images, classifier, write)
 
-    name = document.get("signature_name")
-    return read_signature(name, read_images, classifier, lambda sent: (_write(sent, by_row), None))
 
-
-def read_signature(
-    signature: object,
-    read_images: Callable[[], Images],
-    classifier: Classifier,
-    write: Callable[[Sequence[NamedTensor]], T],
-) -> PreparedRequest[T]:
-    """Check the signature, then read the images; `write` makes the answer from the outputs."""
+def signature_outputs(signature: object, classifier: Classifier) -> list[RequestedOutput]:
+    """Return the outputs of a signature, in order; raises InvalidInference if it is unknown."""
     name = "serving_default" if signature in (None, "") else signature
     if not isinstance(name, str) or (names := classifier.signatures.get(name)) is None:
         short = name[:80] if isinstance(name, str) else name
         sent = type(name).__name__ if isinstance(name, list | dict) else json.dumps(short)
         raise InvalidInference(f"serving signature name: {sent} not found in signature def")
-    outputs = [RequestedOutput(each, is_layer=name == "feature_maps") for each in sorted(names)]
-    return inference.prepare_outputs(outputs, read_images(), classifier, write)
+    return [RequestedOutput(each, is_layer=name == "feature_maps") for each in sorted(names)]
 
 
-def _write(outputs: Sequence[NamedTensor], by_row: bool) -> bytes:
+def _write(outputs: Sequence[NamedTensor], *, by_row: bool) -> Answer:
     tensors: dict[str, Any] = {output.name: output.values for output in outputs}
     table: Any = tensors
     if len(tensors) == 1:
@@ -74,9 +66,9 @@ def _write(outputs: Sequence[NamedTensor], by_row: bool) -> bytes:
         table = [dict(zip(tensors, row, strict=True)) for row in rows]
     answer = {"predictions" if by_row else "outputs": table}
     if all(np.isfinite(tensor).all() for tensor in tensors.values()):
-        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), None
     # TensorFlow Serving writes NaN, Infinity and -Infinity too, which are not JSON.
-    return json.dumps(answer, default=lambda array: array.tolist()).encode()
+    return json.dumps(answer, default=lambda array: array.tolist()).encode(), None
 
 
 def explain(read_images: Read[Answer], classifier: Classifier, permit: Permit) -> bytes:

@@ -11,8 +11,8 @@ from ...capacity.admission import Permit
 from ...errors import InvalidTensor
 from ...model.classifier import Classifier
 from ...model.repository import Repository
-from .. import tf_serving
-from ..inference import Images, PreparedRequest, files_to_images, infer, numbers_to_images
+from .. import inference, tf_serving
+from ..inference import Images, PreparedRequest
 from ..tensors import BYTES, NamedTensor, read_values, to_raw, typed_values
 from . import tf_serving_pb2 as pb
 from .messages import parse
@@ -39,7 +39,7 @@ def predict(body: bytes, repository: Repository, permit: Permit) -> bytes:
     """Answer a PredictRequest."""
     request = parse(pb.PredictRequest, body, _FIELDS, permit.limits)
     classifier = _find(repository, request.model_spec)
-    return bytes(infer(partial(_read, request), classifier, permit).SerializeToString())
+    return bytes(inference.infer(partial(_read, request), classifier, permit).SerializeToString())
 
 
 def metadata(body: bytes, repository: Repository, permit: Permit) -> bytes:
@@ -70,20 +70,21 @@ def _read(
     request: pb.PredictRequest, classifier: Classifier, permit: Permit
 ) -> PreparedRequest[pb.PredictResponse]:
     permit.record.record_phase("decode")
-    spec = pb.ModelSpec()
-    spec.CopyFrom(request.model_spec)
-    spec.version.value = classifier.manifest.version
+    spec = request.model_spec
+    outputs = tf_serving.signature_outputs(spec.signature_name, classifier)
+    names = [output.name for output in outputs]
+    wanted = set(request.output_filter or names)
+    if unknown := wanted - set(names):
+        raise InvalidTensor(f"no output {min(unknown)!r}; there is {', '.join(names)}")
 
-    def write(outputs: Sequence[NamedTensor]) -> pb.PredictResponse:
-        tensors = {output.name: output for output in outputs}
-        wanted = request.output_filter or list(tensors)
-        if unknown := set(wanted) - tensors.keys():
-            raise InvalidTensor(f"no output {min(unknown)!r}; there is {', '.join(tensors)}")
-        written = {name: _write(tensors[name]) for name in wanted}
+    def write(sent: Sequence[NamedTensor]) -> pb.PredictResponse:
+        spec.version.value = classifier.manifest.version
+        written = {tensor.name: _write(tensor) for tensor in sent}
         return pb.PredictResponse(model_spec=spec, outputs=written)
 
-    read_images = partial(_to_images, request.inputs, classifier, permit)
-    return tf_serving.read_signature(spec.signature_name, read_images, classifier, write)
+    images = _to_images(request.inputs, classifier, permit)
+    outputs = [output for output in outputs if output.name in wanted]
+    return inference.prepare_outputs(outputs, images, classifier, write)
 
 
 def _write(tensor: NamedTensor) -> pb.TensorProto:
@@ -109,7 +110,8 @@ def _to_images(
         values = read_values(data, datatype, shape)
     except InvalidTensor as error:
         raise error.at(name) from error
-    to_images = files_to_images if datatype == BYTES else numbers_to_images
+    is_file = datatype == BYTES
+    to_images = inference.files_to_images if is_file else inference.numbers_to_images
     return to_images(NamedTensor(name, datatype, shape, values), classifier, permit)
 
 
