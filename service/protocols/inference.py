@@ -6,7 +6,6 @@ from math import prod
 from typing import Any, Generic, NamedTuple, TypeVar, cast, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..arrays import WHITE, Assessment, Flags, Tensor
 from ..capacity.admission import Permit
@@ -16,7 +15,7 @@ from ..model.artifact import LAYERS, PICTURES, Manifest
 from ..model.classifier import Classifier
 from ..telemetry.record import Predictions
 from .json_arrays import image_shapes
-from .tensors import BYTES, DTYPES, NamedTensor, read_values
+from .tensors import BYTES, DTYPES, NamedTensor, Values, read_values
 
 FILES_INPUT = "image"  # A tensor of numbers has the model's own input name.
 
@@ -26,10 +25,6 @@ NOVELTY, IN_DISTRIBUTION = "novelty", "in_distribution"
 MAX_ITEMS = 1024  # Limit of inputs, outputs and dimensions; far more than any model has.
 MAX_LAYER_VALUES = 400_000  # Per answer: all layers of 7 images; 1.6 MB, up to thrice that in JSON.
 
-# Pixels in 0…255, which are divided by the scale; numbers in the network's own units.
-_PIXEL_DATATYPES = {f"{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)}
-_UNIT_DATATYPES = {"FP16", "FP32", "FP64"}
-_DATATYPES = {"f": "FP32", "i": "INT64", "b": "BOOL"}  # Of outputs, by kind of dtype.
 
 _KINDS = {str: "string", int: "integer", bool: "boolean", list: "list", dict: "dictionary"}
 _REQUIRED: Any = object()
@@ -138,10 +133,8 @@ def _read_outputs(
     wanted: Sequence[Mapping[str, Any]], model: str, manifest: Manifest, is_binary: bool
 ) -> tuple[list[RequestedOutput], list[bool]]:
     """Return the outputs, and which are to be binary; `is_binary` is the default."""
-    names, layers = (
-        [str(spec["name"]) for spec in output_specs(manifest, manifest.name + ending)]
-        for ending in (PICTURES, LAYERS)
-    )
+    names = [str(spec["name"]) for spec in output_specs(manifest, manifest.name + PICTURES)]
+    layers = [layer.name for layer in manifest.layers]
     outputs, are_binary = [], []
     for index, sent in enumerate(wanted):
         place = f"outputs.{index}."
@@ -186,7 +179,7 @@ def read_inputs(message: Message) -> list[NamedTensor]:
             values = read_values(data, datatype, shape)
         except InvalidTensor as error:
             raise error.at(name) from error
-        tensors.append(NamedTensor(name, datatype, shape, values))
+        tensors.append(NamedTensor(name, values))
     if binary:
         raise InvalidInference(f"{len(binary)} bytes of the body belong to no input")
     return tensors
@@ -284,7 +277,10 @@ def prepare_outputs(
         )
 
     def answer(assessment: Assessment | None, layers: Mapping[str, Tensor]) -> T:
-        return write(_write_outputs(outputs, assessment, layers, classifier, photos))
+        results = (_values(each, assessment, layers, photos, classifier) for each in outputs)
+        return write(
+            [NamedTensor(o.name, values) for o, values in zip(outputs, results, strict=True)]
+        )
 
     return PreparedRequest(tensor, len(wanted) < len(outputs), bool(wanted), answer)
 
@@ -292,19 +288,18 @@ def prepare_outputs(
 def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permit) -> Images:
     """Return a tensor of integers in 0…255, or of floats in the network's units, as its input."""
     spec, values = classifier.manifest.input, tensor.values
-    datatypes = _PIXEL_DATATYPES | _UNIT_DATATYPES
-    if isinstance(values, list) or tensor.datatype not in datatypes:
-        expected = ", ".join(name for name in DTYPES if name in datatypes)
+    if values.dtype.kind not in "iuf":
+        expected = ", ".join(name for name in DTYPES if name != "BOOL")
         raise InvalidTensor(f"{tensor.name}: {tensor.datatype}, expected one of {expected}")
-    if tensor.shape[1:] not in image_shapes(spec.shape):
+    if values.shape[1:] not in image_shapes(spec.shape):
         height, width = spec.size
-        hint = "; put one image in a list of its own" * (tensor.shape in image_shapes(spec.shape))
+        hint = "; put one image in a list of its own" * (values.shape in image_shapes(spec.shape))
         raise InvalidTensor(
-            f"{tensor.name}: shape {list(tensor.shape)}, expected [n, {height}, {width}, 1], [n, "
+            f"{tensor.name}: shape {list(values.shape)}, expected [n, {height}, {width}, 1], [n, "
             f"{height}, {width}] or [n, {height * width}]{hint}"
         )
-    _reserve(tensor.name, tensor.shape, permit)
-    if tensor.datatype in _UNIT_DATATYPES:
+    _reserve(tensor, permit)
+    if values.dtype.kind == "f":
         with np.errstate(over="ignore"):  # Numbers too large for float32 become infinite.
             images: Tensor = values.astype(np.float32, copy=False)
         white = WHITE / spec.scale
@@ -325,22 +320,22 @@ def files_to_images(
     tensor: NamedTensor, classifier: Classifier, permit: Permit, prepare: str = "auto"
 ) -> Images:
     """Return a BYTES tensor of image files as the network's input."""
-    files = tensor.values
-    if not isinstance(files, list):
+    shape = tensor.values.shape
+    if tensor.datatype != BYTES:
         raise InvalidTensor(f"{tensor.name}: {tensor.datatype}, expected {BYTES}")
-    _reserve(tensor.name, tensor.shape, permit)
-    if tensor.shape not in {(len(files),), (len(files), 1)}:
-        raise InvalidTensor(f"{tensor.name}: shape {list(tensor.shape)}, expected [n] or [n, 1]")
+    _reserve(tensor, permit)
+    if shape[1:] not in {(), (1,)}:
+        raise InvalidTensor(f"{tensor.name}: shape {list(shape)}, expected [n] or [n, 1]")
     if prepare not in get_args(Prepare):
         raise InvalidTensor(f"prepare: {prepare!r} is not one of {', '.join(get_args(Prepare))}")
     reader = ImageReader(cast(Prepare, prepare), classifier.manifest.input.size, permit)
-    images = reader.read_all(files, tensor.name)
+    images = reader.read_all(tensor.values.reshape(-1).tolist(), tensor.name)
     photos = np.array([image.preparation == "photo" for image in images])
     return classifier.to_images([image.pixels for image in images]), photos
 
 
-def _reserve(name: str, shape: Sequence[int], permit: Permit) -> None:
-    limit = permit.limits.max_images
+def _reserve(tensor: NamedTensor, permit: Permit) -> None:
+    name, shape, limit = tensor.name, tensor.values.shape, permit.limits.max_images
     if not shape or shape[0] < 1:
         raise InvalidTensor(f"{name}: shape {list(shape)} holds no image")
     if shape[0] > limit:
@@ -348,46 +343,40 @@ def _reserve(name: str, shape: Sequence[int], permit: Permit) -> None:
     permit.reserve_images(shape[0])
 
 
-def _write_outputs(
-    requested: Sequence[RequestedOutput],
+def _values(
+    output: RequestedOutput,
     assessment: Assessment | None,
     layers: Mapping[str, Tensor],
-    classifier: Classifier,
     photos: Flags,
-) -> list[NamedTensor]:
-    class_names = classifier.manifest.class_names
-    values: dict[str, NDArray[Any]] = {}
-    if assessment is not None:
-        names = {output.name for output in requested}
-        values[PROBABILITIES], novelty = assessment
-        if not names.isdisjoint({CLASS_ID, LABEL}):
-            best = values[PROBABILITIES].argmax(axis=1)  # NaN has no class, and an empty label.
-            values[CLASS_ID] = np.where(np.isnan(values[PROBABILITIES][:, 0]), -1, best)
-        if novelty is not None:
-            values[NOVELTY] = novelty
-        if novelty is not None and IN_DISTRIBUTION in names:
-            values[IN_DISTRIBUTION] = classifier.in_distribution(novelty, photos=photos)
-    outputs = []
-    for name, class_count, is_layer in requested:
-        if class_count:
-            texts = _ranked(values[name], class_count, class_names)
-            shape = (len(values[name]), min(class_count, len(class_names)))
-            outputs.append(NamedTensor(name, BYTES, shape, texts))
-        elif name == LABEL and not is_layer:
-            class_ids, labels = values[CLASS_ID], (*class_names, "")
-            texts = [labels[class_id].encode() for class_id in class_ids.tolist()]
-            outputs.append(NamedTensor(name, BYTES, class_ids.shape, texts))
-        else:
-            array = layers[name] if is_layer else values[name]
-            outputs.append(NamedTensor(name, _DATATYPES[array.dtype.kind], array.shape, array))
-    return outputs
+    classifier: Classifier,
+) -> Values:
+    name, class_names = output.name, classifier.manifest.class_names
+    if output.is_layer or assessment is None:
+        return layers[name]
+    probabilities, novelty = assessment
+    if output.classification:
+        return _ranked(probabilities, output.classification, class_names)
+    if name == PROBABILITIES:
+        return probabilities
+    if novelty is not None and name == NOVELTY:
+        return novelty
+    if novelty is not None and name == IN_DISTRIBUTION:
+        return classifier.in_distribution(novelty, photos=photos)
+    # NaN has no class, and an empty label.
+    class_ids = np.where(np.isnan(probabilities[:, 0]), -1, probabilities.argmax(axis=1))
+    return class_ids if name == CLASS_ID else _texts((*class_names, ""))[class_ids]
 
 
-def _ranked(probabilities: Tensor, count: int, class_names: Sequence[str]) -> list[bytes]:
-    """Return `value:index:label` of the best classes, row by row."""
+def _ranked(probabilities: Tensor, count: int, class_names: Sequence[str]) -> Values:
+    """Return `value:index:label` of the best classes, (n, count)."""
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
-    return [
-        f"{row[class_id]:f}:{class_id}:{class_names[class_id]}".encode()
+    texts = [
+        f"{row[class_id]:f}:{class_id}:{class_names[class_id]}"
         for row, best in zip(probabilities.tolist(), order.tolist(), strict=True)
         for class_id in best
     ]
+    return _texts(texts).reshape(order.shape)
+
+
+def _texts(texts: Sequence[str]) -> Values:
+    return np.array([text.encode() for text in texts], object)

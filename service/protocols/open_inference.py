@@ -55,13 +55,13 @@ def _write(head: Document, outputs: Sequence[NamedTensor], are_binary: Sequence[
     tails: list[bytes | memoryview] = []
     entries = []
     for output, is_binary in zip(outputs, are_binary, strict=True):
-        name, datatype, shape, values = output
-        entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
+        name, values = output
+        entry: Document = {"name": name, "datatype": output.datatype, "shape": values.shape}
         if is_binary:
-            tails.append(to_raw(output))
+            tails.append(to_raw(values))
             entry["parameters"] = {"binary_data_size": len(tails[-1])}
-        elif isinstance(values, list):
-            entry["data"] = [element.decode() for element in values]
+        elif output.datatype == BYTES:
+            entry["data"] = [element.decode() for element in values.reshape(-1).tolist()]
         else:
             entry["data"] = values.reshape(-1)
         entries.append(entry)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidTensor
 
-Values = NDArray[Any] | list[bytes]
-"""Numbers in the shape of their tensor, or the elements of a BYTES tensor in row-major order."""
+Values = NDArray[Any]
+"""Numbers, or objects of type bytes, in the shape of their tensor with the batch dimension."""
 
 BYTES = "BYTES"
 
@@ -23,6 +23,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
     **{f"INT{8 * size}": np.dtype(f"<i{size}") for size in (1, 2, 4, 8)},
     **{f"FP{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)},
 }
+
+_DATATYPES = {np.dtype(object): BYTES, **{dtype: name for name, dtype in DTYPES.items()}}
 
 # By kind of dtype.
 _JSON_TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
@@ -38,9 +40,12 @@ class NamedTensor(NamedTuple):
     """One input or output of a request."""
 
     name: str
-    datatype: str  # One of `DTYPES`, or BYTES.
-    shape: tuple[int, ...]  # With the batch dimension.
     values: Values
+
+    @property
+    def datatype(self) -> str:
+        """One of `DTYPES`, or BYTES."""
+        return _DATATYPES[self.values.dtype.newbyteorder("<")]
 
 
 def count_values(datatype: str, shape: Sequence[int]) -> int:
@@ -51,9 +56,9 @@ def count_values(datatype: str, shape: Sequence[int]) -> int:
     # First, because the product of all dimensions that fit into a body would take minutes.
     if len(shape) > MAX_DIMENSIONS:
         raise InvalidTensor(f"{len(shape)} dimensions, but a tensor has at most {MAX_DIMENSIONS}")
-    if any(size < 0 for size in shape):
+    if min(shape, default=0) < 0:
         raise InvalidTensor("the shape has a negative dimension")
-    if any(size > MAX_SIZE for size in shape):
+    if max(shape, default=0) > MAX_SIZE:
         raise InvalidTensor(f"the shape has a dimension over {MAX_SIZE}")
     if prod(size or 1 for size in shape) > MAX_SIZE // 8:  # NumPy counts the bytes in 64 bits.
         raise InvalidTensor(f"no tensor can have the shape {list(shape)}")
@@ -70,7 +75,7 @@ def from_raw(raw: bytes | memoryview, datatype: str, shape: Sequence[int]) -> Va
     """
     count = count_values(datatype, shape)
     if datatype == BYTES:
-        return _elements(memoryview(raw), count)
+        return np.array(_elements(memoryview(raw), count), object).reshape(shape)
     expected = count * DTYPES[datatype].itemsize
     if len(raw) != expected:
         raise InvalidTensor(
@@ -79,13 +84,12 @@ def from_raw(raw: bytes | memoryview, datatype: str, shape: Sequence[int]) -> Va
     return np.frombuffer(raw, DTYPES[datatype]).reshape(shape)
 
 
-def to_raw(tensor: NamedTensor) -> bytes | memoryview:
+def to_raw(values: Values) -> bytes | memoryview:
     """Return a tensor in binary form, without copying numbers where possible."""
-    if isinstance(tensor.values, list):
-        return b"".join(
-            len(element).to_bytes(_LENGTH_BYTES, "little") + element for element in tensor.values
-        )
-    values = np.ascontiguousarray(tensor.values, DTYPES[tensor.datatype])
+    if values.dtype.hasobject:
+        elements = values.reshape(-1).tolist()
+        return b"".join(len(each).to_bytes(_LENGTH_BYTES, "little") + each for each in elements)
+    values = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
     return values.reshape(-1).view(np.uint8).data
 
 
@@ -105,11 +109,16 @@ def read_values(data: object, datatype: str, shape: Sequence[int]) -> Values:
     if nesting != tuple(shape) and nesting != (count,):
         raise InvalidTensor(f"data of shape {list(nesting)}, the tensor has shape {list(shape)}")
     if datatype == BYTES:
-        if types == {bytes}:
-            return list(flat)
-        if not types <= {str}:
+        if not types <= {str} and types != {bytes}:
             raise InvalidTensor("data of BYTES must be strings in base64")
-        return [_decode(element, index) for index, element in enumerate(flat)]
+        if types == {str}:
+            flat = [_decode(element, index) for index, element in enumerate(flat)]
+        return np.array(flat, object).reshape(shape)
+    return to_numbers(flat, types, datatype).reshape(shape)
+
+
+def to_numbers(flat: Any, types: set[type], datatype: str) -> Values:
+    """Convert the result of `flatten` to a datatype of numbers, or raise InvalidTensor."""
     dtype = DTYPES[datatype]
     if not types <= _JSON_TYPES[dtype.kind]:
         raise InvalidTensor(f"data has values that are not {datatype}")
@@ -118,7 +127,7 @@ def read_values(data: object, datatype: str, shape: Sequence[int]) -> Values:
             # NumPy checks the range of integers in a list, but not in an array.
             np.array([int(flat.min()), int(flat.max())], dtype)
         with np.errstate(over="ignore"):  # Numbers too large for FP32 become infinite.
-            return np.array(flat, dtype).reshape(shape)
+            return np.array(flat, dtype)
     except OverflowError as error:
         raise InvalidTensor(f"a number in data is out of the range of {datatype}") from error
 

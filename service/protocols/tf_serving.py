@@ -16,7 +16,7 @@ from ..model.repository import VersionStatus
 from . import inference
 from .inference import Answer, Images, PreparedRequest, Read, RequestedOutput
 from .json_arrays import Shape, decode_file, image_shapes, parse_with_numbers
-from .tensors import BYTES, NamedTensor, flatten, read_values
+from .tensors import NamedTensor, flatten, to_numbers
 
 
 def read(body: bytes, classifier: Classifier, permit: Permit) -> PreparedRequest[Answer]:
@@ -145,13 +145,12 @@ def _to_images(field: str, value: object, classifier: Classifier, permit: Permit
             decode_file(item, f"{field}[{index}]", InvalidTensor, hint)
             for index, item in enumerate(flat)
         ]
-        tensor = NamedTensor(field, BYTES, shape, files)
+        tensor = NamedTensor(field, np.array(files, object))
         return inference.files_to_images(tensor, classifier, permit)
     if not types <= {int, float}:
         raise InvalidTensor(f"{field}: expected numbers, or an object with b64 for each image")
     try:
-        values = read_values(value, "FP32", shape)
+        values = to_numbers(flat, types, "FP32").reshape(shape)
     except InvalidTensor as error:
         raise error.at(field) from error
-    tensor = NamedTensor(field, "FP32", shape, values)
-    return inference.numbers_to_images(tensor, classifier, permit)
+    return inference.numbers_to_images(NamedTensor(field, values), classifier, permit)

@@ -209,8 +209,9 @@ def test_binary_tensors_are_read_unchanged(
     assert len(inputs) == len(tensors)
     for tensor, (datatype, data) in zip(inputs, tensors, strict=True):
         assert tensor.datatype == datatype
-        if isinstance(tensor.values, list):
-            assert data == b"".join(len(v).to_bytes(4, "little") + v for v in tensor.values)
+        if datatype == BYTES:
+            texts = tensor.values.tolist()
+            assert data == b"".join(len(text).to_bytes(4, "little") + text for text in texts)
         else:
             assert tensor.values.tobytes() == data
 

@@ -133,11 +133,11 @@ def _write(
     for name, text in parameters.items():
         response.parameters[name].string_param = text
     for tensor in outputs:
-        name, datatype, shape, values = tensor
-        output = response.outputs.add(name=name, datatype=datatype, shape=shape)
+        name, values = tensor
+        output = response.outputs.add(name=name, datatype=tensor.datatype, shape=values.shape)
         if is_typed:
-            flat = values if isinstance(values, list) else values.reshape(-1).tolist()
-            getattr(output.contents, _CONTENTS[datatype]).extend(flat)
+            content = getattr(output.contents, _CONTENTS[tensor.datatype])
+            content.extend(values.reshape(-1).tolist())
         else:
-            response.raw_output_contents.append(bytes(to_raw(tensor)))
+            response.raw_output_contents.append(bytes(to_raw(values)))
     return response

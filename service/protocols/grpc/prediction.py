@@ -88,8 +88,8 @@ def _read(
 
 
 def _write(tensor: NamedTensor) -> pb.TensorProto:
-    shape = {"dim": [{"size": size} for size in tensor.shape]}
-    content = bytes(to_raw(tensor))
+    shape = {"dim": [{"size": size} for size in tensor.values.shape]}
+    content = bytes(to_raw(tensor.values))
     return pb.TensorProto(dtype=pb.DT_FLOAT, tensor_shape=shape, tensor_content=content)
 
 
@@ -112,7 +112,7 @@ def _to_images(
         raise error.at(name) from error
     is_file = datatype == BYTES
     to_images = inference.files_to_images if is_file else inference.numbers_to_images
-    return to_images(NamedTensor(name, datatype, shape, values), classifier, permit)
+    return to_images(NamedTensor(name, values), classifier, permit)
 
 
 METHODS = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from service.errors import InvalidTensor
-from service.protocols.tensors import BYTES, DTYPES, NamedTensor, from_raw, read_values, to_raw
+from service.protocols.tensors import BYTES, DTYPES, from_raw, read_values, to_raw
 
 
 def test_every_datatype_of_the_protocol_is_supported() -> None:
@@ -17,17 +17,16 @@ def test_every_datatype_of_the_protocol_is_supported() -> None:
 @pytest.mark.parametrize("datatype", DTYPES)
 def test_numeric_tensor_round_trips_through_raw_bytes(datatype: str) -> None:
     values = np.array([[0, 1], [1, 0]], DTYPES[datatype])
-    raw = to_raw(NamedTensor("x", datatype, values.shape, values))
+    raw = to_raw(values)
     read = from_raw(raw, datatype, [2, 2])
-    assert isinstance(read, np.ndarray)
     assert read.dtype == values.dtype
     np.testing.assert_array_equal(read, values)
 
 
 @pytest.mark.parametrize("elements", [[], [b""], [b"a", b"", b"bcd"]], ids=len)
 def test_bytes_tensor_round_trips_through_raw_bytes(elements: list[bytes]) -> None:
-    raw = to_raw(NamedTensor("x", BYTES, (len(elements),), elements))
-    assert from_raw(raw, BYTES, [len(elements)]) == elements
+    raw = to_raw(np.array(elements, object))
+    assert from_raw(raw, BYTES, [len(elements)]).tolist() == elements
 
 
 @pytest.mark.parametrize(
@@ -78,7 +77,6 @@ def test_json_data_not_matching_datatype_or_shape_is_rejected(
 )
 def test_json_data_may_be_flat_or_nested(data: Any) -> None:
     read = read_values(data, "FP32", [2, 1])
-    assert isinstance(read, np.ndarray)
     assert read.dtype == np.float32
     assert read.tolist() == [[1], [2]]
 
