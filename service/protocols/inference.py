@@ -15,7 +15,7 @@ from ..model.artifact import LAYERS, PICTURES, Manifest
 from ..model.classifier import Classifier
 from ..telemetry.record import Predictions
 from .json_arrays import image_shapes
-from .tensors import BYTES, DTYPES, NamedTensor, Values, read_values
+from .tensors import BYTES, NUMBERS, NamedTensor, Values, read_values
 
 FILES_INPUT = "image"  # A tensor of numbers has the model's own input name.
 
@@ -167,13 +167,13 @@ def read_inputs(message: Message) -> list[NamedTensor]:
         parameters = _parameters(sent, place, name)
         size = _get(parameters, f"{place}parameters.", "binary_data_size", int, None)
         data = sent.get("data")
-        if size is not None and data is not None:
-            raise InvalidTensor(f"{name}: give data or binary_data_size, not both")
-        if size is not None and not 0 <= size <= len(binary):
-            raise InvalidTensor(
-                f"{name}: binary_data_size is {size}, {len(binary)} bytes are left in the body"
-            )
         if size is not None:
+            if data is not None:
+                raise InvalidTensor(f"{name}: give data or binary_data_size, not both")
+            if not 0 <= size <= len(binary):
+                raise InvalidTensor(
+                    f"{name}: binary_data_size is {size}, {len(binary)} bytes are left in the body"
+                )
             data, binary = binary[:size], binary[size:]
         try:
             values = read_values(data, datatype, shape)
@@ -277,10 +277,8 @@ def prepare_outputs(
         )
 
     def answer(assessment: Assessment | None, layers: Mapping[str, Tensor]) -> T:
-        results = (_values(each, assessment, layers, photos, classifier) for each in outputs)
-        return write(
-            [NamedTensor(o.name, values) for o, values in zip(outputs, results, strict=True)]
-        )
+        values_of = partial(_values, assessment, layers, photos, classifier)
+        return write([NamedTensor(output.name, values_of(output)) for output in outputs])
 
     return PreparedRequest(tensor, len(wanted) < len(outputs), bool(wanted), answer)
 
@@ -289,8 +287,7 @@ def numbers_to_images(tensor: NamedTensor, classifier: Classifier, permit: Permi
     """Return a tensor of integers in 0…255, or of floats in the network's units, as its input."""
     spec, values = classifier.manifest.input, tensor.values
     if values.dtype.kind not in "iuf":
-        expected = ", ".join(name for name in DTYPES if name != "BOOL")
-        raise InvalidTensor(f"{tensor.name}: {tensor.datatype}, expected one of {expected}")
+        raise InvalidTensor(f"{tensor.name}: {tensor.datatype}, expected one of {NUMBERS}")
     if values.shape[1:] not in image_shapes(spec.shape):
         height, width = spec.size
         hint = "; put one image in a list of its own" * (values.shape in image_shapes(spec.shape))
@@ -344,11 +341,11 @@ def _reserve(tensor: NamedTensor, permit: Permit) -> None:
 
 
 def _values(
-    output: RequestedOutput,
     assessment: Assessment | None,
     layers: Mapping[str, Tensor],
     photos: Flags,
     classifier: Classifier,
+    output: RequestedOutput,
 ) -> Values:
     name, class_names = output.name, classifier.manifest.class_names
     if output.is_layer or assessment is None:

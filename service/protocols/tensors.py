@@ -24,6 +24,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
     **{f"FP{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)},
 }
 
+NUMBERS = ", ".join(name for name in DTYPES if name != "BOOL")  # What an image may be sent as.
+
 _DATATYPES = {np.dtype(object): BYTES, **{dtype: name for name, dtype in DTYPES.items()}}
 
 # By kind of dtype.
@@ -51,8 +53,7 @@ class NamedTensor(NamedTuple):
 def count_values(datatype: str, shape: Sequence[int]) -> int:
     """Return the number of values of a tensor; raises InvalidTensor if no tensor has this shape."""
     if datatype not in DTYPES and datatype != BYTES:
-        known = ", ".join(name for name in DTYPES if name != "BOOL")  # No input is BOOL.
-        raise InvalidTensor(f"datatype {datatype!r} is not one of {known}, {BYTES}")
+        raise InvalidTensor(f"datatype {datatype!r} is not one of {NUMBERS}, {BYTES}")
     # First, because the product of all dimensions that fit into a body would take minutes.
     if len(shape) > MAX_DIMENSIONS:
         raise InvalidTensor(f"{len(shape)} dimensions, but a tensor has at most {MAX_DIMENSIONS}")
@@ -103,7 +104,7 @@ def read_values(data: object, datatype: str, shape: Sequence[int]) -> Values:
         return from_raw(data, datatype, shape)
     count = count_values(datatype, shape)
     if datatype == "FP16":
-        others = ", ".join(name for name in DTYPES if name not in ("BOOL", "FP16"))
+        others = NUMBERS.replace("FP16, ", "")
         raise InvalidTensor(f"FP16 has no JSON form; send it as bytes, or as one of {others}")
     flat, nesting, types = flatten(data)
     if nesting != tuple(shape) and nesting != (count,):
