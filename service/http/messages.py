@@ -94,11 +94,7 @@ def request_error(request: Request, error: RequestError) -> Response:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answer every error as `schemas.ErrorResponse`, or in the form of its protocol."""
-
-    @app.exception_handler(RequestError)
-    async def on_request_error(request: Request, error: RequestError) -> Response:
-        return request_error(request, error)
+    """Answer errors of FastAPI as `schemas.ErrorResponse`, or in the form of their protocol."""
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:

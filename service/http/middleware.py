@@ -157,10 +157,9 @@ class RequestMiddleware:
                 key = self._keys.identify(request.headers)
                 request.state.record.key = key.name
                 key.require(required)
+            await self._answer(scope, receive, send)
         except RequestError as error:
             await messages.request_error(request, error)(scope, receive, send)
-        else:
-            await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Answer HEAD like GET, compress with a separate ETag, and make redirects relative."""
