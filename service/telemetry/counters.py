@@ -12,7 +12,7 @@ import os
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -97,19 +97,32 @@ class Storage:
 
 
 @dataclass(eq=False)
-class Family:
-    """Series of values, one for each combination of labels. Callers hold the storage's lock."""
+class Metric:
+    """Series of values, one for each combination of labels. Callers hold the storage's lock.
+
+    A gauge ends with its worker; the values of other kinds continue.
+    """
 
     storage: Storage
     name: str
-    width: int = field(default=1, kw_only=True)  # Values of one series.
+    description: str = ""
+    labels: Sequence[str] = ()
+    bounds: Sequence[float] = ()  # Of a histogram's buckets, rising; one more bucket has no bound.
+    _: KW_ONLY
+    kind: str = "counter"
+    width: int = 1  # Values of one series.
 
     def __post_init__(self) -> None:
+        if self.kind == "histogram":
+            self.width = len(self.bounds) + 2  # The last value is the sum.
         self.slots: dict[Labels, int] = {
             labels: place.start
             for (name, labels), place in self.storage.layout.items()
             if name == self.name
         }
+        if self.kind == "gauge":
+            for labels in self.slots:  # Left by the previous worker.
+                self.set(labels, 0)
 
     def slot(self, labels: Labels) -> int:
         """Return the first slot of a series, which is created if it does not exist."""
@@ -125,24 +138,6 @@ class Family:
 
     def set(self, labels: Labels, value: float) -> None:
         self.storage.values[self.slot(labels)] = value
-
-
-@dataclass(eq=False)
-class Metric(Family):
-    """A metric of Prometheus. A gauge ends with its worker."""
-
-    description: str
-    labels: Sequence[str] = ()
-    kind: str = field(kw_only=True)
-    bounds: Sequence[float] = ()  # Of a histogram's buckets, rising; one more bucket has no bound.
-
-    def __post_init__(self) -> None:
-        if self.kind == "histogram":
-            self.width = len(self.bounds) + 2  # The last value is the sum.
-        super().__post_init__()
-        if self.kind == "gauge":
-            for labels in self.slots:  # Left by the previous worker.
-                self.set(labels, 0)
 
     def observe(self, labels: Labels, value: float) -> None:
         """Add a value to a histogram."""

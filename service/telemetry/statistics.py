@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import repeat
 from typing import Any, get_args
 
-from .counters import Family, Storage, total
+from .counters import Metric, Storage, total
 from .record import Phase, RequestRecord
 
 # Labels of the series of requests, in place of the number of images of a run.
@@ -23,8 +23,8 @@ class Statistics:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._rows = Family(storage, "statistics", width=len(_ZEROS))
-        self._last_ms = Family(storage, "last_inference")
+        self._rows = Metric(storage, "statistics", width=len(_ZEROS))
+        self._last_ms = Metric(storage, "last_inference")
 
     def count(self, record: RequestRecord) -> None:
         """Count a request and its time since its last byte; the caller holds the storage's lock."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.telemetry.counters import Family, Metric, Storage
+from service.telemetry.counters import Metric, Storage
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def workers(tmp_path: Path) -> Iterator[list[Storage]]:
 
 def add(storage: Storage, name: str, amount: float) -> None:
     with storage.lock:
-        Family(storage, name).add((), amount)
+        Metric(storage, name).add((), amount)
 
 
 def values_of(storage: Storage, name: str) -> list[float]:
@@ -77,7 +77,7 @@ def test_starting_worker_with_empty_files_has_no_counts(
 @pytest.mark.parametrize("shared", [True, False])
 def test_storage_grows_with_the_number_of_series(tmp_path: Path, shared: bool) -> None:
     storage = Storage(tmp_path if shared else None)
-    requests = Family(storage, "requests")
+    requests = Metric(storage, "requests")
     with storage.lock:
         for number in range(10_000):
             requests.add((number,), number)
