@@ -213,8 +213,9 @@ http {{
         wait_for_status(client, "/ml/readyz", 200)
         assert client.get("/ml/livez/").url.path == "/ml/livez"
         page = client.get("/ml/docs")
-        [address] = [line for line in page.text.splitlines() if "url:" in line]
-        document = client.get(str(page.url.join(address.split("'")[1])))
+        script = client.get(page.url.join("web/docs.js"))
+        [address] = [line for line in script.text.splitlines() if "url:" in line]
+        document = client.get(page.url.join(address.split('"')[1]))
         assert document.url.path == "/ml/openapi.json"
         [server] = document.json()["servers"]
         predict = document.url.join(server["url"].removesuffix("/") + "/predict")
