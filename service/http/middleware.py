@@ -13,9 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Connection
 
 from ..capacity.admission import Admission
-from ..errors import INTERNAL_ERROR, Draining, Overloaded, RequestError
+from ..errors import INTERNAL_ERROR, Draining, RequestError
 from ..keys import KeyRing, Scope
 from ..telemetry.instrumentation import Instrumentation
+from ..telemetry.record import RequestRecord
 from . import messages
 from .dependencies import JSON_LENGTH_HEADER
 from .inference import DEADLINE_HEADER, check_headers
@@ -55,37 +56,31 @@ def required_scope(path: str) -> Scope | None:
 class _Answer:
     """Completes the headers of a response and applies backpressure to its body."""
 
-    def __init__(self, request: Request, send: Send, admission: Admission) -> None:
+    def __init__(self, record: RequestRecord, send: Send, admission: Admission) -> None:
         self.is_started = False
-        self._request, self._send, self._admission = request, send, admission
+        self._record, self._send, self._admission = record, send, admission
         self._start: Message | None = None  # Sent once the body's bytes are reserved.
 
     async def send(self, message: Message) -> None:
+        """Send a message; raises Overloaded, before anything is sent, if the body is too large."""
         if message["type"] == "http.response.start":
-            record = self._request.state.record
-            self._start, record.status = message, message["status"]
+            self._start, self._record.status = message, message["status"]
             fields = MutableHeaders(scope=message)
             for name, value in SECURITY_HEADERS.items():
                 fields.setdefault(name, value)
-            fields.update(messages.headers_of(record))
+            fields.update(messages.headers_of(self._record))
             return
         body = message.get("body", b"")
-        try:
-            with self._admission.hold(len(body) if len(body) > PIECE_BYTES else 0):
-                if self._start is not None:
-                    self.is_started = True
-                    await self._send(self._start)
-                    self._start = None
-                last = max(0, len(body) - 1) // PIECE_BYTES * PIECE_BYTES
-                for begin in range(0, last, PIECE_BYTES):
-                    piece = body[begin : begin + PIECE_BYTES]
-                    await self._send({**message, "body": piece, "more_body": True})
-                await self._send({**message, "body": body[last:]} if last else message)
-        except Overloaded as error:
-            if self.is_started:
-                raise
-            scope, receive = self._request.scope, self._request.receive
-            await messages.request_error(self._request, error)(scope, receive, self.send)
+        with self._admission.hold(len(body) if len(body) > PIECE_BYTES else 0):
+            if self._start is not None:
+                self.is_started = True
+                await self._send(self._start)
+                self._start = None
+            last = max(0, len(body) - 1) // PIECE_BYTES * PIECE_BYTES
+            for begin in range(0, last, PIECE_BYTES):
+                piece = body[begin : begin + PIECE_BYTES]
+                await self._send({**message, "body": piece, "more_body": True})
+            await self._send({**message, "body": body[last:]} if last else message)
 
 
 class RequestMiddleware:
@@ -121,7 +116,7 @@ class RequestMiddleware:
         request.state.path = scope["path"].removeprefix(scope.get("root_path", ""))
         record = request.state.record = self._instrumentation.begin(request.headers)
         messages.describe(record, scope)
-        answer = _Answer(request, send, self._admission)
+        answer = _Answer(record, send, self._admission)
         try:
             try:
                 await self._inner(scope, receive, answer.send)

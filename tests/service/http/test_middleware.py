@@ -7,7 +7,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from starlette.requests import Request
 from starlette.types import Message
 
 from service.app import create_app
@@ -16,6 +15,7 @@ from service.http.middleware import PIECE_BYTES, _Answer, required_scope
 from service.keys import SCOPES, Scope, make_key
 from service.settings import Settings
 from service.telemetry.logs import access_logger
+from service.telemetry.record import RequestRecord
 from tests.service.conftest import ARTIFACTS, run_service, samples_of, serve, wait_for
 from tests.service.http.test_predict import parse_error
 
@@ -318,7 +318,7 @@ def test_large_body_is_sent_in_pieces_and_counts_as_in_flight(size: int, pieces:
     async def send(message: Message) -> None:
         sent.append((len(message["body"]), message.get("more_body", False), admission.bytes))
 
-    answer = _Answer(Request({"type": "http"}), send, admission)
+    answer = _Answer(RequestRecord("test"), send, admission)
     asyncio.run(answer.send({"type": "http.response.body", "body": bytes(size)}))
     held = size if size > PIECE_BYTES else 0
     more = [True] * (len(pieces) - 1) + [False]
