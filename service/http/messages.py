@@ -1,5 +1,6 @@
 """Responses of routes, fast path and load shedder: errors, headers, content negotiation."""
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPMethod, HTTPStatus
 from typing import Any
@@ -33,6 +34,7 @@ _FIXED_FIELDS = "".join(f"{name.lower()}: {value}\r\n" for name, value in SECURI
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _PROTOCOLS = ("/v1/", "/v2/")  # They define errors as `{"error": "…"}`.
+_WEIGHT = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -152,15 +154,7 @@ def weights(header: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for item in header.split(","):
         name, *parameters = (piece.strip().lower() for piece in item.split(";"))
-        found.setdefault(name, _quality(parameters))
+        stated = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+        # An invalid weight counts as 0.
+        found.setdefault(name, min(float(stated), 1.0) if _WEIGHT.fullmatch(stated) else 0.0)
     return found
-
-
-def _quality(parameters: Sequence[str]) -> float:
-    for parameter in parameters:
-        if parameter.startswith("q="):
-            try:
-                return min(max(float(parameter[2:]), 0.0), 1.0)
-            except ValueError:
-                return 0.0
-    return 1.0
