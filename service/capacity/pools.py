@@ -61,11 +61,6 @@ class Pools:
         permit.workers = self._large.workers
         return await self._large.run(job, permit)
 
-    @property
-    def has_large_jobs(self) -> bool:
-        """Whether large jobs are running or queued."""
-        return self._large.jobs > 0
-
     def check_large_job(self, seconds: float) -> None:
         """Raise Overloaded if a large job, due in so many seconds, would wait too long."""
         self._large.check_queue(seconds)

@@ -137,8 +137,6 @@ class Batcher:
 
     def reject(self, scope: Any, headers: Mapping[str, str], length: int) -> Reply | None:
         """Return the application's response to a large request that it would reject, unread."""
-        if not self._pools.has_large_jobs and self._admission.is_open:
-            return None
         if scope["path"] not in _IMAGE_ROUTES or scope["method"] not in _IMAGE_METHODS:
             return None
         if length <= LARGE_BODY_BYTES or "expect" in headers or "origin" in headers:

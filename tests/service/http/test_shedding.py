@@ -40,7 +40,6 @@ def overloaded(**options: object) -> Iterator[httpx.Client]:
     settings = Settings.model_validate(fixed | options)
     app = create_app(settings)
     with serve(settings, app=app) as client, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Pools, "has_large_jobs", True)
         patch.setattr(Pools, "check_large_job", _reject)
         yield client
 
@@ -174,19 +173,17 @@ def test_other_requests_are_not_rejected(full: httpx.Client, boot_png: bytes) ->
 
 
 def test_requests_are_accepted_once_there_is_capacity(full: httpx.Client) -> None:
-    for is_still_likely in (True, False):
-        with connect(full) as connection:
+    with connect(full) as connection:
+        connection.sendall(full_request(LARGE))
+        assert read_response(connection).status == 503
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Pools, "check_large_job", lambda *_: None)
             connection.sendall(full_request(LARGE))
-            assert read_response(connection).status == 503
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(Pools, "has_large_jobs", is_still_likely)
-                patch.setattr(Pools, "check_large_job", lambda *_: None)
-                connection.sendall(full_request(LARGE))
-                answer = read_response(connection)
-            assert answer.status == 400
-            assert b'"invalid_image"' in answer.body
-            connection.sendall(full_request(LARGE))
-            assert read_response(connection).status == 503
+            answer = read_response(connection)
+        assert answer.status == 400
+        assert b'"invalid_image"' in answer.body
+        connection.sendall(full_request(LARGE))
+        assert read_response(connection).status == 503
 
 
 def test_draining_service_returns_503_and_closes_the_connection() -> None:
