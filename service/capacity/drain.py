@@ -9,12 +9,15 @@ from contextlib import contextmanager
 
 from .admission import Admission
 
+# A service manager that signals every process sends a worker what its supervisor also sends.
+REPEAT_SECONDS = 1.0
+
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
 def drain_on_sigterm(admission: Admission, notice_seconds: float) -> Iterator[None]:
-    """Delay the server's shutdown after SIGTERM by a notice period, which a second one ends.
+    """Delay the server's shutdown after SIGTERM by a notice period, which another one ends.
 
     Meanwhile the port stays open, readiness is 503 and new requests are rejected, so that load
     balancers stop sending before connections are refused.
@@ -23,18 +26,20 @@ def drain_on_sigterm(admission: Admission, notice_seconds: float) -> Iterator[No
         yield  # Only the main thread may handle signals.
         return
     loop = asyncio.get_running_loop()
-    end = signal.getsignal(signal.SIGTERM)
+    usual = signal.getsignal(signal.SIGTERM)
+
+    def begin_notice() -> None:
+        loop.call_later(min(REPEAT_SECONDS, notice_seconds), signal.signal, signal.SIGTERM, usual)
+        loop.call_later(notice_seconds, signal.raise_signal, signal.SIGTERM)
 
     def on_signal(*_: object) -> None:
         if admission.is_open:
             admission.close()
             logger.info("draining: %d images in flight, new requests are refused", admission.images)
-            loop.call_soon_threadsafe(loop.call_later, notice_seconds, on_signal)
-        elif callable(end):
-            end(signal.SIGTERM, None)
+            loop.call_soon_threadsafe(begin_notice)
 
     signal.signal(signal.SIGTERM, on_signal)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGTERM, usual)

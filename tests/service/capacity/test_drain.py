@@ -11,6 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from service.capacity.drain import REPEAT_SECONDS
 from tests.service.conftest import Encode, serve_process, wait_for, wait_until_ready, workers_of
 
 CLIENTS = 8
@@ -170,6 +171,36 @@ def test_request_longer_than_the_drain_is_a_503_and_does_not_delay_the_exit(
     assert answers[0].status_code == 503
     assert answers[0].json()["error"]["code"] == "draining"
     assert "Traceback" not in log
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="workers are found under /proc")
+def test_notice_period_lasts_if_a_service_manager_signals_supervisor_and_workers(
+    free_port: int,
+) -> None:
+    url, arguments = f"http://127.0.0.1:{free_port}", ("--workers=2", "--drain-notice-seconds=2")
+    with serve_process(*arguments, "--log-level=warning", port=free_port) as process:
+        with httpx.Client(base_url=url) as probe:
+            wait_until_ready(probe)
+        wait_for(lambda: len(workers_of(process)) == 2)
+        for process_id in (*workers_of(process), process.pid):
+            os.kill(process_id, signal.SIGTERM)
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            assert httpx.get(f"{url}/livez").status_code == 200
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def test_second_sigterm_ends_the_notice_period(free_port: int) -> None:
+    with serve_process("--drain-notice-seconds=25", port=free_port) as process:
+        with httpx.Client(base_url=f"http://127.0.0.1:{free_port}") as probe:
+            wait_until_ready(probe)
+            process.send_signal(signal.SIGTERM)
+            wait_for(lambda: probe.get("/readyz").status_code == 503)
+        time.sleep(REPEAT_SECONDS)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=15)
+    assert process.returncode == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="workers are found under /proc")
