@@ -1,7 +1,9 @@
 """Fixtures of all tests: real images of the data set."""
 
 import gzip
+import os
 import socket
+import ssl
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,11 @@ from numpy.typing import NDArray
 DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).parent.parent
 
+
+# Each client of httpx reads every certificate of a file, which takes 40 ms; of a folder, none that
+# it does not need.
+os.environ.pop("SSL_CERT_FILE", None)
+os.environ["SSL_CERT_DIR"] = ssl.get_default_verify_paths().openssl_capath
 
 SLOW_TESTS = ("tests/training/", "tests/service/web/", "tests/test_lesson.py")
 

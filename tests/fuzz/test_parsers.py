@@ -154,7 +154,7 @@ def test_numbers_parsed_as_an_array_equal_those_of_the_full_parser(text: bytes) 
         st.one_of(
             VALUES,
             st.sampled_from(ODD_VALUES),
-            st.lists(st.integers(0, 255), min_size=784, max_size=784),
+            st.binary(min_size=784, max_size=784).map(list),
             st.just([[0] * 28] * 28),
         ),
         max_size=3,
