@@ -55,6 +55,17 @@ export function textColourOn(background) {
 export const context2d = (canvas) => /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
 
 /**
+ * One pixel for each number.
+ * @param {Plane} plane
+ * @param {(value: number) => number[]} rgbaOf
+ */
+function pixelsOf(plane, rgbaOf) {
+  const pixels = new ImageData(plane[0].length, plane.length);
+  plane.flat().forEach((value, i) => pixels.data.set(rgbaOf(value), 4 * i));
+  return pixels;
+}
+
+/**
  * Draws one canvas pixel for each number.
  * @param {HTMLCanvasElement} canvas
  * @param {Plane} plane
@@ -62,13 +73,14 @@ export const context2d = (canvas) => /** @type {CanvasRenderingContext2D} */ (ca
  */
 export function paintPixels(canvas, plane, rgbaOf) {
   [canvas.width, canvas.height] = [plane[0].length, plane.length];
-  const pixels = new ImageData(canvas.width, canvas.height);
-  plane.flat().forEach((value, i) => pixels.data.set(rgbaOf(value), 4 * i));
-  context2d(canvas).putImageData(pixels, 0, 0);
+  context2d(canvas).putImageData(pixelsOf(plane, rgbaOf), 0, 0);
 }
 
+/** @param {Scale} scale @returns {(value: number) => number[]} */
+const opaque = (scale) => (value) => [...colour(value, scale), 255];
+
 /** @param {HTMLCanvasElement} canvas @param {Plane} plane @param {Scale} scale */
-export const paintPlane = (canvas, plane, scale) => paintPixels(canvas, plane, (value) => [...colour(value, scale), 255]);
+export const paintPlane = (canvas, plane, scale) => paintPixels(canvas, plane, opaque(scale));
 
 /**
  * Draws planes as tiles of a grid, with a gap of one pixel.
@@ -81,9 +93,9 @@ export function paintMosaic(canvas, planes, scale) {
   const columns = Math.ceil(Math.sqrt(planes.length));
   canvas.width = columns * width - 1;
   canvas.height = Math.ceil(planes.length / columns) * height - 1;
-  const tile = document.createElement("canvas");
+  const context = context2d(canvas);
   planes.forEach((plane, i) => {
-    paintPlane(tile, plane, scale);
-    context2d(canvas).drawImage(tile, (i % columns) * width, Math.floor(i / columns) * height);
+    const pixels = pixelsOf(plane, opaque(scale));
+    context.putImageData(pixels, (i % columns) * width, Math.floor(i / columns) * height);
   });
 }
