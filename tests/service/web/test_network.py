@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.service.web.conftest import Open, Visit
+from tests.service.web.conftest import Visit
 
 LAYERS = {
     "images": ("28 × 28 × 1", "0 parameters", 1),
@@ -151,10 +151,3 @@ def test_feature_maps_are_saved_as_png(visit: Visit, tmp_path: Path) -> None:
         with Image.open(tmp_path / name) as image:
             assert image.width > 900, name
             assert image.height > height / 2, name
-
-
-def test_the_state_of_the_view_is_in_the_address(open_page: Open) -> None:
-    with open_page("#sample=1&scale=all&order=number") as page:
-        expect(page.locator("#scale")).to_have_value("all")
-        expect(page.locator("#order")).to_have_value("number")
-        expect(page.locator(".label")).to_contain_text("Trouser")

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect
 
 from tests.service.conftest import Encode
-from tests.service.web.conftest import Open, Visit
+from tests.service.web.conftest import Visit
 
 PHOTO_STEPS = {
     "ko": ["배경 제거", "반전: 검정 위에 밝게", "잘라내기", "가운데 정렬"],
@@ -73,7 +73,7 @@ def test_the_preparation_can_be_switched(visit: Visit, photograph: bytes) -> Non
     expect(page).to_have_url(re.compile("prepare=plain"))
 
 
-def test_the_preparation_is_in_the_address(open_page: Open) -> None:
-    with open_page("#sample=0&prepare=photo") as page:
-        expect(page.locator("#prepare")).to_have_value("photo")
-        expect(page.locator(".steps li").last).to_contain_text("Centred")
+def test_the_preparation_is_in_the_address(visit: Visit) -> None:
+    page = visit("#sample=0&prepare=photo")
+    expect(page.locator("#prepare")).to_have_value("photo")
+    expect(page.locator(".steps li").last).to_contain_text("Centred")

@@ -99,6 +99,7 @@ def test_what_only_the_browser_can_read_or_make_small_enough_is_sent_small(
     ImageDraw.Draw(photograph).rectangle((60, 80, 239, 359), "#203060")
     grain = np.random.default_rng(1).integers(0, 40, (1200, 900, 3), np.uint8)
     grainy = ImageChops.add(photograph.resize((900, 1200)), Image.fromarray(grain))
+    huge = photograph.convert("L").resize((5001, 6668), Image.Resampling.NEAREST)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.locator("#snippets summary").click()
@@ -107,7 +108,7 @@ def test_what_only_the_browser_can_read_or_make_small_enough_is_sent_small(
         (SMALL_DRAWING, "image/svg+xml", 1, 448),
         (encode(photograph, "AVIF"), "image/avif", 1, 400),
         (encode(grainy), "image/png", 1, 448),  # 3 MB, which would take long to send
-        (encode(photograph.resize((5001, 6668))), "image/png", 2, 448),  # over the service's limit
+        (encode(huge), "image/png", 2, 448),  # over the service's limit
     ):
         asked.clear()
         with page.expect_response(
@@ -143,6 +144,8 @@ def test_a_drawing_is_answered_and_wiped(either: Page) -> None:
     with either.expect_response("**/predict*"):
         either.locator("#wipe").click()
     assert either.evaluate(BRIGHTEST) == 0
+    either.locator("#pen").click()
+    expect(sheet).to_be_hidden()
 
 
 BRIGHTEST = """() => {
