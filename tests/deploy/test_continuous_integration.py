@@ -14,19 +14,20 @@ from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
-    ("schema", "file"),
+    ("schema", "files"),
     [
-        ("github-workflows", ".github/workflows/ci.yml"),
-        ("github-workflows", ".github/workflows/release.yml"),
-        ("dependabot", ".github/dependabot.yml"),
-        ("github-issue-forms", ".github/ISSUE_TEMPLATE/bug.yml"),
-        ("github-issue-forms", ".github/ISSUE_TEMPLATE/feature.yml"),
-        ("github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
-        ("citation-file-format", "CITATION.cff"),
+        ("github-workflows", [".github/workflows/ci.yml", ".github/workflows/release.yml"]),
+        ("dependabot", [".github/dependabot.yml"]),
+        (
+            "github-issue-forms",
+            [".github/ISSUE_TEMPLATE/bug.yml", ".github/ISSUE_TEMPLATE/feature.yml"],
+        ),
+        ("github-issue-config", [".github/ISSUE_TEMPLATE/config.yml"]),
+        ("citation-file-format", ["CITATION.cff"]),
     ],
 )
-def test_file_matches_its_published_schema(schema: str, file: str) -> None:
-    command = ["check_jsonschema", "--builtin-schema", f"vendor.{schema}", file]
+def test_files_match_their_published_schema(schema: str, files: list[str]) -> None:
+    command = ["check_jsonschema", "--builtin-schema", f"vendor.{schema}", *files]
     subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=True)
 
 

@@ -1,5 +1,6 @@
 """`python -m service` as a separate process."""
 
+import os
 import signal
 import socket
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.__main__ import main
 from service.cli import unknown_variables
 from service.model.artifact import FLATBUFFER
 from service.settings import Settings
@@ -74,12 +76,27 @@ def test_model_with_a_wrong_digest_ends_the_process_without_a_traceback(
         (["--tls-key=key.pem"], {}, "service: tls_certificate and tls_key must be set together"),
     ],
 )
-def test_invalid_setting_exits_with_status_2_and_names_the_reason(
-    arguments: list[str], environment: dict[str, str], reason: str
+def test_invalid_setting_ends_with_status_2_and_names_the_reason(
+    arguments: list[str],
+    environment: dict[str, str],
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    ended = run_service(*arguments, **environment)
+    # A copy, because `main` writes the options into it.
+    monkeypatch.setattr(os, "environ", {**os.environ, **environment})
+    try:
+        status: object = main(arguments)
+    except SystemExit as end:  # of a usage error
+        status = end.code
+    assert status == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_invalid_setting_ends_the_process_with_status_2_without_a_traceback() -> None:
+    ended = run_service("--port=70000")
     assert ended.returncode == 2
-    assert reason in ended.stderr
+    assert "'70000': Input should be less" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
