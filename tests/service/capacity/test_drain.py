@@ -14,7 +14,9 @@ from PIL import Image
 from service.capacity.drain import REPEAT_SECONDS
 from tests.service.conftest import Encode, serve_process, wait_for, wait_until_ready, workers_of
 
-CLIENTS = 8
+CLIENTS = 4
+PAUSE_SECONDS = 0.005
+"""Between two requests of a client, for the processors to start workers meanwhile."""
 
 
 class Client(threading.Thread):
@@ -40,6 +42,7 @@ class Client(threading.Thread):
                     self.answers.append(answer)
                     if answer.status_code != 200:
                         return
+                    time.sleep(PAUSE_SECONDS)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
