@@ -3,7 +3,7 @@ images, and shows every error in the user's language."""
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -21,6 +21,14 @@ OF_AN_IMAGE = (
     ".steps canvas",
 )
 """What the page shows for an image, besides its label."""
+
+
+@pytest.fixture(scope="module")
+def shared_page(open_page: Open) -> Iterator[Page]:
+    """Chromium logs the failures to its console."""
+    with open_page("#sample=9", tolerates="Failed to load resource") as page:
+        expect(page).to_have_url(re.compile("layer="))
+        yield page
 
 
 def assert_nothing_is_shown(page: Page) -> None:
@@ -109,24 +117,23 @@ def test_no_class_is_explained_before_the_prediction(visit: Visit) -> None:
     expect(page.locator("#heat")).to_have_text("Why Sandal?")
 
 
-def test_an_unreachable_service_shows_an_error_and_a_retry_succeeds(open_page: Open) -> None:
+def test_an_unreachable_service_shows_an_error_and_a_retry_succeeds(visit: Visit) -> None:
     said = {
         "en": "The service does not answer. Check the connection, then try again.",
         "ko": "서비스가 응답하지 않습니다. 연결을 확인하고 다시 시도하세요.",
     }
-    with open_page("#sample=9", tolerates="net::ERR_FAILED") as page:
-        expect(page.locator("#layers .tile").first).to_be_visible()
-        page.route("**/*", lambda route: route.abort())
-        page.locator("#samples button").nth(3).click()
-        failure = page.locator("#verdicts .failure")
-        for language in ("ko", "en"):
-            page.locator("#language").select_option(language)
-            expect(failure).to_contain_text(said[language])
-        assert_nothing_is_shown(page)
-        page.unroute("**/*")
-        failure.locator("button").click()
-        expect(page.locator(".label")).to_contain_text("Dress")
-        expect(page.locator("#layers .tile").first).to_be_visible()
+    page = visit()
+    page.route("**/*", lambda route: route.abort())
+    page.locator("#samples button").nth(3).click()
+    failure = page.locator("#verdicts .failure")
+    for language in ("ko", "en"):
+        page.locator("#language").select_option(language)
+        expect(failure).to_contain_text(said[language])
+    assert_nothing_is_shown(page)
+    page.unroute("**/*")
+    failure.locator("button").click()
+    expect(page.locator(".label")).to_contain_text("Dress")
+    expect(page.locator("#layers .tile").first).to_be_visible()
 
 
 def test_a_request_times_out(open_page: Open) -> None:
@@ -191,24 +198,21 @@ def test_every_code_that_a_user_can_meet_has_a_message() -> None:
     assert set(missing) == not_sent
 
 
-def test_a_derivation_without_kernels_shows_the_error_and_can_retry(open_page: Open) -> None:
+def test_without_kernels_derivation_contributions_and_tour_show_the_error_and_can_retry(
+    open_page: Open,
+) -> None:
     state = "#sample=9&layer=conv2d_2&channel=9&pixel=6,9"
     kernels = "**/model/layers/**"
     with open_page(state, tolerates="net::ERR_FAILED", without=kernels) as page:
-        expect(page.locator("#derivation .failure")).to_contain_text("does not answer")
-        expect(page.locator("#derivation .formula")).to_have_count(0)
-        page.unroute(kernels)
-        page.locator("#derivation .failure button").click()
-        expect(page.locator("#derivation .formula").first).to_be_visible()
-
-
-def test_contributions_and_a_tour_without_kernels_show_the_error_and_can_retry(
-    open_page: Open,
-) -> None:
-    kernels = "**/model/layers/dense*"
-    with open_page("#sample=9", tolerates="net::ERR_FAILED", without=kernels) as page:
+        derivation = page.locator("#derivation")
         votes, sentence = page.locator("#unit-contributions"), page.locator("#tour-text")
+        expect(derivation.locator(".failure")).to_contain_text("does not answer")
+        expect(derivation.locator(".formula")).to_have_count(0)
         expect(votes.locator(".failure")).to_contain_text("does not answer")
+        page.unroute(kernels)
+        derivation.locator(".failure button").click()
+        expect(derivation.locator(".formula").first).to_be_visible()
+        page.route(kernels, lambda route: route.abort())
         page.evaluate("location.hash = '#sample=9&step=4'")
         expect(sentence.locator(".failure")).to_contain_text("does not answer")
         page.unroute(kernels)
@@ -241,14 +245,14 @@ def test_a_page_that_opens_while_the_service_is_unreachable_can_retry(open_page:
         expect(page.locator("#error")).to_be_empty()
 
 
-def test_an_answer_that_is_no_json_is_a_failure_too(open_page: Open) -> None:
-    with open_page("#sample=9", tolerates="status of 502") as page:
-        page.route("**/predict*", lambda route: route.fulfill(status=502, body="<h1>Bad</h1>"))
-        page.locator("#samples button").nth(3).click()
-        expect(page.locator(".failure")).to_contain_text("request failed")
-        page.unroute("**/predict*")
-        page.route("**/preparation*", lambda route: route.fulfill(body=json.dumps({})[:1]))
-        page.locator(".failure button").click()
-        expect(page.locator(".failure")).to_contain_text("does not answer")
-        assert_nothing_is_shown(page)
-        page.unroute("**/preparation*")
+def test_an_answer_that_is_no_json_is_a_failure_too(visit: Visit) -> None:
+    page = visit()
+    page.route("**/predict*", lambda route: route.fulfill(status=502, body="<h1>Bad</h1>"))
+    page.locator("#samples button").nth(3).click()
+    expect(page.locator(".failure")).to_contain_text("request failed")
+    page.unroute("**/predict*")
+    page.route("**/preparation*", lambda route: route.fulfill(body=json.dumps({})[:1]))
+    page.locator(".failure button").click()
+    expect(page.locator(".failure")).to_contain_text("does not answer")
+    assert_nothing_is_shown(page)
+    page.unroute("**/preparation*")
