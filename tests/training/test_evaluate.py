@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import training.fit  # noqa: F401 (registers the loss that a checkpoint names)
 from tests.training.conftest import IDX_FOLDER, Published
 from training.architecture import build_network
 from training.data import CLASS_NAMES, load_fashion_mnist
