@@ -19,7 +19,12 @@ ROOT = Path(__file__).parent.parent
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = ssl.get_default_verify_paths().openssl_capath
 
-SLOW_TESTS = ("tests/training/", "tests/service/web/", "tests/test_lesson.py")
+SLOW_TESTS = (
+    "tests/training/",
+    "tests/service/web/",
+    "tests/test_lesson.py",
+    "tests/test_documents.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
