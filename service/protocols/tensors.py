@@ -137,7 +137,9 @@ def typed_values(values: Sequence[Any], datatype: str) -> object:
     """Return a field of a gRPC message as `read_values` reads it fastest."""
     if not values or datatype in ("BOOL", BYTES):
         return list(values)
-    return np.fromiter(values, f"{DTYPES[datatype].kind}8", len(values))
+    # TensorFlow Serving's field for UINT8 and UINT16 is signed; int64 holds all but UINT64.
+    kind = "u" if datatype == "UINT64" else DTYPES[datatype].kind.replace("u", "i")
+    return np.fromiter(values, f"{kind}8", len(values))
 
 
 def flatten(data: object) -> tuple[list[Any] | NDArray[Any], tuple[int, ...], set[type]]:

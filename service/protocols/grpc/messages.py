@@ -109,8 +109,7 @@ def read(
         "outputs": [{"name": o.name, "parameters": _parameters(o)} for o in message.outputs],
     }
     write = partial(_write, bool(inputs) and not raw)
-    request = Message(message.model_name, fields)
-    return read_message(request, classifier, permit, write)
+    return read_message(Message(message.model_name, fields), classifier, permit, write)
 
 
 def _parameters(sent: Any) -> dict[str, object]:

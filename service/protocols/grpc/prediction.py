@@ -110,8 +110,7 @@ def _to_images(
         values = read_values(data, datatype, shape)
     except InvalidTensor as error:
         raise error.at(name) from error
-    is_file = datatype == BYTES
-    to_images = inference.files_to_images if is_file else inference.numbers_to_images
+    to_images = inference.files_to_images if datatype == BYTES else inference.numbers_to_images
     return to_images(NamedTensor(name, values), classifier, permit)
 
 

@@ -116,6 +116,7 @@ def test_model_metadata_lists_the_signatures(channel: grpc.Channel) -> None:
     [
         (shaped((1, 784), pb.DT_BOOL), {}, "INVALID_ARGUMENT", "expected one of DT_FLOAT"),
         (shaped((1, 784), pb.DT_UINT8, int_val=[0]), {}, "INVALID_ARGUMENT", "data of shape [1]"),
+        (shaped((1, 1), pb.DT_UINT8, int_val=[-1]), {}, "INVALID_ARGUMENT", "range of UINT8"),
         (shaped((1, 784), pb.DT_FLOAT, tensor_content=b"0"), {}, "INVALID_ARGUMENT", "1 bytes"),
         (shaped((1,) * 70, pb.DT_FLOAT), {}, "INVALID_ARGUMENT", "70 dimensions"),
         (shaped((1,), pb.DT_FLOAT), {"version": {"value": 77}}, "NOT_FOUND", "Specific("),
@@ -127,7 +128,17 @@ def test_model_metadata_lists_the_signatures(channel: grpc.Channel) -> None:
             *("RESOURCE_EXHAUSTED", "the layers of 8 images"),
         ),
     ],
-    ids=["dtype", "values", "content", "dimensions", "version", "label", "signature", "layers"],
+    ids=[
+        "dtype",
+        "values",
+        "range",
+        "content",
+        "dimensions",
+        "version",
+        "label",
+        "signature",
+        "layers",
+    ],
 )
 def test_invalid_request_returns_a_status_code_and_reason(
     channel: grpc.Channel, tensor: Any, spec: dict[str, Any], code: str, reason: str
