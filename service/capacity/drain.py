@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def drain_on_sigterm(admission: Admission, notice_seconds: float) -> Iterator[None]:
-    """Delay the server's shutdown after SIGTERM by a notice period, which another one ends.
+    """Delay the server's shutdown after SIGTERM by a notice period; a later SIGTERM ends it early.
 
     Meanwhile the port stays open, readiness is 503 and new requests are rejected, so that load
     balancers stop sending before connections are refused.
@@ -26,10 +26,10 @@ def drain_on_sigterm(admission: Admission, notice_seconds: float) -> Iterator[No
         yield  # Only the main thread may handle signals.
         return
     loop = asyncio.get_running_loop()
-    usual = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(signal.SIGTERM)
 
     def begin_notice() -> None:
-        loop.call_later(min(REPEAT_SECONDS, notice_seconds), signal.signal, signal.SIGTERM, usual)
+        loop.call_later(min(REPEAT_SECONDS, notice_seconds), signal.signal, signal.SIGTERM, handler)
         loop.call_later(notice_seconds, signal.raise_signal, signal.SIGTERM)
 
     def on_signal(*_: object) -> None:
@@ -42,4 +42,4 @@ def drain_on_sigterm(admission: Admission, notice_seconds: float) -> Iterator[No
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, usual)
+        signal.signal(signal.SIGTERM, handler)

@@ -61,7 +61,8 @@ def damage(data: bytes, random: np.random.Generator) -> bytes:
 def url() -> Iterator[str]:
     """Return the address of a service with a process of its own.
 
-    In this one, the garbage of earlier tests may hold the event loop for many seconds.
+    In the process of the tests, freeing the garbage of earlier tests may block the event loop for
+    many seconds.
     """
     port = unused_port()
     url = f"http://127.0.0.1:{port}"
