@@ -113,11 +113,14 @@ def read_message(
     parameters = _get(fields, "", "parameters", dict, {})
     is_binary = _get(parameters, "parameters.", "binary_data_output", bool, False)
     prepare = _get(parameters, "parameters.", "prepare", str, "auto")
-    tensors = read_inputs(message)
+    tensor = read_input(message, manifest)
     permit.record.record_phase("decode")
     wanted = _get_list(fields, "", "outputs", dict, []) or output_specs(manifest, model)
     outputs, are_binary = _read_outputs(wanted, model, manifest, is_binary)
-    images = _to_images(tensors, prepare, classifier, permit)
+    if tensor.name == FILES_INPUT:
+        images = files_to_images(tensor, classifier, permit, prepare)
+    else:
+        images = numbers_to_images(tensor, classifier, permit)
 
     def answer(sent: Sequence[NamedTensor]) -> T:
         version, warning = str(manifest.version), permit.record.warning
@@ -156,33 +159,35 @@ def _read_outputs(
     return outputs, are_binary
 
 
-def read_inputs(message: Message) -> list[NamedTensor]:
-    """Read the input tensors."""
-    tensors, binary = [], message.binary
-    for index, sent in enumerate(_get_list(message.fields, "", "inputs", dict)):
-        place = f"inputs.{index}."
-        name = _get(sent, place, "name", str)
-        shape = tuple(_get_list(sent, place, "shape", int))
-        datatype = _get(sent, place, "datatype", str)
-        parameters = _parameters(sent, place, name)
-        size = _get(parameters, f"{place}parameters.", "binary_data_size", int, None)
-        data = sent.get("data")
-        if size is not None:
-            if data is not None:
-                raise InvalidTensor(f"{name}: give data or binary_data_size, not both")
-            if not 0 <= size <= len(binary):
-                raise InvalidTensor(
-                    f"{name}: binary_data_size is {size}, {len(binary)} bytes are left in the body"
-                )
-            data, binary = binary[:size], binary[size:]
-        try:
-            values = read_values(data, datatype, shape)
-        except InvalidTensor as error:
-            raise error.at(name) from error
-        tensors.append(NamedTensor(name, values))
+def read_input(message: Message, manifest: Manifest) -> NamedTensor:
+    """Read the one input tensor, of numbers or of image files."""
+    inputs = _get_list(message.fields, "", "inputs", dict)
+    own_input = manifest.input.name
+    if len(inputs) != 1:
+        raise InvalidTensor(f"{len(inputs)} inputs, expected one: {own_input} or {FILES_INPUT}")
+    [sent], place = inputs, "inputs.0."
+    name = _get(sent, place, "name", str)
+    if name not in (own_input, FILES_INPUT):
+        raise InvalidTensor(f"no input {name!r}; the inputs are {own_input} and {FILES_INPUT}")
+    shape = tuple(_get_list(sent, place, "shape", int))
+    datatype = _get(sent, place, "datatype", str)
+    parameters = _parameters(sent, place, name)
+    size = _get(parameters, f"{place}parameters.", "binary_data_size", int, None)
+    data, binary = sent.get("data"), message.binary
+    if size is not None:
+        if data is not None:
+            raise InvalidTensor(f"{name}: give data or binary_data_size, not both")
+        if not 0 <= size <= len(binary):
+            raise InvalidTensor(
+                f"{name}: binary_data_size is {size}, {len(binary)} bytes follow the JSON"
+            )
+        data, binary = binary[:size], binary[size:]
     if binary:
         raise InvalidInference(f"{len(binary)} bytes of the body belong to no input")
-    return tensors
+    try:
+        return NamedTensor(name, read_values(data, datatype, shape))
+    except InvalidTensor as error:
+        raise error.at(name) from error
 
 
 def _parameters(tensor: Any, place: str, name: str) -> Any:
@@ -190,20 +195,6 @@ def _parameters(tensor: Any, place: str, name: str) -> Any:
     if "shared_memory_region" in parameters:
         raise InvalidTensor(f"{name}: shared_memory_region: not supported; send the tensor")
     return parameters
-
-
-def _to_images(
-    tensors: Sequence[NamedTensor], prepare: str, classifier: Classifier, permit: Permit
-) -> Images:
-    own_input = classifier.manifest.input.name
-    if len(tensors) != 1:
-        raise InvalidTensor(f"{len(tensors)} inputs, expected one: {own_input} or {FILES_INPUT}")
-    [tensor] = tensors
-    if tensor.name == own_input:
-        return numbers_to_images(tensor, classifier, permit)
-    if tensor.name == FILES_INPUT:
-        return files_to_images(tensor, classifier, permit, prepare)
-    raise InvalidTensor(f"no input {tensor.name!r}; the inputs are {own_input} and {FILES_INPUT}")
 
 
 def input_spec(manifest: Manifest, model: str) -> dict[str, object]:

@@ -19,7 +19,7 @@ from service.images.decode import ImageReader
 from service.model.artifact import Artifact
 from service.model.classifier import Classifier
 from service.model.repository import load_engine
-from service.protocols.inference import Message, read_inputs
+from service.protocols.inference import Message, read_input
 from service.protocols.instances import read_instances
 from service.protocols.json_arrays import parse_json, parse_with_numbers
 from service.protocols.open_inference import read
@@ -171,58 +171,54 @@ def test_instances_are_read_or_rejected_with_their_position(instances: list[Any]
 
 
 @st.composite
-def binary_messages(draw: st.DrawFn) -> tuple[bytes, int | None, list[tuple[str, bytes]]]:
-    """A V2 request of binary tensors, the length of its JSON, and the bytes of the tensors."""
-    inputs, tensors = [], []
-    for number in range(draw(st.integers(1, 3))):
-        datatype = draw(st.sampled_from([*DTYPES, BYTES]))
-        count = draw(st.integers(0, 4))
-        if datatype == BYTES:
-            texts = [draw(st.binary(max_size=5)) for _ in range(count)]
-            data = b"".join(len(text).to_bytes(4, "little") + text for text in texts)
-        else:
-            size = DTYPES[datatype].itemsize * count
-            data = draw(st.binary(min_size=size, max_size=size))
-            if datatype == "BOOL":
-                data = bytes(byte & 1 for byte in data)
-        inputs.append(
-            {
-                "name": f"input{number}",
-                "datatype": datatype,
-                "shape": [count],
-                "parameters": {"binary_data_size": len(data)},
-            }
-        )
-        tensors.append((datatype, data))
-    head = json.dumps({"inputs": inputs}).encode()
-    return head + b"".join(data for _, data in tensors), len(head), tensors
+def binary_messages(draw: st.DrawFn) -> tuple[bytes, int, str, bytes]:
+    """A V2 request of a binary tensor, the length of its JSON, and the tensor's type and bytes."""
+    datatype = draw(st.sampled_from([*DTYPES, BYTES]))
+    count = draw(st.integers(0, 4))
+    if datatype == BYTES:
+        texts = [draw(st.binary(max_size=5)) for _ in range(count)]
+        data = b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+    else:
+        size = DTYPES[datatype].itemsize * count
+        data = draw(st.binary(min_size=size, max_size=size))
+        if datatype == "BOOL":
+            data = bytes(byte & 1 for byte in data)
+    tensor = {
+        "name": "image",
+        "datatype": datatype,
+        "shape": [count],
+        "parameters": {"binary_data_size": len(data)},
+    }
+    head = json.dumps({"inputs": [tensor]}).encode()
+    return head + data, len(head), datatype, data
 
 
 @fuzzed
 @given(message=binary_messages())
-def test_binary_tensors_are_read_unchanged(
-    message: tuple[bytes, int, list[tuple[str, bytes]]],
+def test_a_binary_tensor_is_read_unchanged(
+    message: tuple[bytes, int, str, bytes], artifact: Artifact
 ) -> None:
-    body, length, tensors = message
+    body, length, datatype, data = message
     fields, binary = json.loads(body[:length]), memoryview(body)[length:]
-    inputs = read_inputs(Message("fashion_mnist", fields, binary))
-    assert len(inputs) == len(tensors)
-    for tensor, (datatype, data) in zip(inputs, tensors, strict=True):
-        assert tensor.datatype == datatype
-        if datatype == BYTES:
-            texts = tensor.values.tolist()
-            assert data == b"".join(len(text).to_bytes(4, "little") + text for text in texts)
-        else:
-            assert tensor.values.tobytes() == data
+    tensor = read_input(Message("fashion_mnist", fields, binary), artifact.manifest)
+    assert tensor.datatype == datatype
+    if datatype == BYTES:
+        texts = tensor.values.tolist()
+        assert data == b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+    else:
+        assert tensor.values.tobytes() == data
 
 
-WHOLE = json.dumps({"id": "1", "inputs": [TENSOR, IMAGE], "outputs": [{"name": "label"}]})
+WHOLE = [
+    json.dumps({"id": "1", "inputs": [sent], "outputs": [{"name": "label"}]}).encode()
+    for sent in (TENSOR, IMAGE)
+]
 
 
 @fuzzed
 @given(
     body=st.one_of(
-        edited([WHOLE.encode()]),
+        edited(WHOLE),
         binary_messages().map(lambda message: message[0]),
         st.binary(max_size=50),
         st.dictionaries(st.sampled_from(["id", "inputs", "outputs", "parameters"]), VALUES).map(

@@ -434,7 +434,7 @@ def changed(**fields: object) -> dict[str, Any]:
         (changed(parameters={"binary_data_size": 784}), "data or binary_data_size, not both"),
         (changed(parameters={"binary_data_size": "784"}), "should be a valid integer"),
         ({"inputs": []}, "0 inputs, expected one"),
-        ({"inputs": [BLACK, BLACK]}, "2 inputs, expected one"),
+        ({"inputs": [BLACK, {"name": "images"}]}, "2 inputs, expected one"),
         ({"inputs": {}}, "inputs: Input should be a valid list"),
         ({"input": [BLACK]}, "inputs: Field required"),
         ([BLACK], "the request: Input should be"),
@@ -501,7 +501,11 @@ def test_invalid_or_too_deeply_nested_json_is_a_400(
     ("document", "reason"),
     [
         ('{"inputs": [%s]}', "inputs.0: Input should be a valid dictionary"),
-        ('{"inputs": [], "outputs": [%s]}', "outputs.0: Input should be a valid dictionary"),
+        (
+            '{"inputs": [{"name": "images", "datatype": "UINT8", "shape": [1], "data": [0]}], '
+            '"outputs": [%s]}',
+            "outputs.0: Input should be a valid dictionary",
+        ),
         (
             '{"inputs": [{"name": "images", "datatype": "UINT8", "shape": [%s], '
             '"parameters": {"binary_data_size": 0}}]}',
@@ -540,8 +544,8 @@ def test_invalid_header_length_is_a_400(client: httpx.Client, length: str) -> No
 @pytest.mark.parametrize(
     ("size", "sent", "reason"),
     [
-        (784, 783, "binary_data_size is 784, 783 bytes are left in the body"),
-        (784, 0, "binary_data_size is 784, 0 bytes are left"),
+        (784, 783, "binary_data_size is 784, 783 bytes follow the JSON"),
+        (784, 0, "binary_data_size is 784, 0 bytes follow the JSON"),
         (783, 783, "783 bytes, UINT8 of shape [1, 784] has 784 bytes"),
         (784, 790, "6 bytes of the body belong to no input"),
     ],
@@ -557,7 +561,7 @@ def test_binary_data_of_a_wrong_length_is_a_400(
     assert reason in protocol_error(response)
     if sent >= size:
         response = client.post(INFER, content=head, headers={})
-        assert "0 bytes are left in the body" in protocol_error(response)
+        assert "0 bytes follow the JSON" in protocol_error(response)
 
 
 def test_binary_data_after_a_json_tensor_is_a_400(client: httpx.Client) -> None:
