@@ -105,7 +105,7 @@ def read_values(data: object, datatype: str, shape: Sequence[int]) -> Values:
     count = count_values(datatype, shape)
     if datatype == "FP16":
         others = NUMBERS.replace("FP16, ", "")
-        raise InvalidTensor(f"FP16 has no JSON form; send it as bytes, or as one of {others}")
+        raise InvalidTensor(f"FP16 has only a binary form; send that, or one of {others}")
     flat, nesting, types = flatten(data)
     if nesting != tuple(shape) and nesting != (count,):
         raise InvalidTensor(f"data of shape {list(nesting)}, the tensor has shape {list(shape)}")

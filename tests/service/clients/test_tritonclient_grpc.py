@@ -327,7 +327,7 @@ INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
         (
             request_of("images", "FP16", [1, 784]),
             INVALID,
-            "FP16 has no JSON form; send it as bytes",
+            "FP16 has only a binary form",
         ),
         (
             request_of("images", "UINT8", [1, 784]),

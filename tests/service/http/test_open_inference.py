@@ -399,7 +399,7 @@ def changed(**fields: object) -> dict[str, Any]:
         (changed(datatype="FLOAT"), "datatype 'FLOAT' is not one of"),
         (
             changed(datatype="FP16"),
-            "FP16 has no JSON form; send it as bytes, or as one of UINT8",
+            "FP16 has only a binary form; send that, or one of UINT8",
         ),
         (changed(datatype="BOOL", data=[True] * 784), "images: BOOL, expected one of"),
         (changed(datatype="BYTES", data=["AA=="] * 784), "images: BYTES, expected one of"),

@@ -55,7 +55,7 @@ def test_malformed_raw_bytes_tensor_is_rejected(raw: bytes, reason: str) -> None
         (np.array([0.5, 1]), "UINT8", "data has values that are not UINT8"),
         ([True, 1], "UINT8", "data has values that are not UINT8"),
         ([1, 0], "BOOL", "data has values that are not BOOL"),
-        ([1, 0], "FP16", "FP16 has no JSON form"),
+        ([1, 0], "FP16", "FP16 has only a binary form"),
         ([1, 0], BYTES, "data of BYTES must be strings"),
         (["aGk=", "%"], BYTES, "element 1 of data is not valid base64"),
         ([[1], [2, 3]], "UINT8", "data is ragged: lists of 1 and 2"),
