@@ -25,10 +25,8 @@ from .schemas import ImageOptions, ModelOptions
 
 MAX_FIELDS, MAX_FIELD_BYTES = 64, 4096  # Of a form, beside its files.
 _HEADER_CHARSET = "latin-1"  # Decodes any bytes.
-_HEAD_BYTES = 8 * 4224  # The parser allows no longer head of a part.
 
 _BOUNDARY = re.compile(r';\s*boundary\s*=\s*"?([^";]+)', re.IGNORECASE)
-_NESTED_DISPOSITION = re.compile(rb"(\r\ncontent-disposition: *)(?:attachment|file)\b", re.I)
 
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")
 _PNG_AS_TEXT = b"\x89PNG\r\n\x1a\r\n"
@@ -145,13 +143,13 @@ def read_images(
 
 
 def read_form(body: bytes, content_type: str, max_files: int) -> Form:
-    """Read a form, with nested multipart/mixed and parts in base64 or quoted-printable.
+    """Read a form, whose parts may be in base64 or quoted-printable.
 
     Raises InvalidMultipart if it is malformed, TooManyImages for more than `max_files` files.
     """
     files: list[bytes] = []
     fields: dict[str, list[str]] = {}
-    for part, content in _read_parts(body, content_type, max_files + MAX_FIELDS + 1):
+    for part, content in _read_parts(body, content_type):
         name, data = _decode_part(part, content)
         if name is None:
             files.append(data)
@@ -166,31 +164,20 @@ def read_form(body: bytes, content_type: str, max_files: int) -> Form:
     return Form(files, {name: ",".join(values) for name, values in fields.items()})
 
 
-def _read_parts(
-    body: bytes, content_type: str, max_parts: int, *, is_nested: bool = False
-) -> Iterator[tuple[MultipartSegment, bytes]]:
-    """Yield the parts of a form and of nested forms, with their contents as sent."""
+def _read_parts(body: bytes, content_type: str) -> Iterator[tuple[MultipartSegment, bytes]]:
+    """Yield the parts of a form, with their contents as sent."""
     boundary = _BOUNDARY.search(content_type)
     if boundary is None:
         raise InvalidMultipart("the Content-Type of the form has no boundary")
     delimiter = boundary[1].rstrip().encode(_HEADER_CHARSET)
-    if is_nested:
-        parts = body.split(delimiter, max_parts)
-        heads = [_NESTED_DISPOSITION.sub(rb"\1form-data", part[:_HEAD_BYTES]) for part in parts]
-        body = delimiter.join(h + p[_HEAD_BYTES:] for h, p in zip(heads, parts, strict=True))
     content = b""
     try:
-        with PushMultipartParser(
-            delimiter, header_charset=_HEADER_CHARSET, max_segment_count=max_parts
-        ) as parser:
+        with PushMultipartParser(delimiter, header_charset=_HEADER_CHARSET) as parser:
             for event in parser.parse(body):
                 if isinstance(event, MultipartSegment):
                     part, content = event, b""
                 elif event is not None:
                     content = bytes(event)  # Complete, because `body` is.
-                elif not is_nested and (part.content_type or "").startswith("multipart/"):
-                    kind = part.header("Content-Type")
-                    yield from _read_parts(content, kind, max_parts, is_nested=True)
                 else:
                     yield part, content
     except MultipartError as error:

@@ -195,17 +195,6 @@ def test_file_of_a_form_may_have_a_transfer_encoding(
         assert encoding in message
 
 
-def test_nested_form_of_files_is_read(client: httpx.Client, image: bytes) -> None:
-    """HTML 4 encodes several files of a field this way."""
-    for kind in ("file", "attachment"):
-        disposition = f'Content-Disposition: {kind}; filename="a.png"'
-        inner = b"--in\r\n" + f"{disposition}\r\n\r\n".encode() + image + b"\r\n"
-        inner += part(disposition, "Content-Type: image/png", data=image, boundary="in")
-        body = part(DISPOSITION, "Content-Type: multipart/mixed; boundary=in", data=inner)
-        answer = parse_predictions(client.post("/predict", content=body, headers=BOUNDARY))
-        assert len(answer.predictions) == 2
-
-
 @pytest.mark.parametrize("boundary", ["===165===", "----=_Part_1_2.3", "a/b", "a:b", "a b", "'("])
 @pytest.mark.parametrize("form", ["%s", '"%s"', "%s; charset=utf-8"])
 def test_boundary_may_be_quoted_or_unquoted(

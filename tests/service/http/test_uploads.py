@@ -106,28 +106,6 @@ def test_part_with_the_name_or_type_of_a_file_is_a_file(headers: str) -> None:
     assert read(form((headers, b"x"))) == [b"x"]
 
 
-def test_number_of_empty_parts_is_limited() -> None:
-    empty = ('form-data; name="a"\r\nContent-Type: multipart/mixed; boundary=in', b"--in--")
-    assert read(form(*[empty] * (MAX_FIELDS + 2), (FILE, b"x"))) == [b"x"]
-    with pytest.raises(InvalidMultipart, match="Maximum segment count exceeded"):
-        read(form(*[empty] * (MAX_FIELDS + 4)))
-
-
-def test_nested_form_counts_towards_the_limit_and_is_not_nested_further() -> None:
-    inner = b"--in\r\nContent-Disposition: %b; filename=a\r\n%b\r\nx\r\n--in--\r\n"
-    mixed = 'form-data; name="files"\r\nContent-Type: multipart/mixed; boundary=in'
-    parts = [(mixed, inner % (kind, b"")) for kind in (b"file", b"attachment")]
-    assert read(form(*parts)) == [b"x"] * 2
-    with pytest.raises(TooManyImages):
-        read(form(*parts), max_files=1)
-    # The content of a file is not parsed.
-    file = bytes(99_999) + b"\r\nContent-Disposition: file; filename=a"
-    start = b"--in\r\nContent-Disposition: file; filename=a\r\n\r\n"
-    assert read(form((mixed, start + file + b"\r\n--in--"))) == [file]
-    deeper = inner % (b"file", b"Content-Type: multipart/mixed; boundary=in\r\n")
-    assert read(form((mixed, deeper))) == [b"x"]
-
-
 def test_too_many_files_are_rejected() -> None:
     with pytest.raises(TooManyImages, match="more than 2 files"):
         read(form(*[(FILE, b"x")] * 3))
