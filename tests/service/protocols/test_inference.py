@@ -159,10 +159,11 @@ def test_cancelled_request_is_not_run(classifier: Classifier, permit: Permit) ->
 def test_unknown_output_is_rejected_before_images_are_read(
     classifier: Classifier, permit: Permit
 ) -> None:
+    damaged = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [b"damaged"]}
     with pytest.raises(
         InvalidTensor, match="no output 'x'; the outputs are probabilities, class_id"
     ):
-        reader_of(request("x", inputs=[]))(classifier, permit)
+        reader_of(request("x", inputs=[damaged]))(classifier, permit)
 
 
 def test_layer_outputs_over_the_response_limit_are_rejected(classifier: Classifier) -> None:
