@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tests.service.conftest import (
     unused_port,
     wait_for,
     wait_until_ready,
+    workers_of,
 )
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -112,11 +113,6 @@ def responding_worker(client: httpx.Client, probe: str) -> int:
     return worker
 
 
-def worker_pids(supervisor: int) -> list[int]:
-    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
-    return [int(c) for c in children if "spawn_main" in Path(f"/proc/{c}/cmdline").read_text()]
-
-
 @pytest.mark.parametrize("probe", ["/livez", "/readyz"])
 def test_probes_name_the_responding_worker(
     workers: tuple[subprocess.Popen[str], httpx.Client], probe: str
@@ -137,11 +133,11 @@ def test_counters_survive_a_killed_worker(
 ) -> None:
     process, client = workers
     answered = predict(client, boot_png)
-    before = worker_pids(process.pid)
+    before = workers_of(process)
     os.kill(before[0], signal.SIGKILL)
 
     def is_replaced() -> bool:
-        now = worker_pids(process.pid)
+        now = workers_of(process)
         try:
             samples = scrape(client)
         except httpx.TransportError:  # The killed worker had taken the connection.
@@ -210,7 +206,10 @@ def listening_address(pid: int) -> str:
     """Return the address that a process listens on; Prometheus does not log the port it chose."""
 
     def addresses() -> list[str]:
-        links = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+        links = []
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # It was closed meanwhile.
+                links.append(str(descriptor.readlink()))
         sockets = {link[8:-1] for link in links if link.startswith("socket:[")}
         lines = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()]
         return [f[1] for f in lines[1:] if f[3] == "0A" and f[9] in sockets]
