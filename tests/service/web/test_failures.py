@@ -202,20 +202,20 @@ def test_without_kernels_derivation_contributions_and_tour_show_the_error_and_ca
     open_page: Open,
 ) -> None:
     state = "#sample=9&layer=conv2d_2&channel=9&pixel=6,9"
-    kernels = "**/model/layers/**"
+    kernels, of_units = "**/model/layers/**", "**/model/layers/dense**"
     with open_page(state, tolerates="net::ERR_FAILED", without=kernels) as page:
         derivation = page.locator("#derivation")
         votes, sentence = page.locator("#unit-contributions"), page.locator("#tour-text")
         expect(derivation.locator(".failure")).to_contain_text("does not answer")
         expect(derivation.locator(".formula")).to_have_count(0)
         expect(votes.locator(".failure")).to_contain_text("does not answer")
+        page.route(of_units, lambda route: route.abort())
         page.unroute(kernels)
         derivation.locator(".failure button").click()
         expect(derivation.locator(".formula").first).to_be_visible()
-        page.route(kernels, lambda route: route.abort())
         page.evaluate("location.hash = '#sample=9&step=4'")
         expect(sentence.locator(".failure")).to_contain_text("does not answer")
-        page.unroute(kernels)
+        page.unroute(of_units)
         votes.locator(".failure button").click()
         expect(votes.locator(".unit-button").first).to_be_visible()
         sentence.locator(".failure button").click()
