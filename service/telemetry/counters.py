@@ -169,9 +169,9 @@ def _lock(file: BinaryIO) -> bool:
 
 
 def _read_shard(path: Path) -> Shard:
-    with path.open("rb") as keys:
+    with path.open("rb") as keys:  # Closed at once: a new worker takes only files without a lock.
         is_alive = not _lock(keys)
-        layout = _parse_layout(keys.read())
+    layout = _parse_layout(path.read_bytes())
     content = b""  # While a worker starts, there is no file, or an empty one.
     with contextlib.suppress(FileNotFoundError), path.with_suffix(".values").open("rb") as file:
         content = file.read(_end(layout) * _DOUBLE_BYTES)
